@@ -1,0 +1,42 @@
+"""
+An echo service for Twisted, and what it is made of.
+
+  - L{twisted_echo.framing}: where lines end; pure.
+  - L{twisted_echo.receiver}: L{FastLineReceiver} and L{FastLineOnlyReceiver}.
+  - L{twisted_echo.sockets}: options of a connection's socket.
+  - L{twisted_echo.session}: L{Session}, one connection's life.
+  - L{twisted_echo.factory}: L{SessionFactory}, the record of all sessions.
+  - L{twisted_echo.listeners}: the ports of some endpoints, all or none.
+  - L{twisted_echo.service}: L{SessionService}: listen, suspend, stop.
+  - L{twisted_echo.echo}: the composition: L{EchoProtocol}, L{EchoFactory},
+    L{EchoService}, L{EchoConfig}.
+  - L{twisted_echo.tap}: the command line of C{twistd echo}.
+  - L{twisted_echo.bench}: C{python -m twisted_echo.bench}.
+
+Each imports only what stands above it. Importing this package installs no
+reactor.
+"""
+
+from twisted_echo.echo import EchoConfig, EchoFactory, EchoProtocol, EchoService
+from twisted_echo.factory import SessionFactory
+from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
+from twisted_echo.service import IllegalTransition, SessionService, State
+from twisted_echo.session import EndReason, Session, SessionEnd
+from twisted_echo.sockets import KeepAlive
+
+__all__ = [
+    "EchoConfig",
+    "EchoFactory",
+    "EchoProtocol",
+    "EchoService",
+    "EndReason",
+    "FastLineOnlyReceiver",
+    "FastLineReceiver",
+    "IllegalTransition",
+    "KeepAlive",
+    "Session",
+    "SessionEnd",
+    "SessionFactory",
+    "SessionService",
+    "State",
+]

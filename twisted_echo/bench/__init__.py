@@ -1,0 +1,3 @@
+"""
+Benchmarks, for users and for the project: C{python -m twisted_echo.bench}.
+"""

@@ -1,0 +1,153 @@
+"""
+C{split}: what splitting costs, I/O left out, beside Twisted's own receivers.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from twisted.internet.testing import StringTransport
+from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
+
+from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
+
+CHUNK = 64 * 1024
+MEBIBYTE = 1024 * 1024
+
+
+class _Silent:
+    """
+    A receiver that does nothing with a line.
+    """
+
+    delimiter = b"\n"
+    MAX_LENGTH = 8 * MEBIBYTE
+
+    def lineReceived(self, line: bytes) -> None:
+        pass
+
+
+class StockLines(_Silent, LineReceiver):
+    pass
+
+
+class StockOnlyLines(_Silent, LineOnlyReceiver):
+    pass
+
+
+class FastLines(_Silent, FastLineReceiver):
+    pass
+
+
+class FastOnlyLines(_Silent, FastLineOnlyReceiver):
+    pass
+
+
+class FastBlocks(FastLines):
+    def blockReceived(self, block: bytes) -> None:
+        pass
+
+
+Receiver = type[StockLines | StockOnlyLines | FastLines | FastOnlyLines]
+
+
+def time_chunks(receiver: Receiver, chunks: Sequence[bytes]) -> float:
+    """
+    Feed the chunks to a new receiver.
+
+    @return: seconds of processor time.
+    """
+    protocol = receiver()
+    protocol.makeConnection(StringTransport())
+    began = time.process_time()
+    for chunk in chunks:
+        protocol.dataReceived(chunk)
+    return time.process_time() - began
+
+
+def chunks_of_lines(size: int) -> list[bytes]:
+    """
+    Sixteen chunks of 64 KiB, filled with lines of C{size} bytes, delimiter
+    included, that run on from chunk to chunk.
+    """
+    data = (b"x" * (size - 1) + b"\n") * (16 * CHUNK // size + 1)
+    return [data[start : start + CHUNK] for start in range(0, 16 * CHUNK, CHUNK)]
+
+
+def pieces_of_one_line(size: int) -> list[bytes]:
+    """
+    One line of C{size} bytes in pieces of 512.
+    """
+    return [b"x" * 512] * (size // 512) + [b"\n"]
+
+
+def compare(
+    cases: Sequence[tuple[str, Callable[[], float]]], rounds: int
+) -> dict[str, list[float]]:
+    """
+    Run every case in turn, C{rounds} times, so that drift hits all alike.
+    """
+    results: dict[str, list[float]] = {name: [] for name, _ in cases}
+    for _ in range(rounds):
+        for name, case in cases:
+            results[name].append(case())
+    return results
+
+
+def report(
+    results: dict[str, list[float]], unit: float, suffix: str
+) -> None:
+    """
+    Print each case's median, and by how much the first one's is longer, round
+    by round: the median of the ratios and their spread.
+    """
+    first = next(iter(results.values()))
+    for name, seconds in results.items():
+        ratios = sorted(a / b for a, b in zip(first, seconds, strict=True))
+        print(
+            f"  {name:36s} {statistics.median(seconds) / unit:12.1f} {suffix}"
+            f"   {statistics.median(ratios):8.2f} x"
+            f"  ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m twisted_echo.bench split", description=__doc__
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="how often each case runs (7)"
+    )
+    options = parser.parse_args(arguments)
+    receivers: list[tuple[str, Receiver]] = [
+        ("LineReceiver", StockLines),
+        ("LineOnlyReceiver", StockOnlyLines),
+        ("FastLineReceiver.lineReceived", FastLines),
+        ("FastLineOnlyReceiver.lineReceived", FastOnlyLines),
+        ("FastLineReceiver.blockReceived", FastBlocks),
+    ]
+    print("ratios: the first row's time over this row's, median (least to most)")
+    for size in (16, 64, 512):
+        chunks = chunks_of_lines(size)
+        print(f"lines of {size} bytes in chunks of 64 KiB")
+        results = compare(
+            [(n, lambda r=r: time_chunks(r, chunks)) for n, r in receivers],
+            options.rounds,
+        )
+        report(results, len(chunks) * CHUNK / size / 1e9, "ns a line")
+    one, four = pieces_of_one_line(MEBIBYTE), pieces_of_one_line(4 * MEBIBYTE)
+    print("a line of 1 MiB in pieces of 512 bytes")
+    results = compare(
+        [
+            ("LineReceiver", lambda: time_chunks(StockLines, one)),
+            ("FastLineReceiver", lambda: time_chunks(FastLines, one)),
+            ("FastLineReceiver, 4 MiB", lambda: time_chunks(FastLines, four)),
+        ],
+        options.rounds,
+    )
+    report(results, 1e-3, "ms")
+
+
+if __name__ == "__main__":
+    main()

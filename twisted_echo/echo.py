@@ -1,0 +1,161 @@
+"""
+The echo service: what the rest of the package is composed to here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
+from twisted.logger import Logger
+
+from twisted_echo.factory import DEFAULT_ABORT_AFTER, SessionFactory
+from twisted_echo.receiver import FastLineReceiver
+from twisted_echo.service import SessionService
+from twisted_echo.session import EndReason, Session
+from twisted_echo.sockets import KeepAlive
+
+__all__ = ["EchoConfig", "EchoFactory", "EchoProtocol", "EchoService"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EchoConfig:
+    """
+    Everything about an echo service that can be chosen, validated.
+
+    @ivar listen: Twisted endpoint strings. The default can be reached from this
+        machine alone: an echo service that anybody reaches reflects traffic.
+    @ivar delimiter: what ends a line, one byte or more.
+    @ivar maxLength: the longest legal line in bytes, delimiter not counted. With
+        the default one slow line holds at most 64 KiB, as one read does.
+    @ivar drain: seconds in which, at a stop, clients may finish by themselves
+        before their connections are closed.
+    @ivar abortAfter: seconds that a closed connection waits for its peer before
+        it is aborted.
+    @ivar keepAlive: when to probe a silent peer; None for never.
+    """
+
+    listen: Sequence[str] = ("tcp:7007:interface=127.0.0.1",)
+    delimiter: bytes = b"\n"
+    maxLength: int = 65536
+    drain: float = 0.0
+    abortAfter: float = DEFAULT_ABORT_AFTER
+    keepAlive: KeepAlive | None = field(default_factory=KeepAlive)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.listen, str) or not self.listen:
+            raise ValueError(
+                "listen must be one or more endpoint strings, such as"
+                f" ['tcp:7007'], got {self.listen!r}"
+            )
+        if not isinstance(self.delimiter, bytes) or not self.delimiter:
+            raise ValueError(
+                f"delimiter must be one byte or more, got {self.delimiter!r}"
+            )
+        if not isinstance(self.maxLength, int) or self.maxLength < 1:
+            raise ValueError(
+                f"maxLength must be a whole number from 1 up, got {self.maxLength!r}"
+            )
+        for name, seconds, least in (
+            ("drain", self.drain, "0"),
+            ("abortAfter", self.abortAfter, "above 0"),
+        ):
+            if (
+                not isinstance(seconds, (int, float))
+                or not isfinite(seconds)
+                or seconds < 0
+                or (seconds == 0 and least != "0")
+            ):
+                raise ValueError(
+                    f"{name} must be a number of seconds, {least} or more,"
+                    f" got {seconds!r}"
+                )
+
+
+class EchoProtocol(Session, FastLineReceiver):
+    """
+    Sends every line back as it came, and at end-of-file what is left.
+    """
+
+    delimiter = b"\n"
+
+    _log = Logger()
+
+    def blockReceived(self, block: bytes) -> None:
+        self.transport.write(block)
+
+    def endOfInput(self) -> None:
+        self.transport.write(self.clearLineBuffer())
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """
+        Close the connection after the lines before this one are answered.
+        """
+        length = line.find(self.delimiter)
+        self._log.warn(
+            "closing the connection of {peer}: a line of {length} bytes"
+            " {orMore}is over the limit of {limit}",
+            peer=self.transport.getPeer(),
+            length=len(line) if length < 0 else length,
+            orMore="or more " if length < 0 else "",
+            limit=self.MAX_LENGTH,
+        )
+        self.close(EndReason.LINE_TOO_LONG)
+
+
+class EchoFactory(SessionFactory[EchoProtocol]):
+    """
+    Makes L{EchoProtocol}s as a configuration says.
+    """
+
+    protocol = EchoProtocol
+
+    def __init__(
+        self, config: EchoConfig | None = None, *, clock: IReactorTime | None = None
+    ) -> None:
+        """
+        @param config: the defaults of L{EchoConfig}, if None.
+        """
+        self.config = config = config or EchoConfig()
+        super().__init__(
+            clock=clock, keepAlive=config.keepAlive, abortAfter=config.abortAfter
+        )
+
+    def buildProtocol(self, addr: Any) -> EchoProtocol | None:
+        protocol = super().buildProtocol(addr)
+        if protocol is not None:
+            protocol.delimiter = self.config.delimiter
+            protocol.MAX_LENGTH = self.config.maxLength
+        return protocol
+
+
+class EchoService(SessionService):
+    """
+    The echo service of L{twistd echo}, for any Twisted application::
+
+        EchoService(EchoConfig(listen=["tcp:7007"])).setServiceParent(application)
+    """
+
+    def __init__(
+        self,
+        config: EchoConfig | None = None,
+        *,
+        reactor: Any = None,
+        endpoints: Sequence[IStreamServerEndpoint] | None = None,
+    ) -> None:
+        """
+        @param config: the defaults of L{EchoConfig}, if None.
+        @param reactor: for the endpoints and the time; the installed one, if
+            None.
+        @param endpoints: to be used instead of C{config.listen}.
+        """
+        config = config or EchoConfig()
+        if reactor is None:
+            from twisted.internet import reactor
+        if endpoints is None:
+            endpoints = [serverFromString(reactor, each) for each in config.listen]
+        super().__init__(
+            endpoints, EchoFactory(config, clock=reactor), grace=config.drain
+        )

@@ -1,0 +1,300 @@
+"""
+Listening, suspending, and a stop that loses nothing and ends on time.
+
+L{SessionService} knows listeners and sessions, and nothing of what they say. What
+must hold:
+
+  - the Deferred of C{stopService} fires, always, and not later than its deadline;
+  - the stop goes: listeners first; after the time of grace, the sessions, in
+    order; at the deadline, the abort of those that are left;
+  - a state changes by a legal transition or not at all.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_echo.factory import SessionFactory
+from twisted_echo.listeners import Listeners
+from twisted_echo.session import EndReason
+
+__all__ = ["IllegalTransition", "SessionService", "State"]
+
+_GIVE_UP_AFTER = 1.0
+"""
+Seconds between the abort of a session and the end of the wait for it. A transport
+reports an abort in the next turn of the reactor; one that never does must not
+keep the process.
+"""
+
+
+class State(Enum):
+    """
+    What a L{SessionService} is doing::
+
+        IDLE -> STARTING -> LISTENING <-> SUSPENDED
+                    |           |             |
+                    +-----> DRAINING <--------+
+                                |
+                             STOPPED -> STARTING
+    """
+
+    IDLE = "idle"
+    STARTING = "starting"
+    LISTENING = "listening"
+    SUSPENDED = "suspended"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class IllegalTransition(RuntimeError):
+    """
+    What was asked of a service is not possible in its present state.
+    """
+
+    def __init__(self, wish: str, state: State, *allowed: State) -> None:
+        names = " or ".join(each.name for each in allowed)
+        super().__init__(f"cannot {wish} while {state.name}, only while {names}")
+
+
+class SessionService(Service):
+    """
+    Listens on any number of endpoints, and keeps what comes in by them until it
+    has ended.
+
+    @ivar factory: makes and records the sessions. Its C{abortAfter} is the
+        deadline of the stop.
+    @ivar grace: seconds in which, after the listeners are closed, clients may
+        finish by themselves.
+    @ivar state: the present L{State}.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        endpoints: IStreamServerEndpoint | Iterable[IStreamServerEndpoint],
+        factory: SessionFactory[Any],
+        *,
+        grace: float = 0.0,
+    ) -> None:
+        if IStreamServerEndpoint.providedBy(endpoints):
+            endpoints = [endpoints]
+        self.factory = factory
+        self.grace = grace
+        self.state = State.IDLE
+        self._listeners = Listeners(endpoints, factory)
+        self._askers: list[Deferred[None]] = []
+        self._failure: Failure | None = None
+        self._stopped: Deferred[list[tuple[bool, Any]]] | None = None
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def addresses(self) -> list[IAddress]:
+        """
+        Where it listens now, in the order of the endpoints.
+        """
+        return [port.getHost() for port in self._listeners.ports if port is not None]
+
+    def _require(self, wish: str, *allowed: State) -> None:
+        if self.state not in allowed:
+            raise IllegalTransition(wish, self.state, *allowed)
+
+    # Start
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen on all endpoints.
+
+        @raise Exception: what the first endpoint that cannot listen fails with,
+            a L{CannotListenError<twisted.internet.error.CannotListenError>} as a
+            rule. Then none listens. An endpoint that fails later has its
+            failure logged, and told by L{whenListening}.
+        @raise IllegalTransition: if it was started already, or is stopping.
+        """
+        self._require("start", State.IDLE, State.STOPPED)
+        self.state = State.STARTING
+        self.factory.closing = self._failure = None
+        self._listeners.open().addCallbacks(self._opened, self._notOpened)
+        if self._failure is not None:
+            self._failure.raiseException()
+        if self.state is State.STARTING:
+            self.whenListening().addErrback(
+                lambda failure: self._log.failure("cannot listen", failure=failure)
+            )
+
+    def startService(self) -> None:
+        """
+        Listen, unless C{privilegedStartService} does.
+        """
+        if self.running or self.state in (State.IDLE, State.DRAINING, State.STOPPED):
+            self.privilegedStartService()
+        super().startService()
+
+    def _opened(self, _: None) -> None:
+        if self.state is State.STARTING:
+            self.state = State.LISTENING
+            self._log.info("listening on {addresses}", addresses=self.addresses)
+            self._tellAskers()
+
+    def _notOpened(self, failure: Failure) -> None:
+        if self.state is State.STARTING:
+            self.state = State.STOPPED
+            self.running = 0
+            self._failure = failure
+            self._tellAskers()
+
+    def _tellAskers(self) -> None:
+        askers, self._askers = self._askers, []
+        for asker in askers:
+            asker.callback(None)
+
+    def whenListening(self) -> "Deferred[None]":
+        """
+        Wait for all endpoints to listen.
+
+        @return: fires when they do, or fails if they will not.
+        """
+
+        def tell(_: None) -> "Deferred[None]":
+            if self.state in (State.LISTENING, State.SUSPENDED):
+                return succeed(None)
+            if self._failure is not None:
+                return fail(self._failure)
+            return fail(
+                IllegalTransition("listen", self.state, State.LISTENING)
+            )
+
+        asker: Deferred[None] = Deferred()
+        asker.addCallback(tell)
+        if self.state is State.STARTING:
+            self._askers.append(asker)
+        else:
+            asker.callback(None)
+        return asker
+
+    # Suspend
+
+    def suspend(self) -> "Deferred[None]":
+        """
+        Stop accepting; sessions go on. New connections wait in the back-log.
+
+        @return: fires when nothing is accepted any more.
+        @raise IllegalTransition: if it is not listening.
+        """
+        self._require("suspend", State.LISTENING)
+        self.state = State.SUSPENDED
+        return self._listeners.suspend()
+
+    def resume(self) -> "Deferred[None]":
+        """
+        Accept again.
+
+        @return: fires when it does, or fails if an endpoint that had to be
+            closed cannot listen again; the service then stays suspended.
+        @raise IllegalTransition: if it is not suspended.
+        """
+        self._require("resume", State.SUSPENDED)
+
+        def resumed(_: None) -> None:
+            if self.state is State.SUSPENDED:
+                self.state = State.LISTENING
+
+        return self._listeners.resume().addCallback(resumed)
+
+    # Stop
+
+    def stopService(self) -> "DeferredList[Any]":
+        """
+        Stop listening, end the sessions in order, and wait for all of it.
+
+        A second call, or one before the start, is legal.
+
+        @return: a L{DeferredList} of the listeners' stops and of every session,
+            which fires when everything has ended. It is the caller's own:
+            cancelling it ends his wait and nothing else.
+        """
+        super().stopService()
+        if self.state in (State.IDLE, State.STOPPED):
+            return DeferredList([])
+        if self.state is not State.DRAINING:
+            self._drain()
+        assert self._stopped is not None
+        listeners = [
+            _listenerStop(self._stopped, place)
+            for place in range(len(self._listeners.endpoints))
+        ]
+        return DeferredList(
+            [*listeners, *self.factory.whenEnded()], consumeErrors=True
+        )
+
+    def _drain(self) -> None:
+        self.state = State.DRAINING
+        clock = self.factory.clock
+        began, sessions = clock.seconds(), len(self.factory.sessions)
+        closings = self._listeners.close()
+        self._tellAskers()
+
+        def closed(listeners: list[tuple[bool, Any]]) -> "Deferred[Any]":
+            # Of a batch that was being accepted, some may have become sessions
+            # since. From here on none comes any more.
+            ended = DeferredList(self.factory.whenEnded())
+            return ended.addCallback(lambda _: listeners)
+
+        def stopped(listeners: list[tuple[bool, Any]]) -> list[tuple[bool, Any]]:
+            if self._timer is not None and self._timer.active():
+                self._timer.cancel()
+            self._timer = None
+            self.state = State.STOPPED
+            self._log.info(
+                "stopped, {sessions} sessions were open, after {seconds:.3f} s",
+                sessions=sessions,
+                seconds=clock.seconds() - began,
+            )
+            return listeners
+
+        def closeSessions() -> None:
+            self._timer = clock.callLater(self.factory.abortAfter, abortSessions)
+            self.factory.closeSessions(EndReason.STOPPED)
+
+        def abortSessions() -> None:
+            self._timer = clock.callLater(_GIVE_UP_AFTER, giveUp)
+            self.factory.abortSessions()
+
+        def giveUp() -> None:
+            for closing in closings:
+                closing.cancel()
+            self.factory.forgetSessions()
+
+        if self.grace > 0 and self.factory.sessions:
+            self._timer = clock.callLater(self.grace, closeSessions)
+        else:
+            closeSessions()
+        self._stopped = DeferredList(closings, consumeErrors=True)
+        self._stopped.addCallback(closed).addCallback(stopped)
+
+
+def _listenerStop(
+    stopped: "Deferred[list[tuple[bool, Any]]]", place: int
+) -> "Deferred[Any]":
+    """
+    The stop of one listener, as a Deferred that concerns nobody else.
+    """
+    own: Deferred[Any] = Deferred()
+
+    def tell(listeners: list[tuple[bool, Any]]) -> list[tuple[bool, Any]]:
+        own.callback(listeners[place][1])
+        return listeners
+
+    stopped.addCallback(tell)
+    return own

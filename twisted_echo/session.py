@@ -1,0 +1,407 @@
+"""
+One connection's life: registered, throttled, closed in order, told of.
+
+L{Session} is a base or a mix-in for any Twisted protocol::
+
+    class Upper(Session, FastLineReceiver):
+        def lineReceived(self, line):
+            self.sendLine(line.upper())
+
+    factory = SessionFactory.forProtocol(Upper)
+
+What must hold:
+
+  - a session is registered with its factory in C{connectionMade}, and leaves it in
+    C{connectionLost} and nowhere else;
+  - a peer that does not read is not read from;
+  - after L{Session.close} the peer gets the answers to all that was read from it,
+    whole, and then end-of-file;
+  - nothing that is kept points back at a session that has ended.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ISSLTransport,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_echo.sockets import bottomTransport, tuneSocket
+
+if TYPE_CHECKING:
+    from twisted_echo.factory import SessionFactory
+
+__all__ = ["EndReason", "Session", "SessionEnd"]
+
+_T = TypeVar("_T")
+
+
+class EndReason(Enum):
+    """
+    Why a session ended. Logs and metrics use the values.
+    """
+
+    PEER_CLOSED = "peer-closed"
+    """The peer sent its end-of-file, and got the answers to all before it."""
+    LOCAL_CLOSED = "local-closed"
+    """The protocol closed the connection."""
+    STOPPED = "stopped"
+    """The service stopped, and the peer got all its answers."""
+    LINE_TOO_LONG = "line-too-long"
+    """The peer sent a line over the limit."""
+    ABORTED = "aborted"
+    """It was cut off, with a reset: a deadline passed, or somebody aborted it."""
+    CONNECTION_LOST = "connection-lost"
+    """The peer reset the connection, or vanished."""
+    ERROR = "error"
+    """The protocol raised an exception, which is in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """
+    What is left of a session that has ended.
+
+    @ivar reason: why it ended.
+    @ivar bytesReceived: how many bytes its receiver was given.
+    @ivar seconds: how long it lasted.
+    """
+
+    reason: EndReason
+    bytesReceived: int
+    seconds: float
+
+
+def _discard(data: bytes) -> None:
+    """
+    Read and forget. A function of no session, so that a session which has it for
+    its C{dataReceived} does not refer to itself.
+    """
+
+
+@implementer(IPushProducer)
+class _Backpressure:
+    """
+    What a session registers with its transport: stops the session's input while
+    the transport holds too much output.
+
+    An object of its own, so that what the transport asks for and what the
+    protocol asks for (C{session.pauseProducing}) are told apart: the one does
+    not undo the other.
+    """
+
+    __slots__ = ("_session", "_transport")
+
+    def __init__(self, session: "Session", transport: Any) -> None:
+        self._session: Session | None = session
+        self._transport = transport
+
+    def pauseProducing(self) -> None:
+        if self._session is not None:
+            self._session._stopInput(_BY_TRANSPORT)
+
+    def resumeProducing(self) -> None:
+        if self._session is None:
+            return
+        if self._transport.disconnecting:
+            # Called by `loseConnection`, and everything is sent. Twisted would
+            # now wait for more from this producer, and never close.
+            self._transport.unregisterProducer()
+            self.stopProducing()
+        else:
+            self._session._startInput(_BY_TRANSPORT)
+
+    def stopProducing(self) -> None:
+        # TLS keeps its producer for good; it shall not keep the session.
+        self._session = self._transport = None
+
+
+# Who has stopped a session's input.
+_BY_PROTOCOL = 1
+_BY_TRANSPORT = 2
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Session(Protocol):
+    """
+    A protocol whose connection is tracked from its first byte to its last.
+
+    Put it before the other bases. A subclass that overrides C{connectionMade},
+    C{connectionLost} or C{readConnectionLost} calls the inherited method.
+
+    @cvar backpressure: whether to stop reading from a peer that does not read:
+        while the transport holds more than its C{bufferSize} (64 KiB), nothing
+        more is read. False for a protocol that registers a producer of its own.
+    @ivar bytesReceived: how many bytes a receiver of this package was given; a
+        protocol of another kind may count here itself.
+    @ivar end: what ended the session; None while it lasts.
+    """
+
+    backpressure = True
+    bytesReceived = 0
+    paused = False
+    end: SessionEnd | None = None
+
+    _began = 0.0
+    _throttled = False
+    _inputStoppedBy = 0
+    _answersInFlight = 0
+    _inputEnded = False
+    _closing: EndReason | None = None
+    _finished = False
+    _aborted = False
+    _deadline: IDelayedCall | None = None
+    _askers: "dict[Deferred[SessionEnd], None] | None" = None
+
+    if TYPE_CHECKING:
+        transport: Any
+        factory: SessionFactory[Any] | None
+
+    # The beginning
+
+    def connectionMade(self) -> None:
+        """
+        Register, set the socket's options, and have the transport tell when it
+        is full.
+
+        @raise TypeError: if the factory cannot keep sessions.
+        """
+        factory, transport = self.factory, self.transport
+        if factory is not None:
+            if not hasattr(factory, "sessionStarted"):
+                self.abort()
+                raise TypeError(
+                    f"{type(self).__name__} is a Session, so its factory must be"
+                    f" a SessionFactory, got {factory!r}"
+                )
+            self._began = factory.clock.seconds()
+            factory.sessionStarted(self)
+            tuneSocket(transport, factory.keepAlive)
+        if self.backpressure:
+            # Under TLS the bottom transport it is: TLS itself would not close
+            # while a producer is registered with it.
+            bottom = bottomTransport(transport)
+            if hasattr(bottom, "registerProducer"):
+                self._throttled = True
+                bottom.registerProducer(_Backpressure(self, bottom), True)
+        super().connectionMade()
+        if factory is not None and factory.closing is not None:
+            self.close(factory.closing)
+
+    # Input: stopped while the protocol or the transport wants no more
+
+    def pauseProducing(self) -> None:
+        """
+        Take no more input, as the protocol wishes.
+        """
+        self._stopInput(_BY_PROTOCOL)
+
+    def resumeProducing(self) -> None:
+        """
+        Take input again, unless the transport is full.
+        """
+        self._startInput(_BY_PROTOCOL)
+
+    def stopProducing(self) -> None:
+        """
+        Take no more input, and close.
+        """
+        self.paused = True
+        getattr(super(), "stopProducing", self.transport.loseConnection)()
+
+    def _stopInput(self, who: int) -> None:
+        self._inputStoppedBy |= who
+        if not self.paused:
+            self.paused = True
+            pause = getattr(super(), "pauseProducing", self.transport.pauseProducing)
+            pause()
+
+    def _startInput(self, who: int) -> None:
+        self._inputStoppedBy &= ~who
+        if self._inputStoppedBy or self._finished:
+            return
+        self.paused = False
+        resume = getattr(super(), "resumeProducing", self.transport.resumeProducing)
+        resume()
+        if self._closing is not None and not self._finished:
+            self.transport.pauseProducing()
+        self._finishWhenAnswered()
+
+    # The end
+
+    def answerLater(self, answer: "Deferred[_T]") -> "Deferred[_T]":
+        """
+        Say that the answer to something that was received is still to come: the
+        session is not closed before it, neither by the peer's end-of-file nor
+        by L{close}.
+
+        @param answer: fires, with a result or a failure, when the answer has
+            been written.
+        @return: C{answer}.
+        """
+        self._answersInFlight += 1
+
+        def answered(result: _T) -> _T:
+            self._answersInFlight -= 1
+            self._finishWhenAnswered()
+            return result
+
+        return answer.addBoth(answered)
+
+    def endOfInput(self) -> None:
+        """
+        Override this to answer what is left when the peer has sent its last
+        byte.
+        """
+
+    def readConnectionLost(self) -> None:
+        """
+        The peer will send nothing more: answer what is left, then close.
+        """
+        if self._inputEnded:
+            return
+        self._inputEnded = True
+        if self._closing is None:
+            self.endOfInput()
+        self._finishWhenAnswered()
+
+    def writeConnectionLost(self) -> None:
+        """
+        The peer has been sent its end-of-file; its own is waited for.
+        """
+
+    def close(self, reason: EndReason = EndReason.LOCAL_CLOSED) -> None:
+        """
+        Close in order: take nothing more from the peer, let the answers to what
+        was read go out, send end-of-file, wait for the peer's, and close. What
+        the peer still sends meanwhile is read and discarded: unread bytes would
+        make the kernel send a reset, which can destroy the answers on their way.
+
+        A peer that has not finished after the factory's C{abortAfter} seconds is
+        aborted. A second call does nothing.
+
+        @param reason: what to tell those who ask.
+        """
+        if self.end is not None or self._deadline is not None:
+            return
+        clock = None if self.factory is None else self.factory.clock
+        if clock is not None and self.factory is not None:
+            self._deadline = clock.callLater(self.factory.abortAfter, self.abort)
+        if self._finished or self.transport.disconnecting:
+            # It is closing already, and has a deadline now.
+            return
+        self._closing = reason
+        if not self._inputEnded:
+            self.transport.pauseProducing()
+        if clock is not None and getattr(self, "_busyReceiving", False):
+            # Called by the answer to one of several lines: the others first.
+            clock.callLater(0, self._finishWhenAnswered)
+        else:
+            self._finishWhenAnswered()
+
+    def abort(self) -> None:
+        """
+        Cut the connection off, with a reset; what was not sent is lost.
+        """
+        self._aborted = True
+        transport = self.transport
+        getattr(transport, "abortConnection", transport.loseConnection)()
+
+    def _finishWhenAnswered(self) -> None:
+        """
+        Once there is nothing to wait for: close after what has been written.
+        """
+        if (
+            self._finished
+            or not (self._inputEnded or self._closing is not None)
+            or self._answersInFlight
+            or self._inputStoppedBy & _BY_PROTOCOL
+            or (self._inputStoppedBy and self._hasUndeliveredInput())
+        ):
+            return
+        self._finished = True
+        transport = self.transport
+        if self._throttled:
+            self._throttled = False
+            bottomTransport(transport).unregisterProducer()
+        if self._inputEnded:
+            transport.loseConnection()
+            return
+        self.dataReceived = _discard  # type: ignore[method-assign]
+        if ISSLTransport.providedBy(transport):
+            # TLS ends both directions at once, and then waits for the peer.
+            transport.loseConnection()
+            transport.resumeProducing()
+        elif hasattr(transport, "loseWriteConnection"):
+            transport.loseWriteConnection()
+            transport.resumeProducing()
+        else:
+            transport.loseConnection()
+
+    def _hasUndeliveredInput(self) -> bool:
+        # A protocol that cannot tell is assumed to have some, until it resumes.
+        ask = getattr(self, "hasUndeliveredLines", None)
+        return ask is None or bool(ask())
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Leave the factory, and tell everyone who asked.
+        """
+        super().connectionLost(reason)
+        self._finished = True
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+        if self.factory is not None and self.end is None:
+            self.end = SessionEnd(
+                self._endReason(reason),
+                self.bytesReceived,
+                self.factory.clock.seconds() - self._began,
+            )
+            self.factory.sessionEnded(self, self.end)
+
+    def _endReason(self, reason: Failure) -> EndReason:
+        if self._aborted or reason.check(ConnectionAborted):
+            return EndReason.ABORTED
+        if reason.check(ConnectionDone):
+            if self._closing is not None:
+                return self._closing
+            if self._inputEnded or not self.transport.disconnecting:
+                return EndReason.PEER_CLOSED
+            return EndReason.LOCAL_CLOSED
+        if reason.check(ConnectionLost) or reason.type.__module__ == "OpenSSL.SSL":
+            return EndReason.CONNECTION_LOST
+        return EndReason.ERROR
+
+    def whenEnded(self) -> "Deferred[SessionEnd]":
+        """
+        Wait for the end of this session.
+
+        @return: a Deferred of the caller's own, which fires with what ended the
+            session, never with a failure. What the caller does with it, and
+            cancelling it, concerns nobody else.
+        """
+        if self.end is not None:
+            return succeed(self.end)
+        assert self.factory is not None, "a session without a factory is not kept"
+        if self._askers is None:
+            self._askers = {}
+            self.factory.sessions[self].addCallback(self._tellAskers)
+        asker: Deferred[SessionEnd] = Deferred(self._askers.pop)
+        self._askers[asker] = None
+        return asker
+
+    def _tellAskers(self, end: SessionEnd) -> SessionEnd:
+        askers, self._askers = self._askers, None
+        for asker in askers or ():
+            asker.callback(end)
+        return end

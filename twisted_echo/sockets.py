@@ -1,0 +1,87 @@
+"""
+Options of the socket under a transport, where there is one.
+"""
+
+import socket
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import ITransport
+from twisted.protocols.policies import ProtocolWrapper
+
+__all__ = ["KeepAlive", "bottomTransport", "tuneSocket"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """
+    When the kernel asks a silent peer whether it is still there (C{tcp(7)}).
+
+    The defaults notice a peer that vanished after two minutes. The kernel's own
+    take more than two hours, in which a dead peer holds its connection.
+
+    @ivar idle: seconds of silence before the first question.
+    @ivar interval: seconds between two questions.
+    @ivar count: how many may stay unanswered before the connection is lost.
+    """
+
+    idle: int = 60
+    interval: int = 10
+    count: int = 6
+
+    def __post_init__(self) -> None:
+        # The kernel's bounds: MAX_TCP_KEEPIDLE, -INTVL and -CNT of Linux.
+        for name, most in (("idle", 32767), ("interval", 32767), ("count", 127)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(
+                    f"keep-alive {name} must be a whole number from 1 to {most},"
+                    f" got {value!r}"
+                )
+
+
+# macOS names the idle time TCP_KEEPALIVE. A platform may lack any of them.
+_KEEP_ALIVE_OPTIONS = (
+    (getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None)), "idle"),
+    (getattr(socket, "TCP_KEEPINTVL", None), "interval"),
+    (getattr(socket, "TCP_KEEPCNT", None), "count"),
+)
+
+
+def bottomTransport(transport: ITransport) -> ITransport:
+    """
+    The transport under the layers (TLS, PROXY) that wrap it.
+    """
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport
+
+
+def tuneSocket(transport: ITransport, keepAlive: KeepAlive | None) -> None:
+    """
+    Set C{TCP_NODELAY} and keep-alive on a TCP transport; leave any other alone.
+
+    @param keepAlive: None for none.
+    """
+    getHandle = getattr(bottomTransport(transport), "getHandle", None)
+    handle = getHandle() if getHandle is not None else None
+    if not (
+        isinstance(handle, socket.socket)
+        and handle.family in (socket.AF_INET, socket.AF_INET6)
+        and handle.type == socket.SOCK_STREAM
+    ):
+        return
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    if keepAlive is not None:
+        options.append((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
+        options.extend(
+            (socket.IPPROTO_TCP, option, getattr(keepAlive, name))
+            for option, name in _KEEP_ALIVE_OPTIONS
+            if option is not None
+        )
+    for option in options:
+        try:
+            handle.setsockopt(*option)
+        except OSError:
+            # The peer is gone already, which some platforms report here.
+            # Whoever reads next will see it too.
+            return
