@@ -155,7 +155,10 @@ class EchoService(SessionService):
         if reactor is None:
             from twisted.internet import reactor
         if endpoints is None:
-            endpoints = [serverFromString(reactor, each) for each in config.listen]
+            endpoints = [
+                serverFromString(reactor, each)  # type: ignore[no-untyped-call]
+                for each in config.listen
+            ]
         super().__init__(
             endpoints, EchoFactory(config, clock=reactor), grace=config.drain
         )

@@ -3,7 +3,7 @@ The record of all sessions that are open.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -23,7 +23,7 @@ Seconds that a closed session waits for its peer: long enough for every peer tha
 reads at all, and short beside the 90 seconds after which service managers kill.
 """
 
-_S = TypeVar("_S", bound=Session)
+_S = TypeVar("_S", bound=Any)
 
 
 class SessionFactory(Factory[_S]):
@@ -113,5 +113,8 @@ class SessionFactory(Factory[_S]):
         is aborted, so that nobody waits for it for ever.
         """
         for session in list(self.sessions):
-            self._log.error("{session!r} does not end, not even aborted", session=session)
-            session.connectionLost(Failure(ConnectionAborted()))
+            self._log.error(
+                "{session!r} does not end, not even aborted", session=session
+            )
+            aborted = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
+            session.connectionLost(aborted)

@@ -33,8 +33,7 @@ def overlaps_itself(delimiter: bytes) -> bool:
     if not delimiter:
         raise ValueError("a delimiter must have at least one byte, got b''")
     return any(
-        delimiter.startswith(delimiter[offset:])
-        for offset in range(1, len(delimiter))
+        delimiter.startswith(delimiter[offset:]) for offset in range(1, len(delimiter))
     )
 
 
@@ -133,9 +132,7 @@ class LineBuffer:
         found = self.find(delimiter)
         if not 0 <= found <= limit:
             return b""
-        end = end_of_lines(
-            self._bytes, found + len(delimiter), delimiter, limit
-        )
+        end = end_of_lines(self._bytes, found + len(delimiter), delimiter, limit)
         return self.take(end)
 
     def take(self, size: int | None = None) -> bytes:

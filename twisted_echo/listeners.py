@@ -35,7 +35,7 @@ class Listeners:
         self.endpoints = tuple(endpoints)
         self._factory = factory
         # By place; None where nothing listens.
-        self.ports: list[IListeningPort | None] = [None] * len(self.endpoints)
+        self.ports: list[Any] = [None] * len(self.endpoints)
         self._attempts: list[Deferred[IListeningPort]] = []
         self._closings: dict[int, Deferred[Any]] = {}
 

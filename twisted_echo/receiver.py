@@ -20,7 +20,6 @@ from collections.abc import Iterable
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import ITransport
 from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
 from twisted_echo.framing import LineBuffer, end_of_lines, overlaps_itself
@@ -38,9 +37,11 @@ class _Blocks:
     if TYPE_CHECKING:
         delimiter: bytes
         MAX_LENGTH: int
-        transport: ITransport | None
+        transport: Any
 
         def linesReceived(self, lines: list[bytes]) -> object: ...
+        def lineReceived(self, line: bytes) -> Any: ...
+        def lineLengthExceeded(self, line: bytes) -> Any: ...
 
     bytesReceived = 0
 
@@ -76,7 +77,6 @@ class _Blocks:
         """
         block = self.delimiter.join([*lines, b""])
         if block:
-            assert self.transport is not None
             self.transport.write(block)
 
 
@@ -101,7 +101,11 @@ class FastLineReceiver(_Blocks, LineReceiver):
     _undelivered: Any = iter(_lines)
     _foundBy: tuple[bytes, int] = (b"", 0)
 
-    def dataReceived(self, data: bytes) -> object:
+    if TYPE_CHECKING:
+
+        def rawDataReceived(self, data: bytes) -> Any: ...
+
+    def dataReceived(self, data: bytes) -> Any:
         """
         Hand whole lines to C{blockReceived}, or everything to
         C{rawDataReceived}, and keep the rest.
@@ -144,7 +148,7 @@ class FastLineReceiver(_Blocks, LineReceiver):
         transport = self.transport
         return bool(why or (transport and transport.disconnecting))
 
-    def _receive(self, data: bytes) -> object:
+    def _receive(self, data: bytes) -> Any:
         """
         L{dataReceived} for a receiver that holds something, is busy, paused or
         in raw mode.
@@ -228,19 +232,19 @@ class FastLineReceiver(_Blocks, LineReceiver):
 
     def pauseProducing(self) -> None:
         self._interrupt()
-        super().pauseProducing()
+        super().pauseProducing()  # type: ignore[no-untyped-call]
 
     def stopProducing(self) -> None:
         self._interrupt()
-        super().stopProducing()
+        super().stopProducing()  # type: ignore[no-untyped-call]
 
     def setRawMode(self) -> None:
         self._interrupt()
-        super().setRawMode()
+        super().setRawMode()  # type: ignore[no-untyped-call]
 
     def setLineMode(self, extra: bytes = b"") -> object:
         self._interrupt()
-        return super().setLineMode(extra)
+        return super().setLineMode(extra)  # type: ignore[no-untyped-call]
 
     def clearLineBuffer(self) -> bytes:
         """
@@ -275,7 +279,7 @@ class FastLineOnlyReceiver(_Blocks, LineOnlyReceiver):
     twisted issue 6556).
     """
 
-    def dataReceived(self, data: bytes) -> object:
+    def dataReceived(self, data: bytes) -> Any:
         """
         Hand whole lines to C{blockReceived} and keep the rest.
         """
@@ -296,7 +300,6 @@ class FastLineOnlyReceiver(_Blocks, LineOnlyReceiver):
                 held.append(rest)
             if not held:
                 self._held = None
-        assert self.transport is not None
         if block and (self.transport.disconnecting or self.blockReceived(block)):
             return None
         if overlong is not None:

@@ -139,7 +139,7 @@ class SessionService(Service):
         """
         if self.running or self.state in (State.IDLE, State.DRAINING, State.STOPPED):
             self.privilegedStartService()
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
 
     def _opened(self, _: None) -> None:
         if self.state is State.STARTING:
@@ -171,9 +171,7 @@ class SessionService(Service):
                 return succeed(None)
             if self._failure is not None:
                 return fail(self._failure)
-            return fail(
-                IllegalTransition("listen", self.state, State.LISTENING)
-            )
+            return fail(IllegalTransition("listen", self.state, State.LISTENING))
 
         asker: Deferred[None] = Deferred()
         asker.addCallback(tell)
@@ -214,17 +212,17 @@ class SessionService(Service):
 
     # Stop
 
-    def stopService(self) -> "DeferredList[Any]":
+    def stopService(self) -> "Deferred[list[tuple[bool, Any]]]":
         """
         Stop listening, end the sessions in order, and wait for all of it.
 
         A second call, or one before the start, is legal.
 
-        @return: a L{DeferredList} of the listeners' stops and of every session,
+        @return: a C{DeferredList} of the listeners' stops and of every session,
             which fires when everything has ended. It is the caller's own:
             cancelling it ends his wait and nothing else.
         """
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         if self.state in (State.IDLE, State.STOPPED):
             return DeferredList([])
         if self.state is not State.DRAINING:
@@ -234,9 +232,7 @@ class SessionService(Service):
             _listenerStop(self._stopped, place)
             for place in range(len(self._listeners.endpoints))
         ]
-        return DeferredList(
-            [*listeners, *self.factory.whenEnded()], consumeErrors=True
-        )
+        return DeferredList([*listeners, *self.factory.whenEnded()], consumeErrors=True)
 
     def _drain(self) -> None:
         self.state = State.DRAINING

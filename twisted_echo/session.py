@@ -81,6 +81,15 @@ class SessionEnd:
     seconds: float
 
 
+def _isTLS(transport: Any) -> bool:
+    return bool(ISSLTransport.providedBy(transport))
+
+
+def _isTLSError(error: object) -> bool:
+    # By name, for pyOpenSSL need not be there.
+    return type(error).__module__ == "OpenSSL.SSL"
+
+
 def _discard(data: bytes) -> None:
     """
     Read and forget. A function of no session, so that a session which has it for
@@ -193,7 +202,7 @@ class Session(Protocol):
             if hasattr(bottom, "registerProducer"):
                 self._throttled = True
                 bottom.registerProducer(_Backpressure(self, bottom), True)
-        super().connectionMade()
+        super().connectionMade()  # type: ignore[no-untyped-call]
         if factory is not None and factory.closing is not None:
             self.close(factory.closing)
 
@@ -329,7 +338,7 @@ class Session(Protocol):
         ):
             return
         self._finished = True
-        transport = self.transport
+        transport: Any = self.transport
         if self._throttled:
             self._throttled = False
             bottomTransport(transport).unregisterProducer()
@@ -337,7 +346,7 @@ class Session(Protocol):
             transport.loseConnection()
             return
         self.dataReceived = _discard  # type: ignore[method-assign]
-        if ISSLTransport.providedBy(transport):
+        if _isTLS(transport):
             # TLS ends both directions at once, and then waits for the peer.
             transport.loseConnection()
             transport.resumeProducing()
@@ -370,15 +379,16 @@ class Session(Protocol):
             self.factory.sessionEnded(self, self.end)
 
     def _endReason(self, reason: Failure) -> EndReason:
-        if self._aborted or reason.check(ConnectionAborted):
+        error = reason.value
+        if self._aborted or isinstance(error, ConnectionAborted):
             return EndReason.ABORTED
-        if reason.check(ConnectionDone):
+        if isinstance(error, ConnectionDone):
             if self._closing is not None:
                 return self._closing
             if self._inputEnded or not self.transport.disconnecting:
                 return EndReason.PEER_CLOSED
             return EndReason.LOCAL_CLOSED
-        if reason.check(ConnectionLost) or reason.type.__module__ == "OpenSSL.SSL":
+        if isinstance(error, ConnectionLost) or _isTLSError(error):
             return EndReason.CONNECTION_LOST
         return EndReason.ERROR
 

@@ -4,8 +4,8 @@ Options of the socket under a transport, where there is one.
 
 import socket
 from dataclasses import dataclass
+from typing import Any
 
-from twisted.internet.interfaces import ITransport
 from twisted.protocols.policies import ProtocolWrapper
 
 __all__ = ["KeepAlive", "bottomTransport", "tuneSocket"]
@@ -47,7 +47,7 @@ _KEEP_ALIVE_OPTIONS = (
 )
 
 
-def bottomTransport(transport: ITransport) -> ITransport:
+def bottomTransport(transport: Any) -> Any:
     """
     The transport under the layers (TLS, PROXY) that wrap it.
     """
@@ -56,7 +56,7 @@ def bottomTransport(transport: ITransport) -> ITransport:
     return transport
 
 
-def tuneSocket(transport: ITransport, keepAlive: KeepAlive | None) -> None:
+def tuneSocket(transport: Any, keepAlive: KeepAlive | None) -> None:
     """
     Set C{TCP_NODELAY} and keep-alive on a TCP transport; leave any other alone.
 

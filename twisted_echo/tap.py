@@ -78,7 +78,9 @@ def _endpoint(reactor: Any, description: str) -> Any:
     @raise UsageError: if there is none such.
     """
     try:
-        endpoint = serverFromString(reactor, description)
+        endpoint = serverFromString(  # type: ignore[no-untyped-call]
+            reactor, description
+        )
     except Exception as error:
         # Every kind of endpoint has errors of its own.
         detail = str(error) or type(error).__name__
@@ -147,7 +149,7 @@ class Options(UsageOptions):
     ]
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
 
     def opt_listen(self, endpoint: str) -> None:
