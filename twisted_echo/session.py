@@ -279,6 +279,10 @@ class Session(Protocol):
         if self._inputEnded:
             return
         self._inputEnded = True
+        if self._finished:
+            # The peer's answer to the end-of-file that it was sent.
+            self.transport.loseConnection()
+            return
         if self._closing is None:
             self.endOfInput()
         self._finishWhenAnswered()

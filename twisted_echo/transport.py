@@ -1,0 +1,305 @@
+"""
+TCP and UNIX transports that send when they are told to.
+
+Twisted's transports only note what is written; a later turn of the reactor sends
+it, after two changes to what epoll watches. These try to send at once, and hand
+to the inherited machinery only what the kernel does not take. While a transport
+is inside its own C{doRead} it gathers instead, and tries one send when the
+protocol is done with what was received.
+
+What must hold, so that nothing else changes:
+
+  - bytes leave in the order in which they were written: nothing is sent past
+    bytes that wait in a buffer;
+  - a write outside the plain state of a connection (closing, half-closed, TLS,
+    a pull producer) takes the inherited way;
+  - C{write} neither raises because of the connection nor calls back: an error of
+    C{send} leaves the bytes in the buffer, and the inherited C{doWrite} meets the
+    error again and reports it where Twisted does.
+
+Knows nothing of echo. What it leans on in Twisted is listed in
+L{twisted_echo.internals}.
+"""
+
+from collections.abc import Iterable
+from errno import ENOBUFS, EWOULDBLOCK
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import main, tcp, unix
+
+__all__ = [
+    "EagerClient",
+    "EagerConnector",
+    "EagerPort",
+    "EagerServer",
+    "EagerUNIXClient",
+    "EagerUNIXConnector",
+    "EagerUNIXPort",
+    "EagerUNIXServer",
+]
+
+if TYPE_CHECKING:
+    _Base: Any = object
+else:
+    _Base = object
+
+
+class EagerMixin(_Base):
+    """
+    The sending half: goes before a subclass of L{tcp.Connection}.
+
+    The connection is I{plain} while nothing forbids to send at once: it is
+    connected, neither closing nor half-closed, without TLS of its own and
+    without a pull producer. Whatever changes that says so here, once, instead of
+    being asked for with every chunk.
+    """
+
+    _plain = False
+    # While true, what is written is gathered: the connection is inside its own
+    # doRead, and plain.
+    _gathering = False
+    # Whether a send has failed. The kernel tells of a reset once: after a send
+    # has been told, a recv sees an end-of-file where there was none.
+    _broken = False
+    # Whether a pull producer ended the plain state.
+    _pullProducer = False
+
+    def _becomePlain(self) -> None:
+        """
+        Begin: the connection is made. What every chunk asks for becomes the
+        instance's own, which is faster to load than the class's.
+        """
+        self._plain = True
+        self._gathering = False
+        self.dataBuffer = b""
+        self.disconnecting = 0
+        self.producer = None
+        self.producerPaused = False
+
+    # Sending
+
+    def write(self, data: bytes) -> None:
+        """
+        Send at once what the kernel takes, and the rest as soon as it does.
+        """
+        if self._gathering and type(data) is bytes:
+            self._tempDataBuffer.append(data)
+            self._tempDataLen += len(data)
+            if self._tempDataLen > self.bufferSize:
+                self._maybePauseProducer()
+        elif (
+            self._plain
+            and type(data) is bytes
+            and not self._tempDataBuffer
+            and not self.dataBuffer
+            and (self.producer is None or len(data) <= self.bufferSize)
+        ):
+            if data:
+                self._sendNow(data)
+        else:
+            super().write(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """
+        L{write}, for many pieces at once.
+        """
+        pieces = iovec if isinstance(iovec, (list, tuple)) else list(iovec)
+        for piece in pieces:
+            if type(piece) is not bytes:
+                # Refused, or taken, as Twisted does.
+                super().writeSequence(pieces)
+                return
+        self.write(b"".join(pieces))
+
+    def _sendNow(self, data: bytes) -> None:
+        """
+        Try to send, with nothing in any buffer, and leave the rest to
+        C{doWrite}.
+        """
+        try:
+            if len(data) <= self.SEND_LIMIT:
+                sent = self.socket.send(data)
+            else:
+                sent = self.socket.send(memoryview(data)[: self.SEND_LIMIT])
+        except OSError as problem:
+            # Full, or broken: doWrite will meet it again, and report it.
+            sent = 0
+            self._broken = problem.errno not in (EWOULDBLOCK, ENOBUFS)
+        if sent < len(data):
+            self.dataBuffer = data
+            self.offset = sent
+            self._maybePauseProducer()
+            self.startWriting()
+        elif self.producerPaused and self.producer is not None:
+            self.producerPaused = False
+            self.producer.resumeProducing()
+
+    def _sendGathered(self) -> None:
+        """
+        Send what the protocol wrote while it was given what was received.
+        """
+        if self._plain and not self.dataBuffer:
+            data = b"".join(self._tempDataBuffer)
+            self._tempDataBuffer.clear()
+            self._tempDataLen = 0
+            if data:
+                self._sendNow(data)
+        elif self.connected and not self._aborting:
+            self._maybePauseProducer()
+            self.startWriting()
+
+    # Receiving
+
+    def _dataReceived(self, data: bytes) -> Any:
+        """
+        Hand on what was received, and send what that made the protocol write.
+        """
+        if not data:
+            return main.CONNECTION_LOST if self._broken else main.CONNECTION_DONE
+        self._gathering = self._plain
+        try:
+            self.protocol.dataReceived(data)
+        finally:
+            self._gathering = False
+        if self._tempDataBuffer:
+            self._sendGathered()
+        return None
+
+    # What ends the plain state
+
+    def _endPlain(self) -> None:
+        self._plain = self._gathering = False
+
+    def startTLS(self, *args: Any, **kwargs: Any) -> Any:
+        self._endPlain()
+        return super().startTLS(*args, **kwargs)
+
+    def loseConnection(self, *args: Any, **kwargs: Any) -> Any:
+        self._endPlain()
+        return super().loseConnection(*args, **kwargs)
+
+    def loseWriteConnection(self) -> None:
+        self._endPlain()
+        super().loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        self._endPlain()
+        super().abortConnection()
+
+    def connectionLost(self, reason: Any) -> None:
+        self._endPlain()
+        super().connectionLost(reason)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        wasPlain = self._plain
+        if not streaming:
+            # Its next turn comes when doWrite has sent everything.
+            self._endPlain()
+        super().registerProducer(producer, streaming)
+        self._pullProducer = wasPlain and not streaming
+
+    def unregisterProducer(self) -> None:
+        super().unregisterProducer()
+        if self._pullProducer:
+            self._pullProducer = False
+            self._plain = bool(self.connected) and not (
+                self.TLS
+                or self.disconnecting
+                or self._writeDisconnecting
+                or self._writeDisconnected
+                or self._aborting
+            )
+
+
+class EagerTCPMixin(EagerMixin):
+    """
+    The sending half for TCP, with the shortest C{doRead}.
+    """
+
+    def doRead(self) -> Any:
+        """
+        L{_dataReceived}, without a call in between.
+        """
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except OSError as problem:
+            return None if problem.errno == EWOULDBLOCK else main.CONNECTION_LOST
+        if not data or not self._plain:
+            return self._dataReceived(data)
+        self._gathering = True
+        try:
+            self.protocol.dataReceived(data)
+        finally:
+            self._gathering = False
+        if self._tempDataBuffer:
+            self._sendGathered()
+        return None
+
+
+class EagerUNIXMixin(EagerMixin):
+    """
+    The sending half for UNIX sockets, which pass descriptors too.
+    """
+
+    def sendFileDescriptor(self, descriptor: int) -> None:
+        # A descriptor travels with a byte, which is not to be sent without it.
+        self._endPlain()
+        super().sendFileDescriptor(descriptor)
+
+
+class EagerServer(EagerTCPMixin, tcp.Server):
+    """
+    An accepted or adopted TCP connection.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._becomePlain()
+
+
+class EagerClient(EagerTCPMixin, tcp.Client):
+    """
+    A TCP connection that was made from here.
+    """
+
+    def _connectDone(self) -> None:
+        self._becomePlain()
+        super()._connectDone()
+
+
+class EagerUNIXServer(EagerUNIXMixin, unix.Server):
+    """
+    An accepted or adopted UNIX connection.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._becomePlain()
+
+
+class EagerUNIXClient(EagerUNIXMixin, unix.Client):
+    """
+    A UNIX connection that was made from here.
+    """
+
+    def _connectDone(self) -> None:
+        self._becomePlain()
+        super()._connectDone()
+
+
+class EagerPort(tcp.Port):
+    transport = EagerServer
+
+
+class EagerUNIXPort(unix.Port):
+    transport = EagerUNIXServer
+
+
+class EagerConnector(tcp.Connector):
+    def _makeTransport(self) -> EagerClient:
+        return EagerClient(self.host, self.port, self.bindAddress, self, self.reactor)
+
+
+class EagerUNIXConnector(unix.Connector):
+    def _makeTransport(self) -> EagerUNIXClient:
+        return EagerUNIXClient(self.address, self, self.reactor, self.checkPID)
