@@ -94,7 +94,9 @@ class EchoProtocol(Session, FastLineReceiver):
         Close the connection after the lines before this one are answered.
         """
         length = line.find(self.delimiter)
-        self._log.warn(
+        # By way of the class: an event of the instance's logger holds the instance,
+        # and there are observers that keep events.
+        EchoProtocol._log.warn(
             "closing the connection of {peer}: a line of {length} bytes"
             " {orMore}is over the limit of {limit}",
             peer=self.transport.getPeer(),
@@ -103,6 +105,7 @@ class EchoProtocol(Session, FastLineReceiver):
             limit=self.MAX_LENGTH,
         )
         self.close(EndReason.LINE_TOO_LONG)
+        self.discardInput()
 
 
 class EchoFactory(SessionFactory[EchoProtocol]):

@@ -97,7 +97,7 @@ class SessionFactory(Factory[_S]):
             try:
                 session.close(reason)
             except Exception:
-                self._log.failure("{session!r} cannot be closed", session=session)
+                self._logFailure(session, "be closed")
                 session.abort()
 
     def abortSessions(self) -> None:
@@ -105,16 +105,27 @@ class SessionFactory(Factory[_S]):
         L{Abort<Session.abort>} every session.
         """
         for session in list(self.sessions):
-            session.abort()
+            try:
+                session.abort()
+            except Exception:
+                self._logFailure(session, "be aborted")
+
+    def _logFailure(self, session: Session, what: str) -> None:
+        # As text: whoever keeps the event must not keep the session.
+        self._log.failure("{session} cannot {what}", session=repr(session), what=what)
 
     def forgetSessions(self) -> None:
         """
         Declare every session lost whose transport does not say so even when it
         is aborted, so that nobody waits for it for ever.
         """
+        aborted = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
         for session in list(self.sessions):
             self._log.error(
-                "{session!r} does not end, not even aborted", session=session
+                "{session} does not end, not even aborted", session=repr(session)
             )
-            aborted = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
-            session.connectionLost(aborted)
+            try:
+                session.connectionLost(aborted)
+            except Exception:
+                self._logFailure(session, "end")
+            session.forget(aborted)

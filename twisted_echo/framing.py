@@ -13,6 +13,7 @@ What must hold, for C{n} bytes received in any number of pieces:
     partial line is never held beyond C{limit + len(delimiter)} bytes.
 """
 
+import sys
 from functools import lru_cache
 
 __all__ = ["LineBuffer", "end_of_lines", "overlaps_itself"]
@@ -121,7 +122,9 @@ class LineBuffer:
         self._searched = len(self._bytes) if found < 0 else found
         return found
 
-    def take_lines(self, delimiter: bytes, limit: int) -> bytes:
+    def take_lines(
+        self, delimiter: bytes, limit: int, at_most: int = sys.maxsize
+    ) -> bytes:
         """
         Take the whole lines of legal length from the front, delimiters
         included.
@@ -132,7 +135,8 @@ class LineBuffer:
         found = self.find(delimiter)
         if not 0 <= found <= limit:
             return b""
-        end = end_of_lines(self._bytes, found + len(delimiter), delimiter, limit)
+        data = self._bytes if at_most >= len(self._bytes) else self._bytes[:at_most]
+        end = end_of_lines(data, found + len(delimiter), delimiter, limit)
         return self.take(end)
 
     def take(self, size: int | None = None) -> bytes:

@@ -10,8 +10,8 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from twisted.internet import abstract, epollreactor, tcp, unix
 from twisted import __version__ as twistedVersion
+from twisted.internet import abstract, epollreactor, tcp, unix
 from twisted.python import context, log
 
 __all__ = ["unfit"]

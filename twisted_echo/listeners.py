@@ -2,10 +2,17 @@
 The listening ports of some endpoints: opened all or none, paused, closed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    maybeDeferred,
+    succeed,
+)
+from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
@@ -15,60 +22,135 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 
-__all__ = ["Listeners"]
+__all__ = ["Listener", "Listeners"]
 
 _MOST_ACCEPTS = 4096
 """
-How often a port is asked for connections that wait while it closes. As many as
-Linux lets wait (C{net.core.somaxconn}), so that a flood of new ones ends too.
+How often a port that closes is asked for connections that wait. As many as Linux
+lets wait (C{net.core.somaxconn}), so that a flood of new ones has an end.
 """
+
+
+class Listener:
+    """
+    One endpoint, and its port while it listens.
+    """
+
+    def __init__(
+        self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+    ) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+        self.port: IListeningPort | None = None
+        # What whoever opened it waits for, until it listens or is closed.
+        self._opening: Deferred[None] | None = None
+        self._closing: Deferred[Any] = succeed(None)
+
+    def open(self) -> "Deferred[None]":
+        """
+        Listen, as soon as what L{close} began is done.
+
+        @return: fires when it listens, or fails: with a L{CancelledError} if it
+            is closed before.
+        """
+        opening: Deferred[None] = Deferred()
+        self._opening = opening
+
+        def settle(result: Any) -> None:
+            if self._opening is opening:
+                self._opening = None
+                if not isinstance(result, Failure):
+                    self.port, result = result, None
+                elif isinstance(result.value, AlreadyListened):
+                    result = Failure(
+                        AlreadyListened("an adopted socket can be listened on once")
+                    )
+                opening.callback(result)
+            elif not isinstance(result, Failure):
+                # Too late. A port that nobody waits for any more must not stay.
+                result.stopListening()
+
+        def listen(closed: Any) -> Any:
+            if self._opening is opening:
+                listening = maybeDeferred(self._endpoint.listen, self._factory)
+                listening.addBoth(settle)
+            return closed
+
+        if self._closing.called:
+            listen(None)
+        else:
+            self._closing.addBoth(listen)
+        return opening
+
+    def close(self) -> "Deferred[Any]":
+        """
+        Stop listening, or trying to.
+
+        What is in the port's back-log is accepted first: its client was told
+        that it is connected, and shall see the end of a session, not a reset.
+
+        @return: fires when the port is closed.
+        """
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.errback(CancelledError())
+        port, self.port = self.port, None
+        if port is not None:
+            _acceptWaiting(port)
+            reactor = getattr(port, "reactor", None)
+            if reactor is not None:
+                # Twisted's ports close in the next turn. Until then the kernel
+                # goes on connecting.
+                reactor.callLater(0, _acceptWaiting, port)
+            self._closing = maybeDeferred(port.stopListening)
+        return self._closing
 
 
 class Listeners:
     """
-    One port for each endpoint, or none at all.
+    All endpoints of a service: they listen together or not at all.
     """
 
     def __init__(
         self, endpoints: Iterable[IStreamServerEndpoint], factory: IProtocolFactory
     ) -> None:
-        self.endpoints = tuple(endpoints)
-        self._factory = factory
-        # By place; None where nothing listens.
-        self.ports: list[Any] = [None] * len(self.endpoints)
-        self._attempts: list[Deferred[IListeningPort]] = []
-        self._closings: dict[int, Deferred[Any]] = {}
+        self._listeners = [Listener(endpoint, factory) for endpoint in endpoints]
+        self._resuming: Deferred[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    @property
+    def ports(self) -> list[Any]:
+        """
+        The ports that are open.
+        """
+        return [each.port for each in self._listeners if each.port is not None]
 
     def open(self) -> "Deferred[None]":
         """
-        Listen on every endpoint that has no port yet.
+        Listen on every endpoint that has no port.
 
-        @return: fires when all listen. If one cannot, those opened by this call
-            are closed, and then it fails with the first failure.
+        @return: fires when all listen. If one cannot, those that this call
+            opened are closed again, and it fails with the first failure.
         """
-        places = [place for place, port in enumerate(self.ports) if port is None]
-        self._attempts = []
-        for place in places:
-            attempt = maybeDeferred(self.endpoints[place].listen, self._factory)
-            self._attempts.append(attempt)
-            if isinstance(getattr(attempt, "result", None), Failure):
+        listeners = [each for each in self._listeners if each.port is None]
+        openings: list[Deferred[None]] = []
+        for listener in listeners:
+            opening = listener.open()
+            openings.append(opening)
+            if isinstance(getattr(opening, "result", None), Failure):
                 break
-        settled = DeferredList(self._attempts, consumeErrors=True)
 
-        def opened(results: Sequence[tuple[bool, Any]]) -> Any:
-            failures = []
-            for place, (success, result) in zip(places, results, strict=False):
-                if success:
-                    self.ports[place] = result
-                else:
-                    failures.append(result)
-            self._attempts = []
-            if not failures:
-                return None
-            closed = [self._close(place) for place in places]
-            return DeferredList(closed).addCallback(lambda _: failures[0])
+        def settled(results: list[tuple[bool, Any]]) -> Any:
+            failures = [result for success, result in results if not success]
+            if failures:
+                for listener in listeners:
+                    listener.close()
+                return failures[0]
+            return None
 
-        return settled.addCallback(opened)
+        return DeferredList(openings, consumeErrors=True).addCallback(settled)
 
     def suspend(self) -> "Deferred[None]":
         """
@@ -77,13 +159,13 @@ class Listeners:
 
         @return: fires when nothing is accepted any more.
         """
-        closed = []
-        for place, port in enumerate(self.ports):
-            if IPushProducer.providedBy(port):
-                port.pauseProducing()
+        closings = []
+        for listener in self._listeners:
+            if IPushProducer.providedBy(listener.port):
+                listener.port.pauseProducing()  # type: ignore[union-attr]
             else:
-                closed.append(self._close(place))
-        return DeferredList(closed).addCallback(lambda _: None)
+                closings.append(listener.close())
+        return DeferredList(closings).addCallback(lambda _: None)
 
     def resume(self) -> "Deferred[None]":
         """
@@ -92,41 +174,45 @@ class Listeners:
         @return: fires when all ports accept. If one cannot listen again, the
             others stay suspended, and it fails.
         """
-        paused = [port for port in self.ports if IPushProducer.providedBy(port)]
 
         def accept(_: None) -> None:
-            for port in paused:
-                port.resumeProducing()
+            for port in self.ports:
+                if IPushProducer.providedBy(port):
+                    port.resumeProducing()
 
-        closed = DeferredList(list(self._closings.values()))
-        return closed.addCallback(lambda _: self.open()).addCallback(accept)
+        def settled(result: Any) -> Any:
+            self._resuming = None
+            return result
+
+        resumed: Deferred[None] = Deferred()
+        if self._resuming is None:
+            self._resuming = self.open().addCallback(accept)
+            resuming = self._resuming
+            resuming.addBoth(settled)
+        else:
+            resuming = self._resuming
+
+        def tell(result: Any) -> Any:
+            resumed.callback(result)
+            return None if isinstance(result, Failure) else result
+
+        resuming.addBoth(tell)
+        return resumed
 
     def close(self) -> "list[Deferred[Any]]":
         """
-        Stop listening, and trying to.
-
-        What is in a port's back-log is accepted first: its client has been told
-        that it is connected, and shall see the end of a session, not a reset.
+        L{Listener.close} them all.
 
         @return: for each endpoint a Deferred that fires when its port is closed.
         """
-        for attempt in self._attempts:
-            attempt.cancel()
-        return [self._close(place) for place in range(len(self.endpoints))]
-
-    def _close(self, place: int) -> "Deferred[Any]":
-        port, self.ports[place] = self.ports[place], None
-        if port is not None:
-            _acceptWaiting(port)
-            self._closings[place] = maybeDeferred(port.stopListening)
-        return self._closings.get(place) or succeed(None)
+        return [listener.close() for listener in self._listeners]
 
 
 def _acceptWaiting(port: Any) -> None:
     """
-    Have Twisted's own ports accept what their back-logs hold.
+    Have one of Twisted's own ports accept what its back-log holds.
     """
-    if not IReadDescriptor.providedBy(port):
+    if not IReadDescriptor.providedBy(port) or not getattr(port, "connected", False):
         return
     for _ in range(_MOST_ACCEPTS):
         before = getattr(port, "sessionno", None)

@@ -135,15 +135,15 @@ class EagerEPollReactor(EPollReactor):
             if problem.errno == errno.EINTR:
                 return
             raise
-        tracker = context.theContextTracker.currentContext()
-        contexts = tracker.contexts
-        outer = tracker.getContext(log.ILogContext)
+        contexts = context.theContextTracker.currentContext().contexts
+        readable, eager = EPOLLIN, _EAGER
         for fd, event in events:
-            selectable = selectables.get(fd)
-            if event == EPOLLIN and type(selectable) in _EAGER:
-                contexts.append(
-                    {log.ILogContext: {**outer, "system": selectable.logstr}}
-                )
+            try:
+                selectable = selectables[fd]
+            except KeyError:
+                continue
+            if event == readable and type(selectable) in eager:
+                contexts.append(selectable)
                 try:
                     try:
                         why, inRead = selectable.doRead(), True
@@ -158,7 +158,7 @@ class EagerEPollReactor(EPollReactor):
                     log.err()
                 finally:
                     contexts.pop()
-            elif selectable is not None:
+            else:
                 log.callWithLogger(
                     selectable, self._doReadOrWrite, selectable, fd, event
                 )

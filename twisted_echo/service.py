@@ -96,7 +96,9 @@ class SessionService(Service):
         self._listeners = Listeners(endpoints, factory)
         self._askers: list[Deferred[None]] = []
         self._failure: Failure | None = None
-        self._stopped: Deferred[list[tuple[bool, Any]]] | None = None
+        # How the listeners stopped, and whoever waits for it, by their places.
+        self._stops: list[tuple[bool, Any]] = []
+        self._stopAskers: list[tuple[int, Deferred[Any]]] = []
         self._timer: IDelayedCall | None = None
 
     @property
@@ -104,7 +106,7 @@ class SessionService(Service):
         """
         Where it listens now, in the order of the endpoints.
         """
-        return [port.getHost() for port in self._listeners.ports if port is not None]
+        return [port.getHost() for port in self._listeners.ports]
 
     def _require(self, wish: str, *allowed: State) -> None:
         if self.state not in allowed:
@@ -129,9 +131,7 @@ class SessionService(Service):
         if self._failure is not None:
             self._failure.raiseException()
         if self.state is State.STARTING:
-            self.whenListening().addErrback(
-                lambda failure: self._log.failure("cannot listen", failure=failure)
-            )
+            self.whenListening().addErrback(self._logFailure)
 
     def startService(self) -> None:
         """
@@ -153,6 +153,10 @@ class SessionService(Service):
             self.running = 0
             self._failure = failure
             self._tellAskers()
+
+    def _logFailure(self, failure: Failure) -> None:
+        if failure is self._failure:
+            self._log.failure("cannot listen", failure=failure)
 
     def _tellAskers(self) -> None:
         askers, self._askers = self._askers, []
@@ -227,12 +231,19 @@ class SessionService(Service):
             return DeferredList([])
         if self.state is not State.DRAINING:
             self._drain()
-        assert self._stopped is not None
-        listeners = [
-            _listenerStop(self._stopped, place)
-            for place in range(len(self._listeners.endpoints))
-        ]
+        listeners = [self._listenerStop(place) for place in range(len(self._listeners))]
         return DeferredList([*listeners, *self.factory.whenEnded()], consumeErrors=True)
+
+    def _listenerStop(self, place: int) -> "Deferred[Any]":
+        """
+        The stop of one listener, as a Deferred that concerns nobody else.
+        """
+        asker: Deferred[Any] = Deferred()
+        if self.state is State.DRAINING:
+            self._stopAskers.append((place, asker))
+        else:
+            asker.callback(self._stops[place][1])
+        return asker
 
     def _drain(self) -> None:
         self.state = State.DRAINING
@@ -247,17 +258,22 @@ class SessionService(Service):
             ended = DeferredList(self.factory.whenEnded())
             return ended.addCallback(lambda _: listeners)
 
-        def stopped(listeners: list[tuple[bool, Any]]) -> list[tuple[bool, Any]]:
+        def stopped(listeners: list[tuple[bool, Any]]) -> None:
             if self._timer is not None and self._timer.active():
                 self._timer.cancel()
             self._timer = None
             self.state = State.STOPPED
+            self.factory.closing = EndReason.STOPPED
             self._log.info(
                 "stopped, {sessions} sessions were open, after {seconds:.3f} s",
                 sessions=sessions,
                 seconds=clock.seconds() - began,
             )
-            return listeners
+            self._stops, askers = listeners, self._stopAskers
+            self._stopAskers = []
+            for place, asker in askers:
+                if not asker.called:
+                    asker.callback(listeners[place][1])
 
         def closeSessions() -> None:
             self._timer = clock.callLater(self.factory.abortAfter, abortSessions)
@@ -276,21 +292,5 @@ class SessionService(Service):
             self._timer = clock.callLater(self.grace, closeSessions)
         else:
             closeSessions()
-        self._stopped = DeferredList(closings, consumeErrors=True)
-        self._stopped.addCallback(closed).addCallback(stopped)
-
-
-def _listenerStop(
-    stopped: "Deferred[list[tuple[bool, Any]]]", place: int
-) -> "Deferred[Any]":
-    """
-    The stop of one listener, as a Deferred that concerns nobody else.
-    """
-    own: Deferred[Any] = Deferred()
-
-    def tell(listeners: list[tuple[bool, Any]]) -> list[tuple[bool, Any]]:
-        own.callback(listeners[place][1])
-        return listeners
-
-    stopped.addCallback(tell)
-    return own
+        stop = DeferredList(closings, consumeErrors=True)
+        stop.addCallback(closed).addCallback(stopped)

@@ -315,8 +315,11 @@ class Session(Protocol):
         self._closing = reason
         if not self._inputEnded:
             self.transport.pauseProducing()
-        if clock is not None and getattr(self, "_busyReceiving", False):
-            # Called by the answer to one of several lines: the others first.
+        if clock is not None and (
+            getattr(self, "_busyReceiving", False) or _isTLS(self.transport)
+        ):
+            # Perhaps called by the answer to one of several lines: the others
+            # first. (The end of a TCP session leaves time for them anyway.)
             clock.callLater(0, self._finishWhenAnswered)
         else:
             self._finishWhenAnswered()
@@ -328,6 +331,12 @@ class Session(Protocol):
         self._aborted = True
         transport = self.transport
         getattr(transport, "abortConnection", transport.loseConnection)()
+
+    def discardInput(self) -> None:
+        """
+        Read and forget whatever the peer still sends.
+        """
+        self.dataReceived = _discard  # type: ignore[method-assign]
 
     def _finishWhenAnswered(self) -> None:
         """
@@ -349,7 +358,7 @@ class Session(Protocol):
         if self._inputEnded:
             transport.loseConnection()
             return
-        self.dataReceived = _discard  # type: ignore[method-assign]
+        self.discardInput()
         if _isTLS(transport):
             # TLS ends both directions at once, and then waits for the peer.
             transport.loseConnection()
@@ -369,8 +378,16 @@ class Session(Protocol):
         """
         Leave the factory, and tell everyone who asked.
         """
-        super().connectionLost(reason)
-        self._finished = True
+        try:
+            super().connectionLost(reason)
+        finally:
+            self.forget(reason)
+
+    def forget(self, reason: Failure = connectionDone) -> None:
+        """
+        The second half of C{connectionLost}, for a factory whose session does
+        not get there. A second call does nothing.
+        """
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
@@ -380,15 +397,21 @@ class Session(Protocol):
                 self.bytesReceived,
                 self.factory.clock.seconds() - self._began,
             )
+            self._finished = True
             self.factory.sessionEnded(self, self.end)
+        self._finished = True
 
     def _endReason(self, reason: Failure) -> EndReason:
         error = reason.value
         if self._aborted or isinstance(error, ConnectionAborted):
             return EndReason.ABORTED
+        if self._closing is not None and (
+            isinstance(error, ConnectionDone)
+            # Most TLS clients close without a farewell when they got theirs.
+            or (self._finished and _isTLS(self.transport))
+        ):
+            return self._closing
         if isinstance(error, ConnectionDone):
-            if self._closing is not None:
-                return self._closing
             if self._inputEnded or not self.transport.disconnecting:
                 return EndReason.PEER_CLOSED
             return EndReason.LOCAL_CLOSED
@@ -416,6 +439,8 @@ class Session(Protocol):
 
     def _tellAskers(self, end: SessionEnd) -> SessionEnd:
         askers, self._askers = self._askers, None
-        for asker in askers or ():
-            asker.callback(end)
+        for asker in list(askers or ()):
+            # What one does with his may have cancelled another's.
+            if not asker.called:
+                asker.callback(end)
         return end

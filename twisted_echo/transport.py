@@ -26,6 +26,7 @@ from errno import ENOBUFS, EWOULDBLOCK
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import main, tcp, unix
+from twisted.python import context, log
 
 __all__ = [
     "EagerClient",
@@ -149,6 +150,16 @@ class EagerMixin(_Base):
             self.startWriting()
 
     # Receiving
+
+    def __getitem__(self, key: object) -> Any:
+        """
+        Be a log context: the reactor pushes this transport on the stack of
+        L{twisted.python.context} while it reads. So the context costs nothing
+        before somebody asks for it, which is when something is logged.
+        """
+        if key is not log.ILogContext:
+            raise KeyError(key)
+        return {**context.defaultContextDict[key], "system": self.logPrefix()}
 
     def _dataReceived(self, data: bytes) -> Any:
         """

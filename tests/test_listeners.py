@@ -1,0 +1,270 @@
+"""
+L{twisted_echo.listeners}: all ports or none, paused, closed.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import AlreadyListened
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IPushProducer,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from tests.clients import FakeEndpoint, FakePort, PausablePort
+from twisted_echo.listeners import Listeners
+
+
+class Broken(Exception):
+    """
+    What a fake endpoint fails with.
+    """
+
+
+class ListenersTests(SynchronousTestCase):
+    """
+    L{Listeners} over fake endpoints.
+    """
+
+    def listeners(self, *endpoints: Any) -> Listeners:
+        self.factory = Factory()
+        return Listeners(endpoints, self.factory)
+
+    def test_fakes(self) -> None:
+        """
+        The fakes of these tests are what they pretend to be.
+        """
+        verifyObject(IStreamServerEndpoint, FakeEndpoint())
+        verifyObject(IListeningPort, FakePort(None))
+        verifyObject(IPushProducer, PausablePort(None))
+
+    def test_open(self) -> None:
+        """
+        All endpoints listen, for the factory; the ports are in their order.
+        """
+        first, second = FakeEndpoint(later=True), FakeEndpoint()
+        listeners = self.listeners(first, second)
+        opened = listeners.open()
+        self.assertNoResult(opened)
+        first.settle()
+        self.assertIs(self.successResultOf(opened), None)
+        self.assertEqual(listeners.ports, [first.ports[0], second.ports[0]])
+        self.assertIs(first.ports[0].factory, self.factory)
+
+    def test_openAgain(self) -> None:
+        """
+        An endpoint that has a port is not asked again.
+        """
+        endpoint = FakeEndpoint()
+        listeners = self.listeners(endpoint)
+        self.successResultOf(listeners.open())
+        self.successResultOf(listeners.open())
+        self.assertEqual(len(endpoint.attempts), 1)
+
+    def test_oneFailsAtOnce(self) -> None:
+        """
+        If an endpoint fails, those before it are closed and those after it are
+        not tried.
+        """
+        first, bad, last = FakeEndpoint(), FakeEndpoint(error=Broken()), FakeEndpoint()
+        listeners = self.listeners(first, bad, last)
+        self.failureResultOf(listeners.open(), Broken)
+        self.assertEqual([port.closed for port in first.ports], [1])
+        self.assertEqual(last.attempts, [])
+        self.assertEqual(listeners.ports, [] * 3)
+
+    def test_oneRaises(self) -> None:
+        """
+        An endpoint that raises instead of failing is treated alike.
+        """
+
+        class Raising(FakeEndpoint):
+            def listen(self, protocolFactory: Any) -> Any:
+                raise Broken
+
+        first = FakeEndpoint()
+        self.failureResultOf(self.listeners(first, Raising()).open(), Broken)
+        self.assertEqual(first.ports[0].closed, 1)
+
+    def test_oneFailsLater(self) -> None:
+        """
+        If an endpoint fails later, all others are closed, those too that listen
+        later still.
+        """
+        first = FakeEndpoint()
+        bad = FakeEndpoint(later=True, error=Broken())
+        last = FakeEndpoint(later=True)
+        listeners = self.listeners(first, bad, last)
+        opened = listeners.open()
+        bad.settle()
+        self.assertNoResult(opened)
+        last.settle()
+        self.failureResultOf(opened, Broken)
+        self.assertEqual([first.ports[0].closed, last.ports[0].closed], [1, 1])
+        self.assertEqual(listeners.ports, [] * 3)
+
+    def test_suspendPauses(self) -> None:
+        """
+        A port that can be paused is, and goes on afterwards.
+        """
+        endpoint = FakeEndpoint(PausablePort)
+        listeners = self.listeners(endpoint)
+        self.successResultOf(listeners.open())
+        self.successResultOf(listeners.suspend())
+        (port,) = endpoint.ports
+        self.assertTrue(port.paused)
+        self.successResultOf(listeners.resume())
+        self.assertFalse(port.paused)
+        self.assertEqual((port.closed, len(endpoint.attempts)), (0, 1))
+
+    def test_suspendCloses(self) -> None:
+        """
+        A port that cannot be paused is closed, and its endpoint listens again
+        once that is done.
+        """
+        endpoint = FakeEndpoint()
+        listeners = self.listeners(endpoint)
+        self.successResultOf(listeners.open())
+        (port,) = endpoint.ports
+        port.closing = Deferred()
+        suspended = listeners.suspend()
+        self.assertNoResult(suspended)
+        resumed = listeners.resume()
+        self.assertNoResult(resumed)
+        self.assertEqual(len(endpoint.attempts), 1)
+        port.closing.callback(None)
+        self.successResultOf(suspended)
+        self.successResultOf(resumed)
+        self.assertEqual(listeners.ports, [endpoint.ports[1]])
+
+    def test_resumeFails(self) -> None:
+        """
+        If one cannot listen again, the others stay suspended.
+        """
+        pausable = FakeEndpoint(PausablePort)
+        adopted = FakeEndpoint()
+        listeners = self.listeners(pausable, adopted)
+        self.successResultOf(listeners.open())
+        self.successResultOf(listeners.suspend())
+        adopted.error = AlreadyListened()
+        self.failureResultOf(listeners.resume(), AlreadyListened)
+        self.assertTrue(pausable.ports[0].paused)
+        self.assertEqual(pausable.ports[0].closed, 0)
+        adopted.error = None
+        self.successResultOf(listeners.resume())
+        self.assertFalse(pausable.ports[0].paused)
+
+    def test_close(self) -> None:
+        """
+        There is one Deferred for each endpoint, each port is closed once, and
+        closing again waits for the same.
+        """
+        endpoints = FakeEndpoint(), FakeEndpoint(PausablePort)
+        listeners = self.listeners(*endpoints)
+        self.successResultOf(listeners.open())
+        slow = endpoints[0].ports[0]
+        slow.closing = Deferred()
+        first, second = listeners.close()
+        self.successResultOf(second)
+        self.assertNoResult(first)
+        again = DeferredList(listeners.close())
+        self.assertNoResult(again)
+        slow.closing.callback(None)
+        self.successResultOf(first)
+        self.successResultOf(again)
+        self.assertEqual([endpoint.ports[0].closed for endpoint in endpoints], [1, 1])
+
+    def test_closeUnopened(self) -> None:
+        """
+        What never listened is closed already.
+        """
+        for closed in self.listeners(FakeEndpoint(), FakeEndpoint()).close():
+            self.successResultOf(closed)
+
+    def test_closeRaises(self) -> None:
+        """
+        A port whose C{stopListening} raises does not keep the others open.
+        """
+
+        class Raising(FakePort):
+            def stopListening(self) -> Any:
+                raise Broken
+
+        last = FakeEndpoint()
+        listeners = self.listeners(FakeEndpoint(Raising), last)
+        self.successResultOf(listeners.open())
+        first, second = listeners.close()
+        self.failureResultOf(first, Broken)
+        self.successResultOf(second)
+        self.assertEqual(last.ports[0].closed, 1)
+
+    def test_closeWhileOpening(self) -> None:
+        """
+        To close while an endpoint is still trying closes the ports that listen
+        already, and has the opening fail.
+        """
+        first = FakeEndpoint()
+        slow = FakeEndpoint(later=True, canceller=lambda _: None)
+        listeners = self.listeners(first, slow)
+        opened = listeners.open()
+        closed = listeners.close()
+        if not slow.attempts[0].called:
+            # It was not told to give up, which is the listeners' choice.
+            slow.settle()
+        self.failureResultOf(opened)
+        self.successResultOf(DeferredList(closed))
+        self.assertEqual(first.ports[0].closed, 1)
+        self.assertTrue(all(port.closed for port in slow.ports))
+        self.assertEqual(listeners.ports, [])
+
+    def test_closeWhileOpeningUncancellable(self) -> None:
+        """
+        An endpoint that cannot be told to give up, and listens after all, has
+        its port closed.
+        """
+        slow = FakeEndpoint(later=True)
+        listeners = self.listeners(slow)
+        opened = listeners.open()
+        opened.addErrback(lambda failure: None)
+        listeners.close()
+        slow.settle()
+        self.assertEqual(slow.ports[0].closed, 1)
+        self.assertEqual(listeners.ports, [])
+
+    def test_closeWhileResuming(self) -> None:
+        """
+        To close while a port is still being closed for a suspension, and is to
+        listen again: it does not.
+        """
+        endpoint = FakeEndpoint()
+        listeners = self.listeners(endpoint)
+        self.successResultOf(listeners.open())
+        (port,) = endpoint.ports
+        port.closing = Deferred()
+        listeners.suspend()
+        listeners.resume().addErrback(lambda failure: None)
+        listeners.close()
+        port.closing.callback(None)
+        self.assertTrue(all(port.closed for port in endpoint.ports))
+        self.assertEqual(listeners.ports, [])
+
+    def test_resumeTwice(self) -> None:
+        """
+        A second resumption, while an endpoint is still trying, tries nothing
+        twice.
+        """
+        endpoint = FakeEndpoint()
+        listeners = self.listeners(endpoint)
+        self.successResultOf(listeners.open())
+        self.successResultOf(listeners.suspend())
+        endpoint.later = True
+        first = listeners.resume()
+        second = listeners.resume()
+        endpoint.settle()
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual(len(endpoint.attempts), 2)
