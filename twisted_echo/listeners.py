@@ -62,7 +62,7 @@ class Listener:
                 if not isinstance(result, Failure):
                     self.port, result = result, None
                 elif isinstance(result.value, AlreadyListened):
-                    result = Failure(
+                    result = Failure(  # type: ignore[no-untyped-call]
                         AlreadyListened("an adopted socket can be listened on once")
                     )
                 opening.callback(result)
@@ -162,7 +162,7 @@ class Listeners:
         closings = []
         for listener in self._listeners:
             if IPushProducer.providedBy(listener.port):
-                listener.port.pauseProducing()  # type: ignore[union-attr]
+                listener.port.pauseProducing()
             else:
                 closings.append(listener.close())
         return DeferredList(closings).addCallback(lambda _: None)

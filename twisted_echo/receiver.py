@@ -118,7 +118,7 @@ class FastLineReceiver(_Blocks, LineReceiver):
         self.bytesReceived = self.bytesReceived
         self.paused, self.line_mode = self.paused, self.line_mode
         self._held, self._busyReceiving = self._held, self._busyReceiving
-        super().makeConnection(transport)
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> Any:
         """
@@ -302,10 +302,10 @@ class FastLineOnlyReceiver(_Blocks, LineOnlyReceiver):
     As in the original there is no pause and no raw mode, what C{lineReceived}
     returns means nothing, once the transport is closing the rest of a chunk is
     dropped, and C{lineLengthExceeded} gets the overlong line alone. A C{delimiter}
-    or C{MAX_LENGTH} that C{lineReceived} assigns is minded from the next chunk on. Unlike in
-    the original, a line of exactly C{MAX_LENGTH} bytes whose delimiter is split
-    between two chunks is a legal line (the same fault of C{LineReceiver} was
-    twisted issue 6556).
+    or C{MAX_LENGTH} that C{lineReceived} assigns is minded from the next chunk
+    on. Unlike in the original, a line of exactly C{MAX_LENGTH} bytes whose
+    delimiter is split between two chunks is a legal line (the same fault of
+    C{LineReceiver} was twisted issue 6556).
     """
 
     def dataReceived(self, data: bytes) -> Any:

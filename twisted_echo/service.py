@@ -10,11 +10,13 @@ must hold:
   - a state changes by a legal transition or not at all.
 """
 
+import os
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.interfaces import (
     IAddress,
@@ -36,6 +38,15 @@ Seconds between the abort of a session and the end of the wait for it. A transpo
 reports an abort in the next turn of the reactor; one that never does must not
 keep the process.
 """
+
+
+def _readable(address: IAddress) -> str:
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"{host}:{address.port}"
+    if isinstance(address, UNIXAddress) and address.name is not None:
+        return "unix:" + os.fsdecode(address.name)
+    return str(address)
 
 
 class State(Enum):
@@ -144,7 +155,11 @@ class SessionService(Service):
     def _opened(self, _: None) -> None:
         if self.state is State.STARTING:
             self.state = State.LISTENING
-            self._log.info("listening on {addresses}", addresses=self.addresses)
+            self._log.info(
+                "listening on {addresses}, by {clock}",
+                addresses=", ".join(_readable(each) for each in self.addresses),
+                clock=type(self.factory.clock).__name__,
+            )
             self._tellAskers()
 
     def _notOpened(self, failure: Failure) -> None:

@@ -4,14 +4,18 @@ The command line: C{twistd echo} and C{twist echo}.
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from socket import gaierror
 from typing import Any, TypeVar
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import AlreadyListened, CannotListenError
+from twisted.logger import Logger
+from twisted.python.runtime import platform
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -21,6 +25,8 @@ from twisted_echo.sockets import KeepAlive
 __all__ = ["CannotStart", "Options", "makeService"]
 
 _T = TypeVar("_T")
+
+_log = Logger()
 
 
 class CannotStart(Exception):
@@ -71,6 +77,24 @@ def _number(text: str, kind: Callable[[str], _T], what: str) -> _T:
         raise ValueError(f"{what}, got {text!r}") from None
 
 
+def _chooseReactor() -> None:
+    """
+    Install the eager reactor, unless the user named another.
+    """
+    if "twisted.internet.reactor" in sys.modules or not platform.isLinux():
+        return
+    try:
+        from twisted_echo.reactor import install
+
+        install()
+    except ImportError as error:
+        _log.warn(
+            "the eager reactor cannot be used, so the service is slower and no"
+            " different: {reason}",
+            reason=str(error),
+        )
+
+
 def _endpoint(reactor: Any, description: str) -> Any:
     """
     Make an endpoint of its string.
@@ -91,7 +115,11 @@ def _endpoint(reactor: Any, description: str) -> Any:
     for word in description.split(":"):
         # What is not a port's number is too short or not a number.
         name, _, number = word.rpartition("=")
-        if name in ("", "port") and number.isdecimal() and int(number) > 65535:
+        if (
+            name in ("", "port")
+            and re.fullmatch(r"-?\d+", number)
+            and not (0 <= int(number) <= 65535)
+        ):
             raise UsageError(
                 f"--listen {description!r}: a port must be from 0 to 65535,"
                 f" got {number}"
@@ -202,6 +230,8 @@ class Options(UsageOptions):
             )
         except ValueError as error:
             raise UsageError(str(error)) from None
+        if self.parent is not None:
+            _chooseReactor()
         from twisted.internet import reactor
 
         self["endpoints"] = [_endpoint(reactor, each) for each in listen]
@@ -209,33 +239,41 @@ class Options(UsageOptions):
 
 _ADVICE = {
     errno.EADDRINUSE: "stop the process that uses it, or --listen elsewhere",
-    errno.EACCES: "a port below 1024 needs root, which --uid sheds afterwards",
     errno.EADDRNOTAVAIL: "this machine has no such address; --listen on one it has",
     errno.ENOENT: "the folder must exist",
+    errno.EACCES: "a port below 1024 needs root, which --uid sheds afterwards",
 }
+_NO_ACCESS_TO_PATH = "the folder must be writable for this user"
 
 
 def _explain(error: Exception) -> str:
     """
     Say in one line where, why, and what to do about it.
     """
-    if not isinstance(error, CannotListenError):
-        if isinstance(error, AlreadyListened):
-            return "a socket of systemd can be listened on once; start a new process"
-        return f"cannot listen: {error or type(error).__name__}"
-    port = error.port
-    if isinstance(port, bytes):
-        where = f"unix:{os.fsdecode(port)}"
-    else:
-        where = f"{error.interface or '*'}:{port}"
-    reason = error.socketError
+    reason: object = error
+    where, isPath = "", False
+    if isinstance(error, CannotListenError):
+        reason, isPath = error.socketError, isinstance(error.port, bytes)
+        if isinstance(error.port, bytes):
+            where = f"unix:{os.fsdecode(error.port)}: "
+        else:
+            where = f"{error.interface or '*'}:{error.port}: "
+    elif isinstance(error, AlreadyListened):
+        return "a socket of systemd can be listened on once; start a new process"
+    elif isinstance(error, OSError) and error.filename2:
+        # A UNIX port's lock file cannot be made.
+        path = os.fsdecode(error.filename2)
+        where, isPath = f"unix:{path.removesuffix('.lock')}: ", True
     number = getattr(reason, "errno", None)
-    if number is None:
-        # What a UNIX port says when its lock file is held.
-        number = errno.EADDRINUSE if "lock" in str(reason) else None
-    text = str(reason) if number is None else os.strerror(number)
-    advice = _ADVICE.get(number) if number is not None else None
-    return f"{where}: {text}" + (f"; {advice}" if advice else "")
+    if str(reason) == "Cannot acquire lock":
+        number = errno.EADDRINUSE
+    if number is None or isinstance(reason, gaierror):
+        text = getattr(reason, "strerror", None) or str(reason)
+        return f"{where}{text or type(reason).__name__}"
+    advice = _ADVICE.get(number)
+    if isPath and number == errno.EACCES:
+        advice = _NO_ACCESS_TO_PATH
+    return where + os.strerror(number) + (f"; {advice}" if advice else "")
 
 
 class _CommandService(EchoService):
@@ -247,10 +285,12 @@ class _CommandService(EchoService):
         try:
             super().privilegedStartService()
         except Exception as error:
+            # One turn for what did listen to close, and to leave no socket file.
+            self.factory.clock.iterate()  # type: ignore[attr-defined]
             line = _explain(error)
             if sys.__stderr__ is not None:
                 # Not `sys.stderr`, which twistd turns into the log.
-                print(f"twistd echo: cannot listen on {line}", file=sys.__stderr__)
+                print(f"echo: cannot listen on {line}", file=sys.__stderr__)
                 sys.__stderr__.flush()
             # An ordinary exception: on SystemExit twistd would leave its pid file,
             # and a daemon's parent would hang.

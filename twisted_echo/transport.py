@@ -21,6 +21,9 @@ Knows nothing of echo. What it leans on in Twisted is listed in
 L{twisted_echo.internals}.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# (Twisted's transports and reactors are not annotated.)
+
 from collections.abc import Iterable
 from errno import ENOBUFS, EWOULDBLOCK
 from typing import TYPE_CHECKING, Any
@@ -40,7 +43,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    _Base: Any = object
+    _Base = tcp.Connection
 else:
     _Base = object
 
@@ -133,7 +136,7 @@ class EagerMixin(_Base):
             self.startWriting()
         elif self.producerPaused and self.producer is not None:
             self.producerPaused = False
-            self.producer.resumeProducing()
+            self.producer.resumeProducing()  # type: ignore[attr-defined]
 
     def _sendGathered(self) -> None:
         """
@@ -161,7 +164,7 @@ class EagerMixin(_Base):
             raise KeyError(key)
         return {**context.defaultContextDict[key], "system": self.logPrefix()}
 
-    def _dataReceived(self, data: bytes) -> Any:
+    def _dataReceived(self, data: bytes | None) -> Any:
         """
         Hand on what was received, and send what that made the protocol write.
         """
@@ -255,7 +258,7 @@ class EagerUNIXMixin(EagerMixin):
     def sendFileDescriptor(self, descriptor: int) -> None:
         # A descriptor travels with a byte, which is not to be sent without it.
         self._endPlain()
-        super().sendFileDescriptor(descriptor)
+        super().sendFileDescriptor(descriptor)  # type: ignore[misc]
 
 
 class EagerServer(EagerTCPMixin, tcp.Server):
@@ -299,7 +302,7 @@ class EagerUNIXClient(EagerUNIXMixin, unix.Client):
 
 
 class EagerPort(tcp.Port):
-    transport = EagerServer
+    transport = EagerServer  # type: ignore[assignment]
 
 
 class EagerUNIXPort(unix.Port):
@@ -312,5 +315,5 @@ class EagerConnector(tcp.Connector):
 
 
 class EagerUNIXConnector(unix.Connector):
-    def _makeTransport(self) -> EagerUNIXClient:
+    def _makeTransport(self) -> Any:
         return EagerUNIXClient(self.address, self, self.reactor, self.checkPID)

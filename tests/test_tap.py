@@ -1,0 +1,340 @@
+"""
+Tests of L{twisted_echo.tap}.
+"""
+
+import errno
+import io
+import os
+import socket
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from twisted.application.service import IService, IServiceMaker
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.error import AlreadyListened, CannotListenError
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.plugin import getPlugins
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from twisted_echo.echo import EchoConfig, EchoService
+from twisted_echo.sockets import KeepAlive
+from twisted_echo.tap import CannotStart, Options, _explain, makeService
+
+
+def parsed(*arguments: str) -> Options:
+    """
+    The options of a command line.
+    """
+    options = Options()
+    options.parseOptions(list(arguments))
+    return options
+
+
+def config_of(*arguments: str) -> EchoConfig:
+    config = parsed(*arguments)["config"]
+    assert isinstance(config, EchoConfig)
+    return config
+
+
+class OptionsTests(SynchronousTestCase):
+    def test_defaults(self) -> None:
+        """
+        Without an option the configuration is that of the Python interface.
+        """
+        self.assertEqual(config_of(), EchoConfig())
+
+    def test_accepted(self) -> None:
+        """
+        Each option is one field of the configuration, under each of its names.
+        """
+        tcp = "tcp:0:interface=127.0.0.1"
+        for arguments, expected in (
+            (["--listen", tcp], {"listen": (tcp,)}),
+            (["-l", tcp, "--listen=unix:/x"], {"listen": (tcp, "unix:/x")}),
+            (["--delimiter", "END"], {"delimiter": b"END"}),
+            (["-d", "|"], {"delimiter": b"|"}),
+            (["--max-length", "1"], {"maxLength": 1}),
+            (["-m", "1048576"], {"maxLength": 1 << 20}),
+            (["--drain", "2.5"], {"drain": 2.5}),
+            (["--drain", "0"], {"drain": 0.0}),
+            (["--abort-after", "0.1"], {"abortAfter": 0.1}),
+            (["--keepalive", "off"], {"keepAlive": None}),
+            (["--keepalive", "1"], {"keepAlive": KeepAlive(1)}),
+            (["--keepalive", "1,2"], {"keepAlive": KeepAlive(1, 2)}),
+            (["-k", "1,2,3"], {"keepAlive": KeepAlive(1, 2, 3)}),
+            (["-k", "32767,32767,127"], {"keepAlive": KeepAlive(32767, 32767, 127)}),
+        ):
+            self.assertEqual(config_of(*arguments), EchoConfig(**expected), arguments)
+
+    def test_delimiterEscapes(self) -> None:
+        """
+        Escapes are bytes, and what is no escape is UTF-8.
+        """
+        for text, delimiter in (
+            (r"\n", b"\n"),
+            (r"\r\n", b"\r\n"),
+            (r"\0", b"\0"),
+            (r"\x00\xff", b"\x00\xff"),
+            (r"\\", b"\\"),
+            ("\n", b"\n"),
+            (" ", b" "),
+            ("→", "→".encode()),
+            ("é", "é".encode()),
+        ):
+            self.assertEqual(config_of("--delimiter", text).delimiter, delimiter, text)
+
+    def test_refused(self) -> None:
+        """
+        A bad value is refused with what was given and what is allowed.
+        """
+        for argument, given, allowed in (
+            ("--delimiter=", "''", "one character or more"),
+            (r"--delimiter=\x", r"\\x", r"\xHH"),
+            (r"--delimiter=\u20ac", r"\\u20ac", r"\xHH"),
+            ("--max-length=many", "'many'", "a number of bytes"),
+            ("--max-length=1.5", "'1.5'", "a number of bytes"),
+            ("--max-length=", "''", "a number of bytes"),
+            ("--max-length=0", "got 0", "from 1 up"),
+            ("--max-length=-1", "got -1", "from 1 up"),
+            ("--drain=soon", "'soon'", "a number of seconds"),
+            ("--drain=-1", "got -1", "0 or more"),
+            ("--drain=inf", "got inf", "0 or more"),
+            ("--drain=nan", "got nan", "0 or more"),
+            ("--abort-after=soon", "'soon'", "a number of seconds"),
+            ("--abort-after=0", "got 0", "above 0"),
+            ("--abort-after=-1", "got -1", "above 0"),
+            ("--abort-after=inf", "got inf", "above 0"),
+            ("--keepalive=on", "'on'", "IDLE[,INTERVAL[,COUNT]]"),
+            ("--keepalive=", "''", "IDLE[,INTERVAL[,COUNT]]"),
+            ("--keepalive=1,2,3,4", "'1,2,3,4'", "IDLE[,INTERVAL[,COUNT]]"),
+            ("--keepalive=0", "'0'", "idle must be a whole number from 1 to 32767"),
+            ("--keepalive=1,0", "'1,0'", "interval must be a whole number from 1"),
+            ("--keepalive=1,1,128", "'1,1,128'", "count must be a whole number from 1"),
+            ("--listen=", "''", "such as tcp:7007"),
+            ("--listen=nix:1", "'nix:1'", "such as tcp:7007"),
+            ("--listen=tcp:echoes", "'tcp:echoes'", "such as tcp:7007"),
+            ("--listen=tcp:65536", "got 65536", "from 0 to 65535"),
+            ("--listen=tcp:port=65536", "got 65536", "from 0 to 65535"),
+            ("--listen=tcp:-1", "-1", "from 0 to 65535"),
+            ("--listen=haproxy:tcp:70000", "got 70000", "from 0 to 65535"),
+            ("--listen=ssl:7007:privateKey=/nokey", "/nokey", "such as tcp:7007"),
+            ("--listen=systemd:name=echo", "'systemd:name=echo'", "domain"),
+        ):
+            error = self.assertRaises(UsageError, parsed, argument)
+            self.assertIn(given, str(error), argument)
+            self.assertIn(allowed, str(error), argument)
+            self.assertNotIn("\n", str(error), argument)
+
+    def test_unknown(self) -> None:
+        error = self.assertRaises(UsageError, parsed, "--nonsense")
+        self.assertIn("nonsense", str(error))
+
+    def test_endpointAsArgument(self) -> None:
+        """
+        Whoever forgets C{--listen} is reminded.
+        """
+        error = self.assertRaises(UsageError, parsed, "tcp:7007", "tcp:7008")
+        self.assertIn("'tcp:7007 tcp:7008'", str(error))
+        self.assertIn("--listen tcp:7007?", str(error))
+
+    def test_endpoints(self) -> None:
+        endpoints = parsed("-l", "tcp:0", "-l", "unix:/x")["endpoints"]
+        self.assertEqual(len(endpoints), 2)
+        for endpoint in endpoints:
+            verifyObject(IStreamServerEndpoint, endpoint)
+        self.assertIsInstance(endpoints[0], TCP4ServerEndpoint)
+
+    def test_version(self) -> None:
+        printed = io.StringIO()
+        self.patch(sys, "stdout", printed)
+        ended = self.assertRaises(SystemExit, parsed, "--version")
+        self.assertEqual(ended.code, 0)
+        self.assertEqual(
+            printed.getvalue(),
+            f"twisted-echo {version('twisted-echo')}, Twisted {version('twisted')}\n",
+        )
+
+    def test_help(self) -> None:
+        """
+        The help shows each default, and those are the configuration's.
+        """
+        text = " ".join(str(Options()).split())
+        default = EchoConfig()
+        for expected in (
+            f"[default: {default.listen[0]}]",
+            f"[default: {default.maxLength}]",
+            f"[default: {default.drain:g}]",
+            f"[default: {default.abortAfter:g}]",
+            "[default: 60,10,6]",
+            r"[default: \n]",
+        ):
+            self.assertIn(expected, text)
+
+
+class PluginTests(SynchronousTestCase):
+    def test_maker(self) -> None:
+        """
+        The plugin leads to this module.
+        """
+        from twisted.plugins.twisted_echo_plugin import echo
+
+        verifyObject(IServiceMaker, echo)
+        self.assertEqual(echo.tapname, "echo")
+        self.assertIs(echo.options, Options)
+        self.assertIs(echo.makeService, makeService)
+        self.assertIn("echo", [each.tapname for each in getPlugins(IServiceMaker)])
+
+
+@implementer(IStreamServerEndpoint)
+class Unavailable:
+    """
+    An endpoint that cannot listen.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def listen(self, protocolFactory: object) -> Deferred[Any]:
+        return fail(self.error)
+
+
+IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+class MakeServiceTests(SynchronousTestCase):
+    def unavailable(self, error: Exception) -> IService:
+        options = parsed()
+        options["endpoints"] = [Unavailable(error)]
+        return makeService(options)
+
+    def captured(self) -> io.StringIO:
+        """
+        What goes to the real standard error from now on.
+        """
+        captured = io.StringIO()
+        self.patch(sys, "__stderr__", captured)
+        return captured
+
+    def test_service(self) -> None:
+        options = parsed("--max-length=7", "--drain=3", "--abort-after=2")
+        service = makeService(options)
+        verifyObject(IService, service)
+        assert isinstance(service, EchoService)
+        self.assertIs(service.factory.config, options["config"])
+        self.assertEqual(service.grace, 3)
+        self.assertEqual(service.factory.abortAfter, 2)
+
+    def test_cannotListen(self) -> None:
+        """
+        Under twistd: one line for the user, and an exception for twistd.
+        """
+        printed = self.captured()
+        service = self.unavailable(CannotListenError("", 7007, IN_USE))
+        error = self.assertRaises(CannotStart, service.privilegedStartService)
+        self.assertTrue(printed.getvalue().endswith(f"{error}\n"))
+        self.assertEqual(printed.getvalue().count("\n"), 1)
+        self.assertIn("*:7007: Address already in use", str(error))
+        self.assertIsNone(error.__cause__)
+        self.assertTrue(error.__suppress_context__)
+
+    def test_cannotListenUnprivileged(self) -> None:
+        """
+        Under twist, which starts services in one step: the end, with status 1.
+        """
+        printed = self.captured()
+        service = self.unavailable(CannotListenError("", 7007, IN_USE))
+        ended = self.assertRaises(SystemExit, service.startService)
+        self.assertEqual(ended.code, 1)
+        self.assertEqual(printed.getvalue().count("\n"), 1)
+
+    def test_noStandardError(self) -> None:
+        """
+        A process without standard error has only the exception.
+        """
+        self.patch(sys, "__stderr__", None)
+        service = self.unavailable(CannotListenError("", 7007, IN_USE))
+        self.assertRaises(CannotStart, service.privilegedStartService)
+
+
+class ExplainTests(SynchronousTestCase):
+    def explained(self, interface: object, port: object, number: int) -> str:
+        reason = OSError(number, os.strerror(number))
+        return _explain(CannotListenError(interface, port, reason))
+
+    def test_tcp(self) -> None:
+        """
+        Where, why, and what to do.
+        """
+        for number, advice in (
+            (errno.EADDRINUSE, "--listen elsewhere"),
+            (errno.EACCES, "below 1024 needs root"),
+            (errno.EADDRNOTAVAIL, "no such address"),
+        ):
+            text = self.explained("127.0.0.1", 81, number)
+            self.assertTrue(text.startswith(f"127.0.0.1:81: {os.strerror(number)}; "))
+            self.assertIn(advice, text)
+
+    def test_everyInterface(self) -> None:
+        self.assertIn("*:81: ", self.explained("", 81, errno.EADDRINUSE))
+
+    def test_noAdvice(self) -> None:
+        """
+        What is seldom gets no advice, rather than a wrong one.
+        """
+        self.assertEqual(
+            self.explained("", 81, errno.ENOBUFS), f"*:81: {os.strerror(errno.ENOBUFS)}"
+        )
+
+    def test_unix(self) -> None:
+        for number, advice in (
+            (errno.EADDRINUSE, "--listen elsewhere"),
+            (errno.ENOENT, "folder must exist"),
+        ):
+            text = self.explained(None, b"/x/echo.sock", number)
+            self.assertTrue(
+                text.startswith(f"unix:/x/echo.sock: {os.strerror(number)}")
+            )
+            self.assertIn(advice, text)
+
+    def test_unixPermission(self) -> None:
+        """
+        A folder that may not be written has nothing to do with low ports.
+        """
+        text = self.explained(None, b"/x/echo.sock", errno.EACCES)
+        self.assertTrue(text.startswith("unix:/x/echo.sock: Permission denied"))
+        self.assertNotIn("1024", text)
+
+    def test_unixLocked(self) -> None:
+        """
+        The lock of a UNIX socket is held by whoever listens there.
+        """
+        text = _explain(
+            CannotListenError(None, b"/x/echo.sock", "Cannot acquire lock")  # type: ignore[arg-type]
+        )
+        self.assertIn("unix:/x/echo.sock: Address already in use; ", text)
+
+    def test_unresolvable(self) -> None:
+        """
+        A name that means no address: the resolver's errors are not C{errno}s.
+        """
+        reason = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        text = _explain(CannotListenError("nowhere", 81, reason))
+        self.assertIn("nowhere:81: ", text)
+        self.assertIn("Name or service not known", text)
+
+    def test_adoptedTwice(self) -> None:
+        text = _explain(AlreadyListened())
+        self.assertIn("systemd", text)
+        self.assertIn("new process", text)
+
+    def test_other(self) -> None:
+        """
+        Any other error is told as it is, even if it says nothing.
+        """
+        self.assertIn("strange", _explain(RuntimeError("strange")))
+        self.assertIn("RuntimeError", _explain(RuntimeError()))
