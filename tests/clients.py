@@ -6,12 +6,14 @@ Clients are blocking sockets in threads where the kernel is what is tested: they
 see a reset as a reset, and read only when told to.
 """
 
+import os
 import socket
 import ssl
 import struct
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from select import select
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cryptography import x509
@@ -234,6 +236,15 @@ class ServedTestCase(TestCase):
     """
 
     timeout = 60
+
+    def mktemp(self) -> str:
+        """
+        A path in a folder that goes with the test. (That of trial is in the
+        folder that the tests are run in, which under pytest is the project's.)
+        """
+        folder = TemporaryDirectory(prefix="echo-")
+        self.addCleanup(folder.cleanup)
+        return os.path.join(folder.name, "temp")
 
     def serve(
         self, factory: SessionFactory[Any], *endpoints: Any, grace: float = 0.0
