@@ -79,6 +79,8 @@ class EagerMixin(_Base):
         self.disconnecting = 0
         self.producer = None
         self.producerPaused = False
+        self.bufferSize = self.bufferSize
+        self.SEND_LIMIT = self.SEND_LIMIT
 
     # Sending
 
@@ -87,19 +89,21 @@ class EagerMixin(_Base):
         Send at once what the kernel takes, and the rest as soon as it does.
         """
         if self._gathering and type(data) is bytes:
-            self._tempDataBuffer.append(data)
-            self._tempDataLen += len(data)
-            if self._tempDataLen > self.bufferSize:
-                self._maybePauseProducer()
+            if data:
+                self._tempDataBuffer.append(data)
+                self._tempDataLen += len(data)
+                if self._tempDataLen > self.bufferSize:
+                    self._maybePauseProducer()
         elif (
             self._plain
             and type(data) is bytes
             and not self._tempDataBuffer
-            and not self.dataBuffer
             and (self.producer is None or len(data) <= self.bufferSize)
         ):
             if data:
-                self._sendNow(data)
+                self._tempDataBuffer.append(data)
+                self._tempDataLen = len(data)
+                self._sendNow()
         else:
             super().write(data)
 
@@ -115,11 +119,19 @@ class EagerMixin(_Base):
                 return
         self.write(b"".join(pieces))
 
-    def _sendNow(self, data: bytes) -> None:
+    def _sendNow(self) -> None:
         """
-        Try to send, with nothing in any buffer, and leave the rest to
-        C{doWrite}.
+        Try to send what has been written, and leave the rest to C{doWrite}.
         """
+        if self.dataBuffer or not self._plain:
+            if self.connected and not self._aborting:
+                self._maybePauseProducer()
+                self.startWriting()
+            return
+        pieces = self._tempDataBuffer
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._tempDataLen = 0
         try:
             if len(data) <= self.SEND_LIMIT:
                 sent = self.socket.send(data)
@@ -137,20 +149,6 @@ class EagerMixin(_Base):
         elif self.producerPaused and self.producer is not None:
             self.producerPaused = False
             self.producer.resumeProducing()  # type: ignore[attr-defined]
-
-    def _sendGathered(self) -> None:
-        """
-        Send what the protocol wrote while it was given what was received.
-        """
-        if self._plain and not self.dataBuffer:
-            data = b"".join(self._tempDataBuffer)
-            self._tempDataBuffer.clear()
-            self._tempDataLen = 0
-            if data:
-                self._sendNow(data)
-        elif self.connected and not self._aborting:
-            self._maybePauseProducer()
-            self.startWriting()
 
     # Receiving
 
@@ -176,7 +174,7 @@ class EagerMixin(_Base):
         finally:
             self._gathering = False
         if self._tempDataBuffer:
-            self._sendGathered()
+            self._sendNow()
         return None
 
     # What ends the plain state
@@ -246,7 +244,7 @@ class EagerTCPMixin(EagerMixin):
         finally:
             self._gathering = False
         if self._tempDataBuffer:
-            self._sendGathered()
+            self._sendNow()
         return None
 
 
