@@ -28,12 +28,13 @@ from tests.clients import (
     until,
 )
 from twisted_echo import EchoConfig, EchoFactory, EchoProtocol, SessionService
-from twisted_echo.session import SessionEnd, _Backpressure
+from twisted_echo.backpressure import Backpressure
+from twisted_echo.endings import SessionEnd
 
 SESSIONS = 2000
 AT_ONCE = 20
 
-KINDS = (Deferred, Failure, Server, EchoProtocol, SessionEnd, _Backpressure)
+KINDS = (Deferred, Failure, Server, EchoProtocol, SessionEnd, Backpressure)
 
 
 def _alive() -> Counter[str]:

@@ -46,7 +46,7 @@ from twisted_echo import (
     Session,
     SessionFactory,
 )
-from twisted_echo.session import _Backpressure
+from twisted_echo.backpressure import Backpressure
 from twisted_echo.sockets import bottomTransport
 
 DONE = Failure(ConnectionDone())
@@ -151,7 +151,7 @@ class BeginningTests(SynchronousTestCase):
         session = _made(Upper)
         verifyObject(IHalfCloseableProtocol, session)
         verifyObject(IPushProducer, session)
-        verifyObject(IPushProducer, _Backpressure(session, session.transport))
+        verifyObject(IPushProducer, Backpressure(session, session.transport))
 
     def test_registeredFirst(self) -> None:
         """

@@ -4,6 +4,8 @@ An echo service for Twisted, and what it is made of.
   - L{twisted_echo.framing}: where lines end; pure.
   - L{twisted_echo.receiver}: L{FastLineReceiver} and L{FastLineOnlyReceiver}.
   - L{twisted_echo.sockets}: options of a connection's socket.
+  - L{twisted_echo.endings}: L{EndReason} and L{SessionEnd}.
+  - L{twisted_echo.backpressure}: input that stops while there is too much output.
   - L{twisted_echo.session}: L{Session}, one connection's life.
   - L{twisted_echo.factory}: L{SessionFactory}, the record of all sessions.
   - L{twisted_echo.listeners}: the ports of some endpoints, all or none.
@@ -18,10 +20,11 @@ reactor.
 """
 
 from twisted_echo.echo import EchoConfig, EchoFactory, EchoProtocol, EchoService
+from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.factory import SessionFactory
 from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
 from twisted_echo.service import IllegalTransition, SessionService, State
-from twisted_echo.session import EndReason, Session, SessionEnd
+from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
 
 __all__ = [

@@ -11,10 +11,11 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
 
+from twisted_echo.endings import EndReason
 from twisted_echo.factory import DEFAULT_ABORT_AFTER, SessionFactory
 from twisted_echo.receiver import FastLineReceiver
 from twisted_echo.service import SessionService
-from twisted_echo.session import EndReason, Session
+from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
 
 __all__ = ["EchoConfig", "EchoFactory", "EchoProtocol", "EchoService"]

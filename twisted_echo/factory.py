@@ -12,7 +12,8 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.session import EndReason, Session, SessionEnd
+from twisted_echo.endings import EndReason, SessionEnd
+from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
 
 __all__ = ["DEFAULT_ABORT_AFTER", "SessionFactory"]

@@ -26,9 +26,9 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
 from twisted_echo.listeners import Listeners
-from twisted_echo.session import EndReason
 
 __all__ = ["IllegalTransition", "SessionService", "State"]
 

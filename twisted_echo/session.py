@@ -19,9 +19,8 @@ What must hold:
   - nothing that is kept points back at a session that has ended.
 """
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Protocol as TypingProtocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -29,56 +28,20 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
     IPushProducer,
+    IReactorTime,
     ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_echo.sockets import bottomTransport, tuneSocket
+from twisted_echo.backpressure import BY_PROTOCOL, Backpressure
+from twisted_echo.endings import EndReason, SessionEnd
+from twisted_echo.sockets import KeepAlive, bottomTransport, tuneSocket
 
-if TYPE_CHECKING:
-    from twisted_echo.factory import SessionFactory
-
-__all__ = ["EndReason", "Session", "SessionEnd"]
+__all__ = ["Session", "SessionKeeper"]
 
 _T = TypeVar("_T")
-
-
-class EndReason(Enum):
-    """
-    Why a session ended. Logs and metrics use the values.
-    """
-
-    PEER_CLOSED = "peer-closed"
-    """The peer sent its end-of-file, and got the answers to all before it."""
-    LOCAL_CLOSED = "local-closed"
-    """The protocol closed the connection."""
-    STOPPED = "stopped"
-    """The service stopped, and the peer got all its answers."""
-    LINE_TOO_LONG = "line-too-long"
-    """The peer sent a line over the limit."""
-    ABORTED = "aborted"
-    """It was cut off, with a reset: a deadline passed, or somebody aborted it."""
-    CONNECTION_LOST = "connection-lost"
-    """The peer reset the connection, or vanished."""
-    ERROR = "error"
-    """The protocol raised an exception, which is in the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEnd:
-    """
-    What is left of a session that has ended.
-
-    @ivar reason: why it ended.
-    @ivar bytesReceived: how many bytes its receiver was given.
-    @ivar seconds: how long it lasted.
-    """
-
-    reason: EndReason
-    bytesReceived: int
-    seconds: float
 
 
 def _isTLS(transport: Any) -> bool:
@@ -97,46 +60,22 @@ def _discard(data: bytes) -> None:
     """
 
 
-@implementer(IPushProducer)
-class _Backpressure:
+class SessionKeeper(TypingProtocol):
     """
-    What a session registers with its transport: stops the session's input while
-    the transport holds too much output.
-
-    An object of its own, so that what the transport asks for and what the
-    protocol asks for (C{session.pauseProducing}) are told apart: the one does
-    not undo the other.
+    What a session asks of its factory.
     """
 
-    __slots__ = ("_session", "_transport")
+    abortAfter: float
+    closing: EndReason | None
+    keepAlive: KeepAlive | None
+    sessions: "dict[Session, Deferred[SessionEnd]]"
 
-    def __init__(self, session: "Session", transport: Any) -> None:
-        self._session: Session | None = session
-        self._transport = transport
+    @property
+    def clock(self) -> IReactorTime: ...
 
-    def pauseProducing(self) -> None:
-        if self._session is not None:
-            self._session._stopInput(_BY_TRANSPORT)
+    def sessionStarted(self, session: "Session") -> None: ...
 
-    def resumeProducing(self) -> None:
-        if self._session is None:
-            return
-        if self._transport.disconnecting:
-            # Called by `loseConnection`, and everything is sent. Twisted would
-            # now wait for more from this producer, and never close.
-            self._transport.unregisterProducer()
-            self.stopProducing()
-        else:
-            self._session._startInput(_BY_TRANSPORT)
-
-    def stopProducing(self) -> None:
-        # TLS keeps its producer for good; it shall not keep the session.
-        self._session = self._transport = None
-
-
-# Who has stopped a session's input.
-_BY_PROTOCOL = 1
-_BY_TRANSPORT = 2
+    def sessionEnded(self, session: "Session", end: SessionEnd) -> None: ...
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -173,7 +112,7 @@ class Session(Protocol):
 
     if TYPE_CHECKING:
         transport: Any
-        factory: SessionFactory[Any] | None
+        factory: SessionKeeper | None
 
     # The beginning
 
@@ -201,7 +140,7 @@ class Session(Protocol):
             bottom = bottomTransport(transport)
             if hasattr(bottom, "registerProducer"):
                 self._throttled = True
-                bottom.registerProducer(_Backpressure(self, bottom), True)
+                bottom.registerProducer(Backpressure(self, bottom), True)
         super().connectionMade()  # type: ignore[no-untyped-call]
         if factory is not None and factory.closing is not None:
             self.close(factory.closing)
@@ -212,13 +151,13 @@ class Session(Protocol):
         """
         Take no more input, as the protocol wishes.
         """
-        self._stopInput(_BY_PROTOCOL)
+        self.stopInput(BY_PROTOCOL)
 
     def resumeProducing(self) -> None:
         """
         Take input again, unless the transport is full.
         """
-        self._startInput(_BY_PROTOCOL)
+        self.startInput(BY_PROTOCOL)
 
     def stopProducing(self) -> None:
         """
@@ -227,14 +166,20 @@ class Session(Protocol):
         self.paused = True
         getattr(super(), "stopProducing", self.transport.loseConnection)()
 
-    def _stopInput(self, who: int) -> None:
+    def stopInput(self, who: int) -> None:
+        """
+        Take no more input, for the reason of one of those who may stop it.
+        """
         self._inputStoppedBy |= who
         if not self.paused:
             self.paused = True
             pause = getattr(super(), "pauseProducing", self.transport.pauseProducing)
             pause()
 
-    def _startInput(self, who: int) -> None:
+    def startInput(self, who: int) -> None:
+        """
+        Give up a reason; the last one that goes starts the input.
+        """
         self._inputStoppedBy &= ~who
         if self._inputStoppedBy or self._finished:
             return
@@ -346,7 +291,7 @@ class Session(Protocol):
             self._finished
             or not (self._inputEnded or self._closing is not None)
             or self._answersInFlight
-            or self._inputStoppedBy & _BY_PROTOCOL
+            or self._inputStoppedBy & BY_PROTOCOL
             or (self._inputStoppedBy and self._hasUndeliveredInput())
         ):
             return
