@@ -1,0 +1,57 @@
+"""
+The README is a promise.
+"""
+
+import re
+import socket
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import twisted_echo
+from tests.processes import Server, new_folder, script
+from twisted_echo.tap import Options
+
+PROJECT = Path(__file__).parent.parent
+README = (PROJECT / "README.md").read_text()
+
+
+class ReadmeTests(SynchronousTestCase):
+    def test_embedding(self) -> None:
+        """
+        The ten lines, saved as the README says, run a server of upper case.
+        """
+        (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        folder = new_folder(self)
+        source = program.replace("tcp:7008:", "tcp:0:")
+        self.assertNotEqual(source, program)
+        (folder / "upper.tac").write_text(source)
+        server = Server(
+            self, [script("twistd"), "--pidfile=", "-ny", "upper.tac"], folder=folder
+        )
+        server.wait_for(r"listening on .*, by .*\n")
+        with socket.create_connection(server.address, 30) as client:
+            client.sendall(b"hello\r\nthere\r\n")
+            client.shutdown(socket.SHUT_WR)
+            reply = b"".join(iter(lambda: client.recv(100), b""))
+        self.assertEqual(reply, b"HELLO\r\nTHERE\r\n")
+
+    def test_options(self) -> None:
+        """
+        The table of options names all of them, with their defaults.
+        """
+        options = Options()
+        told = dict(re.findall(r"^\| `--([a-z-]+)` \| `?([^`|]+?)`? \|", README, re.M))
+        self.assertEqual(told.pop("listen"), "tcp:7007:interface=127.0.0.1")
+        self.assertEqual(
+            told, {name: str(options[name]) for name in options if name != "listen"}
+        )
+
+    def test_map(self) -> None:
+        """
+        The map shows every module.
+        """
+        told = set(re.findall(r"^\| `([a-z]+(?:\.py|/))` \|", README, re.M))
+        folder = Path(twisted_echo.__file__).parent
+        modules = {each.name for each in folder.glob("*.py")} - {"__init__.py"}
+        self.assertEqual(told, modules | {"bench/"})
