@@ -89,8 +89,8 @@ class EagerMixin(_Base):
         Send at once what the kernel takes, and the rest as soon as it does.
         """
         if self._gathering and type(data) is bytes:
-            if data:
-                self._tempDataBuffer.append(data)
+            self._tempDataBuffer.append(data)
+            if self.producer is not None:
                 self._tempDataLen += len(data)
                 if self._tempDataLen > self.bufferSize:
                     self._maybePauseProducer()
@@ -123,15 +123,18 @@ class EagerMixin(_Base):
         """
         Try to send what has been written, and leave the rest to C{doWrite}.
         """
+        pieces = self._tempDataBuffer
         if self.dataBuffer or not self._plain:
-            if self.connected and not self._aborting:
+            self._tempDataLen = sum(map(len, pieces))
+            if self._tempDataLen and self.connected and not self._aborting:
                 self._maybePauseProducer()
                 self.startWriting()
             return
-        pieces = self._tempDataBuffer
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self._tempDataLen = 0
+        if not data:
+            return
         try:
             if len(data) <= self.SEND_LIMIT:
                 sent = self.socket.send(data)
