@@ -65,8 +65,8 @@ class EagerMixin(_Base):
     # Whether a send has failed. The kernel tells of a reset once: after a send
     # has been told, a recv sees an end-of-file where there was none.
     _broken = False
-    # Whether a pull producer ended the plain state.
-    _pullProducer = False
+    # Whether descriptors are passed along with the bytes.
+    _passesDescriptors = False
 
     def _becomePlain(self) -> None:
         """
@@ -92,12 +92,14 @@ class EagerMixin(_Base):
             self._tempDataBuffer.append(data)
             if self.producer is not None:
                 self._tempDataLen += len(data)
-                if self._tempDataLen > self.bufferSize:
+                if self._tempDataLen + len(self.dataBuffer) > self.bufferSize:
                     self._maybePauseProducer()
         elif (
             self._plain
             and type(data) is bytes
+            and self.connected
             and not self._tempDataBuffer
+            and not self.dataBuffer
             and (self.producer is None or len(data) <= self.bufferSize)
         ):
             if data:
@@ -127,7 +129,6 @@ class EagerMixin(_Base):
         if self.dataBuffer or not self._plain:
             self._tempDataLen = sum(map(len, pieces))
             if self._tempDataLen and self.connected and not self._aborting:
-                self._maybePauseProducer()
                 self.startWriting()
             return
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -147,7 +148,6 @@ class EagerMixin(_Base):
         if sent < len(data):
             self.dataBuffer = data
             self.offset = sent
-            self._maybePauseProducer()
             self.startWriting()
         elif self.producerPaused and self.producer is not None:
             self.producerPaused = False
@@ -206,24 +206,33 @@ class EagerMixin(_Base):
         super().connectionLost(reason)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        wasPlain = self._plain
         if not streaming:
-            # Its next turn comes when doWrite has sent everything.
+            # It is asked for more whenever doWrite has sent everything.
             self._endPlain()
-        super().registerProducer(producer, streaming)
-        self._pullProducer = wasPlain and not streaming
+        # What has been gathered so far was not counted.
+        self._tempDataLen = sum(map(len, self._tempDataBuffer))
+        try:
+            super().registerProducer(producer, streaming)
+        finally:
+            self._review()
 
     def unregisterProducer(self) -> None:
         super().unregisterProducer()
-        if self._pullProducer:
-            self._pullProducer = False
-            self._plain = bool(self.connected) and not (
-                self.TLS
-                or self.disconnecting
-                or self._writeDisconnecting
-                or self._writeDisconnected
-                or self._aborting
-            )
+        self._review()
+
+    def _review(self) -> None:
+        """
+        Be plain again, if nothing but a pull producer has forbidden it.
+        """
+        self._plain = bool(self.connected) and not (
+            self.TLS
+            or self.disconnecting
+            or self._writeDisconnecting
+            or self._writeDisconnected
+            or self._aborting
+            or self._passesDescriptors
+            or (self.producer is not None and not self.streamingProducer)
+        )
 
 
 class EagerTCPMixin(EagerMixin):
@@ -258,6 +267,7 @@ class EagerUNIXMixin(EagerMixin):
 
     def sendFileDescriptor(self, descriptor: int) -> None:
         # A descriptor travels with a byte, which is not to be sent without it.
+        self._passesDescriptors = True
         self._endPlain()
         super().sendFileDescriptor(descriptor)  # type: ignore[misc]
 
