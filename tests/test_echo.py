@@ -125,7 +125,9 @@ class ConfigTests(SynchronousTestCase):
         for seconds in (0, -1, float("inf"), float("nan"), "1", None):
             error = self.assertRaises(ValueError, EchoConfig, abortAfter=seconds)
             self.assertTrue(
-                str(error).startswith("abortAfter must be a number of seconds, above 0")
+                str(error).startswith(
+                    "abortAfter must be a number of seconds, more than 0"
+                )
             )
             self.assertTrue(str(error).endswith(f", got {seconds!r}"))
         EchoConfig(abortAfter=0.001)

@@ -42,7 +42,9 @@ class BuildTests(SynchronousTestCase):
         shutil.copytree(
             PROJECT,
             copy,
-            ignore=shutil.ignore_patterns(".*", "_trial_temp*", "dist", "build"),
+            ignore=shutil.ignore_patterns(
+                ".*", "_trial_temp*", "dist", "build", "tests.*"
+            ),
         )
         for place in ("twisted/plugins", "twisted_echo"):
             (copy / place / "dropin.cache").write_bytes(b"litter")

@@ -5,6 +5,7 @@ L{twisted_echo.service}: listening, suspending, and the stop that loses nothing.
 import os
 import socket
 from select import select
+from threading import Event
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -901,15 +902,29 @@ class StopTests(ServedTestCase):
 
     async def test_atTheVeryMoment(self) -> None:
         """
-        A client that connects when the stop has begun, and the port is not
-        closed yet, sees end-of-file and no reset.
+        Of clients that connect while the stop goes on, each sees end-of-file, or
+        is refused: none is reset.
         """
         service = self.serve(_factory())
         (address,) = service.addresses
-        stopped = service.stopService()
-        client = connect(address)
-        self.assertEqual(await in_thread(read_to_end, client), b"")
-        await stopped
+        begun = Event()
+
+        def hammer() -> list[bytes]:
+            replies = []
+            try:
+                while True:
+                    client = connect(address)
+                    begun.set()
+                    replies.append(read_to_end(client))
+            except ConnectionRefusedError:
+                return replies
+
+        hammers = [in_thread(hammer) for _ in range(4)]
+        await in_thread(begun.wait)
+        service.factory.closing = EndReason.STOPPED
+        await service.stopService()
+        for each in hammers:
+            self.assertEqual(set(await each), {b""})
         self.assertEqual(service.factory.sessions, {})
 
     async def test_sameBatch(self) -> None:

@@ -59,19 +59,18 @@ class EchoConfig:
             raise ValueError(
                 f"maxLength must be a whole number from 1 up, got {self.maxLength!r}"
             )
-        for name, seconds, least in (
-            ("drain", self.drain, "0"),
-            ("abortAfter", self.abortAfter, "above 0"),
+        for name, seconds, allowed in (
+            ("drain", self.drain, "0 or more"),
+            ("abortAfter", self.abortAfter, "more than 0"),
         ):
             if (
                 not isinstance(seconds, (int, float))
                 or not isfinite(seconds)
                 or seconds < 0
-                or (seconds == 0 and least != "0")
+                or (seconds == 0 and allowed != "0 or more")
             ):
                 raise ValueError(
-                    f"{name} must be a number of seconds, {least} or more,"
-                    f" got {seconds!r}"
+                    f"{name} must be a number of seconds, {allowed}, got {seconds!r}"
                 )
 
 

@@ -48,6 +48,7 @@ _ATTRIBUTES: tuple[tuple[Any, tuple[str, ...]], ...] = (
         epollreactor.EPollReactor,
         (
             "_disconnectSelectable",
+            "_doReadOrWrite",
             "_supportedAddressFamilies",
             "adoptStreamConnection",
             "adoptStreamPort",
@@ -61,16 +62,22 @@ _ATTRIBUTES: tuple[tuple[Any, tuple[str, ...]], ...] = (
 What classes and modules must have.
 """
 
-_SIGNATURES: tuple[tuple[Any, tuple[str, ...]], ...] = (
-    (abstract.FileDescriptor.write, ("self", "data")),
-    (abstract.FileDescriptor.writeSequence, ("self", "iovec")),
+_SIGNATURES: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
+    (abstract.FileDescriptor, "write", ("self", "data")),
+    (abstract.FileDescriptor, "writeSequence", ("self", "iovec")),
     (
-        tcp.Server.__init__,
+        tcp.Server,
+        "__init__",
         ("self", "sock", "protocol", "client", "server", "sessionno", "reactor"),
     ),
-    (tcp.Port.__init__, ("self", "port", "factory", "backlog", "interface", "reactor")),
     (
-        epollreactor.EPollReactor._disconnectSelectable,
+        tcp.Port,
+        "__init__",
+        ("self", "port", "factory", "backlog", "interface", "reactor"),
+    ),
+    (
+        epollreactor.EPollReactor,
+        "_disconnectSelectable",
         ("self", "selectable", "why", "isRead", "faildict"),
     ),
 )
@@ -84,8 +91,16 @@ _INSTANCE_ATTRIBUTES: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
         lambda: abstract.FileDescriptor(reactor=object()),  # type: ignore[arg-type]
         ("_tempDataBuffer", "_tempDataLen"),
     ),
-    ("SendmsgMixin", unix._SendmsgMixin, ("_sendmsgQueue",)),
-    ("ContextTracker", context.ContextTracker, ("contexts",)),
+    (
+        "_SendmsgMixin",
+        lambda: unix._SendmsgMixin(),  # type: ignore[no-untyped-call]
+        ("_sendmsgQueue",),
+    ),
+    (
+        "ContextTracker",
+        lambda: context.ContextTracker(),  # type: ignore[no-untyped-call]
+        ("contexts",),
+    ),
 )
 """
 What instances must have: made, and looked at.
@@ -102,11 +117,17 @@ def _missing() -> Iterable[str]:
         for name in names:
             if not hasattr(owner, name):
                 yield f"{getattr(owner, '__qualname__', owner)}.{name}"
-    for function, parameters in _SIGNATURES:
-        if tuple(inspect.signature(function).parameters) != parameters:
-            yield f"{function.__qualname__}({', '.join(parameters)})"
+    for owner, name, parameters in _SIGNATURES:
+        function = getattr(owner, name, None)
+        if function is None or tuple(inspect.signature(function).parameters) != (
+            parameters
+        ):
+            yield f"{owner.__qualname__}.{name}({', '.join(parameters)})"
     for label, make, names in _INSTANCE_ATTRIBUTES:
-        instance = make()
+        try:
+            instance = make()
+        except Exception:
+            instance = None
         for name in names:
             if not hasattr(instance, name):
                 yield f"{label}().{name}"

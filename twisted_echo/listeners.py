@@ -22,6 +22,8 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 
+from twisted_echo.sockets import dropNewConnections
+
 __all__ = ["Listener", "Listeners"]
 
 _MOST_ACCEPTS = 4096
@@ -96,6 +98,9 @@ class Listener:
             opening.errback(CancelledError())
         port, self.port = self.port, None
         if port is not None:
+            if getattr(port, "_shouldShutdown", False):
+                # The socket is its own, not adopted: nobody else listens on it.
+                dropNewConnections(port.socket)  # type: ignore[attr-defined]
             _acceptWaiting(port)
             reactor = getattr(port, "reactor", None)
             if reactor is not None:

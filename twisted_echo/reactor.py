@@ -161,6 +161,8 @@ class EagerEPollReactor(EPollReactor):
                     log.err()
                 finally:
                     contexts.pop()
+                    # An exception refers to this frame, by its traceback.
+                    why = None
             else:
                 log.callWithLogger(
                     selectable, self._doReadOrWrite, selectable, fd, event

@@ -2,13 +2,16 @@
 Options of the socket under a transport, where there is one.
 """
 
+import ctypes
 import socket
+import struct
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.protocols.policies import ProtocolWrapper
 
-__all__ = ["KeepAlive", "bottomTransport", "tuneSocket"]
+__all__ = ["KeepAlive", "bottomTransport", "dropNewConnections", "tuneSocket"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +88,42 @@ def tuneSocket(transport: Any, keepAlive: KeepAlive | None) -> None:
             # The peer is gone already, which some platforms report here.
             # Whoever reads next will see it too.
             return
+
+
+_SO_ATTACH_FILTER = 26
+# A filter that a listening socket applies to what comes for it, in the classic BPF
+# of socket(7): load byte 13 of the TCP header, the flags; if SYN is among them, keep
+# 0 bytes of the packet; else all.
+_NO_SYN = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),
+        (0x45, 0, 1, 2),
+        (0x06, 0, 0, 0),
+        (0x06, 0, 0, 0xFFFFFFFF),
+    )
+)
+
+
+def dropNewConnections(listening: socket.socket) -> None:
+    """
+    Have the kernel begin no more connections with a listening TCP socket, while
+    those in its back-log can still be accepted. On Linux; elsewhere nothing
+    happens.
+
+    Between the last C{accept} and C{close} the kernel would go on connecting
+    clients, only to reset them. With their first packet dropped they try again
+    after a second, and find the port closed.
+    """
+    if sys.platform != "linux" or listening.family not in (
+        socket.AF_INET,
+        socket.AF_INET6,
+    ):
+        return
+    code = ctypes.create_string_buffer(_NO_SYN)
+    program = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(code))
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except OSError:
+        # Not allowed here: then a client may be reset at the last moment.
+        return

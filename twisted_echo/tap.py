@@ -77,6 +77,20 @@ def _number(text: str, kind: Callable[[str], _T], what: str) -> _T:
         raise ValueError(f"{what}, got {text!r}") from None
 
 
+def _named(message: str) -> str:
+    """
+    Call a field of the configuration by the name of its option.
+    """
+    for field, option in (
+        ("maxLength ", "--max-length "),
+        ("abortAfter ", "--abort-after "),
+        ("drain ", "--drain "),
+    ):
+        if message.startswith(field):
+            return option + message.removeprefix(field)
+    return message
+
+
 def _chooseReactor() -> None:
     """
     Install the eager reactor, unless the user named another.
@@ -229,7 +243,7 @@ class Options(UsageOptions):
                 keepAlive=_keepAlive(self["keepalive"]),
             )
         except ValueError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(_named(str(error))) from None
         if self.parent is not None:
             _chooseReactor()
         from twisted.internet import reactor

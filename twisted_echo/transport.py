@@ -25,7 +25,8 @@ L{twisted_echo.internals}.
 # (Twisted's transports and reactors are not annotated.)
 
 from collections.abc import Iterable
-from errno import ENOBUFS, EWOULDBLOCK
+from errno import ENOBUFS, EPIPE, EWOULDBLOCK
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import main, tcp, unix
@@ -62,8 +63,9 @@ class EagerMixin(_Base):
     # While true, what is written is gathered: the connection is inside its own
     # doRead, and plain.
     _gathering = False
-    # Whether a send has failed. The kernel tells of a reset once: after a send
-    # has been told, a recv sees an end-of-file where there was none.
+    # Whether a send has met a reset. The kernel tells of one once: after a send
+    # has been told, a recv sees an end-of-file where there was none. (EPIPE is no
+    # news of that kind.)
     _broken = False
     # Whether descriptors are passed along with the bytes.
     _passesDescriptors = False
@@ -73,14 +75,13 @@ class EagerMixin(_Base):
         Begin: the connection is made. What every chunk asks for becomes the
         instance's own, which is faster to load than the class's.
         """
-        self._plain = True
         self._gathering = False
-        self.dataBuffer = b""
-        self.disconnecting = 0
-        self.producer = None
-        self.producerPaused = False
+        self.dataBuffer = self.dataBuffer
+        self.disconnecting = self.disconnecting
+        self.producer, self.producerPaused = self.producer, self.producerPaused
         self.bufferSize = self.bufferSize
         self.SEND_LIMIT = self.SEND_LIMIT
+        self._plain = self.producer is None or self.streamingProducer
 
     # Sending
 
@@ -144,7 +145,7 @@ class EagerMixin(_Base):
         except OSError as problem:
             # Full, or broken: doWrite will meet it again, and report it.
             sent = 0
-            self._broken = problem.errno not in (EWOULDBLOCK, ENOBUFS)
+            self._broken = problem.errno not in (EWOULDBLOCK, ENOBUFS, EPIPE)
         if sent < len(data):
             self.dataBuffer = data
             self.offset = sent
@@ -163,7 +164,10 @@ class EagerMixin(_Base):
         """
         if key is not log.ILogContext:
             raise KeyError(key)
-        return {**context.defaultContextDict[key], "system": self.logPrefix()}
+        contexts: Any = context.theContextTracker.currentContext().contexts
+        below = context.ContextTracker()
+        below.contexts = list(takewhile(lambda each: each is not self, contexts))
+        return {**below.getContext(key), "system": self.logPrefix()}
 
     def _dataReceived(self, data: bytes | None) -> Any:
         """
@@ -266,10 +270,18 @@ class EagerUNIXMixin(EagerMixin):
     """
 
     def sendFileDescriptor(self, descriptor: int) -> None:
-        # A descriptor travels with a byte, which is not to be sent without it.
+        """
+        Send a descriptor along with a byte: one that waits in a buffer, or the
+        next one that is written. (Bytes that are written before it, outside
+        C{dataReceived}, have been sent already.)
+        """
+        waits = self._plain and not self._tempDataBuffer and not self.dataBuffer
         self._passesDescriptors = True
         self._endPlain()
-        super().sendFileDescriptor(descriptor)  # type: ignore[misc]
+        if waits:
+            self._sendmsgQueue.append(descriptor)  # type: ignore[attr-defined]
+        else:
+            super().sendFileDescriptor(descriptor)  # type: ignore[misc]
 
 
 class EagerServer(EagerTCPMixin, tcp.Server):

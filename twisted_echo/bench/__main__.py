@@ -2,25 +2,23 @@
 C{python -m twisted_echo.bench COMMAND}.
 """
 
+import signal
 import sys
+from types import FrameType
 
-from twisted_echo.bench import split
-
-COMMANDS = {"split": split.main}
+from twisted_echo.bench.cli import main
 
 
-def main() -> None:
-    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if command in COMMANDS:
-        COMMANDS[command](sys.argv[2:])
-        return
-    names = ", ".join(COMMANDS)
-    usage = f"usage: python -m twisted_echo.bench COMMAND [--help], one of: {names}"
-    if command in ("-h", "--help"):
-        print(usage)
-    else:
-        sys.exit(f"{usage}\nunknown command: {command}")
+def terminated(number: int, frame: FrameType | None) -> None:
+    """
+    End in order, so that the processes of a benchmark end, too.
+    """
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, terminated)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -11,6 +11,7 @@ from functools import partial
 from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
+from twisted_echo.bench.options import number
 from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
 
 CHUNK = 64 * 1024
@@ -111,14 +112,17 @@ def report(results: dict[str, list[float]], unit: float, suffix: str) -> None:
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m twisted_echo.bench split", description=__doc__
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--rounds", type=int, default=7, help="how often each case runs (7)"
+        "--rounds",
+        type=number(int, 1, 1000),
+        default=7,
+        metavar="N",
+        help="how often each case runs (7)",
     )
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
     receivers: list[tuple[str, Receiver]] = [
         ("LineReceiver", StockLines),
         ("LineOnlyReceiver", StockOnlyLines),
@@ -146,7 +150,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.rounds,
     )
     report(results, 1e-3, "ms")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -1,0 +1,183 @@
+"""
+Measure servers side by side: in every round each one in turn, under one case after
+the other, so that drift hits all alike.
+
+What must hold: the figure to quote is the server's processor time per line, which
+does not depend on who was the bottleneck. It is taken from when all connections
+are made to when all lines are back; and every run has a new server.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from twisted_echo.bench.comparison import Case, Comparison, Run
+from twisted_echo.bench.errors import BrokenServer, ChildFailed
+from twisted_echo.bench.machine import processor_seconds, stolen_seconds
+from twisted_echo.bench.plan import Plan
+from twisted_echo.bench.processes import run_processes
+from twisted_echo.bench.servers import Server, address
+
+STOLEN = 0.03
+"""
+The share of a processor above which a run says nothing: it may read twice too high.
+"""
+
+TRIES = 4
+WARM_UP = 0.15
+"""
+The share of a run's time whose lines are not counted.
+"""
+
+SETTLE = 0.2
+"""
+Seconds for a server to be done with accepting before it is measured.
+"""
+
+OVERHEAD = 1.2
+"""
+About the seconds that a run takes beside its time under load.
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    @ivar processors: those of the server, and those of the load; none for any.
+    """
+
+    rounds: int
+    seconds: float
+    processes: int = 1
+    processors: tuple[Collection[int], Collection[int]] = ((), ())
+
+
+def facts(settings: Settings) -> dict[str, str | int | float | bool]:
+    """
+    When, with what, and how; nothing of who and where.
+    """
+    found: dict[str, str | int | float | bool] = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": f"{platform.system()} {platform.machine()}",
+        "rounds": settings.rounds,
+        "seconds": settings.seconds,
+        "processes": settings.processes,
+        "pinned": bool(settings.processors[0]),
+    }
+    for name in ("twisted-echo", "twisted", "uvloop"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
+    """
+    Start a server, put load on it, end it.
+
+    @raise BrokenServer: if it does not send every line back.
+    @raise ChildFailed: if it does not start.
+    """
+    used = [0.0, 0.0]
+    stolen = [0.0, 0.0]
+    moments = [0.0, 0.0]
+    lines = 0
+
+    def look(at: int) -> None:
+        used[at] = processor_seconds(child.pid)
+        stolen[at], moments[at] = stolen_seconds(), time.monotonic()
+
+    def ready() -> None:
+        time.sleep(SETTLE)
+        look(0)
+
+    def measured(count: int) -> None:
+        nonlocal lines
+        look(1)
+        lines = count
+
+    with server.start(settings.processors[0]) as child:
+        plan = Plan(
+            target=address(child),
+            connections=case.connections,
+            sizes=(case.size,),
+            depth=case.depth,
+            duration=settings.seconds,
+            warm_up=settings.seconds * WARM_UP,
+        )
+        result = run_processes(
+            plan,
+            min(settings.processes, case.connections),
+            processors=settings.processors[1],
+            ready=ready,
+            measured=measured,
+        )
+    if result.failures:
+        raise BrokenServer(f"{server.label}, {case}: {result.failures[0]}")
+    summary = result.summary()
+    return Run(
+        server=server.name,
+        case=case,
+        round=round,
+        lines_per_second=summary["lines_per_second"],
+        cpu_us=(used[1] - used[0]) / max(lines, 1) * 1e6,
+        latency_us=summary["latency_us"],
+        load_busy=summary["load_busy"],
+        stolen=(stolen[1] - stolen[0]) / (moments[1] - moments[0]),
+        tries=1,
+    )
+
+
+def measure_quietly(measure_once: Callable[[], Run], tries: int = TRIES) -> Run:
+    """
+    The first run that the hypervisor did not disturb; failing that, the one, among
+    a few, that it disturbed least.
+    """
+    runs: list[Run] = []
+    while len(runs) < tries:
+        runs.append(measure_once())
+        if runs[-1].stolen <= STOLEN:
+            break
+    best = min(runs, key=lambda run: run.stolen)
+    return Run(**vars(best) | {"tries": len(runs)})
+
+
+def compare(
+    servers: Sequence[Server],
+    cases: Sequence[Case],
+    settings: Settings,
+    show: Callable[[float, str], None] = lambda share, words: None,
+) -> Comparison:
+    """
+    Measure all. A server that fails is told of and not measured again.
+    """
+    comparison = Comparison(
+        facts(settings), {each.name: each.label for each in servers}
+    )
+    failed: set[tuple[str, Case]] = set()
+    total = settings.rounds * len(cases) * len(servers)
+    done = 0
+    for number in range(1, settings.rounds + 1):
+        for case in cases:
+            for server in servers:
+                show(done / total, f"round {number}: {server.label}, {case}")
+                done += 1
+                if (server.name, case) in failed:
+                    continue
+
+                def once(
+                    server: Server = server, case: Case = case, number: int = number
+                ) -> Run:
+                    return measure(server, case, number, settings)
+
+                try:
+                    comparison.runs.append(measure_quietly(once))
+                except (BrokenServer, ChildFailed) as error:
+                    failed.add((server.name, case))
+                    comparison.failures.append(str(error))
+    return comparison

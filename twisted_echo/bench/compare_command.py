@@ -1,0 +1,220 @@
+"""
+C{compare}: this service beside others, each started here, in turn, in one run.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted_echo.bench import options as kinds
+from twisted_echo.bench.compare import OVERHEAD, STOLEN, Settings, compare
+from twisted_echo.bench.comparison import Case, Comparison, Run, cases, ratio, spread
+from twisted_echo.bench.errors import EXTRA, BadRequest, need
+from twisted_echo.bench.machine import check, split_processors
+from twisted_echo.bench.result import BUSY
+from twisted_echo.bench.screen import microseconds, print_table, progress_bar
+from twisted_echo.bench.servers import OURS, PER_LINE, SERVERS, Server
+
+COMPLETE: dict[str, Any] = {
+    "sizes": (16, 64, 1024, 8192, 65536),
+    "depths": (1, 64),
+    "connections": (50, 1000),
+    "rounds": 5,
+    "seconds": 1.5,
+}
+QUICK: dict[str, Any] = {
+    "sizes": (64,),
+    "depths": (1, 64),
+    "connections": (50,),
+    "rounds": 3,
+    "seconds": 0.5,
+}
+
+EPILOG = f"""\
+servers: {", ".join(SERVERS)}
+(echo is twistd echo with its defaults; fast-lines is a FastLineReceiver that
+answers line by line on the eager reactor; raw servers know nothing of lines)
+
+Every size is measured with every depth on the first number of connections; lines
+of about 64 bytes on the others. Ratios are ours over theirs, round by round: the
+median, and the least and the most in brackets. Below 1, ours took less.
+
+examples:
+  compare --quick
+  compare --only line-receiver,uvloop-raw --sizes 64 --depths 1 --rounds 7
+  compare --json result.json && plot result.json -o result.png
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--quick", action="store_true", help="a few cases, short: a minute or two")
+    add(
+        "--only",
+        metavar="NAME,...",
+        help=f"measure these servers, and {OURS}; the names are below (all)",
+    )
+    add(
+        "--sizes",
+        type=kinds.sizes,
+        metavar="BYTES,...",
+        help="bytes of a line, delimiter included (16,64,1024,8192,65536)",
+    )
+    add(
+        "--depths",
+        type=kinds.numbers(1, 100_000, " of lines", "1,64"),
+        metavar="N,...",
+        help="lines in flight per connection, at most 256 KiB of them (1,64)",
+    )
+    add(
+        "--connections",
+        type=kinds.numbers(1, 60_000, "", "50,1000"),
+        metavar="N,...",
+        help="numbers of connections (50,1000)",
+    )
+    add(
+        "--rounds",
+        type=kinds.number(int, 1, 1000),
+        metavar="N",
+        help="how often all is measured (5)",
+    )
+    add(
+        "--seconds",
+        type=kinds.seconds,
+        metavar="SECONDS",
+        help="how long each run lasts (1.5)",
+    )
+    add(
+        "--processes",
+        type=kinds.number(int, 1, 256),
+        default=1,
+        metavar="N",
+        help="load processes (1)",
+    )
+    add("--no-pin", action="store_true", help="let all run on any processor")
+    add("--json", metavar="FILE", help="write all runs to FILE, for plot")
+    add(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show a progress bar (if standard error is a terminal)",
+    )
+
+
+def chosen(only: str | None) -> list[Server]:
+    """
+    @raise BadRequest: if one is unknown, or not installed but asked for.
+    """
+    names = list(SERVERS) if only is None else [OURS, *only.split(",")]
+    for name in names:
+        if name not in SERVERS:
+            raise BadRequest(
+                f"--only: {name!r} is no server; it must be of {', '.join(SERVERS)}"
+            )
+    servers = [server for server in SERVERS.values() if server.name in names]
+    for server in servers:
+        if not server.is_installed:
+            missing = f"{server.name} needs {server.needs}: {EXTRA}"
+            if only is not None:
+                raise BadRequest(f"--only: {missing}")
+            print(f"left out: {missing}", file=sys.stderr)
+    return [server for server in servers if server.is_installed]
+
+
+def row(comparison: Comparison, case: Case, server: str) -> list[str]:
+    runs = comparison.of(server, case)
+    if not runs:
+        return [comparison.labels[server], "failed"]
+
+    def cpu(run: Run) -> float:
+        return run.cpu_us
+
+    def rate(run: Run) -> float:
+        return run.lines_per_second
+
+    def against(ours: str, value: object) -> str:
+        if server == ours or ours not in comparison.labels:
+            return ""
+        found = ratio(comparison.of(ours, case), runs, value)  # type: ignore[arg-type]
+        return "" if found is None else str(found)
+
+    def median(values: list[float]) -> float:
+        found = spread(values)
+        return found.median if found else 0.0
+
+    busy = "*" if median([run.load_busy for run in runs]) > BUSY else " "
+    return [
+        comparison.labels[server],
+        f"{median([cpu(run) for run in runs]):.3f}",
+        against(OURS, cpu),
+        against(PER_LINE, cpu),
+        f"{median([rate(run) for run in runs]):,.0f}{busy}",
+        against(OURS, rate),
+        microseconds(median([run.latency_us["p50"] for run in runs])),
+        microseconds(median([run.latency_us["p99"] for run in runs])),
+        against(OURS, lambda run: run.latency_us["p99"]),
+    ]
+
+
+def print_comparison(comparison: Comparison) -> None:
+    columns = [
+        "server",
+        "cpu µs/line",
+        "cpu echo/this",
+        "cpu FastLineR./this",
+        "lines/s",
+        "lines/s echo/this",
+        "p50",
+        "p99",
+        "p99 echo/this",
+    ]
+    for case in comparison.cases:
+        table = [columns]
+        table += [row(comparison, case, server) for server in comparison.labels]
+        if PER_LINE not in comparison.labels:
+            table = [[*each[:3], *each[4:]] for each in table]
+        print_table(str(case), table[0], table[1:])
+    if any(run.load_busy > BUSY for run in comparison.runs):
+        print("* the load generator was the limit: the server can do more")
+    disturbed = sum(run.stolen > STOLEN for run in comparison.runs)
+    if disturbed:
+        print(
+            f"{disturbed} of {len(comparison.runs)} runs were disturbed by the"
+            " hypervisor, each time that they were tried: look at the spread"
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    need("compare", ["hdrh.histogram", "rich"])
+    check()
+    preset = QUICK if options.quick else COMPLETE
+    chose = {name: getattr(options, name) or preset[name] for name in preset}
+    servers = chosen(options.only)
+    wanted = cases(chose["sizes"], chose["depths"], chose["connections"])
+    if options.json:
+        # Better now than after half an hour.
+        try:
+            Path(options.json).touch()
+        except OSError as error:
+            raise BadRequest(f"--json {options.json}: {error.strerror}") from None
+    settings = Settings(
+        rounds=chose["rounds"],
+        seconds=chose["seconds"],
+        processes=options.processes,
+        processors=((), ()) if options.no_pin else split_processors(),
+    )
+    total = settings.rounds * len(wanted) * len(servers)
+    print(
+        f"{total} runs, about {total * (settings.seconds + OVERHEAD) / 60:.1f} min;"
+        f" {len(servers)} servers, {len(wanted)} cases, {settings.rounds} rounds,"
+        f" {'pinned' if settings.processors[0] else 'not pinned'}",
+        file=sys.stderr,
+    )
+    with progress_bar("compare", options.progress) as show:
+        comparison = compare(servers, wanted, settings, show)
+    if options.json:
+        Path(options.json).write_text(comparison.to_json())
+    print_comparison(comparison)
+    for failure in comparison.failures:
+        print(f"compare: {failure}", file=sys.stderr)
+    return 1 if comparison.failures else 0

@@ -1,0 +1,156 @@
+"""
+What C{compare} has measured, as data: cases, runs, and the ratios between them.
+
+Pure. A ratio is taken round by round, ours over theirs, so that what slows the
+whole machine for a while slows both sides of it; then come the median of the
+rounds, and the least and the most.
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from twisted_echo.bench.errors import BadRequest
+
+FORMAT = "twisted-echo compare 1"
+IN_FLIGHT = 256 * 1024
+"""
+The most bytes that one connection has in flight: what is above it measures the
+socket buffers. A case of longer lines has fewer of them in flight.
+"""
+
+USUAL_SIZE = 64
+
+
+class Case(NamedTuple):
+    connections: int
+    size: int
+    depth: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.connections:,} connections, {self.size:,} B a line,"
+            f" {self.depth} in flight"
+        )
+
+
+def cases(
+    sizes: Sequence[int], depths: Sequence[int], connections: Sequence[int]
+) -> list[Case]:
+    """
+    Every size with every depth on the first number of connections, and lines of
+    about 64 bytes on the other numbers.
+    """
+    first, *others = connections
+    wanted = [(first, size, depth) for size in sizes for depth in depths]
+    usual = min(sizes, key=lambda size: abs(size - USUAL_SIZE))
+    wanted += [(many, usual, depth) for many in others for depth in depths]
+    return list(
+        dict.fromkeys(
+            Case(many, size, max(1, min(depth, IN_FLIGHT // size)))
+            for many, size, depth in wanted
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    One server under one case in one round.
+
+    @ivar cpu_us: the server's processor time per line, in microseconds.
+    @ivar latency_us: percentiles, by name.
+    @ivar load_busy: the share of a processor that the busiest load process took.
+    @ivar stolen: the share of a processor that the hypervisor took meanwhile.
+    @ivar tries: how often it was measured, this being the least disturbed time.
+    """
+
+    server: str
+    case: Case
+    round: int
+    lines_per_second: float
+    cpu_us: float
+    latency_us: dict[str, float]
+    load_busy: float
+    stolen: float
+    tries: int
+
+
+@dataclass
+class Comparison:
+    """
+    @ivar made: when, with what, how: facts for people.
+    @ivar labels: the servers' names for people, by name, in order.
+    """
+
+    made: dict[str, Any]
+    labels: dict[str, str]
+    runs: list[Run] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def cases(self) -> list[Case]:
+        return list(dict.fromkeys(run.case for run in self.runs))
+
+    def of(self, server: str, case: Case) -> list[Run]:
+        return [run for run in self.runs if (run.server, run.case) == (server, case)]
+
+    def to_json(self) -> str:
+        runs = [asdict(run) | run.case._asdict() for run in self.runs]
+        for run in runs:
+            del run["case"]
+        return json.dumps({"format": FORMAT, **vars(self), "runs": runs}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Comparison":
+        """
+        @raise BadRequest: if C{compare} did not write this.
+        """
+        wrong = "is not what compare --json writes"
+        try:
+            fields = json.loads(text)
+            if fields.pop("format") != FORMAT:
+                raise BadRequest(f"{wrong}: its format must be {FORMAT!r}")
+            fields["runs"] = [
+                Run(case=Case(**{each: run.pop(each) for each in Case._fields}), **run)
+                for run in fields["runs"]
+            ]
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BadRequest(f"{wrong}: {error!r}") from None
+
+
+class Spread(NamedTuple):
+    """
+    The median of some rounds, the least and the most.
+    """
+
+    median: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        if self.least == self.most:
+            return f"{self.median:.3g}"
+        return f"{self.median:.3g} ({self.least:.3g}-{self.most:.3g})"
+
+
+def spread(values: Iterable[float]) -> Spread | None:
+    found = sorted(values)
+    if not found:
+        return None
+    return Spread(statistics.median(found), found[0], found[-1])
+
+
+def ratio(
+    ours: Sequence[Run], theirs: Sequence[Run], value: Callable[[Run], float]
+) -> Spread | None:
+    """
+    Ours over theirs, of the rounds that both have.
+    """
+    other = {run.round: value(run) for run in theirs}
+    return spread(
+        value(run) / other[run.round] for run in ours if other.get(run.round, 0) > 0
+    )

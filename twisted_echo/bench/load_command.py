@@ -1,0 +1,235 @@
+"""
+C{load}: put load on any echo server, check every byte, and tell how it did.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+from twisted_echo.bench import options as kinds
+from twisted_echo.bench.errors import BadRequest, need
+from twisted_echo.bench.latency import PERCENTILES
+from twisted_echo.bench.load import run_load
+from twisted_echo.bench.plan import DELIMITERS, Plan
+from twisted_echo.bench.processes import run_processes
+from twisted_echo.bench.result import BUSY, Result
+from twisted_echo.bench.screen import microseconds, print_table, progress_bar
+
+MOST_TOLD = 3
+"""
+Failures that standard error shows; C{--json} has all.
+"""
+
+EPILOG = """\
+closed loop (the default): each connection sends --depth lines, waits until all of
+them are back, and sends the next; the server sets the pace.
+open loop (--rate): lines are due at a fixed rate, and a line's latency counts from
+when it was due, not from when it could be sent: a stall is seen in full.
+
+exit status: 0 every line came back as it was sent; 1 a byte was wrong or a
+connection broke (standard error says which and how); 2 the command is wrong.
+
+examples:
+  load 127.0.0.1:7007
+  load 127.0.0.1:7007 --connections 100 --sizes 16,64,1024 --depth 64
+  load tls:localhost:7007 --insecure --rate 5000 --duration 30 --json
+  load unix:/run/echo.sock --count 1000000 --depth 128 --processes 2
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "target",
+        type=kinds.target,
+        metavar="TARGET",
+        help="HOST:PORT, tcp:HOST:PORT, tls:HOST:PORT or unix:PATH",
+    )
+    add(
+        "-c",
+        "--connections",
+        type=kinds.connections,
+        default=50,
+        metavar="N",
+        help="connections, all made before the first line is sent (50)",
+    )
+    add(
+        "-s",
+        "--sizes",
+        type=kinds.sizes,
+        default=(64,),
+        metavar="BYTES,...",
+        help="bytes of a line, delimiter included; the connections take turns at the"
+        " sizes (64)",
+    )
+    add(
+        "-d",
+        "--depth",
+        type=kinds.depth,
+        metavar="N",
+        help="lines in flight per connection (1; with --rate, no limit)",
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "-t",
+        "--duration",
+        type=kinds.seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long lines are sent (10)",
+    )
+    length.add_argument(
+        "-n",
+        "--count",
+        type=kinds.number(int, 1, 10**12, " of lines"),
+        metavar="LINES",
+        help="send so many lines instead, all connections together",
+    )
+    add(
+        "-r",
+        "--rate",
+        type=kinds.number(float, 0.1, 1e7, " of lines a second"),
+        metavar="LINES",
+        help="open loop: lines a second, all connections together",
+    )
+    add(
+        "--warm-up",
+        type=kinds.number(float, 0, 3600, " of seconds"),
+        default=0.0,
+        metavar="SECONDS",
+        help="check the lines of the first SECONDS, but do not count them (0)",
+    )
+    add(
+        "--timeout",
+        type=kinds.seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="give up when nothing comes back for so long (10)",
+    )
+    add(
+        "--delimiter",
+        choices=DELIMITERS,
+        default="lf",
+        help="what ends a line (lf)",
+    )
+    add(
+        "-p",
+        "--processes",
+        type=kinds.number(int, 1, 256),
+        default=1,
+        metavar="N",
+        help="share the connections between N processes (1)",
+    )
+    add("--tls", action="store_true", help="speak TLS; the same as tls:HOST:PORT")
+    add("--ca", metavar="FILE", help="trust the authorities in this PEM file")
+    add("--insecure", action="store_true", help="accept any certificate")
+    add("--json", action="store_true", help="print JSON instead of a table")
+    add(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show a progress bar (if standard error is a terminal)",
+    )
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    target = options.target
+    tls = target.tls or options.tls
+    if tls and target.path:
+        raise BadRequest(f"--tls: TLS goes over TCP only, got {target}")
+    if not tls and (options.ca or options.insecure):
+        raise BadRequest("--ca and --insecure are for TLS: add --tls")
+    return Plan(
+        target=replace(target, tls=tls, ca=options.ca, insecure=options.insecure),
+        connections=options.connections,
+        sizes=options.sizes,
+        depth=options.depth,
+        duration=options.duration,
+        count=options.count,
+        rate=options.rate,
+        warm_up=options.warm_up,
+        timeout=options.timeout,
+        delimiter=options.delimiter,
+    )
+
+
+def describe(plan: Plan, processes: int) -> dict[str, Any]:
+    """
+    What was done, for C{--json}.
+    """
+    return {
+        "target": str(plan.target),
+        "tls": plan.target.tls,
+        "loop": "closed" if plan.rate is None else "open",
+        "rate": plan.rate,
+        "depth": plan.depth or (1 if plan.rate is None else None),
+        "connections": plan.connections,
+        "processes": processes,
+    }
+
+
+def print_result(plan: Plan, summary: dict[str, Any]) -> None:
+    def row(name: str, part: dict[str, Any]) -> list[str]:
+        times = [microseconds(part["latency_us"].get(each)) for each in PERCENTILES]
+        return [name, f"{part['lines']:,}", f"{part['lines_per_second']:,.0f}", *times]
+
+    sizes = summary["sizes"]
+    rows = [row(f"{size} B", part) for size, part in sizes.items()]
+    if len(rows) > 1:
+        rows.append(row("all", summary))
+    loop = f"closed loop, {plan.batch} in flight"
+    if plan.rate is not None:
+        loop = f"open loop, {plan.rate:,g} lines/s"
+    print_table(
+        f"{plan.target}: {plan.connections} connections, {loop},"
+        f" {summary['seconds']:.3g} s, {summary['megabytes_per_second']:,.1f} MB/s",
+        ["line", "lines", "lines/s", *PERCENTILES],
+        rows,
+    )
+    rate = summary["lines_per_second"]
+    if plan.rate is not None and rate < 0.98 * plan.rate:
+        print(
+            f"The rate was not reached: {rate:,.0f} of {plan.rate:,g} lines/s. The"
+            " server or the load generator was too slow; see --processes."
+        )
+    elif plan.rate is None and summary["load_busy"] > BUSY:
+        print(
+            "The load generator was busy all the time: the server may be faster than"
+            " this shows; see --processes."
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    need("load", ["hdrh.histogram", "rich"])
+    plan = plan_of(options)
+    processes = options.processes
+    plan.shares(processes)
+    began = time.monotonic()
+    count = plan.count
+    with progress_bar("load", options.progress) as show:
+
+        def progress(lines: int) -> None:
+            if count:
+                show(lines / count, f"{lines:,} of {count:,} lines")
+            else:
+                share = (time.monotonic() - began) / plan.duration
+                show(share, f"{lines:,} lines")
+
+        result: Result
+        if processes == 1:
+            result = run_load(plan, progress=progress)
+        else:
+            result = run_processes(plan, processes, progress=progress)
+    summary = result.summary()
+    if options.json:
+        print(json.dumps(describe(plan, processes) | summary, indent=2))
+    elif summary["lines"]:
+        print_result(plan, summary)
+    for failure in result.failures[:MOST_TOLD]:
+        print(f"load: {failure}", file=sys.stderr)
+    if len(result.failures) > MOST_TOLD:
+        more = len(result.failures) - MOST_TOLD
+        print(f"load: and {more} other connections failed", file=sys.stderr)
+    return 1 if result.failures else 0

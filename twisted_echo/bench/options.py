@@ -1,0 +1,68 @@
+"""
+What the options of a command may be. Each refusal says what was given and what is
+allowed.
+"""
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from twisted_echo.bench.plan import Target, parse_target
+
+_N = TypeVar("_N", int, float)
+
+LARGEST_LINE = 16 * 1024 * 1024
+
+
+def number(
+    kind: type[_N], least: float, most: float, unit: str = ""
+) -> Callable[[str], _N]:
+    """
+    Make a reader of numbers.
+    """
+    whole = "a whole number" if kind is int else "a number"
+    allowed = f"must be {whole}{unit} from {least:g} to {most:,.10g}"
+
+    def read(text: str) -> _N:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{allowed}, got {text!r}") from None
+        # The other way round, "nan" would pass.
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{allowed}, got {text}")
+        return value
+
+    return read
+
+
+def numbers(
+    least: int, most: int, unit: str, example: str
+) -> Callable[[str], tuple[int, ...]]:
+    """
+    Make a reader of whole numbers with commas between, without repetitions.
+    """
+    read_one = number(int, least, most, unit)
+
+    def read(text: str) -> tuple[int, ...]:
+        try:
+            return tuple(dict.fromkeys(read_one(each) for each in text.split(",")))
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(
+                f"each {error}; such as {example}"
+            ) from None
+
+    return read
+
+
+def target(text: str) -> Target:
+    try:
+        return parse_target(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+sizes = numbers(1, LARGEST_LINE, " of bytes", "16,64,1024")
+depth = number(int, 1, 100_000, " of lines")
+connections = number(int, 1, 60_000)
+seconds = number(float, 0.05, 86_400, " of seconds")

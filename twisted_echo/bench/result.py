@@ -1,0 +1,89 @@
+"""
+What a load has seen: of one process, or of several added up.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted_echo.bench.latency import Latencies
+
+BUSY = 0.95
+"""
+The share of a processor above which a load process is the bottleneck.
+"""
+
+
+@dataclass
+class Result:
+    """
+    What a load has seen. Times are of the machine's monotonic clock.
+
+    @ivar latencies: of the lines that count, by size.
+    @ivar lines: that came back, warm-up included.
+    @ivar busy: the share of a processor that the busiest load process took.
+    """
+
+    began: int = 0
+    ended: int = 0
+    lines: int = 0
+    busy: float = 0.0
+    latencies: dict[int, Latencies] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, other: "Result") -> None:
+        """
+        Add what another process has seen in the same time.
+        """
+        self.began = min(self.began, other.began) or other.began
+        self.ended = max(self.ended, other.ended)
+        self.lines += other.lines
+        self.busy = max(self.busy, other.busy)
+        self.failures += other.failures
+        for size, latencies in other.latencies.items():
+            self.latencies.setdefault(size, Latencies()).add(latencies)
+
+    def to_json(self) -> str:
+        encoded = {size: each.encode() for size, each in self.latencies.items()}
+        return json.dumps(vars(self) | {"latencies": encoded})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Result":
+        fields: dict[str, Any] = json.loads(text)
+        fields["latencies"] = {
+            int(size): Latencies.decode(each)
+            for size, each in fields["latencies"].items()
+        }
+        return cls(**fields)
+
+    @property
+    def seconds(self) -> float:
+        return max(self.ended - self.began, 1) / 1e9
+
+    def summary(self) -> dict[str, Any]:
+        """
+        What C{--json} prints: counts, rates, and latencies in microseconds, of all
+        lines that count and of those of each size.
+        """
+        total = Latencies()
+        for each in self.latencies.values():
+            total.add(each)
+        rows = {str(size): each for size, each in sorted(self.latencies.items())}
+        data = sum(size * each.lines for size, each in self.latencies.items())
+        return {
+            "lines": total.lines,
+            "seconds": round(self.seconds, 6),
+            "lines_per_second": round(total.lines / self.seconds, 1),
+            "megabytes_per_second": round(data / self.seconds / 1e6, 3),
+            "load_busy": round(self.busy, 3),
+            "latency_us": total.percentiles(),
+            "sizes": {
+                size: {
+                    "lines": each.lines,
+                    "lines_per_second": round(each.lines / self.seconds, 1),
+                    "latency_us": each.percentiles(),
+                }
+                for size, each in rows.items()
+            },
+            "failures": self.failures,
+        }

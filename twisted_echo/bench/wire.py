@@ -1,0 +1,65 @@
+"""
+What the operating system and OpenSSL are asked for before a load connects.
+"""
+
+import asyncio
+import ssl
+
+from twisted_echo.bench.errors import BadRequest
+from twisted_echo.bench.plan import Target
+
+
+def tls_context(target: Target) -> ssl.SSLContext | None:
+    """
+    @raise BadRequest: if the file of authorities cannot be used.
+    """
+    if not target.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=target.ca)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or error
+        raise BadRequest(f"--ca {target.ca}: {reason}; a PEM file is needed") from None
+    if target.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def allow_files(wanted: int) -> None:
+    """
+    Raise this process's limit of open files, as far as it may.
+    """
+    try:
+        import resource
+    except ImportError:  # pragma: no cover
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted += 64
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise BadRequest(
+                f"{wanted} open files are needed, this process may have {hard}:"
+                " lower --connections, raise --processes, or raise ulimit -n"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def connect(
+    protocol: asyncio.Protocol, target: Target, context: ssl.SSLContext | None
+) -> None:
+    loop = asyncio.get_running_loop()
+    if target.path:
+        await loop.create_unix_connection(lambda: protocol, target.path)
+    else:
+        await loop.create_connection(
+            lambda: protocol, target.host, target.port, ssl=context
+        )
