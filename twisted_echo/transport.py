@@ -26,7 +26,6 @@ L{twisted_echo.internals}.
 
 from collections.abc import Iterable
 from errno import ENOBUFS, EPIPE, EWOULDBLOCK
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import main, tcp, unix
@@ -164,9 +163,12 @@ class EagerMixin(_Base):
         """
         if key is not log.ILogContext:
             raise KeyError(key)
-        contexts: Any = context.theContextTracker.currentContext().contexts
+        me: Any = self
         below = context.ContextTracker()
-        below.contexts = list(takewhile(lambda each: each is not self, contexts))
+        for each in context.theContextTracker.currentContext().contexts:
+            if each is me:
+                break
+            below.contexts.append(each)
         return {**below.getContext(key), "system": self.logPrefix()}
 
     def _dataReceived(self, data: bytes | None) -> Any:
