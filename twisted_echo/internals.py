@@ -35,7 +35,7 @@ _ATTRIBUTES: tuple[tuple[Any, tuple[str, ...]], ...] = (
             "streamingProducer",
         ),
     ),
-    (tcp.Connection, ("TLS", "_aborting", "_dataReceived", "startTLS")),
+    (tcp.Connection, ("TLS", "_aborting", "_dataReceived")),
     (tcp.Server, ("_fromConnectedSocket",)),
     (tcp.Client, ("_connectDone",)),
     (tcp.Port, ("_fromListeningDescriptor", "transport")),

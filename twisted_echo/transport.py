@@ -191,9 +191,12 @@ class EagerMixin(_Base):
     def _endPlain(self) -> None:
         self._plain = self._gathering = False
 
-    def startTLS(self, *args: Any, **kwargs: Any) -> Any:
-        self._endPlain()
-        return super().startTLS(*args, **kwargs)
+    if hasattr(tcp.Connection, "startTLS"):
+        # Twisted's have it where pyOpenSSL is installed.
+
+        def startTLS(self, *args: Any, **kwargs: Any) -> Any:
+            self._endPlain()
+            return super().startTLS(*args, **kwargs)
 
     def loseConnection(self, *args: Any, **kwargs: Any) -> Any:
         self._endPlain()
