@@ -624,6 +624,40 @@ makeService(options).setServiceParent(application)
 """
 
 
+RAISES = """
+import gc, socket
+from weakref import ref
+from twisted_echo.reactor import install
+install()
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python import log
+
+log.startLogging(open("/dev/null", "w"), setStdout=False)
+weak, ended = [], []
+
+class Raises(Protocol):
+    def dataReceived(self, data):
+        weak.extend((ref(self), ref(self.transport)))
+        raise ZeroDivisionError
+
+    def connectionLost(self, reason):
+        ended.append(reason.type)
+
+gc.disable()
+peer, ours = socket.socketpair()
+ours.setblocking(False)
+factory = Factory.forProtocol(Raises)
+reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+ours.close()
+peer.sendall(b"x")
+while not ended:
+    reactor.iterate(0.01)
+reactor.iterate()
+print(ended, [each() for each in weak])
+"""
+
+
 class ProgramTests(LoopTestCase):
     """
     How programs come by the reactor.
@@ -652,6 +686,18 @@ class ProgramTests(LoopTestCase):
             "from twisted_echo.reactor import install; install()" + IS_REACTOR
         )
         self.assert_reactor(command, OURS)
+
+    def test_errorKeepsNothing(self) -> None:
+        """
+        The connection of a protocol that raised is gone without the garbage
+        collector. (In a process of its own: trial's observers keep the error.)
+        """
+        command = self.python(RAISES)
+        self.assertEqual(
+            command.stdout,
+            "[<class 'ZeroDivisionError'>] [None, None]\n",
+            command.report("ended"),
+        )
 
     def test_installTwice(self) -> None:
         """

@@ -43,6 +43,7 @@ from twisted_echo.transport import (
 __all__ = ["EagerEPollReactor", "UnfitTwisted", "install"]
 
 _EAGER = frozenset((EagerServer, EagerClient, EagerUNIXServer, EagerUNIXClient))
+_NO_CONTEXT: dict[object, object] = {}
 
 
 class UnfitTwisted(ImportError):
@@ -139,36 +140,42 @@ class EagerEPollReactor(EPollReactor):
                 return
             raise
         contexts = context.theContextTracker.currentContext().contexts
+        top = len(contexts)
+        contexts.append(_NO_CONTEXT)
         readable, eager = EPOLLIN, _EAGER
-        for fd, event in events:
-            try:
-                selectable = selectables[fd]
-            except KeyError:
-                continue
-            if event == readable and type(selectable) in eager:
-                contexts.append(selectable)
+        try:
+            for fd, event in events:
                 try:
+                    selectable = selectables[fd]
+                except KeyError:
+                    continue
+                if event == readable and type(selectable) in eager:
+                    contexts[top] = selectable
                     try:
-                        why, inRead = selectable.doRead(), True
+                        why = selectable.doRead()
                     except BaseException as problem:
-                        why, inRead = problem, False
                         log.err()
-                    if why is not None:
-                        self._disconnectSelectable(selectable, why, inRead)
-                except KeyboardInterrupt:
-                    raise
-                except BaseException:
-                    log.err()
-                finally:
-                    contexts.pop()
-                    # An exception refers to this frame, by its traceback.
-                    why = None
-            else:
-                log.callWithLogger(
-                    selectable, self._doReadOrWrite, selectable, fd, event
-                )
+                        self._disconnect(selectable, problem, False)
+                    else:
+                        if why is not None:
+                            self._disconnect(selectable, why, True)
+                else:
+                    contexts[top] = _NO_CONTEXT
+                    log.callWithLogger(
+                        selectable, self._doReadOrWrite, selectable, fd, event
+                    )
+        finally:
+            del contexts[top:]
 
     doIteration = doPoll
+
+    def _disconnect(self, selectable: Any, why: BaseException, isRead: bool) -> None:
+        try:
+            self._disconnectSelectable(selectable, why, isRead)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            log.err()
 
 
 def install() -> None:

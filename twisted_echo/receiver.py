@@ -139,10 +139,10 @@ class FastLineReceiver(_Blocks, LineReceiver):
         # Nothing waits, which is the rule: no need to hold what can be handed
         # on at once.
         delimiter, limit = self.delimiter, self.MAX_LENGTH
-        if (
-            len(data) > limit
-            or not data.endswith(delimiter)
-            or (len(delimiter) > 1 and overlaps_itself(delimiter))
+        if len(data) > limit or (
+            # One byte is the rule, and `endswith` the dearest step of all.
+            data[-1:] != delimiter
+            and (not data.endswith(delimiter) or overlaps_itself(delimiter))
         ):
             end = end_of_lines(data, 0, delimiter, limit)
             if end < len(data):

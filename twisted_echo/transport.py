@@ -131,11 +131,12 @@ class EagerMixin(_Base):
             if self._tempDataLen and self.connected and not self._aborting:
                 self.startWriting()
             return
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        data = pieces.pop()
+        if pieces:
+            pieces.append(data)
+            data = b"".join(pieces)
+            pieces.clear()
         self._tempDataLen = 0
-        if not data:
-            return
         try:
             if len(data) <= self.SEND_LIMIT:
                 sent = self.socket.send(data)
