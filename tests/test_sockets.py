@@ -3,9 +3,13 @@ L{twisted_echo.sockets}: what is set on a socket, and on which.
 """
 
 import socket
+import struct
 import sys
+from typing import Any
 from unittest import skipUnless
 
+from twisted.internet import reactor
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -197,3 +201,49 @@ class AcceptedTests(ServedTestCase):
         handle = await self.accepted(self.keepAlive, f"unix:{self.mktemp()}")
         self.assertEqual(handle.family, socket.AF_UNIX)
         self.assertFalse(handle.getsockopt(*KEEP_ALIVE))
+
+
+def _backlog(port: Any) -> int:
+    """
+    How many connections the kernel lets wait: the sixth number of C{tcp_info},
+    after eight bytes.
+    """
+    info = port.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+    return int(struct.unpack("8x6I", info)[5])
+
+
+@skipUnless(sys.platform == "linux", "Linux tells a socket's back-log")
+class BacklogTests(ServedTestCase):
+    """
+    How many connections may wait.
+    """
+
+    def backlogs(self, *endpoints: Any) -> list[int]:
+        service = self.serve(SessionFactory.forProtocol(EchoProtocol), *endpoints)
+        return [_backlog(each) for each in service._listeners.ports]
+
+    def test_unnamed(self) -> None:
+        """
+        As many as the kernel allows, with TLS too.
+        """
+        with open("/proc/sys/net/core/somaxconn") as limit:
+            most = int(limit.read())
+        backlogs = self.backlogs("tcp:0:interface=127.0.0.1", tls_endpoint())
+        self.assertEqual(backlogs, [most, most])
+
+    def test_named(self) -> None:
+        """
+        As many as the endpoint says.
+        """
+        self.assertEqual(self.backlogs("tcp:0:interface=127.0.0.1:backlog=7"), [7])
+
+    def test_adopted(self) -> None:
+        """
+        On an adopted socket, as many as whoever opened it said.
+        """
+        listening = socket.create_server(("127.0.0.1", 0), backlog=9)
+        listening.setblocking(False)
+        endpoint = AdoptedStreamServerEndpoint(
+            reactor, listening.detach(), socket.AF_INET
+        )
+        self.assertEqual(self.backlogs(endpoint), [9])

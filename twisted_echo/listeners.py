@@ -22,7 +22,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 
-from twisted_echo.sockets import dropNewConnections
+from twisted_echo.sockets import deepenBacklog, dropNewConnections, ownsSocket
 
 __all__ = ["Listener", "Listeners"]
 
@@ -63,6 +63,7 @@ class Listener:
                 self._opening = None
                 if not isinstance(result, Failure):
                     self.port, result = result, None
+                    deepenBacklog(self.port)
                 elif isinstance(result.value, AlreadyListened):
                     result = Failure(  # type: ignore[no-untyped-call]
                         AlreadyListened("an adopted socket can be listened on once")
@@ -98,8 +99,8 @@ class Listener:
             opening.errback(CancelledError())
         port, self.port = self.port, None
         if port is not None:
-            if getattr(port, "_shouldShutdown", False):
-                # The socket is its own, not adopted: nobody else listens on it.
+            if ownsSocket(port):
+                # Nobody else listens on it.
                 dropNewConnections(port.socket)  # type: ignore[attr-defined]
             _acceptWaiting(port)
             reactor = getattr(port, "reactor", None)

@@ -11,7 +11,14 @@ from typing import Any
 
 from twisted.protocols.policies import ProtocolWrapper
 
-__all__ = ["KeepAlive", "bottomTransport", "dropNewConnections", "tuneSocket"]
+__all__ = [
+    "KeepAlive",
+    "bottomTransport",
+    "deepenBacklog",
+    "dropNewConnections",
+    "ownsSocket",
+    "tuneSocket",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,32 @@ def tuneSocket(transport: Any, keepAlive: KeepAlive | None) -> None:
             # The peer is gone already, which some platforms report here.
             # Whoever reads next will see it too.
             return
+
+
+# What an endpoint has that named no back-log.
+_TWISTED_BACKLOG = 50
+# More than any kernel allows; it takes the most that it does.
+_DEEPEST_BACKLOG = 65535
+
+
+def deepenBacklog(port: Any) -> None:
+    """
+    Let as many connections wait for a Twisted port as the kernel allows
+    (C{net.core.somaxconn}), unless its endpoint named a number of its own or it
+    listens on a socket that somebody else opened.
+
+    With Twisted's 50 a burst of 1,500 clients leaves some to try again after a
+    second; with the kernel's 4,096, none.
+    """
+    if ownsSocket(port) and getattr(port, "backlog", None) == _TWISTED_BACKLOG:
+        port.socket.listen(_DEEPEST_BACKLOG)
+
+
+def ownsSocket(port: Any) -> bool:
+    """
+    Tell whether a Twisted port listens on a socket of its own, not an adopted one.
+    """
+    return bool(getattr(port, "_shouldShutdown", False))
 
 
 _SO_ATTACH_FILTER = 26
