@@ -262,16 +262,21 @@ class EchoTests(SynchronousTestCase):
                 if not sameTurn:
                     self.clock.advance(0)
             self.clock.advance(0)
-        return session, [event for event in events if "limit" in event]
+            if session.transport.halfClosed:
+                session.connectionLost(Failure(ConnectionDone()))
+        return session, [event for event in events if "reason" in event]
 
     def assertTold(self, events: list[Any], length: int, orMore: bool) -> None:
         (event,) = events
-        self.assertEqual(event["peer"], PEER)
-        self.assertEqual(event["length"], length)
-        self.assertEqual(event["limit"], 10)
-        self.assertEqual(event["orMore"], "or more " if orMore else "")
+        more = " or more" if orMore else ""
+        self.assertEqual(event["peer"], repr(PEER))
+        self.assertEqual(event["reason"], "line-too-long")
+        self.assertEqual(
+            event["detail"],
+            f" (a line of {length} bytes{more} is over the limit of 10)",
+        )
         self.assertEqual(event["log_level"], LogLevel.warn)
-        self.assertEqual(event["log_namespace"], "twisted_echo.echo.EchoProtocol")
+        self.assertEqual(event["log_namespace"], "twisted_echo.journal.Journal")
 
     def test_limit(self) -> None:
         """
@@ -470,7 +475,10 @@ class RealEchoTests(ServedTestCase):
             session.transport.transport.resumeProducing()
             got = await in_thread(read_to_end, client)
         self.assertEqual(got, b"ok\n")
-        self.assertEqual(len([event for event in events if "limit" in event]), 1)
+        self.assertEqual(
+            [event["reason"] for event in events if "reason" in event],
+            ["line-too-long"],
+        )
 
 
 class BoundTests(ServedTestCase):

@@ -5,6 +5,7 @@ Tests of L{twisted_echo.tap}.
 import errno
 import io
 import os
+import resource
 import socket
 import sys
 from importlib.metadata import version
@@ -22,6 +23,10 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from twisted_echo.echo import EchoConfig, EchoService
+from twisted_echo.journal import LogSessions
+from twisted_echo.limits import Deadlines, Limits, WhenFull
+from twisted_echo.listen import Listening
+from twisted_echo.process import mostSessions
 from twisted_echo.sockets import KeepAlive
 from twisted_echo.tap import CannotStart, Options, _explain, makeService
 
@@ -68,6 +73,16 @@ class OptionsTests(SynchronousTestCase):
             (["--keepalive", "1,2"], {"keepAlive": KeepAlive(1, 2)}),
             (["-k", "1,2,3"], {"keepAlive": KeepAlive(1, 2, 3)}),
             (["-k", "32767,32767,127"], {"keepAlive": KeepAlive(32767, 32767, 127)}),
+            (["--idle-timeout", "1.5"], {"deadlines": Deadlines(idle=1.5)}),
+            (["--line-timeout", "2"], {"deadlines": Deadlines(line=2)}),
+            (["--write-timeout", "0"], {"deadlines": Deadlines(write=0)}),
+            (["--handshake-timeout", "3"], {"deadlines": Deadlines(handshake=3)}),
+            (["--max-sessions", "9"], {"limits": Limits(sessions=9)}),
+            (["--max-sessions", "auto"], {}),
+            (["--max-sessions-per-peer", "2"], {"limits": Limits(sessionsPerPeer=2)}),
+            (["--when-full", "refuse"], {"limits": Limits(whenFull=WhenFull.REFUSE)}),
+            (["--max-buffered", "1000"], {"limits": Limits(buffered=1000)}),
+            (["--log-sessions", "all"], {"logSessions": LogSessions.ALL}),
         ):
             self.assertEqual(config_of(*arguments), EchoConfig(**expected), arguments)
 
@@ -115,6 +130,22 @@ class OptionsTests(SynchronousTestCase):
             ("--keepalive=0", "'0'", "idle must be a whole number from 1 to 32767"),
             ("--keepalive=1,0", "'1,0'", "interval must be a whole number from 1"),
             ("--keepalive=1,1,128", "'1,1,128'", "count must be a whole number from 1"),
+            ("--idle-timeout=soon", "'soon'", "a number of seconds"),
+            ("--idle-timeout=-1", "got -1", "--idle-timeout must be a number"),
+            ("--line-timeout=inf", "got inf", "--line-timeout must be a number"),
+            ("--write-timeout=-1", "got -1", "--write-timeout must be a number"),
+            ("--handshake-timeout=nan", "got nan", "--handshake-timeout must be"),
+            ("--max-sessions=many", "'many'", "'auto' or a whole number"),
+            ("--max-sessions=-1", "got -1", "--max-sessions must be"),
+            ("--max-sessions-per-peer=-1", "got -1", "--max-sessions-per-peer must"),
+            ("--max-sessions-per-peer=x", "'x'", "a whole number"),
+            ("--when-full=drop", "'drop'", "'wait' or 'refuse'"),
+            ("--max-buffered=-1", "got -1", "--max-buffered must be"),
+            ("--max-buffered=1k", "'1k'", "a number of bytes"),
+            ("--log-sessions=some", "'some'", "'none', 'problems' or 'all'"),
+            ("--proxy-from=here", "'here'", "such as 10.0.0.0/8"),
+            ("--proxy-from=10.0.0.1/8", "'10.0.0.1/8'", "host bits"),
+            ("--proxy-from=10.0.0.0/8", "--proxy-from", "haproxy:"),
             ("--listen=", "''", "such as tcp:7007"),
             ("--listen=nix:1", "'nix:1'", "such as tcp:7007"),
             ("--listen=tcp:echoes", "'tcp:echoes'", "such as tcp:7007"),
@@ -143,7 +174,8 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("--listen tcp:7007?", str(error))
 
     def test_endpoints(self) -> None:
-        endpoints = parsed("-l", "tcp:0", "-l", "unix:/x")["endpoints"]
+        listening = parsed("-l", "tcp:0", "-l", "unix:/x")["listening"]
+        endpoints = [each.endpoint for each in listening]
         self.assertEqual(len(endpoints), 2)
         for endpoint in endpoints:
             verifyObject(IStreamServerEndpoint, endpoint)
@@ -209,7 +241,7 @@ IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 class MakeServiceTests(SynchronousTestCase):
     def unavailable(self, error: Exception) -> IService:
         options = parsed()
-        options["endpoints"] = [Unavailable(error)]
+        options["listening"] = [Listening(Unavailable(error))]
         return makeService(options)
 
     def captured(self) -> io.StringIO:
@@ -221,13 +253,26 @@ class MakeServiceTests(SynchronousTestCase):
         return captured
 
     def test_service(self) -> None:
-        options = parsed("--max-length=7", "--drain=3", "--abort-after=2")
+        options = parsed(
+            "--max-length=7", "--drain=3", "--abort-after=2", "--max-sessions=8"
+        )
         service = makeService(options)
         verifyObject(IService, service)
         assert isinstance(service, EchoService)
         self.assertIs(service.factory.config, options["config"])
         self.assertEqual(service.grace, 3)
         self.assertEqual(service.factory.abortAfter, 2)
+
+    def test_sessionsByFiles(self) -> None:
+        """
+        Unless a number is given, as many sessions as files may be open, less a
+        reserve; and as many files as the administrator allows.
+        """
+        service = makeService(parsed())
+        assert isinstance(service, EchoService)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.assertEqual(soft, hard)
+        self.assertEqual(service.factory.limits.sessions, mostSessions(hard))
 
     def test_cannotListen(self) -> None:
         """

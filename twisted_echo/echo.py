@@ -9,10 +9,11 @@ from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
-from twisted.logger import Logger
 
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import DEFAULT_ABORT_AFTER, SessionFactory
+from twisted_echo.journal import LogSessions
+from twisted_echo.limits import Deadlines, Limits
 from twisted_echo.receiver import FastLineReceiver
 from twisted_echo.service import SessionService
 from twisted_echo.session import Session
@@ -36,6 +37,9 @@ class EchoConfig:
     @ivar abortAfter: seconds that a closed connection waits for its peer before
         it is aborted.
     @ivar keepAlive: when to probe a silent peer; None for never.
+    @ivar deadlines: how long a peer may take.
+    @ivar limits: how much there may be at once.
+    @ivar logSessions: which sessions' ends are logged.
     """
 
     listen: Sequence[str] = ("tcp:7007:interface=127.0.0.1",)
@@ -44,6 +48,9 @@ class EchoConfig:
     drain: float = 0.0
     abortAfter: float = DEFAULT_ABORT_AFTER
     keepAlive: KeepAlive | None = field(default_factory=KeepAlive)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    limits: Limits = field(default_factory=Limits)
+    logSessions: LogSessions = LogSessions.PROBLEMS
 
     def __post_init__(self) -> None:
         if isinstance(self.listen, str) or not self.listen:
@@ -81,8 +88,6 @@ class EchoProtocol(Session, FastLineReceiver):
 
     delimiter = b"\n"
 
-    _log = Logger()
-
     def blockReceived(self, block: bytes) -> None:
         self.transport.write(block)
 
@@ -94,17 +99,11 @@ class EchoProtocol(Session, FastLineReceiver):
         Close the connection after the lines before this one are answered.
         """
         length = line.find(self.delimiter)
-        # By way of the class: an event of the instance's logger holds the instance,
-        # and there are observers that keep events.
-        EchoProtocol._log.warn(
-            "closing the connection of {peer}: a line of {length} bytes"
-            " {orMore}is over the limit of {limit}",
-            peer=self.transport.getPeer(),
-            length=len(line) if length < 0 else length,
-            orMore="or more " if length < 0 else "",
-            limit=self.MAX_LENGTH,
+        size = f"{len(line)} bytes or more" if length < 0 else f"{length} bytes"
+        self.close(
+            EndReason.LINE_TOO_LONG,
+            f"a line of {size} is over the limit of {self.MAX_LENGTH}",
         )
-        self.close(EndReason.LINE_TOO_LONG)
         self.discardInput()
 
 
@@ -123,7 +122,12 @@ class EchoFactory(SessionFactory[EchoProtocol]):
         """
         self.config = config = config or EchoConfig()
         super().__init__(
-            clock=clock, keepAlive=config.keepAlive, abortAfter=config.abortAfter
+            clock=clock,
+            keepAlive=config.keepAlive,
+            abortAfter=config.abortAfter,
+            deadlines=config.deadlines,
+            limits=config.limits,
+            logSessions=config.logSessions,
         )
 
     def buildProtocol(self, addr: Any) -> EchoProtocol | None:

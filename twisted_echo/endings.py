@@ -5,12 +5,13 @@ Why sessions end, and what is left of one that has.
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["EndReason", "SessionEnd"]
+__all__ = ["EXPECTED_ENDS", "EndReason", "SessionEnd"]
 
 
 class EndReason(Enum):
     """
-    Why a session ended. Logs and metrics use the values.
+    Why a session ended, or a connection never became one. Logs and metrics use
+    the values.
     """
 
     PEER_CLOSED = "peer-closed"
@@ -21,12 +22,47 @@ class EndReason(Enum):
     """The service stopped, and the peer got all its answers."""
     LINE_TOO_LONG = "line-too-long"
     """The peer sent a line over the limit."""
+    IDLE = "idle"
+    """Nothing was sent either way for longer than allowed."""
+    LINE_TIMEOUT = "line-timeout"
+    """The peer began a line and did not finish it in time."""
+    WRITE_TIMEOUT = "write-timeout"
+    """The peer took nothing of what waited for it for longer than allowed."""
+    OVER_BUFFERED = "over-buffered"
+    """All sessions together held too much, and this one was to go."""
     ABORTED = "aborted"
     """It was cut off, with a reset: a deadline passed, or somebody aborted it."""
     CONNECTION_LOST = "connection-lost"
     """The peer reset the connection, or vanished."""
     ERROR = "error"
     """The protocol raised an exception, which is in the log."""
+
+    HANDSHAKE_TIMEOUT = "handshake-timeout"
+    """The TLS handshake or the PROXY header was not finished in time."""
+    HANDSHAKE_FAILED = "handshake-failed"
+    """The TLS handshake failed, or the peer left before its end."""
+    BAD_PROXY_HEADER = "bad-proxy-header"
+    """What should have been a PROXY header was none, or was cut off."""
+    REFUSED_FULL = "refused-full"
+    """There were as many sessions as are allowed."""
+    REFUSED_PEER = "refused-peer"
+    """There were as many sessions of this peer as are allowed."""
+    REFUSED_PROXY = "refused-proxy"
+    """The peer may not send a PROXY header."""
+
+
+EXPECTED_ENDS = frozenset(
+    (
+        EndReason.PEER_CLOSED,
+        EndReason.LOCAL_CLOSED,
+        EndReason.STOPPED,
+        EndReason.ABORTED,
+        EndReason.CONNECTION_LOST,
+    )
+)
+"""
+How sessions end without an offence of the peer's or a fault of the protocol's.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +71,7 @@ class SessionEnd:
     What is left of a session that has ended.
 
     @ivar reason: why it ended.
+    @ivar detail: what more there is to say of it, such as how long the line was.
     @ivar bytesReceived: how many bytes its receiver was given.
     @ivar seconds: how long it lasted.
     """
@@ -42,3 +79,4 @@ class SessionEnd:
     reason: EndReason
     bytesReceived: int
     seconds: float
+    detail: str = ""

@@ -1,9 +1,13 @@
 """
-The record of all sessions that are open.
+The record of all sessions that are open, and of how many there may be.
+
+What must hold: whatever is accepted is counted once, as a session or as refused;
+C{opened} is what C{ended} sums up to and the sessions that are open.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -13,10 +17,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.endings import EndReason, SessionEnd
+from twisted_echo.guard import Guard, Handshake
+from twisted_echo.journal import Journal, LogSessions
+from twisted_echo.limits import Deadlines, Limits, WhenFull, peerKey
 from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
 
-__all__ = ["DEFAULT_ABORT_AFTER", "SessionFactory"]
+__all__ = ["DEFAULT_ABORT_AFTER", "Gate", "SessionFactory"]
 
 DEFAULT_ABORT_AFTER = 5.0
 """
@@ -25,6 +32,24 @@ reads at all, and short beside the 90 seconds after which service managers kill.
 """
 
 _S = TypeVar("_S", bound=Any)
+
+
+class Gate(Protocol):
+    """
+    What connections come in by.
+    """
+
+    def shut(self) -> bool:
+        """
+        Accept nothing more for now.
+
+        @return: whether that is possible.
+        """
+
+    def reopen(self) -> None:
+        """
+        Accept again.
+        """
 
 
 class SessionFactory(Factory[_S]):
@@ -37,6 +62,14 @@ class SessionFactory(Factory[_S]):
         L{Session.whenEnded} for one of yours.
     @ivar closing: why new sessions are closed at once; None while they are
         welcome.
+    @ivar handshakes: the connections that are to become sessions, in the order in
+        which they began, each with a Deferred that fires when it has become one,
+        or will not.
+    @ivar opened: how many sessions there have been.
+    @ivar ended: how many of them have ended, by their reasons.
+    @ivar refused: how many connections have not become sessions, by the reasons.
+    @ivar gate: where connections can be made to wait; None where they cannot.
+    @ivar journal: what is logged of them.
     @ivar keepAlive: for the sessions' sockets; None for none.
     @ivar abortAfter: seconds that a session which was closed waits for its peer
         before it is aborted.
@@ -53,14 +86,29 @@ class SessionFactory(Factory[_S]):
         clock: IReactorTime | None = None,
         keepAlive: KeepAlive | None = KeepAlive(),  # noqa: B008 - frozen
         abortAfter: float = DEFAULT_ABORT_AFTER,
+        deadlines: Deadlines = Deadlines(),  # noqa: B008 - frozen
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        logSessions: LogSessions = LogSessions.PROBLEMS,
     ) -> None:
         """
         @param clock: where the time comes from; the reactor by default.
         """
         self.sessions: dict[Session, Deferred[SessionEnd]] = {}
+        self.handshakes: dict[Handshake, Deferred[None]] = {}
+        self.opened = 0
+        self.ended: Counter[EndReason] = Counter()
+        self.refused: Counter[EndReason] = Counter()
+        self.gate: Gate | None = None
+        self.journal = Journal(logSessions)
         self._clock = clock
         self.keepAlive = keepAlive
         self.abortAfter = abortAfter
+        self._deadlines = deadlines
+        self._limits = limits
+        self._guard = Guard(self)
+        # How many sessions and handshakes each peer has.
+        self._peers: Counter[str] = Counter()
+        self._isShut = False
 
     @property
     def clock(self) -> IReactorTime:
@@ -70,23 +118,180 @@ class SessionFactory(Factory[_S]):
             self._clock = IReactorTime(reactor)
         return self._clock
 
+    # Limits
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """
+        What a peer may take its time for; can be replaced while sessions are open.
+        """
+        return self._deadlines
+
+    @deadlines.setter
+    def deadlines(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._guard.sweepSoon()
+
+    @property
+    def limits(self) -> Limits:
+        """
+        How much there may be; can be replaced while sessions are open, which ends
+        none of them but those that hold too much.
+        """
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self._guard.sweepSoon()
+        self.countChanged()
+
+    @property
+    def isFull(self) -> bool:
+        """
+        Whether there are as many connections as are allowed.
+        """
+        most = self._limits.sessions
+        return 0 < most <= len(self.sessions) + len(self.handshakes)
+
+    def countChanged(self) -> None:
+        """
+        Have connections wait while there are enough, and no longer.
+        """
+        gate = self.gate
+        if gate is None:
+            return
+        shut = self.isFull and self._limits.whenFull is WhenFull.WAIT
+        if shut and not self._isShut:
+            self._isShut = gate.shut()
+        elif self._isShut and not shut:
+            self._isShut = False
+            gate.reopen()
+
+    def buildProtocol(self, addr: Any) -> _S | None:
+        """
+        Make a session for a connection from C{addr}, or refuse it.
+        """
+        return None if self.refuses(addr) else super().buildProtocol(addr)
+
+    def refuses(self, address: Any) -> bool:
+        """
+        Tell whether a connection is one too many; if so, count it.
+
+        @param address: whose it is; None if that is not known yet.
+        """
+        most, key = self._limits.sessionsPerPeer, peerKey(address)
+        if self.isFull and not self._isShut:
+            # What comes while it is shut was being accepted with others.
+            self.countRefused(address, EndReason.REFUSED_FULL)
+        elif most and key is not None and self._peers[key] >= most:
+            self.countRefused(address, EndReason.REFUSED_PEER)
+        else:
+            return False
+        return True
+
+    def countRefused(self, address: Any, reason: EndReason, detail: str = "") -> None:
+        """
+        Count a connection that does not become a session, and log it.
+        """
+        self.refused[reason] += 1
+        self.journal.refused(address, reason, detail, self.clock)
+
+    # What comes and goes
+
+    def _come(self, address: Any) -> None:
+        key = peerKey(address)
+        if key is not None:
+            self._peers[key] += 1
+
+    def _go(self, address: Any) -> None:
+        key = peerKey(address)
+        if key is not None:
+            self._peers[key] -= 1
+            if not self._peers[key]:
+                del self._peers[key]
+
+    def handshakeStarted(self, handshake: Handshake, address: Any) -> None:
+        """
+        Record a connection that is to become a session.
+
+        @param address: whom it counts for; None if that is not known yet.
+        """
+        self.handshakes[handshake] = Deferred()
+        self._come(address)
+        self._guard.watch()
+        self.countChanged()
+
+    def handshakeEnded(self, handshake: Handshake, address: Any) -> None:
+        """
+        Strike it off: it becomes a session now, or it is lost. If no session
+        takes its place, L{countChanged} is to be called.
+
+        @param address: the one that it was recorded with.
+        """
+        ended = self.handshakes.pop(handshake)
+        self._go(address)
+        self._guard.rest()
+        ended.callback(None)
+
     def sessionStarted(self, session: Session) -> None:
         """
         Record a session. Called by the session.
         """
         self.sessions[session] = Deferred()
+        self.opened += 1
+        self._come(session.peer)
+        self._guard.watch()
+        self.countChanged()
 
     def sessionEnded(self, session: Session, end: SessionEnd) -> None:
         """
         Strike a session off, and fire its Deferred. Called by the session.
         """
-        self.sessions.pop(session).callback(end)
+        ended = self.sessions.pop(session)
+        self.ended[end.reason] += 1
+        self._go(session.peer)
+        self._guard.resumed(session)
+        self._guard.rest()
+        self.journal.ended(session.peer, end, self.clock)
+        self.countChanged()
+        ended.callback(end)
+
+    def inputStopped(self, session: Session) -> None:
+        """
+        A peer does not read what it asked for. Called by its session.
+        """
+        self._guard.paused(session)
+
+    def inputStarted(self, session: Session) -> None:
+        """
+        It does again. Called by its session.
+        """
+        self._guard.resumed(session)
 
     def whenEnded(self) -> "Sequence[Deferred[SessionEnd]]":
         """
         One Deferred, of the caller's own, for the end of every open session.
         """
         return [session.whenEnded() for session in self.sessions]
+
+    def whenHandshakesEnded(self) -> "Sequence[Deferred[None]]":
+        """
+        One Deferred, of the caller's own, for every handshake there is.
+        """
+        askers = []
+        for ended in self.handshakes.values():
+            asker: Deferred[None] = Deferred()
+            ended.chainDeferred(asker)
+            askers.append(asker)
+        return askers
+
+    def closeHandshakes(self) -> None:
+        """
+        Cut off every connection that has not become a session yet.
+        """
+        for handshake in list(self.handshakes):
+            handshake.fail(EndReason.STOPPED)
 
     def closeSessions(self, reason: EndReason) -> None:
         """

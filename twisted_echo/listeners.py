@@ -121,6 +121,9 @@ class Listeners:
         self, endpoints: Iterable[IStreamServerEndpoint], factory: IProtocolFactory
     ) -> None:
         self._listeners = [Listener(endpoint, factory) for endpoint in endpoints]
+        # Why the ports do not accept: they are suspended, or shut, or both.
+        self._isSuspended = False
+        self._isShut = False
         self._resuming: Deferred[None] | None = None
 
     def __len__(self) -> int:
@@ -165,6 +168,7 @@ class Listeners:
 
         @return: fires when nothing is accepted any more.
         """
+        self._isSuspended = True
         closings = []
         for listener in self._listeners:
             if IPushProducer.providedBy(listener.port):
@@ -182,9 +186,8 @@ class Listeners:
         """
 
         def accept(_: None) -> None:
-            for port in self.ports:
-                if IPushProducer.providedBy(port):
-                    port.resumeProducing()
+            self._isSuspended = False
+            self._pauseOrResume()
 
         def settled(result: Any) -> Any:
             self._resuming = None
@@ -205,12 +208,39 @@ class Listeners:
         resuming.addBoth(tell)
         return resumed
 
+    def shut(self) -> bool:
+        """
+        Accept nothing more for now. Connections wait in the back-log.
+
+        @return: whether every port can be paused.
+        """
+        self._isShut = True
+        self._pauseOrResume()
+        return all(IPushProducer.providedBy(port) for port in self.ports)
+
+    def reopen(self) -> None:
+        """
+        Accept again, unless it is suspended.
+        """
+        self._isShut = False
+        self._pauseOrResume()
+
+    def _pauseOrResume(self) -> None:
+        for port in self.ports:
+            if not IPushProducer.providedBy(port):
+                continue
+            if self._isShut or self._isSuspended:
+                port.pauseProducing()
+            else:
+                port.resumeProducing()
+
     def close(self) -> "list[Deferred[Any]]":
         """
         L{Listener.close} them all.
 
         @return: for each endpoint a Deferred that fires when its port is closed.
         """
+        self._isShut = self._isSuspended = False
         return [listener.close() for listener in self._listeners]
 
 

@@ -27,6 +27,8 @@ from twisted_echo.framing import LineBuffer, end_of_lines, overlaps_itself
 
 __all__ = ["FastLineOnlyReceiver", "FastLineReceiver"]
 
+_NOTHING_HELD: tuple[int, int | None] = (0, None)
+
 
 class _Blocks:
     """
@@ -57,6 +59,21 @@ class _Blocks:
         else:
             held.append(data)
         return held
+
+    def heldInput(self) -> tuple[int, int | None]:
+        """
+        Tell what is held of the peer's bytes.
+
+        @return: how many bytes wait, and where in the stream a line begins that
+            the peer has not finished; None if there is no such line.
+        """
+        held = self._held
+        if held is None:
+            return _NOTHING_HELD
+        size = len(held)
+        if not size or held.find(self.delimiter) >= 0:
+            return size, None
+        return size, self.bytesReceived - size
 
     def blockReceived(self, block: bytes) -> object:
         """
@@ -284,6 +301,20 @@ class FastLineReceiver(_Blocks, LineReceiver):
             undelivered.append(b"" if held is None else held.take())
             return self._foundBy[0].join(undelivered)
         return b"" if held is None else held.take()
+
+    def heldInput(self) -> tuple[int, int | None]:
+        """
+        Tell what is held of the peer's bytes.
+
+        @return: how many bytes wait, and where in the stream a line begins that
+            the peer has not finished; None if there is no such line, or if it
+            is this receiver that takes nothing more.
+        """
+        size, line = super().heldInput()
+        left = length_hint(self._undelivered)
+        if left:
+            return size + sum(map(len, self._lines[-left:])), None
+        return size, None if self.paused else line
 
     def hasUndeliveredLines(self) -> bool:
         """

@@ -11,6 +11,7 @@ must hold:
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any
@@ -47,6 +48,14 @@ def _readable(address: IAddress) -> str:
     if isinstance(address, UNIXAddress) and address.name is not None:
         return "unix:" + os.fsdecode(address.name)
     return str(address)
+
+
+def _counts(counts: "Counter[EndReason]") -> str:
+    """
+    A sum, and what it is made of: C{3 (peer-closed 2, idle 1)}.
+    """
+    parts = ", ".join(f"{reason.value} {n}" for reason, n in counts.most_common())
+    return f"{counts.total()}" + (f" ({parts})" if parts else "")
 
 
 class State(Enum):
@@ -105,6 +114,7 @@ class SessionService(Service):
         self.grace = grace
         self.state = State.IDLE
         self._listeners = Listeners(endpoints, factory)
+        factory.gate = self._listeners
         self._askers: list[Deferred[None]] = []
         self._failure: Failure | None = None
         # How the listeners stopped, and whoever waits for it, by their places.
@@ -265,12 +275,15 @@ class SessionService(Service):
         clock = self.factory.clock
         began, sessions = clock.seconds(), len(self.factory.sessions)
         closings = self._listeners.close()
+        self.factory.closeHandshakes()
         self._tellAskers()
 
         def closed(listeners: list[tuple[bool, Any]]) -> "Deferred[Any]":
             # Of a batch that was being accepted, some may have become sessions
             # since. From here on none comes any more.
-            ended = DeferredList(self.factory.whenEnded())
+            ended: Deferred[Any] = DeferredList(
+                [*self.factory.whenEnded(), *self.factory.whenHandshakesEnded()]
+            )
             return ended.addCallback(lambda _: listeners)
 
         def stopped(listeners: list[tuple[bool, Any]]) -> None:
@@ -279,10 +292,14 @@ class SessionService(Service):
             self._timer = None
             self.state = State.STOPPED
             self.factory.closing = EndReason.STOPPED
+            self.factory.journal.flush()
             self._log.info(
-                "stopped, {sessions} sessions were open, after {seconds:.3f} s",
+                "stopped, {sessions} sessions were open, after {seconds:.3f} s;"
+                " served {served}; refused {refused}",
                 sessions=sessions,
                 seconds=clock.seconds() - began,
+                served=_counts(self.factory.ended),
+                refused=_counts(self.factory.refused),
             )
             self._stops, askers = listeners, self._stopAskers
             self._stopAskers = []

@@ -25,6 +25,7 @@ from typing import Protocol as TypingProtocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
+    IAddress,
     IDelayedCall,
     IHalfCloseableProtocol,
     IPushProducer,
@@ -35,13 +36,16 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_echo.backpressure import BY_PROTOCOL, Backpressure
+from twisted_echo.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.sockets import KeepAlive, bottomTransport, tuneSocket
 
 __all__ = ["Session", "SessionKeeper"]
 
 _T = TypeVar("_T")
+
+
+_OFFENCES = (EndReason.LINE_TOO_LONG, EndReason.IDLE, EndReason.LINE_TIMEOUT)
 
 
 def _isTLS(transport: Any) -> bool:
@@ -77,6 +81,10 @@ class SessionKeeper(TypingProtocol):
 
     def sessionEnded(self, session: "Session", end: SessionEnd) -> None: ...
 
+    def inputStopped(self, session: "Session") -> None: ...
+
+    def inputStarted(self, session: "Session") -> None: ...
+
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Session(Protocol):
@@ -91,11 +99,16 @@ class Session(Protocol):
         more is read. False for a protocol that registers a producer of its own.
     @ivar bytesReceived: how many bytes a receiver of this package was given; a
         protocol of another kind may count here itself.
+    @ivar peer: the address at the other end.
+    @ivar mark: what those who watch it from outside (L{twisted_echo.guard})
+        remember of it.
     @ivar end: what ended the session; None while it lasts.
     """
 
     backpressure = True
     bytesReceived = 0
+    peer: IAddress | None = None
+    mark: Any = None
     paused = False
     end: SessionEnd | None = None
 
@@ -106,7 +119,8 @@ class Session(Protocol):
     _inputEnded = False
     _closing: EndReason | None = None
     _finished = False
-    _aborted = False
+    _detail = ""
+    _abortedFor: EndReason | None = None
     _deadline: IDelayedCall | None = None
     _askers: "dict[Deferred[SessionEnd], None] | None" = None
 
@@ -132,6 +146,8 @@ class Session(Protocol):
                     f" a SessionFactory, got {factory!r}"
                 )
             self._began = factory.clock.seconds()
+            getPeer = getattr(transport, "getPeer", None)
+            self.peer = getPeer() if getPeer is not None else None
             factory.sessionStarted(self)
             tuneSocket(transport, factory.keepAlive)
         if self.backpressure:
@@ -171,6 +187,8 @@ class Session(Protocol):
         Take no more input, for the reason of one of those who may stop it.
         """
         self._inputStoppedBy |= who
+        if who == BY_TRANSPORT and self.factory is not None:
+            self.factory.inputStopped(self)
         if not self.paused:
             self.paused = True
             pause = getattr(super(), "pauseProducing", self.transport.pauseProducing)
@@ -181,6 +199,8 @@ class Session(Protocol):
         Give up a reason; the last one that goes starts the input.
         """
         self._inputStoppedBy &= ~who
+        if who == BY_TRANSPORT and self.factory is not None:
+            self.factory.inputStarted(self)
         if self._inputStoppedBy or self._finished:
             return
         self.paused = False
@@ -237,7 +257,23 @@ class Session(Protocol):
         The peer has been sent its end-of-file; its own is waited for.
         """
 
-    def close(self, reason: EndReason = EndReason.LOCAL_CLOSED) -> None:
+    @property
+    def began(self) -> float:
+        """
+        When it began, by the factory's clock, in seconds.
+        """
+        return self._began
+
+    @property
+    def isClosing(self) -> bool:
+        """
+        Whether L{close} was called: it will be over by its own deadline.
+        """
+        return self._deadline is not None
+
+    def close(
+        self, reason: EndReason = EndReason.LOCAL_CLOSED, detail: str = ""
+    ) -> None:
         """
         Close in order: take nothing more from the peer, let the answers to what
         was read go out, send end-of-file, wait for the peer's, and close. What
@@ -248,9 +284,11 @@ class Session(Protocol):
         aborted. A second call does nothing.
 
         @param reason: what to tell those who ask.
+        @param detail: what else to say of it in the log.
         """
         if self.end is not None or self._deadline is not None:
             return
+        self._detail = detail
         clock = None if self.factory is None else self.factory.clock
         if clock is not None and self.factory is not None:
             self._deadline = clock.callLater(self.factory.abortAfter, self.abort)
@@ -269,11 +307,16 @@ class Session(Protocol):
         else:
             self._finishWhenAnswered()
 
-    def abort(self) -> None:
+    def abort(self, reason: EndReason = EndReason.ABORTED) -> None:
         """
         Cut the connection off, with a reset; what was not sent is lost.
+
+        @param reason: what to tell those who ask, unless it was closed for an
+            offence of the peer before, which says more.
         """
-        self._aborted = True
+        if self._abortedFor is None:
+            closing = self._closing
+            self._abortedFor = closing if closing in _OFFENCES else reason
         transport = self.transport
         getattr(transport, "abortConnection", transport.loseConnection)()
 
@@ -341,6 +384,7 @@ class Session(Protocol):
                 self._endReason(reason),
                 self.bytesReceived,
                 self.factory.clock.seconds() - self._began,
+                self._detail,
             )
             self._finished = True
             self.factory.sessionEnded(self, self.end)
@@ -348,7 +392,9 @@ class Session(Protocol):
 
     def _endReason(self, reason: Failure) -> EndReason:
         error = reason.value
-        if self._aborted or isinstance(error, ConnectionAborted):
+        if self._abortedFor is not None:
+            return self._abortedFor
+        if isinstance(error, ConnectionAborted):
             return EndReason.ABORTED
         if self._closing is not None and (
             isinstance(error, ConnectionDone)

@@ -7,12 +7,13 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from socket import gaierror
 from typing import Any, TypeVar
 
 from twisted.application.service import IService
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import AlreadyListened, CannotListenError
 from twisted.logger import Logger
 from twisted.python.runtime import platform
@@ -20,11 +21,23 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from twisted_echo.echo import EchoConfig, EchoService
+from twisted_echo.journal import LogSessions
+from twisted_echo.limits import Deadlines, Limits, WhenFull
+from twisted_echo.listen import Listening, listenString
+from twisted_echo.process import (
+    RELOAD_SIGNAL,
+    OnSignal,
+    mostSessions,
+    raiseFileLimit,
+    unreadable,
+)
 from twisted_echo.sockets import KeepAlive
 
 __all__ = ["CannotStart", "Options", "makeService"]
 
 _T = TypeVar("_T")
+
+_AUTO = "auto"
 
 _log = Logger()
 
@@ -70,25 +83,48 @@ def _keepAlive(text: str) -> KeepAlive | None:
         ) from None
 
 
-def _number(text: str, kind: Callable[[str], _T], what: str) -> _T:
+def _sessions(text: str) -> int:
+    """
+    Read a number; C{auto} is for L{makeService} to find out.
+    """
+    return 0 if text == _AUTO else int(text)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    """
+    Read C{10.0.0.0/8}, C{::1} or the like.
+    """
     try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{what}, got {text!r}") from None
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(
+            "--proxy-from must be an address or a network such as 10.0.0.0/8,"
+            f" got {text!r} ({error})"
+        ) from None
 
 
 def _named(message: str) -> str:
     """
     Call a field of the configuration by the name of its option.
     """
-    for field, option in (
-        ("maxLength ", "--max-length "),
-        ("abortAfter ", "--abort-after "),
-        ("drain ", "--drain "),
-    ):
-        if message.startswith(field):
+    for field, option in _OPTIONS_OF.items():
+        if message.startswith(field + " "):
             return option + message.removeprefix(field)
     return message
+
+
+_OPTIONS_OF = {
+    "maxLength": "--max-length",
+    "abortAfter": "--abort-after",
+    "drain": "--drain",
+    "the idle deadline": "--idle-timeout",
+    "the line deadline": "--line-timeout",
+    "the write deadline": "--write-timeout",
+    "the handshake deadline": "--handshake-timeout",
+    "sessions": "--max-sessions",
+    "sessionsPerPeer": "--max-sessions-per-peer",
+    "buffered": "--max-buffered",
+}
 
 
 def _chooseReactor() -> None:
@@ -109,16 +145,16 @@ def _chooseReactor() -> None:
         )
 
 
-def _endpoint(reactor: Any, description: str) -> Any:
+def _listening(
+    reactor: Any, description: str, proxyFrom: list[IPv4Network | IPv6Network]
+) -> Listening:
     """
     Make an endpoint of its string.
 
     @raise UsageError: if there is none such.
     """
     try:
-        endpoint = serverFromString(  # type: ignore[no-untyped-call]
-            reactor, description
-        )
+        listening = listenString(reactor, description, proxyFrom)
     except Exception as error:
         # Every kind of endpoint has errors of its own.
         detail = str(error) or type(error).__name__
@@ -138,7 +174,7 @@ def _endpoint(reactor: Any, description: str) -> Any:
                 f"--listen {description!r}: a port must be from 0 to 65535,"
                 f" got {number}"
             )
-    return endpoint
+    return listening
 
 
 class Options(UsageOptions):
@@ -188,11 +224,72 @@ class Options(UsageOptions):
             "When to ask a silent client whether it is still there: after IDLE"
             " seconds, every INTERVAL seconds, COUNT times; or 'off'.",
         ],
+        [
+            "idle-timeout",
+            None,
+            "300",
+            "Seconds without a byte either way, after which a session is closed."
+            " 0 for this and the other timeouts: none.",
+        ],
+        [
+            "line-timeout",
+            None,
+            "60",
+            "Seconds that a client may take from the first byte of a line to its last.",
+        ],
+        [
+            "write-timeout",
+            None,
+            "60",
+            "Seconds that a client may take nothing of what waits for it, after"
+            " which it is cut off.",
+        ],
+        [
+            "handshake-timeout",
+            None,
+            "10",
+            "Seconds for a TLS handshake or a PROXY header.",
+        ],
+        [
+            "max-sessions",
+            None,
+            _AUTO,
+            "How many sessions there may be at once; 0 for no limit. 'auto' is what"
+            " the limit of open files allows, 100000 at most.",
+        ],
+        [
+            "max-sessions-per-peer",
+            None,
+            "0",
+            "How many of them by one address (an IPv6 network of 64 bits); 0 for no"
+            " limit. One more is refused.",
+        ],
+        [
+            "when-full",
+            None,
+            "wait",
+            "What becomes of one more than --max-sessions: 'wait' in the back-log,"
+            " or 'refuse'.",
+        ],
+        [
+            "max-buffered",
+            None,
+            "268435456",
+            "Bytes that may be held for all sessions together; over it, the session"
+            " that has been paused longest is cut off. 0 for no limit.",
+        ],
+        [
+            "log-sessions",
+            None,
+            "problems",
+            "Whose end, or refusal, is logged: 'none', 'problems' or 'all'.",
+        ],
     ]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
+        self["proxy-from"] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """
@@ -205,6 +302,22 @@ class Options(UsageOptions):
         self["listen"].append(endpoint)
 
     opt_l = opt_listen
+
+    def opt_proxy_from(self, network: str) -> None:
+        """
+        An address or network, such as 10.0.0.0/8, from which haproxy: takes a PROXY
+        header; from others the connection is refused. Can be given several times.
+        [default: from everywhere]
+        """
+        self["proxy-from"].append(network)
+
+    def _read(self, option: str, kind: Callable[[str], _T], what: str) -> _T:
+        try:
+            return kind(self[option])
+        except ValueError:
+            raise ValueError(
+                f"--{option} must be {what}, got {self[option]!r}"
+            ) from None
 
     def opt_version(self) -> None:
         """
@@ -226,29 +339,46 @@ class Options(UsageOptions):
         """
         listen = self["listen"] or list(EchoConfig().listen)
         try:
-            self["config"] = EchoConfig(
-                listen=tuple(listen),
-                delimiter=_delimiter(self["delimiter"]),
-                maxLength=_number(
-                    self["max-length"], int, "--max-length must be a number of bytes"
-                ),
-                drain=_number(
-                    self["drain"], float, "--drain must be a number of seconds"
-                ),
-                abortAfter=_number(
-                    self["abort-after"],
-                    float,
-                    "--abort-after must be a number of seconds",
-                ),
-                keepAlive=_keepAlive(self["keepalive"]),
-            )
+            self["config"] = self._config(listen)
+            proxyFrom = [_network(each) for each in self["proxy-from"]]
         except ValueError as error:
             raise UsageError(_named(str(error))) from None
+        if proxyFrom and not any(each.startswith("haproxy:") for each in listen):
+            raise UsageError(
+                "--proxy-from says who may send a PROXY header, which only --listen"
+                " haproxy:... expects"
+            )
         if self.parent is not None:
             _chooseReactor()
         from twisted.internet import reactor
 
-        self["endpoints"] = [_endpoint(reactor, each) for each in listen]
+        self["listening"] = [_listening(reactor, each, proxyFrom) for each in listen]
+
+    def _config(self, listen: list[str]) -> EchoConfig:
+        seconds, count = "a number of seconds", "a whole number"
+        return EchoConfig(
+            listen=tuple(listen),
+            delimiter=_delimiter(self["delimiter"]),
+            maxLength=self._read("max-length", int, "a number of bytes"),
+            drain=self._read("drain", float, seconds),
+            abortAfter=self._read("abort-after", float, seconds),
+            keepAlive=_keepAlive(self["keepalive"]),
+            deadlines=Deadlines(
+                idle=self._read("idle-timeout", float, seconds),
+                line=self._read("line-timeout", float, seconds),
+                write=self._read("write-timeout", float, seconds),
+                handshake=self._read("handshake-timeout", float, seconds),
+            ),
+            limits=Limits(
+                sessions=self._read("max-sessions", _sessions, f"'auto' or {count}"),
+                sessionsPerPeer=self._read("max-sessions-per-peer", int, count),
+                whenFull=self._read("when-full", WhenFull, "'wait' or 'refuse'"),
+                buffered=self._read("max-buffered", int, "a number of bytes"),
+            ),
+            logSessions=self._read(
+                "log-sessions", LogSessions, "'none', 'problems' or 'all'"
+            ),
+        )
 
 
 _ADVICE = {
@@ -292,8 +422,17 @@ def _explain(error: Exception) -> str:
 
 class _CommandService(EchoService):
     """
-    An echo service that tells the user of the command why it cannot start.
+    An echo service that tells the user of the command why it cannot start, and
+    reloads its certificates on SIGHUP.
     """
+
+    _onSignal: OnSignal | None = None
+
+    def __init__(self, config: EchoConfig, reactor: Any, listening: list[Listening]):
+        super().__init__(
+            config, reactor=reactor, endpoints=[each.endpoint for each in listening]
+        )
+        self._withTLS = [each for each in listening if each.certificates is not None]
 
     def privilegedStartService(self) -> None:
         try:
@@ -316,6 +455,47 @@ class _CommandService(EchoService):
         except CannotStart:
             # Under twist, which has no pid file and would print a traceback.
             raise SystemExit(1) from None
+        limits = self.factory.limits
+        _log.info(
+            "limits: {sessions} sessions, {perPeer} by one peer, {buffered} bytes held",
+            sessions=limits.sessions or "any number of",
+            perPeer=limits.sessionsPerPeer or "any number",
+            buffered=limits.buffered or "any number of",
+        )
+        if not self._withTLS or RELOAD_SIGNAL is None:
+            return
+        self._onSignal = OnSignal(RELOAD_SIGNAL, self.factory.clock, self.reload)
+        # By now twistd has become the user of --uid.
+        for file in unreadable([file for each in self._withTLS for file in each.files]):
+            _log.warn(
+                "{file} cannot be read any more by this user, so SIGHUP will not be"
+                " able to reload it",
+                file=file,
+            )
+
+    def stopService(self) -> Any:
+        if self._onSignal is not None:
+            self._onSignal.end()
+            self._onSignal = None
+        return super().stopService()
+
+    def reload(self) -> None:
+        """
+        Load keys and certificates anew, for connections that are still to come.
+        """
+        for each in self._withTLS:
+            files = ", ".join(each.files)
+            try:
+                each.certificates.reload()
+            except Exception as error:
+                # Every kind of broken file has errors of its own.
+                _log.warn(
+                    "cannot reload {files}, so what was loaded before stays: {reason}",
+                    files=files,
+                    reason=f"{type(error).__name__}: {error}",
+                )
+            else:
+                _log.info("reloaded {files}", files=files)
 
 
 def makeService(options: Options) -> IService:
@@ -324,6 +504,8 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    return _CommandService(
-        options["config"], reactor=reactor, endpoints=options["endpoints"]
-    )
+    config, files = options["config"], raiseFileLimit()
+    if options["max-sessions"] == _AUTO:
+        limits = replace(config.limits, sessions=mostSessions(files))
+        config = replace(config, limits=limits)
+    return _CommandService(config, reactor, options["listening"])

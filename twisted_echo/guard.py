@@ -1,0 +1,246 @@
+"""
+The deadlines of all sessions, kept by one sweep.
+
+Nothing is done per message and per session there is no timer: every now and then
+the guard looks at what each session has received, holds and has still to send,
+and compares it with what it saw before. So a deadline strikes late by two sweeps
+at most, and never early.
+
+The kernel is asked (C{tcp_info}) before a session is called idle or stuck: it
+knows of what no counter of ours has seen. Where it does not tell, as on UNIX
+sockets, only what the peer sends counts against C{idle}, and a protocol that does
+not count what it receives (those of this package do) is never idle.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from twisted_echo.endings import EndReason
+from twisted_echo.limits import Deadlines, Limits
+from twisted_echo.progress import pendingOutput, tcpState
+from twisted_echo.session import Session
+from twisted_echo.sockets import bottomTransport
+
+__all__ = ["Guard", "Guarded", "Handshake"]
+
+
+class Handshake(Protocol):
+    """
+    A connection that has not become a session yet.
+    """
+
+    began: float
+
+    def fail(self, reason: EndReason, detail: str = "") -> None: ...
+
+
+class Guarded(Protocol):
+    """
+    Whose sessions are guarded.
+    """
+
+    deadlines: Deadlines
+    limits: Limits
+
+    @property
+    def clock(self) -> IReactorTime: ...
+
+    @property
+    def sessions(self) -> Mapping[Session, Any]: ...
+
+    @property
+    def handshakes(self) -> Mapping[Any, Any]: ...
+
+
+class _Mark:
+    """
+    What was seen of a session.
+    """
+
+    __slots__ = ("active", "line", "lineSince", "moved", "output", "received")
+
+    def __init__(self, began: float) -> None:
+        # When it sent or received last, and how much it had received by then.
+        self.active = began
+        self.received = 0
+        # Where in the stream an unfinished line begins, and since when.
+        self.line: int | None = None
+        self.lineSince = 0.0
+        # What told how far the output had got, and when that was new.
+        self.output: object = None
+        self.moved = 0.0
+
+
+class Guard:
+    """
+    Looks after the sessions of one factory, while there are any.
+    """
+
+    def __init__(self, guarded: Guarded) -> None:
+        self._guarded = guarded
+        self._timer: IDelayedCall | None = None
+        # In the order in which they were paused.
+        self._paused: dict[Session, None] = {}
+
+    def watch(self) -> None:
+        """
+        There is something to look after.
+        """
+        if self._timer is None:
+            self._schedule(self._guarded.deadlines.sweep)
+
+    def rest(self) -> None:
+        """
+        Look no more if there is nothing to look after.
+        """
+        guarded, timer = self._guarded, self._timer
+        if timer is not None and not guarded.sessions and not guarded.handshakes:
+            self._timer = None
+            if timer.active():
+                timer.cancel()
+
+    def sweepSoon(self) -> None:
+        """
+        Look in the next turn: something has changed that cannot wait.
+        """
+        timer = self._timer
+        if timer is not None and timer.active():
+            timer.reset(0)
+
+    def paused(self, session: Session) -> None:
+        """
+        A session's input has stopped, as its peer does not read.
+        """
+        self._paused[session] = None
+        most = self._guarded.limits.buffered
+        # What is not known exactly before the next sweep: each holds its
+        # transport's buffer at least.
+        if most and len(self._paused) * 65536 > most:
+            self.sweepSoon()
+
+    def resumed(self, session: Session) -> None:
+        """
+        Its input goes on, or it has ended.
+        """
+        self._paused.pop(session, None)
+
+    def _schedule(self, delay: float) -> None:
+        self._timer = self._guarded.clock.callLater(delay, self._sweep)
+
+    def _sweep(self) -> None:
+        guarded = self._guarded
+        now = guarded.clock.seconds()
+        try:
+            self._sweepHandshakes(now)
+            self._sweepSessions(now)
+        finally:
+            self._timer = None
+            if guarded.sessions or guarded.handshakes:
+                self._schedule(guarded.deadlines.sweep)
+
+    def _sweepHandshakes(self, now: float) -> None:
+        allowed = self._guarded.deadlines.handshake
+        if not allowed:
+            return
+        late = []
+        for each in self._guarded.handshakes:
+            if now - each.began < allowed:
+                # They are in the order in which they began.
+                break
+            late.append(each)
+        for each in late:
+            each.fail(EndReason.HANDSHAKE_TIMEOUT, f"over {allowed:g} s")
+
+    def _sweepSessions(self, now: float) -> None:
+        total = 0
+        for session in list(self._guarded.sessions):
+            total += self._look(session, now)
+        most = self._guarded.limits.buffered
+        if most and total > most:
+            self._makeRoom(total - most)
+
+    def _look(self, session: Session, now: float) -> int:
+        """
+        Look at one session.
+
+        @return: how many bytes are held for it.
+        """
+        deadlines = self._guarded.deadlines
+        mark: _Mark = session.mark
+        if mark is None:
+            mark = session.mark = _Mark(session.began)
+        transport = session.transport
+        # Layers hand on what they do not know themselves.
+        if getattr(transport, "dataBuffer", b"") or (
+            getattr(transport, "_tempDataBuffer", ())
+        ):
+            waiting = pendingOutput(transport)
+            output = self._progress(session)
+            if mark.output != output:
+                mark.output, mark.moved = output, now
+                mark.active = now
+            elif deadlines.write and now - mark.moved >= deadlines.write:
+                session.abort(EndReason.WRITE_TIMEOUT)
+                return waiting
+        else:
+            waiting, mark.output = 0, None
+        held, line = 0, None
+        heldInput = getattr(session, "heldInput", None)
+        if heldInput is not None:
+            held, line = heldInput()
+        if session.bytesReceived != mark.received:
+            mark.received, mark.active = session.bytesReceived, now
+        if session.isClosing:
+            return waiting + held
+        if line is None:
+            mark.line = None
+        elif mark.line != line:
+            mark.line, mark.lineSince = line, now
+        elif deadlines.line and now - mark.lineSince >= deadlines.line:
+            session.close(EndReason.LINE_TIMEOUT)
+            return waiting
+        if deadlines.idle and now - mark.active >= deadlines.idle:
+            state = tcpState(transport)
+            if state is None:
+                isIdle = heldInput is not None
+            else:
+                mark.active = now - state.quiet
+                isIdle = state.quiet >= deadlines.idle
+            if isIdle:
+                session.close(EndReason.IDLE)
+        return waiting + held
+
+    def _progress(self, session: Session) -> object:
+        """
+        What changes when the peer takes something.
+        """
+        state = tcpState(session.transport)
+        if state is not None:
+            return state.acknowledged
+        bottom = bottomTransport(session.transport)
+        data = getattr(bottom, "dataBuffer", None)
+        return id(data), getattr(bottom, "offset", None), session.bytesReceived
+
+    def _makeRoom(self, bytes: int) -> None:
+        """
+        End sessions until so many bytes are free: those that are paused longest
+        first, then those that hold most.
+        """
+        others = sorted(
+            (each for each in self._guarded.sessions if each not in self._paused),
+            key=_held,
+            reverse=True,
+        )
+        for session in [*self._paused, *others]:
+            if bytes <= 0:
+                break
+            bytes -= _held(session)
+            session.abort(EndReason.OVER_BUFFERED)
+
+
+def _held(session: Session) -> int:
+    heldInput = getattr(session, "heldInput", None)
+    held = heldInput()[0] if heldInput is not None else 0
+    return int(held) + pendingOutput(session.transport)

@@ -1,0 +1,190 @@
+"""
+What stands between a connection and its session, and has first to come to terms
+with the peer: TLS, or a PROXY header.
+
+What must hold:
+
+  - a session begins when every layer below it is ready, with the peer that they
+    make known, and not before;
+  - until then the connection is in the factory's record of handshakes: it is
+    counted, it has a deadline, and a stop ends it;
+  - what does not become a session is counted as refused, once.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (These parts of Twisted are not annotated.)
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, implementer, providedBy
+
+from twisted_echo.endings import EndReason
+from twisted_echo.factory import SessionFactory
+
+__all__ = ["Layer", "LayerFactory", "LayeredEndpoint"]
+
+
+class LayerFactory(WrappingFactory[Any]):
+    """
+    Puts a layer under the sessions of a L{SessionFactory}.
+
+    @ivar keeper: the factory of the sessions, however many layers are between.
+    """
+
+    noisy = False
+
+    def __init__(self, wrappedFactory: IProtocolFactory) -> None:
+        # Not `super()`: another base of a subclass wants more arguments.
+        WrappingFactory.__init__(self, wrappedFactory)
+        keeper: Any = wrappedFactory
+        while isinstance(keeper, WrappingFactory):
+            keeper = keeper.wrappedFactory
+        if not isinstance(keeper, SessionFactory):
+            raise TypeError(
+                "a layer goes under the sessions of a SessionFactory,"
+                f" got {wrappedFactory!r}"
+            )
+        self.keeper: SessionFactory[Any] = keeper
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """
+        Make a layer for a connection from C{addr}, or refuse it.
+        """
+        if self.keeper.refuses(addr):
+            return None
+        return self.protocol(self, Protocol())
+
+
+@implementer(IHalfCloseableProtocol)
+class Layer(ProtocolWrapper):
+    """
+    One connection's layer. Its wrapped protocol is a stand-in until it is ready.
+
+    @cvar failureReason: what it is counted as when the peer leaves before it is
+        ready.
+    @ivar began: when its connection began, by the factory's clock.
+    """
+
+    factory: Any
+    transport: Any
+    failureReason: EndReason
+    began = 0.0
+    _isReady = False
+    _failure: tuple[EndReason, str] | None = None
+
+    def makeConnection(self, transport: Any) -> None:
+        directlyProvides(self, providedBy(transport))
+        Protocol.makeConnection(self, transport)
+        self.factory.registerProtocol(self)
+        self._begin(transport)
+
+    def _begin(self, transport: Any) -> None:
+        keeper = self.factory.keeper
+        # That of the layer below, if there is one.
+        self.began = getattr(transport, "began", None) or keeper.clock.seconds()
+        keeper.handshakeStarted(self, self.countsFor())
+
+    def countsFor(self) -> Any:
+        """
+        The peer to count it for; None if that is not known yet.
+        """
+        return self.getPeer()
+
+    def becomeReady(self, countedFor: Any) -> None:
+        """
+        Begin the session, or the layer above.
+
+        @param countedFor: what L{countsFor} said.
+        """
+        self._isReady = True
+        factory = self.factory
+        factory.keeper.handshakeEnded(self, countedFor)
+        protocol = factory.wrappedFactory.buildProtocol(self.getPeer())
+        if protocol is None:
+            # Counted already, by whoever refused it.
+            self.loseConnection()
+            factory.keeper.countChanged()
+            return
+        self.wrappedProtocol = protocol
+        protocol.makeConnection(self)
+
+    def fail(self, reason: EndReason, detail: str = "") -> None:
+        """
+        Cut the connection off before it is a session.
+        """
+        if not self._isReady and self._failure is None:
+            self._failure = reason, detail
+            transport = self.transport
+            getattr(transport, "abortConnection", transport.loseConnection)()
+
+    def readConnectionLost(self) -> None:
+        """
+        The peer has sent its end-of-file.
+        """
+        if not self._isReady:
+            self.fail(self.failureReason, "the client left")
+            return
+        half = IHalfCloseableProtocol(self.wrappedProtocol, None)
+        if half is not None:
+            half.readConnectionLost()
+        else:
+            self.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """
+        The peer has been sent its end-of-file.
+        """
+        half = IHalfCloseableProtocol(self.wrappedProtocol, None)
+        if half is not None:
+            half.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self._isReady:
+            self._isReady = True
+            keeper = self.factory.keeper
+            keeper.handshakeEnded(self, self.countsFor())
+            why, detail = self._failure or (self.failureReason, self._told(reason))
+            keeper.countRefused(self.getPeer(), why, detail)
+            keeper.countChanged()
+        super().connectionLost(reason)
+
+    def _told(self, reason: Failure) -> str:
+        """
+        Why the peer is gone, in words that are not the peer's.
+        """
+        return str(type(reason.value).__name__)
+
+
+@implementer(IStreamServerEndpoint)
+class LayeredEndpoint:
+    """
+    An endpoint whose connections have a layer.
+    """
+
+    def __init__(self, endpoint: IStreamServerEndpoint, wrap: Any) -> None:
+        """
+        @param wrap: makes a L{LayerFactory} of the factory that is to listen.
+        """
+        self._endpoint = endpoint
+        self._wrap = wrap
+
+    def under(self, wrap: Any) -> "LayeredEndpoint":
+        """
+        The same endpoint with one more layer, nearer to the connection.
+        """
+        return LayeredEndpoint(
+            self._endpoint, lambda factory: wrap(self._wrap(factory))
+        )
+
+    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
+        return self._endpoint.listen(self._wrap(protocolFactory))

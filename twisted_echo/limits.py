@@ -1,0 +1,116 @@
+"""
+What a peer may do, and how long: the numbers, validated.
+
+Every number can be 0, for no limit.
+"""
+
+from dataclasses import dataclass, fields
+from enum import Enum
+from ipaddress import IPv6Address as IPv6
+from math import isfinite
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress
+
+__all__ = ["Deadlines", "Limits", "WhenFull", "peerKey"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """
+    Seconds that a peer may take.
+
+    A deadline strikes never early, and late by a quarter of the shortest of them at
+    most, which is counted as 0.4 to 16 seconds: 0.1 to 4 seconds late.
+
+    @ivar idle: nothing is sent, either way. The session is closed.
+    @ivar line: from the first byte of a line to its last; a byte now and then does
+        not extend it. The lines before it are answered, the session is closed.
+    @ivar write: something waits for the peer, and it takes nothing. Cut off.
+    @ivar handshake: until a TLS handshake or a PROXY header is finished. Cut off.
+    """
+
+    idle: float = 300.0
+    line: float = 60.0
+    write: float = 60.0
+    handshake: float = 10.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
+                raise ValueError(
+                    f"the {field.name} deadline must be a number of seconds, 0 (none)"
+                    f" or more, got {value!r}"
+                )
+
+    @property
+    def sweep(self) -> float:
+        """
+        How often to look whether one has passed: every so many seconds.
+        """
+        shortest = min((each for each in self._all() if each), default=16.0)
+        return min(max(shortest, 0.4), 16.0) / 8
+
+    def _all(self) -> tuple[float, ...]:
+        return (self.idle, self.line, self.write, self.handshake)
+
+
+class WhenFull(Enum):
+    """
+    What becomes of a connection that comes when there are enough.
+    """
+
+    WAIT = "wait"
+    """It waits in the back-log until one ends."""
+    REFUSE = "refuse"
+    """It is closed at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    How much there may be at once.
+
+    @ivar sessions: connections, whether sessions yet or not.
+    @ivar sessionsPerPeer: sessions of one address; of one /64 network for IPv6. One
+        more is always refused.
+    @ivar whenFull: what becomes of a connection over C{sessions}. To wait, it needs
+        ports that can be paused, as Twisted's own can; then one batch of connections
+        that are being accepted (100 to begin with) can still go over the limit.
+    @ivar buffered: bytes held for all sessions together. While there are more, the
+        session that is paused longest is cut off. It is looked at with the
+        deadlines, and whenever a session is paused.
+    """
+
+    sessions: int = 0
+    sessionsPerPeer: int = 0
+    whenFull: WhenFull = WhenFull.WAIT
+    buffered: int = 256 << 20
+
+    def __post_init__(self) -> None:
+        for name in ("sessions", "sessionsPerPeer", "buffered"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(
+                    f"{name} must be a whole number, 0 (no limit) or more,"
+                    f" got {value!r}"
+                )
+        if not isinstance(self.whenFull, WhenFull):
+            raise ValueError(f"whenFull must be a WhenFull, got {self.whenFull!r}")
+
+
+def peerKey(address: IAddress | Any) -> str | None:
+    """
+    Whom a connection counts for: the host of an IPv4 address, the /64 network of
+    an IPv6 one; None for any other.
+    """
+    if isinstance(address, IPv4Address):
+        return str(address.host)
+    if isinstance(address, IPv6Address):
+        host = IPv6(address.host.partition("%")[0])
+        if host.ipv4_mapped is not None:
+            return str(host.ipv4_mapped)
+        return host.exploded[:19]
+    return None

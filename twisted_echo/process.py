@@ -1,0 +1,83 @@
+"""
+What the command does with its process, and no embedder should have done to his:
+the limit of open files, and SIGHUP.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+__all__ = ["RELOAD_SIGNAL", "OnSignal", "mostSessions", "raiseFileLimit", "unreadable"]
+
+_log = Logger()
+
+RELOAD_SIGNAL = getattr(signal, "SIGHUP", None)
+
+_RESERVED_FILES = 256
+"""
+Descriptors kept for what is no session: the log, the reactor's own, ports, and a
+batch of connections that are accepted while others end.
+"""
+_MOST_SESSIONS = 100_000
+"""
+More than one process serves well; with a limit of a million descriptors it is
+memory and the processor that run out.
+"""
+
+
+def raiseFileLimit() -> int:
+    """
+    Allow this process as many open files as the administrator allows it.
+
+    @return: how many that is.
+    """
+    try:
+        import resource
+    except ImportError:
+        return 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (ValueError, OSError) as error:
+            # Some systems do not allow what they say is their limit.
+            _log.warn(
+                "the limit of open files stays {soft}: {reason}",
+                soft=soft,
+                reason=str(error),
+            )
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
+def mostSessions(files: int) -> int:
+    """
+    How many sessions a process that may open so many files should take.
+    """
+    return max(1, min(files - min(_RESERVED_FILES, files // 2), _MOST_SESSIONS))
+
+
+class OnSignal:
+    """
+    Has something done in the reactor when a signal comes, until it is ended.
+    """
+
+    def __init__(self, number: int, reactor: Any, act: Callable[[], object]) -> None:
+        self._number = number
+        self._before = signal.signal(number, lambda *_: reactor.callFromThread(act))
+
+    def end(self) -> None:
+        """
+        Have done again what was done before.
+        """
+        signal.signal(self._number, self._before or signal.SIG_DFL)
+
+
+def unreadable(files: list[str]) -> list[str]:
+    """
+    Those of some files that this process may not read.
+    """
+    return [each for each in files if not os.access(each, os.R_OK)]

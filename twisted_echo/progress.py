@@ -1,0 +1,56 @@
+"""
+How far a connection's bytes have got, as its transport and the kernel know it.
+"""
+
+import socket
+import struct
+from typing import Any, NamedTuple
+
+from twisted_echo.sockets import bottomTransport
+
+__all__ = ["TCPState", "pendingOutput", "tcpState"]
+
+
+class TCPState(NamedTuple):
+    """
+    What the kernel knows of a TCP connection.
+
+    @ivar acknowledged: how many bytes the peer has acknowledged so far.
+    @ivar quiet: seconds since it sent or received data last.
+    """
+
+    acknowledged: int
+    quiet: float
+
+
+def tcpState(transport: Any) -> TCPState | None:
+    """
+    Ask the kernel (C{struct tcp_info} of C{linux/tcp.h}); None where it does not
+    tell.
+    """
+    getHandle = getattr(bottomTransport(transport), "getHandle", None)
+    handle = getHandle() if getHandle is not None else None
+    if (
+        not isinstance(handle, socket.socket)
+        or handle.family not in (socket.AF_INET, socket.AF_INET6)
+        or not hasattr(socket, "TCP_INFO")
+    ):
+        return None
+    try:
+        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+        sent, _, received = struct.unpack_from("3I", info, 44)
+        (acknowledged,) = struct.unpack_from("Q", info, 120)
+    except (OSError, struct.error):
+        return None
+    return TCPState(acknowledged, min(sent, received) / 1000)
+
+
+def pendingOutput(transport: Any) -> int:
+    """
+    How many bytes wait in a transport of Twisted, under its layers, for the kernel
+    to take them.
+    """
+    bottom = bottomTransport(transport)
+    data = getattr(bottom, "dataBuffer", b"")
+    gathered = getattr(bottom, "_tempDataBuffer", ())
+    return len(data) - (bottom.offset if data else 0) + sum(map(len, gathered))

@@ -1,0 +1,175 @@
+"""
+TLS as a layer under sessions, for servers. Needs pyOpenSSL (extra C{tls}).
+
+What must hold:
+
+  - a peer that has sent its close_notify still gets every answer: end of input and
+    end of output are told apart, as they are over TCP;
+  - what the protocol writes is encrypted at once, not in a later turn;
+  - certificates can be replaced while connections are open, and are not replaced by
+    files that are broken.
+
+Stands on L{twisted.protocols.tls.TLSMemoryBIOProtocol}, of which it overrides how
+input and the end are dealt with, by C{_checkHandshakeStatus}, C{_flushReceiveBIO}
+and C{_shutdownTLS}.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (These parts of Twisted are not annotated.)
+
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_echo.endings import EndReason
+from twisted_echo.layers import Layer, LayerFactory
+
+__all__ = ["Certificates", "TLSFactory"]
+
+_READ_SIZE = 65536
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Certificates:
+    """
+    The key and certificates of a server, which can be loaded anew.
+    """
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        """
+        @param load: reads the files and makes a context factory of them, such as
+            a L{CertificateOptions<twisted.internet.ssl.CertificateOptions>}.
+        @raise Exception: what C{load} raises.
+        """
+        self._load = load
+        self.reload()
+
+    def reload(self) -> None:
+        """
+        Load them anew, for connections that are still to come.
+
+        @raise Exception: what C{load} raises; those that were loaded before stay.
+        """
+        self._context = self._load().getContext()
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        return SSL.Connection(self._context, None)
+
+
+class _TLSLayer(Layer, TLSMemoryBIOProtocol):
+    factory: Any
+    transport: Any
+    failureReason = EndReason.HANDSHAKE_FAILED
+    # The peer has sent its last byte: by close_notify, or by an end-of-file.
+    _inputEnded = False
+    _isCutOff = False
+
+    def __init__(self, factory: "TLSFactory", wrappedProtocol: Any) -> None:
+        TLSMemoryBIOProtocol.__init__(self, factory, wrappedProtocol, False)
+
+    def makeConnection(self, transport: Any) -> None:
+        # Before it is connected, so that a handshake which ends it is recorded.
+        self.transport = transport
+        self._begin(transport)
+        TLSMemoryBIOProtocol.makeConnection(self, transport)
+
+    def _checkHandshakeStatus(self) -> None:
+        super()._checkHandshakeStatus()
+        if self._handshakeDone and not self._isReady:
+            self.becomeReady(self.countsFor())
+            if IHandshakeListener.providedBy(self.wrappedProtocol):
+                self.wrappedProtocol.handshakeCompleted()
+
+    def _flushReceiveBIO(self) -> None:
+        connection: Any = self._tlsConnection
+        while not self._lostTLSConnection and not self._inputEnded:
+            try:
+                data = connection.recv(_READ_SIZE)
+            except SSL.WantReadError:
+                break
+            except SSL.ZeroReturnError:
+                self._endInput()
+            except SSL.Error:
+                failure = Failure()
+                self._tlsShutdownFinished(failure)
+            else:
+                if not self._aborted:
+                    self.wrappedProtocol.dataReceived(data)
+        if self._tlsConnection is not None:
+            self._flushSendBIO()
+
+    def _endInput(self) -> None:
+        """
+        The peer has said that it will send nothing more.
+        """
+        self._inputEnded = True
+        half = IHalfCloseableProtocol(self.wrappedProtocol, None)
+        if self.disconnecting or half is None:
+            self._shutdownTLS()
+            self._tlsShutdownFinished(None)
+        else:
+            half.readConnectionLost()
+
+    def readConnectionLost(self) -> None:
+        """
+        The connection's own end-of-file. Without a close_notify before it somebody
+        may have cut off what followed; what came is genuine, and is answered.
+        """
+        self._isCutOff = True
+        if self._isReady and not self.disconnecting:
+            if not self._inputEnded:
+                self._endInput()
+        elif self._isReady:
+            # The farewell that is waited for will not come.
+            self.transport.loseConnection()
+        else:
+            super().readConnectionLost()
+
+    def _shutdownTLS(self) -> None:
+        super()._shutdownTLS()
+        if self._isCutOff:
+            self.transport.loseConnection()
+
+    def _told(self, reason: Failure) -> str:
+        if isinstance(reason.value, SSL.Error):
+            errors = reason.value.args[0] if reason.value.args else ()
+            # OpenSSL's own words.
+            return ", ".join(str(each[-1]) for each in errors) or "TLS error"
+        return super()._told(reason)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._isReady:
+            TLSMemoryBIOProtocol.connectionLost(self, reason)
+            return
+        # What OpenSSL found wrong says more than how the connection ended.
+        super().connectionLost(self._reason or reason)
+
+
+class TLSFactory(LayerFactory, TLSMemoryBIOFactory):
+    """
+    Puts TLS under the sessions of a L{SessionFactory}.
+    """
+
+    protocol = _TLSLayer
+
+    def __init__(
+        self, wrappedFactory: IProtocolFactory, certificates: Certificates
+    ) -> None:
+        LayerFactory.__init__(self, wrappedFactory)
+        TLSMemoryBIOFactory.__init__(
+            self, certificates, False, wrappedFactory, self.keeper.clock
+        )
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return None if self.keeper.refuses(addr) else self.protocol(self, Protocol())
