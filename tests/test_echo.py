@@ -474,6 +474,7 @@ class RealEchoTests(ServedTestCase):
                 client.sendall(record)
             session.transport.transport.resumeProducing()
             got = await in_thread(read_to_end, client)
+            await until(lambda: session.end)
         self.assertEqual(got, b"ok\n")
         self.assertEqual(
             [event["reason"] for event in events if "reason" in event],

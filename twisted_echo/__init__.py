@@ -7,11 +7,19 @@ An echo service for Twisted, and what it is made of.
   - L{twisted_echo.endings}: L{EndReason} and L{SessionEnd}.
   - L{twisted_echo.backpressure}: input that stops while there is too much output.
   - L{twisted_echo.session}: L{Session}, one connection's life.
+  - L{twisted_echo.limits}: L{Deadlines} and L{Limits}.
+  - L{twisted_echo.progress}: how far a connection's bytes have got.
+  - L{twisted_echo.guard}: the deadlines of all sessions, kept by one sweep.
+  - L{twisted_echo.journal}: what is logged of sessions.
   - L{twisted_echo.factory}: L{SessionFactory}, the record of all sessions.
+  - L{twisted_echo.layers}, L{twisted_echo.proxyheader}, L{twisted_echo.proxy},
+    L{twisted_echo.tls}: what stands between a connection and its session.
   - L{twisted_echo.listeners}: the ports of some endpoints, all or none.
   - L{twisted_echo.service}: L{SessionService}: listen, suspend, stop.
   - L{twisted_echo.echo}: the composition: L{EchoProtocol}, L{EchoFactory},
     L{EchoService}, L{EchoConfig}.
+  - L{twisted_echo.listen}: what C{--listen} takes.
+  - L{twisted_echo.process}: what the command does with its process.
   - L{twisted_echo.tap}: the command line of C{twistd echo}.
   - L{twisted_echo.bench}: C{python -m twisted_echo.bench}.
 
@@ -22,12 +30,15 @@ reactor.
 from twisted_echo.echo import EchoConfig, EchoFactory, EchoProtocol, EchoService
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.factory import SessionFactory
+from twisted_echo.journal import LogSessions
+from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
 from twisted_echo.service import IllegalTransition, SessionService, State
 from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
 
 __all__ = [
+    "Deadlines",
     "EchoConfig",
     "EchoFactory",
     "EchoProtocol",
@@ -37,9 +48,12 @@ __all__ = [
     "FastLineReceiver",
     "IllegalTransition",
     "KeepAlive",
+    "Limits",
+    "LogSessions",
     "Session",
     "SessionEnd",
     "SessionFactory",
     "SessionService",
     "State",
+    "WhenFull",
 ]

@@ -14,17 +14,30 @@ from twisted.internet.defer import (
 )
 from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import (
-    IListeningPort,
+    IDelayedCall,
     IProtocolFactory,
     IPushProducer,
     IReadDescriptor,
     IStreamServerEndpoint,
 )
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.sockets import deepenBacklog, dropNewConnections, ownsSocket
 
 __all__ = ["Listener", "Listeners"]
+
+_log = Logger()
+
+_REST = 1.0
+"""
+Seconds that a port rests which could not accept a connection. Without a rest it would
+be told of the same connection again and again.
+"""
+_A_MINUTE = 60.0
+
+# Why a port is held.
+_SUSPENDED, _SHUT, _RESTS = "suspended", "shut", "rests"
 
 _MOST_ACCEPTS = 4096
 """
@@ -43,7 +56,11 @@ class Listener:
     ) -> None:
         self._endpoint = endpoint
         self._factory = factory
-        self.port: IListeningPort | None = None
+        self.port: Any = None
+        # Why the port does not accept, though it listens.
+        self._held: set[str] = set()
+        self._resting: IDelayedCall | None = None
+        self._errorTold: float | None = None
         # What whoever opened it waits for, until it listens or is closed.
         self._opening: Deferred[None] | None = None
         self._closing: Deferred[Any] = succeed(None)
@@ -64,6 +81,9 @@ class Listener:
                 if not isinstance(result, Failure):
                     self.port, result = result, None
                     deepenBacklog(self.port)
+                    self._hearAcceptErrors(self.port)
+                    if self._held:
+                        self._pauseOrResume()
                 elif isinstance(result.value, AlreadyListened):
                     result = Failure(  # type: ignore[no-untyped-call]
                         AlreadyListened("an adopted socket can be listened on once")
@@ -97,11 +117,14 @@ class Listener:
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.errback(CancelledError())
+        if self._resting is not None:
+            self._resting.cancel()
+            self._rested()
         port, self.port = self.port, None
         if port is not None:
             if ownsSocket(port):
                 # Nobody else listens on it.
-                dropNewConnections(port.socket)  # type: ignore[attr-defined]
+                dropNewConnections(port.socket)
             _acceptWaiting(port)
             reactor = getattr(port, "reactor", None)
             if reactor is not None:
@@ -110,6 +133,61 @@ class Listener:
                 reactor.callLater(0, _acceptWaiting, port)
             self._closing = maybeDeferred(port.stopListening)
         return self._closing
+
+    @property
+    def canWait(self) -> bool:
+        """
+        Whether connections can be left in the port's back-log.
+        """
+        return bool(IPushProducer.providedBy(self.port))
+
+    def hold(self, why: str) -> None:
+        """
+        Leave connections in the port's back-log, if it can be paused, until there
+        is no reason left to.
+        """
+        self._held.add(why)
+        self._pauseOrResume()
+
+    def release(self, why: str) -> None:
+        """
+        Give up a reason to L{hold} connections.
+        """
+        self._held.discard(why)
+        self._pauseOrResume()
+
+    def _pauseOrResume(self) -> None:
+        if self.port is None or not self.canWait:
+            return
+        if self._held:
+            self.port.pauseProducing()
+        else:
+            self.port.resumeProducing()
+
+    def _hearAcceptErrors(self, port: Any) -> None:
+        # Twisted's ports log an event for each connection that they cannot accept.
+        if hasattr(port, "_logger") and hasattr(port, "reactor"):
+            port._logger = Logger(observer=self._cannotAccept)  # type: ignore[arg-type]
+
+    def _cannotAccept(self, event: Any) -> None:
+        """
+        Let the port rest, and tell the log once a minute.
+        """
+        clock = self.port.reactor
+        now = clock.seconds()
+        if self._errorTold is None or now - self._errorTold >= _A_MINUTE:
+            self._errorTold = now
+            _log.warn(
+                "cannot accept connections: {reason}; sessions go on",
+                reason=event.get("acceptError", "no file descriptor is free"),
+            )
+        if self._resting is None:
+            self._resting = clock.callLater(_REST, self._rested)
+            self.hold(_RESTS)
+
+    def _rested(self) -> None:
+        self._resting = None
+        self.release(_RESTS)
 
 
 class Listeners:
@@ -121,9 +199,6 @@ class Listeners:
         self, endpoints: Iterable[IStreamServerEndpoint], factory: IProtocolFactory
     ) -> None:
         self._listeners = [Listener(endpoint, factory) for endpoint in endpoints]
-        # Why the ports do not accept: they are suspended, or shut, or both.
-        self._isSuspended = False
-        self._isShut = False
         self._resuming: Deferred[None] | None = None
 
     def __len__(self) -> int:
@@ -168,12 +243,10 @@ class Listeners:
 
         @return: fires when nothing is accepted any more.
         """
-        self._isSuspended = True
         closings = []
         for listener in self._listeners:
-            if IPushProducer.providedBy(listener.port):
-                listener.port.pauseProducing()
-            else:
+            listener.hold(_SUSPENDED)
+            if not listener.canWait:
                 closings.append(listener.close())
         return DeferredList(closings).addCallback(lambda _: None)
 
@@ -186,8 +259,8 @@ class Listeners:
         """
 
         def accept(_: None) -> None:
-            self._isSuspended = False
-            self._pauseOrResume()
+            for listener in self._listeners:
+                listener.release(_SUSPENDED)
 
         def settled(result: Any) -> Any:
             self._resuming = None
@@ -214,25 +287,16 @@ class Listeners:
 
         @return: whether every port can be paused.
         """
-        self._isShut = True
-        self._pauseOrResume()
-        return all(IPushProducer.providedBy(port) for port in self.ports)
+        for listener in self._listeners:
+            listener.hold(_SHUT)
+        return all(listener.canWait for listener in self._listeners)
 
     def reopen(self) -> None:
         """
         Accept again, unless it is suspended.
         """
-        self._isShut = False
-        self._pauseOrResume()
-
-    def _pauseOrResume(self) -> None:
-        for port in self.ports:
-            if not IPushProducer.providedBy(port):
-                continue
-            if self._isShut or self._isSuspended:
-                port.pauseProducing()
-            else:
-                port.resumeProducing()
+        for listener in self._listeners:
+            listener.release(_SHUT)
 
     def close(self) -> "list[Deferred[Any]]":
         """
@@ -240,7 +304,9 @@ class Listeners:
 
         @return: for each endpoint a Deferred that fires when its port is closed.
         """
-        self._isShut = self._isSuspended = False
+        for listener in self._listeners:
+            listener.release(_SUSPENDED)
+            listener.release(_SHUT)
         return [listener.close() for listener in self._listeners]
 
 
