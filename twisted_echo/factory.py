@@ -108,7 +108,8 @@ class SessionFactory(Factory[_S]):
         self._guard = Guard(self)
         # How many sessions and handshakes each peer has.
         self._peers: Counter[str] = Counter()
-        self._isShut = False
+        # Whether the gate is shut, and whether that makes connections wait.
+        self._isShut = self._canWait = False
 
     @property
     def clock(self) -> IReactorTime:
@@ -163,7 +164,7 @@ class SessionFactory(Factory[_S]):
             return
         shut = self.isFull and self._limits.whenFull is WhenFull.WAIT
         if shut and not self._isShut:
-            self._isShut = gate.shut()
+            self._isShut, self._canWait = True, gate.shut()
         elif self._isShut and not shut:
             self._isShut = False
             gate.reopen()
@@ -181,8 +182,8 @@ class SessionFactory(Factory[_S]):
         @param address: whose it is; None if that is not known yet.
         """
         most, key = self._limits.sessionsPerPeer, peerKey(address)
-        if self.isFull and not self._isShut:
-            # What comes while it is shut was being accepted with others.
+        if self.isFull and not (self._isShut and self._canWait):
+            # (What comes while it is shut was being accepted with others.)
             self.countRefused(address, EndReason.REFUSED_FULL)
         elif most and key is not None and self._peers[key] >= most:
             self.countRefused(address, EndReason.REFUSED_PEER)
