@@ -99,7 +99,6 @@ class Session(Protocol):
         more is read. False for a protocol that registers a producer of its own.
     @ivar bytesReceived: how many bytes a receiver of this package was given; a
         protocol of another kind may count here itself.
-    @ivar peer: the address at the other end.
     @ivar mark: what those who watch it from outside (L{twisted_echo.guard})
         remember of it.
     @ivar end: what ended the session; None while it lasts.
@@ -107,7 +106,6 @@ class Session(Protocol):
 
     backpressure = True
     bytesReceived = 0
-    peer: IAddress | None = None
     mark: Any = None
     paused = False
     end: SessionEnd | None = None
@@ -146,8 +144,6 @@ class Session(Protocol):
                     f" a SessionFactory, got {factory!r}"
                 )
             self._began = factory.clock.seconds()
-            getPeer = getattr(transport, "getPeer", None)
-            self.peer = getPeer() if getPeer is not None else None
             factory.sessionStarted(self)
             tuneSocket(transport, factory.keepAlive)
         if self.backpressure:
@@ -256,6 +252,15 @@ class Session(Protocol):
         """
         The peer has been sent its end-of-file; its own is waited for.
         """
+
+    @property
+    def peer(self) -> IAddress | None:
+        """
+        The address at the other end.
+        """
+        # Made anew when asked for, as an idle session need not keep it.
+        getPeer = getattr(self.transport, "getPeer", None)
+        return getPeer() if getPeer is not None else None
 
     @property
     def began(self) -> float:
