@@ -131,7 +131,7 @@ class SessionFactory(Factory[_S]):
     @deadlines.setter
     def deadlines(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
-        self._guard.sweepSoon()
+        self._guard.forgetDeadlines()
 
     @property
     def limits(self) -> Limits:

@@ -25,6 +25,8 @@ from twisted_echo.sockets import bottomTransport
 
 __all__ = ["Guard", "Guarded", "Handshake"]
 
+_FOR_EVER = float("inf")
+
 
 class Handshake(Protocol):
     """
@@ -59,12 +61,18 @@ class _Mark:
     What was seen of a session.
     """
 
-    __slots__ = ("active", "line", "lineSince", "moved", "output", "received")
+    __slots__ = (
+        *("active", "received", "lookAgain"),
+        *("line", "lineSince", "moved", "output"),
+    )
 
     def __init__(self, began: float) -> None:
         # When it sent or received last, and how much it had received by then.
         self.active = began
         self.received = 0
+        # Until when there is nothing to see if it has received nothing more, and
+        # nothing waits for its peer.
+        self.lookAgain = 0.0
         # Where in the stream an unfinished line begins, and since when.
         self.line: int | None = None
         self.lineSince = 0.0
@@ -100,6 +108,15 @@ class Guard:
             self._timer = None
             if timer.active():
                 timer.cancel()
+
+    def forgetDeadlines(self) -> None:
+        """
+        The deadlines have changed: look at every session soon.
+        """
+        for session in self._guarded.sessions:
+            if session.mark is not None:
+                session.mark.lookAgain = 0.0
+        self.sweepSoon()
 
     def sweepSoon(self) -> None:
         """
@@ -156,7 +173,15 @@ class Guard:
     def _sweepSessions(self, now: float) -> None:
         total = 0
         for session in list(self._guarded.sessions):
-            total += self._look(session, now)
+            mark = session.mark
+            # Of many sessions most are idle: nothing is called for those.
+            if (
+                mark is None
+                or now >= mark.lookAgain
+                or session.bytesReceived != mark.received
+                or session.transport.dataBuffer
+            ):
+                total += self._look(session, now)
         most = self._guarded.limits.buffered
         if most and total > most:
             self._makeRoom(total - most)
@@ -171,6 +196,7 @@ class Guard:
         mark: _Mark = session.mark
         if mark is None:
             mark = session.mark = _Mark(session.began)
+        mark.lookAgain = 0.0
         transport = session.transport
         # Layers hand on what they do not know themselves.
         if getattr(transport, "dataBuffer", b"") or (
@@ -201,6 +227,8 @@ class Guard:
         elif deadlines.line and now - mark.lineSince >= deadlines.line:
             session.close(EndReason.LINE_TIMEOUT)
             return waiting
+        if not waiting and not held and hasattr(transport, "dataBuffer"):
+            mark.lookAgain = mark.active + (deadlines.idle or _FOR_EVER)
         if deadlines.idle and now - mark.active >= deadlines.idle:
             state = tcpState(transport)
             if state is None:
