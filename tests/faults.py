@@ -179,13 +179,13 @@ class Background(Thread, Generic[_T]):
         except BaseException as error:
             self._error = error
 
-    def result(self) -> _T:
+    def result(self, patience: float = DEADLINE) -> _T:
         """
         Wait for its end.
 
         @raise Exception: what it raised.
         """
-        self.join(DEADLINE)
+        self.join(patience)
         if self.is_alive():
             raise AssertionError(f"{self._function} does not end")
         if self._error is not None:

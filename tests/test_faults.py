@@ -46,7 +46,8 @@ def only(name: str, seconds: float) -> tuple[str, ...]:
     """
     The options for one deadline and no other, so that its lateness is its own.
     """
-    return (*NO_DEADLINES, f"--{name}={seconds}")
+    others = (each for each in NO_DEADLINES if not each.startswith(f"--{name}="))
+    return (*others, f"--{name}={seconds}")
 
 
 def numbered(size: int) -> bytes:
