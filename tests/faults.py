@@ -338,11 +338,11 @@ class TLSClient(Client):
         self._state, self._sending = Lock(), Lock()
 
     @property
-    def serial(self) -> str:
+    def certificate(self) -> bytes:
         """
-        The serial number of the server's certificate.
+        The server's certificate, in DER.
         """
-        return str((self._tls.getpeercert() or {})["serialNumber"])
+        return self._tls.getpeercert(binary_form=True) or b""
 
     def hello(self) -> bytes:
         """

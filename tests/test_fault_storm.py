@@ -109,7 +109,7 @@ def all_before_reading(client: Client, chance: random.Random) -> None:
 
 def reset_somewhere(client: Client, chance: random.Random) -> None:
     for _ in range(chance.randrange(3)):
-        client.send(lines(chance, chance.randrange(50_000)))
+        client.send(lines(chance, chance.randrange(50_000)) + b"\n")
         if chance.randrange(2):
             client.receive()
     client.reset()
@@ -265,7 +265,7 @@ class StormTests(FaultTestCase):
     By the eager reactor.
     """
 
-    SESSIONS = 300
+    SESSIONS = 1_000
     LIVE = 9
 
     def test_storm(self) -> None:

@@ -7,6 +7,7 @@ without rights, clients that nobody stops reading or writing at a stop.
 
 import contextlib
 import random
+import re
 import signal
 import socket
 import ssl
@@ -546,7 +547,9 @@ class AnyTransportFaults:
         What is held for all sessions together is bounded, though each one is
         within its own bounds.
         """
-        server = self.serve(*NO_DEADLINES, "--max-buffered=1000000")
+        server = self.serve(
+            *NO_DEADLINES, "--max-buffered=1000000", "--abort-after=0.5"
+        )
         other = self.client(server)
         # Others of them are ended before they have sent all.
         deaf = [self.client(server, buffer=4096) for _ in range(40)]
@@ -577,16 +580,17 @@ class AnyTransportFaults:
         old = [self.client(server) for _ in range(room - 8)]
         for client in old:
             self.assertEqual(client.round_trip(b"hello\n"), b"hello\n")
-        before = server.stdout.count("\n")
+        before = len(server.stdout)
         more = [self.client(server, handshake=False) for _ in range(80)]
-        server.wait_for(r"(?i)EMFILE|too many open files|out of (file )?descriptors")
+        told = r"(?i)EMFILE|too many open files|descriptors?\b"
+        wait_until(lambda: re.search(told, server.stdout[before:]) is not None)
         for client in old:
             self.assertEqual(client.round_trip(b"still\n"), b"still\n")
         # A second of wall time, in which processor time is measured.
         cpu = self.vitals.cpu()
         time.sleep(1)
         self.assertLess(self.vitals.cpu() - cpu, 0.3)
-        self.assertLessEqual(server.stdout.count("\n") - before, 5, server.stdout)
+        self.assertLess(server.stdout.count("\n", before), 10, server.stdout)
         for client in (*more, *old[1:]):
             client.close()
         self.assertEqual(old[0].round_trip(b"still\n"), b"still\n")
@@ -595,7 +599,9 @@ class AnyTransportFaults:
         self.assertEqual(new.round_trip(b"now\n"), b"now\n")
         new.close()
         old[0].close()
-        self.assertLessEqual(server.stdout.count("\n") - before, 5, server.stdout)
+        lines = server.stdout[before:].splitlines()
+        self.assertEqual(len([each for each in lines if re.search(told, each)]), 1)
+        self.assertLess(len(lines), 15, server.stdout)
         self.books(server)
 
     # The PROXY protocol
@@ -667,7 +673,9 @@ class AnyTransportFaults:
         end-of-file.
         """
         server = self.serve(proxy=True)
-        for header in (HEADER_V1, HEADER_V2):
+        unknown = b"PROXY UNKNOWN\r\n"
+        local = HEADER_V2[:12] + b"\x20\x00\x00\x00"
+        for header in (HEADER_V1, HEADER_V2, unknown, local):
             for size in (0, 1, 15_000, 3_000_000):
                 client = self.client(server, handshake=False)
                 if self.tls:
@@ -678,7 +686,7 @@ class AnyTransportFaults:
                     received = exchange(client, [header + numbered(size)])
                 self.assertTrue(received == numbered(size), (header, len(received)))
                 client.close()
-        self.assertEqual(self.books(server).ended, {"peer-closed": 8})
+        self.assertEqual(self.books(server).ended, {"peer-closed": 16})
 
     def test_garbageForHeader(self) -> None:
         """
@@ -797,6 +805,23 @@ class AnyTransportFaults:
         trusted.close()
         books = self.books(server)
         self.assertEqual((books.served, books.refusals), (1, {"refused-proxy": 1}))
+
+    def test_fullForOnePeerBehindProxy(self) -> None:
+        """
+        The peer that is announced is the one that counts.
+        """
+        server = self.serve("--max-sessions-per-peer=1", proxy=True)
+        old = self.client(server, header=HEADER_V1)
+        self.assertEqual(old.round_trip(b"hello\n"), b"hello\n")
+        client = self.client(server, header=HEADER_V2, handshake=False)
+        self.assertTrue(is_cut_off(client))
+        client.close()
+        other = self.client(server, header=HEADER_V1.replace(b"2.1 ", b"2.9 ", 1))
+        self.assertEqual(other.round_trip(b"hello\n"), b"hello\n")
+        for client in (old, other):
+            client.close()
+        books = self.books(server)
+        self.assertEqual((books.served, books.refusals), (2, {"refused-peer": 1}))
 
     def test_fullRefusesBehindProxy(self) -> None:
         server = self.serve("--max-sessions=1", "--when-full=refuse", proxy=True)
@@ -926,58 +951,45 @@ class TLSFaults:
 
     def test_renewedCertificate(self) -> None:
         """
-        SIGHUP: new connections get the new certificate, old ones go on. With a
-        broken file the log says so once, and the old one stays.
+        SIGHUP: new connections get the new certificate, old ones go on. If a file
+        is broken, the log says so once, and the old certificate stays.
         """
         server = self.serve()
+        cert, key = self.folder / "cert.pem", self.folder / "key.pem"
+        anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        anyone.check_hostname = False
+        anyone.verify_mode = ssl.CERT_NONE
+
+        def shown() -> bytes:
+            with self.client(server, context=anyone) as client:
+                self.assertEqual(exchange(client, [b"hello"]), b"hello")
+                return client.certificate
+
         old = self.client(server)
-        serials = [old.serial]
-
-        def serial() -> str:
-            # Of whichever certificate there is now or was before.
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            for each in certificates:
-                context.load_verify_locations(cadata=each)
-            with self.client(server, context=context) as client:
-                assert exchange(client, [b"hello"]) == b"hello"
-                return str(client.serial)
-
-        certificates = [(self.folder / "cert.pem").read_text()]
+        first = shown()
         make_certificate(self.folder)
-        certificates.append((self.folder / "cert.pem").read_text())
-        self.assertEqual(serial(), serials[0])
+        self.assertEqual(shown(), first)
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: serial() != serials[0])
-        serials.append(serial())
+        wait_until(lambda: shown() != first)
+        second, good = shown(), (cert.read_bytes(), key.read_bytes())
+        self.assertEqual(ssl.PEM_cert_to_DER_cert(good[0].decode()), second)
         self.assertEqual(old.round_trip(b"still\n"), b"still\n")
 
-        for number, (name, content) in enumerate(
-            (
-                ("cert.pem", "no certificate\nFAKE"),
-                ("key.pem", ""),
-                ("cert.pem", certificates[0]),
-            ),
-            1,
-        ):
-            if number == 3:
-                # A certificate of another key. (The key is the right one again.)
-                make_certificate(self.folder)
-                other = (self.folder / "key.pem").read_bytes()
-                (self.folder / "key.pem").write_bytes(other)
-            (self.folder / name).write_text(content)
-            server.process.send_signal(signal.SIGHUP)
-            wait_until(
-                lambda number=number: (
-                    server.stdout.count("#warn") >= number
-                    or server.stdout.count("[-]") < 0
-                )
-            )
-            self.assertEqual(server.stdout.count("#warn"), number, server.stdout)
-            self.assertEqual(serial(), serials[1])
         make_certificate(self.folder)
-        certificates.append((self.folder / "cert.pem").read_text())
+        other = key.read_bytes()
+        for number, (certificate, secret) in enumerate(
+            ((b"FAKE\n", good[1]), (good[0], b""), (good[0], other)), 1
+        ):
+            cert.write_bytes(certificate)
+            key.write_bytes(secret)
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda told=number: server.stdout.count("#warn") >= told)
+            self.assertEqual(shown(), second)
+            self.assertEqual(server.stdout.count("#warn"), number, server.stdout)
+
+        make_certificate(self.folder)
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: serial() not in serials)
+        wait_until(lambda: shown() not in (first, second))
         self.assertEqual(old.round_trip(b"still\n"), b"still\n")
         old.close()
         self.assertEqual(self.books(server).refused, 0)
