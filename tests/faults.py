@@ -139,7 +139,7 @@ class Books:
     def of(cls, log: str) -> "Books":
         line = re.search(
             r"stopped, (\d+) sessions were open, after [\d.]+ s"
-            r"; served (\d+) sessions(?: \(([^)]*)\))?"
+            r"; served (\d+)(?: sessions)?(?: \(([^)]*)\))?"
             r"(?:; refused (\d+)(?: \(([^)]*)\))?)?",
             log,
         )
@@ -222,24 +222,20 @@ def dial(
 class Client:
     """
     A connection without TLS. One thread may send while another one receives.
+
+    @ivar port: its own port, by which a log knows it; 0 on a UNIX socket.
     """
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
+        name = connected.getsockname()
+        self.port = name[1] if isinstance(name, tuple) else 0
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def port(self) -> int:
-        """
-        Its own port, by which a log knows it.
-        """
-        port: int = self.socket.getsockname()[1]
-        return port
 
     def handshake(self) -> None:
         """
@@ -553,6 +549,7 @@ class FaultTestCase(CommandTestCase):
         )
         self.vitals = Vitals(server)
         wait_until(self.vitals.runs)
+        self.start = self.vitals.descriptors()
         return server
 
     def endpoint(self, proxy: bool = False) -> str:
@@ -604,6 +601,13 @@ class FaultTestCase(CommandTestCase):
         """
         server.wait_for(rf"session of [^\n]*\b{client.port}\b[^\n]* ended: {reason}\b")
 
+    def wait_for_no_one(self, others: int = 0) -> None:
+        """
+        Wait until the server has no more descriptors than at its start, and those
+        of so many connections.
+        """
+        wait_until(lambda: self.vitals.descriptors() <= self.start + others)
+
     def assert_on_time(self, took: float, deadline: float) -> None:
         """
         A deadline struck not early, and not later than it may.
@@ -625,8 +629,10 @@ class FaultTestCase(CommandTestCase):
 
     def books(self, server: Server) -> Books:
         """
-        Stop it, and see that nothing is missing from its books.
+        Stop it when all have gone, and see that nothing is left of them, and
+        nothing missing from its books.
         """
+        self.wait_for_no_one()
         self.assertEqual(server.signal(15), -15, server.report("ended"))
         self.assert_calm(server)
         books = Books.of(server.stdout)
