@@ -287,6 +287,16 @@ class Client:
         self.send(line)
         return self.read_exactly(len(line))
 
+    def leave(self) -> None:
+        """
+        End in order, which under TLS takes more than to close.
+        """
+        self.send(b"", finish=True)
+        rest = self.read_to_end()
+        self.close()
+        if rest:
+            raise AssertionError(f"{len(rest)} bytes too many")
+
     def wait_for_reset(self) -> None:
         """
         Wait until the connection is gone in both directions, reading nothing.
