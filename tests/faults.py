@@ -38,7 +38,7 @@ from tests.processes import (
 from tests.test_command import CommandTestCase, make_certificate
 
 _T = TypeVar("_T")
-_Method = TypeVar("_Method", bound=Callable[..., Any])
+_Slow = TypeVar("_Slow", bound=Callable[..., Any])
 
 MIB = 1 << 20
 
@@ -69,13 +69,13 @@ Becomes the command of its arguments, with C{FILES} descriptors and no more.
 """
 
 
-def slow(method: _Method) -> _Method:
+def slow(test: _Slow) -> _Slow:
     """
-    Marks a test for C{pytest -m slow}. Trial, which knows no marks, skips it.
+    Marks a test, or a class of them, for C{pytest -m slow}. Trial, which knows no marks, skips it.
     """
     if "PYTEST_VERSION" not in os.environ:
-        method.skip = "slow, run it by pytest -m slow"  # type: ignore[attr-defined]
-    marked: _Method = pytest.mark.slow(method)
+        test.skip = "slow, run it by pytest -m slow"  # type: ignore[attr-defined]
+    marked: _Slow = pytest.mark.slow(test)
     return marked
 
 

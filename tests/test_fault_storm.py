@@ -49,9 +49,9 @@ OPTIONS = (
     "--idle-timeout=0",
     "--line-timeout=0",
     # Those that do nothing for so long, do so for ever.
-    "--write-timeout=2",
-    "--handshake-timeout=2",
-    "--abort-after=2",
+    "--write-timeout=1",
+    "--handshake-timeout=1",
+    "--abort-after=1",
 )
 
 
@@ -265,7 +265,7 @@ class StormTests(FaultTestCase):
     By the eager reactor.
     """
 
-    SESSIONS = 1_000
+    SESSIONS = 600
     LIVE = 9
 
     def test_storm(self) -> None:
@@ -291,7 +291,7 @@ class StormTests(FaultTestCase):
         numbers: SimpleQueue[int] = SimpleQueue()
         for number in range(self.SESSIONS):
             numbers.put(number)
-        storm.run(numbers, 12)
+        storm.run(numbers, 24)
         for client in live:
             self.assertEqual(client.round_trip(b"after\n"), b"after\n")
         wait_until(lambda: vitals.descriptors() == start + self.LIVE)

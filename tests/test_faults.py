@@ -83,9 +83,9 @@ def write_until_cut_off(client: Client, data: bytes, limit: int) -> tuple[int, f
     raise AssertionError(f"{sent} bytes were taken of a client that does not read")
 
 
-class AnyTransportFaults:
+class Faults:
     """
-    What a client can do whether it talks TLS or not.
+    What a client can do to a connection, whether it talks TLS or not.
     """
 
     def test_oneByteAtATime(self) -> None:
@@ -158,7 +158,7 @@ class AnyTransportFaults:
         Ten clients have 200 MB to send and read nothing. The server does not
         hold it, and cuts them off at the deadline; others are not slowed.
         """
-        server = self.serve(*only("write-timeout", 1))
+        server = self.serve(*only("write-timeout", 0.6))
         other = self.client(server)
         deaf = [self.client(server) for _ in range(10)]
         before = self.vitals.memory()
@@ -171,10 +171,10 @@ class AnyTransportFaults:
         while any(writer.is_alive() for writer in writers):
             self.assertEqual(other.round_trip(b"still\n"), b"still\n")
             peak = max(peak, self.vitals.memory())
-        self.assertGreaterEqual(began(), 1)
+        self.assertGreaterEqual(began(), 0.6)
         for writer in writers:
             _, waited = writer.result()
-            self.assertLess(waited, 1 + 0.25 + SLACK)
+            self.assertLess(waited, 0.6 + 0.15 + SLACK)
         self.assertLess(peak - before, 16 * MIB)
         server.wait_for("ended: write-timeout")
         other.leave()
@@ -186,9 +186,9 @@ class AnyTransportFaults:
         A session that is not read from does not hear of its client's end. It is
         found all the same.
         """
-        server = self.serve(*only("write-timeout", 1))
+        server = self.serve(*only("write-timeout", 0.5))
         gone = self.client(server, buffer=4096)
-        gone.socket.settimeout(0.3)
+        gone.socket.settimeout(0.1)
         try:
             while True:
                 gone.send(numbered(1 << 16))
@@ -203,14 +203,14 @@ class AnyTransportFaults:
         Progress, however slow, is progress: a client that reads a little at a
         time gets everything, though all of it takes longer than the deadline.
         """
-        server = self.serve(*only("write-timeout", 1))
+        server = self.serve(*only("write-timeout", 0.5))
         client = self.client(server, buffer=4096)
         sent = numbered(8 * MIB)
         sender = Background(lambda: client.send(sent, finish=True))
         began, received = Stopwatch(), bytearray()
         while chunk := client.receive():
             received += chunk
-            if began() < 2:
+            if began() < 1.2:
                 time.sleep(0.005)
         sender.result()
         self.assertTrue(received == sent)
@@ -243,7 +243,7 @@ class AnyTransportFaults:
         """
         Clients go away while they are sent answers; nobody else notices.
         """
-        server = self.serve(*only("write-timeout", 1))
+        server = self.serve(*only("write-timeout", 0.5))
         other = self.client(server)
         for _ in range(20):
             client = self.client(server)
@@ -289,7 +289,7 @@ class AnyTransportFaults:
         return Client(socket.create_connection(server.address, DEADLINE))
 
     def test_connectAndReset(self) -> None:
-        self.check_connect_and_reset(self.RESETS)
+        self.check_connect_and_reset(10_000)
 
     def test_stopUnderLoad(self) -> None:
         """
@@ -317,14 +317,14 @@ class AnyTransportFaults:
         A second SIGTERM, while the first one waits for a client that does not
         end, changes nothing worse than the patience.
         """
-        server = self.serve("--abort-after=1")
+        server = self.serve("--abort-after=0.5")
         client = self.client(server)
         self.assertEqual(client.round_trip(b"hello\n"), b"hello\n")
         began = Stopwatch()
         server.process.send_signal(signal.SIGTERM)
         self.assertEqual(client.read_to_end(), b"")
         self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
-        self.assertLess(began(), 1 + SLACK)
+        self.assertLess(began(), 0.5 + SLACK)
         self.assert_calm(server)
 
     def test_peerThatIgnoresEndOfFile(self) -> None:
@@ -370,12 +370,18 @@ class AnyTransportFaults:
     def test_severalMillionLinesBesidePingPong(self) -> None:
         self.check_million(8)
 
+
+class DeadlineFaults:
+    """
+    Clients that take their time.
+    """
+
     def test_idle(self) -> None:
         """
         Who is silent gets end-of-file in time, half a line or not; who is not
         silent, is not.
         """
-        server = self.serve(*only("idle-timeout", 0.8))
+        server = self.serve(*only("idle-timeout", 0.5))
         other = self.client(server)
         began = Stopwatch()
         idle, half = self.client(server), self.client(server)
@@ -391,7 +397,7 @@ class AnyTransportFaults:
         for client, end in zip((idle, half), ends, strict=True):
             received, took = end.result()
             self.assertEqual(received, b"")
-            self.assert_on_time(took, 0.8)
+            self.assert_on_time(took, 0.5)
             client.close()
             self.wait_for_end(server, client, "idle")
         other.leave()
@@ -402,7 +408,7 @@ class AnyTransportFaults:
         A byte now and then does not extend the time for a line; a line that
         ends, does.
         """
-        server = self.serve(*only("line-timeout", 0.8))
+        server = self.serve(*only("line-timeout", 0.5))
         other, drip = self.client(server), self.client(server)
         began = Stopwatch()
         drip.send(b"hello\nhal")
@@ -416,10 +422,10 @@ class AnyTransportFaults:
             try:
                 drip.send(b"l")
             except OSError:
-                self.assertGreater(began(), 0.8)
+                self.assertGreater(began(), 0.5)
         received, took = end.result()
         self.assertEqual(received, b"")
-        self.assert_on_time(took, 0.8)
+        self.assert_on_time(took, 0.5)
         drip.close()
         self.wait_for_end(server, drip, "line-timeout")
         other.leave()
@@ -431,7 +437,7 @@ class AnyTransportFaults:
         C{0} is no deadline, not one that has passed. Another session's, which
         strikes, proves that there was time for it.
         """
-        server = self.serve(*NO_DEADLINES, "--abort-after=1", "--max-length=20")
+        server = self.serve(*NO_DEADLINES, "--abort-after=0.5", "--max-length=20")
         silent = self.client(server, handshake=False)
         half, idle, ended = (self.client(server) for _ in range(3))
         half.send(b"half")
@@ -446,7 +452,11 @@ class AnyTransportFaults:
         half.send(b" a line\n")
         self.assertEqual(half.read_exactly(12), b"half a line\n")
 
-    # Limits
+
+class LimitFaults:
+    """
+    Clients that are too many.
+    """
 
     def test_fullWaits(self) -> None:
         """
@@ -543,9 +553,7 @@ class AnyTransportFaults:
         What is held for all sessions together is bounded, though each one is
         within its own bounds.
         """
-        server = self.serve(
-            *NO_DEADLINES, "--max-buffered=1000000", "--abort-after=0.5"
-        )
+        server = self.serve(*NO_DEADLINES, "--max-buffered=100000", "--abort-after=0.5")
         other = self.client(server)
         # Others of them are ended before they have sent all.
         deaf = [self.client(server, buffer=4096) for _ in range(40)]
@@ -583,10 +591,10 @@ class AnyTransportFaults:
         wait_until(lambda: re.search(told, server.stdout[before:]) is not None)
         for client in old:
             self.assertEqual(client.round_trip(b"still\n"), b"still\n")
-        # A second of wall time, in which processor time is measured.
+        # Some wall time, in which processor time is measured.
         cpu = self.vitals.cpu()
-        time.sleep(1)
-        self.assertLess(self.vitals.cpu() - cpu, 0.3)
+        time.sleep(0.5)
+        self.assertLess(self.vitals.cpu() - cpu, 0.2)
         self.assertLess(server.stdout.count("\n", before), 10)
         for client in (*more, *old[1:]):
             client.close()
@@ -601,7 +609,11 @@ class AnyTransportFaults:
         self.assertLess(len(lines), 15)
         self.books(server)
 
-    # The PROXY protocol
+
+class ProxyFaults:
+    """
+    What can be wrong with the header of the PROXY protocol.
+    """
 
     def test_announcedPeer(self) -> None:
         """
@@ -762,7 +774,7 @@ class AnyTransportFaults:
         A header that does not come, or not to its end, or a byte at a time, has
         a deadline.
         """
-        server = self.serve(*only("handshake-timeout", 0.8), proxy=True)
+        server = self.serve(*only("handshake-timeout", 0.5), proxy=True)
         began = Stopwatch()
         silent = self.client(server, handshake=False)
         half = self.client(server, header=HEADER_V1[:20], handshake=False)
@@ -778,11 +790,11 @@ class AnyTransportFaults:
                 drip.socket.sendall(HEADER_V1[place : place + 1])
             except OSError:
                 break
-            ends[2].join(0.1)
+            ends[2].join(0.05)
         for end in ends:
             cut, took = end.result()
             self.assertTrue(cut)
-            self.assert_on_time(took, 0.8)
+            self.assert_on_time(took, 0.5)
         books = self.books(server)
         self.assertEqual(books.refusals, {"handshake-timeout": 3})
 
@@ -874,7 +886,7 @@ class TLSFaults:
         Silence, half a C{ClientHello}, and one that comes a byte at a time all
         have a deadline.
         """
-        server = self.serve(*only("handshake-timeout", 0.8))
+        server = self.serve(*only("handshake-timeout", 0.5))
         began = Stopwatch()
         silent, half, drip = (self.client(server, handshake=False) for _ in range(3))
         hello = half.hello()
@@ -890,11 +902,11 @@ class TLSFaults:
                 break
             if not ends[2].is_alive():
                 break
-            ends[2].join(0.1)
+            ends[2].join(0.05)
         for end in ends:
             cut, took = end.result()
             self.assertTrue(cut)
-            self.assert_on_time(took, 0.8)
+            self.assert_on_time(took, 0.5)
         self.wait_for_no_one()
         with self.client(server) as client:
             self.assertEqual(exchange(client, [b"hello"]), b"hello")
@@ -990,49 +1002,53 @@ class TLSFaults:
         self.assertEqual(self.books(server).refused, 0)
 
 
-class PlainTests(AnyTransportFaults, FaultTestCase):
+class PlainTests(ProxyFaults, LimitFaults, DeadlineFaults, Faults, FaultTestCase):
     """
     Without TLS, by the eager reactor.
     """
 
-    RESETS = 10_000
 
-
-class TLSTests(TLSFaults, AnyTransportFaults, FaultTestCase):
+class TLSTests(
+    TLSFaults, ProxyFaults, LimitFaults, DeadlineFaults, Faults, FaultTestCase
+):
     """
     With TLS, by the eager reactor.
     """
 
     tls = True
-    RESETS = 2_000
-
-    @slow
-    def test_connectAndResetManyTimes(self) -> None:
-        self.check_connect_and_reset(10_000)
 
 
-class PlainByEPollTests(AnyTransportFaults, FaultTestCase):
+class PlainByEPollTests(DeadlineFaults, Faults, FaultTestCase):
     """
     Without TLS, by Twisted's epoll reactor.
     """
 
     reactor = EPOLL
-    RESETS = 2_000
-
-    @slow
-    def test_connectAndResetManyTimes(self) -> None:
-        self.check_connect_and_reset(10_000)
 
 
-class TLSByEPollTests(TLSFaults, AnyTransportFaults, FaultTestCase):
+class TLSByEPollTests(TLSFaults, Faults, FaultTestCase):
     """
     With TLS, by Twisted's epoll reactor.
     """
 
     tls = True
     reactor = EPOLL
-    RESETS = 2_000
 
-    @slow
-    def test_connectAndResetManyTimes(self) -> None:
-        self.check_connect_and_reset(10_000)
+
+@slow
+class PlainRestByEPollTests(ProxyFaults, LimitFaults, FaultTestCase):
+    """
+    What depends least on the reactor.
+    """
+
+    reactor = EPOLL
+
+
+@slow
+class TLSRestByEPollTests(ProxyFaults, LimitFaults, DeadlineFaults, FaultTestCase):
+    """
+    What depends least on the reactor.
+    """
+
+    tls = True
+    reactor = EPOLL
