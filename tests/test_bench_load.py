@@ -506,6 +506,56 @@ class CommandTests(LoadCase):
             self.assertEqual(command.wait(DEADLINE), 128 + signal.SIGTERM)
         self.assertRaises(ProcessLookupError, os.killpg, command.pid, 0)
 
+    def test_signals(self) -> None:
+        """
+        One ends C{load} without a word and with its own status, wherever the event
+        loop is.
+        """
+        for options in ((), ("--rate", "5000")):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                under_load = threading.Event()
+
+                def answer(
+                    count: int, line: bytes, seen: threading.Event = under_load
+                ) -> bytes:
+                    if count == 20:
+                        seen.set()
+                    return line
+
+                target = BrokenServer(self, answer).target
+                with subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "twisted_echo.bench", "load", target),
+                        *("-c", "5", "-t", "60", *options),
+                    ],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=environment(),
+                ) as command:
+                    self.assertTrue(under_load.wait(DEADLINE))
+                    command.send_signal(number)
+                    said = command.communicate(timeout=DEADLINE)
+                self.assertEqual((command.returncode, said), (128 + number, (b"", b"")))
+
+    def test_nobodyReads(self) -> None:
+        """
+        As in C{split | head}: it ends without a word.
+        """
+        reader, writer = os.pipe()
+        os.close(reader)
+        with subprocess.Popen(
+            [
+                *(sys.executable, "-m", "twisted_echo.bench"),
+                *("split", "--rounds", "1"),
+            ],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        ) as command:
+            os.close(writer)
+            _, problems = command.communicate(timeout=DEADLINE)
+        self.assertEqual((command.returncode, problems), (128 + signal.SIGPIPE, b""))
+
     def test_asCommand(self) -> None:
         """
         C{python -m twisted_echo.bench load}, as a user runs it.
