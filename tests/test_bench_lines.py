@@ -243,6 +243,7 @@ class LatencyTests(SynchronousTestCase):
                 lines=500,
                 busy=number / 10,
                 latencies={size: Latencies.of(each) for size, each in own.items()},
+                unsent={16: number},
                 failures=[f"failure {number}"],
             )
             total.add(Result.from_json(result.to_json()))
@@ -254,7 +255,8 @@ class LatencyTests(SynchronousTestCase):
             self.assertEqual(total.latencies[size].lines, wanted.lines)
             found = total.latencies[size].percentiles()
             self.assertEqual(found, wanted.percentiles())
-        self.assertEqual(total.summary()["lines"], 1500)
+        summary = total.summary()
+        self.assertEqual((summary["lines"], summary["unsent"]), (1497, 3))
 
 
 class FakeTransport(asyncio.Transport):
@@ -344,8 +346,8 @@ class OpenLoopTests(LoopCase):
         self.assertApproximates(found["p90"], 900e3, 1e3)
         self.assertApproximates(found["max"], 1000e3, 1e3)
 
-    def test_unlimited(self) -> None:
-        connection = self.make(OpenLoop, None, 100)
+    def test_manyInFlight(self) -> None:
+        connection = self.make(OpenLoop, 100, 100)
         self.run_stalled(connection)
         self.assertEqual(connection.exchange.outstanding, 100)
         self.answer_all(connection)
@@ -361,23 +363,40 @@ class OpenLoopTests(LoopCase):
         self.answer_all(connection)
         self.assert_stall_is_seen()
 
-    def test_blocked(self) -> None:
+    def test_stop(self) -> None:
         """
-        The kernel took no more.
+        When time is up nothing more is sent. What is out is waited for; what is not
+        is as late as it is.
         """
-        connection = self.make(OpenLoop, None, 100)
-        connection.pause_writing()
+        connection = self.make(OpenLoop, 1, 100)
         self.run_stalled(connection)
-        self.assertEqual(self.transport.written, [])
-        connection.resume_writing()
+        unsent = Recorder()
+        connection.stop(unsent.record)
+        self.assertEqual(self.observer.events, [])
         self.answer_all(connection)
-        self.assert_stall_is_seen()
+        self.assertEqual(self.observer.events, ["settled"])
+        self.assertEqual((self.recorder.lines, unsent.lines), (1, 99))
+        found = Latencies.of(unsent).percentiles()
+        self.assertApproximates(found["p50"], 500e3, 1e3)
+        self.assertApproximates(found["max"], 990e3, 1e3)
+
+    def test_stopWithVeryMany(self) -> None:
+        """
+        They are counted all, and in no time.
+        """
+        connection = self.make(OpenLoop, 1, 10**10)
+        connection.start(0, 1)
+        unsent: list[tuple[int, int, int]] = []
+        self.now = 10**10
+        connection.stop(lambda *some: unsent.append(some))
+        self.assertEqual(sum(lines for _, _, lines in unsent), 10**10)
+        self.assertEqual(unsent[500], (5 * 10**9, 10**10, 10**7))
 
     def test_noLines(self) -> None:
         """
         Where there are fewer lines than connections.
         """
-        self.make(OpenLoop, None, 0).start(0, 1)
+        self.make(OpenLoop, 1, 0).start(0, 1)
         self.assertEqual(self.observer.events, ["settled"])
 
 
@@ -462,6 +481,23 @@ class ScheduleTests(SynchronousTestCase):
         self.assertEqual(
             schedule.due_by(5 * SECOND + 6 * MILLISECOND), {0: 2, 1: 2, 2: 2}
         )
+
+    def test_farBehind(self) -> None:
+        """
+        What has come due is the same, however late it is asked for, and as soon
+        told.
+        """
+        for now in (0, 1, 2, 7, 299, 300, 301):
+            often, once = (Schedule(range(1, 4), 5, 1000.0, 0) for _ in range(2))
+            counts = dict.fromkeys(range(1, 4), 0)
+            for at in range(now + 1):
+                for number, lines in often.due_by(at * MILLISECOND).items():
+                    counts[number] += lines
+            found = once.due_by(now * MILLISECOND)
+            self.assertEqual({**dict.fromkeys(counts, 0), **found}, counts)
+            self.assertEqual(once.next_due, often.next_due)
+        far = Schedule(range(2), 2, 1e9, 0)
+        self.assertEqual(far.due_by(10**15 - 1), {0: 5 * 10**14, 1: 5 * 10**14})
 
     def test_processesTogether(self) -> None:
         """

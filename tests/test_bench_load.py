@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -309,6 +310,30 @@ class BrokenServerTests(LoadCase):
             "line 4 did not come back",
             options=("--timeout", "0.3", "--rate", "1000"),
         )
+
+    def test_isTooSlow(self) -> None:
+        """
+        An open loop ends in time all the same, and says what it did not send.
+        """
+
+        def answer(number: int, line: bytes) -> bytes:
+            time.sleep(0.02)
+            return line
+
+        options = ("-c", "1", "--rate", "10000", "-t", "0.1")
+        target = BrokenServer(self, answer).target
+        found = self.load(target, *options, "--depth", "1")
+        lines, unsent = found["lines"], found["unsent"]
+        assert isinstance(lines, int)
+        assert isinstance(unsent, int)
+        self.assertEqual(lines + unsent, 1000)
+        self.assertLess(lines, 10)
+        latencies = found["latency_us"]
+        assert isinstance(latencies, dict)
+        self.assertGreater(latencies["p50"], 40e3)
+        # As much as is in flight if nothing is said.
+        _, output, _ = bench("load", target, *options, "--sizes", str(256 * 1024))
+        self.assertRegex(output, r"\n99\d more lines were due, but not sent when time")
 
     def test_refuses(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -13,14 +13,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from twisted_echo.bench.errors import BadRequest
+from twisted_echo.bench.plan import IN_FLIGHT
 
 FORMAT = "twisted-echo compare 1"
-IN_FLIGHT = 256 * 1024
-"""
-The most bytes that one connection has in flight: what is above it measures the
-socket buffers. A case of longer lines has fewer of them in flight.
-"""
-
 USUAL_SIZE = 64
 
 
@@ -41,7 +36,7 @@ def cases(
 ) -> list[Case]:
     """
     Every size with every depth on the first number of connections, and lines of
-    about 64 bytes on the other numbers.
+    about 64 bytes on the other numbers. Long lines are fewer in flight.
     """
     first, *others = connections
     wanted = [(first, size, depth) for size in sizes for depth in depths]

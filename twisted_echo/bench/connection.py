@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted_echo.bench.errors import BrokenServer
-from twisted_echo.bench.lines import Exchange
+from twisted_echo.bench.lines import Exchange, Record
 
 Clock = Callable[[], int]
 
@@ -161,14 +161,13 @@ class OpenLoop(Connection):
         exchange: Exchange,
         clock: Clock,
         observer: Observer,
-        limit: int | None,
+        limit: int,
         lines: int,
     ) -> None:
         super().__init__(number, exchange, clock, observer)
         self._limit = limit
         self._left = lines
         self._next_due = self._step = self._overdue = 0
-        self._blocked = False
 
     def start(self, first_due: int, step: int) -> None:
         """
@@ -186,24 +185,29 @@ class OpenLoop(Connection):
         self._overdue += min(lines, self._left - self._overdue)
         self._send()
 
+    def stop(self, unsent: Record) -> None:
+        """
+        Send no more.
+
+        @param unsent: takes the lines that are left, as if they were back now. They
+            may be very many, so it takes a thousandth of them at once.
+        """
+        now, left = self._clock(), self._left
+        group = max(1, left // 1000)
+        for at in range(0, left, group):
+            unsent(self._next_due + at * self._step, now, min(group, left - at))
+        self._left = self._overdue = 0
+        self._received(self.exchange.outstanding)
+
     def _send(self) -> None:
-        ready = self._overdue
-        if self._limit is not None:
-            ready = min(ready, self._limit - self.exchange.outstanding)
-        if ready <= 0 or self._blocked or self.is_settled:
+        ready = min(self._overdue, self._limit - self.exchange.outstanding)
+        if ready <= 0 or self.is_settled:
             return
         data = self.exchange.send(ready, self._next_due, self._step)
         self._next_due += ready * self._step
         self._overdue -= ready
         self._left -= ready
         self.transport.write(data)
-
-    def pause_writing(self) -> None:
-        self._blocked = True
-
-    def resume_writing(self) -> None:
-        self._blocked = False
-        self._send()
 
     def _received(self, outstanding: int) -> None:
         if self._overdue:

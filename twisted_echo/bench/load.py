@@ -15,7 +15,7 @@ from collections.abc import Callable
 from twisted_echo.bench.connection import ClosedLoop, Connection, OpenLoop
 from twisted_echo.bench.latency import Latencies, Recorder
 from twisted_echo.bench.lines import Exchange, LineSource
-from twisted_echo.bench.plan import DELIMITERS, Plan
+from twisted_echo.bench.plan import DELIMITERS, IN_FLIGHT, Plan
 from twisted_echo.bench.result import Result
 from twisted_echo.bench.schedule import SECOND, Schedule
 from twisted_echo.bench.wire import allow_files, connect, new_loop, tls_context
@@ -67,6 +67,7 @@ class Load:
         self._measured = measured
         self._clock = clock
         self._recorders = {size: Recorder() for size in plan.sizes}
+        self._unsent = {size: Recorder() for size in plan.sizes}
         self._connections = {each: self._make(each) for each in plan.numbers}
         self._unsettled = len(self._connections)
         self._failures: list[str] = []
@@ -80,7 +81,8 @@ class Load:
         lines = plan.lines_of(number)
         if plan.rate is None:
             return ClosedLoop(number, exchange, self._clock, self, plan.batch, lines)
-        return OpenLoop(number, exchange, self._clock, self, plan.depth, lines or 0)
+        limit = plan.depth or max(1, IN_FLIGHT // size)
+        return OpenLoop(number, exchange, self._clock, self, limit, lines or 0)
 
     def settled(self) -> None:
         self._unsettled -= 1
@@ -112,9 +114,12 @@ class Load:
         result.ended = max(each.last for each in recorders)
         result.lines = self.lines
         result.failures = self._failures
+        result.unsent = {size: each.lines for size, each in self._unsent.items()}
         result.latencies = {
             size: Latencies.of(each) for size, each in self._recorders.items()
         }
+        for size, each in self._unsent.items():
+            result.latencies[size].add(Latencies.of(each))
         return result
 
     async def _connect(self) -> None:
@@ -143,7 +148,7 @@ class Load:
     async def _send(self, start: int) -> None:
         plan = self._plan
         since = start + round(plan.warm_up * SECOND)
-        for recorder in self._recorders.values():
+        for recorder in (*self._recorders.values(), *self._unsent.values()):
             recorder.since = recorder.last = since
         schedule = None
         if plan.rate is not None:
@@ -153,21 +158,26 @@ class Load:
                 connection.start()
             elif schedule is not None:
                 connection.start(schedule.first_due(number), schedule.step)
-        tasks = [asyncio.create_task(self._watch())]
-        if schedule is not None:
-            tasks.append(asyncio.create_task(self._pace(schedule)))
-        elif plan.count is None:
-            tasks.append(asyncio.create_task(self._stop_in(plan.duration)))
+        tasks = [
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._drive(start, schedule)),
+        ]
         await self._over.wait()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _stop_in(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        for connection in self._connections.values():
+    async def _drive(self, start: int, schedule: Schedule | None) -> None:
+        if schedule is not None:
+            await self._pace(schedule)
+        if self._plan.count is not None:
+            return
+        await asyncio.sleep(self._plan.duration - (self._clock() - start) / SECOND)
+        for number, connection in self._connections.items():
             if isinstance(connection, ClosedLoop):
                 connection.stop()
+            else:
+                connection.stop(self._unsent[self._plan.size_of(number)].record)
 
     async def _pace(self, schedule: Schedule) -> None:
         """

@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--depth",
         type=kinds.depth,
         metavar="N",
-        help="lines in flight per connection (1; with --rate, no limit)",
+        help="lines in flight per connection (1; with --rate, 256 KiB of them)",
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
@@ -188,6 +188,11 @@ def print_result(plan: Plan, summary: dict[str, Any]) -> None:
         ["line", "lines", "lines/s", *PERCENTILES],
         rows,
     )
+    if summary["unsent"]:
+        print(
+            f"{summary['unsent']:,} more lines were due, but not sent when time was up:"
+            " latencies hold how late they were by then."
+        )
     rate = summary["lines_per_second"]
     if plan.rate is not None and rate < 0.98 * plan.rate:
         print(

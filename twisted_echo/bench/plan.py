@@ -12,6 +12,12 @@ from twisted_echo.bench.errors import BadRequest
 from twisted_echo.bench.lines import SHORTEST
 
 DELIMITERS = {"lf": b"\n", "crlf": b"\r\n", "nul": b"\0"}
+IN_FLIGHT = 256 * 1024
+"""
+The most bytes that one connection has in flight, where not more are asked for: what
+is above it measures the socket buffers.
+"""
+
 MOST_IN_FLIGHT = 1 << 30
 """
 Bytes in flight that a closed loop may ask for: this side keeps all of them, and
@@ -76,8 +82,8 @@ class Plan:
     @ivar sizes: bytes of a line, delimiter included; connection C{n} sends lines
         of C{sizes[n % len(sizes)]}.
     @ivar depth: closed loop: lines of a batch; a connection sends the next batch
-        when the one before is back. Open loop: the most lines in flight per
-        connection, or C{None} for no limit.
+        when the one before is back, C{None} for one line. Open loop: the most
+        lines in flight per connection, C{None} for L{IN_FLIGHT}.
     @ivar duration: seconds, unless C{count} is given.
     @ivar count: lines of all connections together.
     @ivar rate: open loop: lines a second of all connections together.

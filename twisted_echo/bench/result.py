@@ -19,7 +19,9 @@ class Result:
     """
     What a load has seen. Times are of the machine's monotonic clock.
 
-    @ivar latencies: of the lines that count, by size.
+    @ivar latencies: of the lines that count, by size; those unsent included, with
+        their age when time was up.
+    @ivar unsent: by size, how many of these were due and not sent.
     @ivar lines: that came back, warm-up included.
     @ivar busy: the share of a processor that the busiest load process took.
     """
@@ -29,6 +31,7 @@ class Result:
     lines: int = 0
     busy: float = 0.0
     latencies: dict[int, Latencies] = field(default_factory=dict)
+    unsent: dict[int, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
     def add(self, other: "Result") -> None:
@@ -42,6 +45,7 @@ class Result:
         self.failures += other.failures
         for size, latencies in other.latencies.items():
             self.latencies.setdefault(size, Latencies()).add(latencies)
+            self.unsent[size] = self.unsent.get(size, 0) + other.unsent.get(size, 0)
 
     def to_json(self) -> str:
         encoded = {size: each.encode() for size, each in self.latencies.items()}
@@ -54,6 +58,7 @@ class Result:
             int(size): Latencies.decode(each)
             for size, each in fields["latencies"].items()
         }
+        fields["unsent"] = {int(size): each for size, each in fields["unsent"].items()}
         return cls(**fields)
 
     @property
@@ -68,22 +73,27 @@ class Result:
         total = Latencies()
         for each in self.latencies.values():
             total.add(each)
-        rows = {str(size): each for size, each in sorted(self.latencies.items())}
-        data = sum(size * each.lines for size, each in self.latencies.items())
+        back = {
+            size: each.lines - self.unsent.get(size, 0)
+            for size, each in sorted(self.latencies.items())
+        }
+        lines = sum(back.values())
+        data = sum(size * count for size, count in back.items())
         return {
-            "lines": total.lines,
+            "lines": lines,
+            "unsent": sum(self.unsent.values()),
             "seconds": round(self.seconds, 6),
-            "lines_per_second": round(total.lines / self.seconds, 1),
+            "lines_per_second": round(lines / self.seconds, 1),
             "megabytes_per_second": round(data / self.seconds / 1e6, 3),
             "load_busy": round(self.busy, 3),
             "latency_us": total.percentiles(),
             "sizes": {
-                size: {
-                    "lines": each.lines,
-                    "lines_per_second": round(each.lines / self.seconds, 1),
-                    "latency_us": each.percentiles(),
+                str(size): {
+                    "lines": count,
+                    "lines_per_second": round(count / self.seconds, 1),
+                    "latency_us": self.latencies[size].percentiles(),
                 }
-                for size, each in rows.items()
+                for size, count in back.items()
             },
             "failures": self.failures,
         }

@@ -47,7 +47,10 @@ class Schedule:
         """
         The lines that have come due since the last call, by connection.
         """
-        due: dict[int, int] = {}
+        # Whole laps at once: a schedule may be far behind.
+        laps = (now - self.next_due) // self.step
+        due = dict.fromkeys(self._numbers, laps) if laps > 0 else {}
+        self._turn += sum(due.values())
         while self.next_due <= now:
             number = self._numbers[self._turn % len(self._numbers)]
             due[number] = due.get(number, 0) + 1
