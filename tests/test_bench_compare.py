@@ -4,6 +4,7 @@ not judged here.
 """
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -22,7 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.processes import DEADLINE, environment, new_folder
 from tests.test_bench_lines import FakeTransport, need_extra
 from tests.test_bench_load import bench
-from twisted_echo.bench import children, compare_command, machine, rivals
+from twisted_echo.bench import children, cli, compare_command, machine, rivals
 from twisted_echo.bench.children import Child
 from twisted_echo.bench.compare import Settings, compare, measure, measure_quietly
 from twisted_echo.bench.comparison import Case, Comparison, Run, cases, ratio, spread
@@ -265,13 +267,10 @@ class RivalTests(LinuxCase):
         Every server that C{compare} starts sends every line back.
         """
         for server in SERVERS.values():
-            with server.start(()) as child:
+            with server.start((), 70_000) as child:
                 plan = Plan(
                     address(child), connections=4, sizes=(16, 70_000), count=40, depth=3
                 )
-                # twistd echo cuts off who sends lines above 64 KiB.
-                if server.name == OURS:
-                    plan = Plan(plan.target, connections=4, sizes=(16, 65536), count=40)
                 result = run_load(plan)
             self.assertEqual((server.name, result.failures), (server.name, []))
             self.assertEqual(result.lines, 40)
@@ -376,7 +375,9 @@ class CompareTests(LinuxCase):
         ]
         case = Case(2, 64, 1)
         shown: list[float] = []
-        comparison = compare(
+        comparison = Comparison({}, {each.name: each.label for each in servers})
+        compare(
+            comparison,
             servers,
             [case],
             Settings(2, 0.1, processes=9),
@@ -389,7 +390,7 @@ class CompareTests(LinuxCase):
         self.assertEqual(shown, sorted(shown))
         self.assertEqual(len(shown), 6)
         row = compare_command.row(comparison, case, "corrupts")
-        self.assertEqual(row, ["a corrupting server", "failed"])
+        self.assertEqual(row, ["a corrupting server", "not measured"])
 
     def test_failureIsTheStatus(self) -> None:
         broken = Corrupts(OURS, "a corrupting server")
@@ -405,8 +406,8 @@ class CompareTests(LinuxCase):
         started: list[int] = []
         start = Server.start
 
-        def remember(server: Server, processors: set[int]) -> Child:
-            child = start(server, processors)
+        def remember(server: Server, processors: set[int], size: int) -> Child:
+            child = start(server, processors, size)
             started.append(os.pidfd_open(child.pid))
             return child
 
@@ -436,7 +437,8 @@ class CompareTests(LinuxCase):
     def test_refused(self) -> None:
         for options, says in (
             (("--only", "nonsense"), "'nonsense' is no server; .* line-receiver"),
-            (("--sizes", "3", "--only", "asyncio-raw"), "8 bytes or more"),
+            (("--sizes", "64,3", "--only", "asyncio-raw"), "8 bytes or more"),
+            (("--connections", "5,60000", "--depths", "9999"), "at most 1024 MiB"),
             (("--rounds", "0"), "from 1 to 1,000, got 0"),
             (("--seconds", "forever"), "number of seconds .* got 'forever'"),
             (("--json", "/nonsense/x.json"), "--json /nonsense/x.json: No such file"),
@@ -444,6 +446,53 @@ class CompareTests(LinuxCase):
             status, _, problems = bench("compare", *options)
             self.assertEqual(status, 2, problems)
             self.assertRegex(problems, says)
+            self.assertNotIn("runs, about", problems)
+
+    def test_files(self) -> None:
+        """
+        As many may be open in every process as a case needs, or nothing is begun.
+        """
+        import resource
+
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        allowed: list[int] = []
+        self.patch(
+            compare_command,
+            "compare",
+            lambda *_: allowed.append(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+        status, _, problems = bench("compare", "--quick", "--connections", "5,500")
+        self.assertEqual((status, allowed), (0, [564]), problems)
+        self.patch(resource, "getrlimit", lambda kind: (200, 300))
+        status, _, problems = bench("compare", "--quick", "--connections", "5,500")
+        self.assertEqual((status, allowed), (2, [564]))
+        self.assertIn("564 open files are needed, this process may have 300", problems)
+
+    def test_interrupted(self) -> None:
+        """
+        What has been measured is written and printed.
+        """
+        path = new_folder(self) / "result.json"
+        case = Case(50, 70_000, 1)
+
+        def some(comparison: Comparison, *_: object) -> None:
+            comparison.runs.append(a_run(OURS, case, 1, 5.0))
+            raise KeyboardInterrupt
+
+        self.patch(compare_command, "compare", some)
+        output = io.StringIO()
+        with redirect_stdout(output), redirect_stderr(io.StringIO()):
+            self.assertRaises(
+                KeyboardInterrupt, cli.main, ["compare", "--quick", "--json", str(path)]
+            )
+        self.assertEqual(len(Comparison.from_json(path.read_text()).runs), 1)
+        self.assertIn(str(case), output.getvalue())
+        self.assertRegex(output.getvalue(), " asyncio, raw +not measured\n")
+        self.assertIn(
+            "echo has a larger --max-length for lines above 65,536 B", output.getvalue()
+        )
 
     def test_withoutUvloop(self) -> None:
         """

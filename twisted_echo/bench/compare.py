@@ -17,9 +17,10 @@ from importlib.metadata import PackageNotFoundError, version
 from twisted_echo.bench.comparison import Case, Comparison, Run
 from twisted_echo.bench.errors import BrokenServer, ChildFailed
 from twisted_echo.bench.machine import processor_seconds, stolen_seconds
-from twisted_echo.bench.plan import Plan
+from twisted_echo.bench.plan import Plan, Target
 from twisted_echo.bench.processes import run_processes
 from twisted_echo.bench.servers import Server, address
+from twisted_echo.bench.wire import allow_files
 
 STOLEN = 0.03
 """
@@ -76,6 +77,29 @@ def facts(settings: Settings) -> dict[str, str | int | float | bool]:
     return found
 
 
+def plan_of(case: Case, settings: Settings, target: Target) -> Plan:
+    return Plan(
+        target=target,
+        connections=case.connections,
+        sizes=(case.size,),
+        depth=case.depth,
+        duration=settings.seconds,
+        warm_up=settings.seconds * WARM_UP,
+    )
+
+
+def prepare(cases: Sequence[Case], settings: Settings) -> None:
+    """
+    See to it that all cases can be carried out. What is started from here, servers
+    and load alike, inherits the number of files that may be open.
+
+    @raise BadRequest: if one cannot.
+    """
+    for case in cases:
+        plan_of(case, settings, Target())
+    allow_files(max(case.connections for case in cases))
+
+
 def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
     """
     Start a server, put load on it, end it.
@@ -101,17 +125,9 @@ def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
         look(1)
         lines = count
 
-    with server.start(settings.processors[0]) as child:
-        plan = Plan(
-            target=address(child),
-            connections=case.connections,
-            sizes=(case.size,),
-            depth=case.depth,
-            duration=settings.seconds,
-            warm_up=settings.seconds * WARM_UP,
-        )
+    with server.start(settings.processors[0], case.size) as child:
         result = run_processes(
-            plan,
+            plan_of(case, settings, address(child)),
             min(settings.processes, case.connections),
             processors=settings.processors[1],
             ready=ready,
@@ -148,17 +164,17 @@ def measure_quietly(measure_once: Callable[[], Run], tries: int = TRIES) -> Run:
 
 
 def compare(
+    comparison: Comparison,
     servers: Sequence[Server],
     cases: Sequence[Case],
     settings: Settings,
     show: Callable[[float, str], None] = lambda share, words: None,
-) -> Comparison:
+) -> None:
     """
     Measure all. A server that fails is told of and not measured again.
+
+    @param comparison: gets each run when it is done.
     """
-    comparison = Comparison(
-        facts(settings), {each.name: each.label for each in servers}
-    )
     failed: set[tuple[str, Case]] = set()
     total = settings.rounds * len(cases) * len(servers)
     done = 0
@@ -180,4 +196,3 @@ def compare(
                 except (BrokenServer, ChildFailed) as error:
                     failed.add((server.name, case))
                     comparison.failures.append(str(error))
-    return comparison

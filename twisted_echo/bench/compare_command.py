@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from twisted_echo.bench import options as kinds
-from twisted_echo.bench.compare import OVERHEAD, STOLEN, Settings, compare
+from twisted_echo.bench.compare import (
+    OVERHEAD,
+    STOLEN,
+    Settings,
+    compare,
+    facts,
+    prepare,
+)
 from twisted_echo.bench.comparison import Case, Comparison, Run, cases, ratio, spread
 from twisted_echo.bench.errors import EXTRA, BadRequest, need
 from twisted_echo.bench.machine import check, split_processors
 from twisted_echo.bench.result import BUSY
 from twisted_echo.bench.screen import microseconds, print_table, progress_bar
-from twisted_echo.bench.servers import OURS, PER_LINE, SERVERS, Server
+from twisted_echo.bench.servers import LONGEST, OURS, PER_LINE, SERVERS, Server
 
 COMPLETE: dict[str, Any] = {
     "sizes": (16, 64, 1024, 8192, 65536),
@@ -124,7 +131,7 @@ def chosen(only: str | None) -> list[Server]:
 def row(comparison: Comparison, case: Case, server: str) -> list[str]:
     runs = comparison.of(server, case)
     if not runs:
-        return [comparison.labels[server], "failed"]
+        return [comparison.labels[server], "not measured"]
 
     def cpu(run: Run) -> float:
         return run.cpu_us
@@ -174,6 +181,8 @@ def print_comparison(comparison: Comparison) -> None:
         if PER_LINE not in comparison.labels:
             table = [[*each[:3], *each[4:]] for each in table]
         print_table(str(case), table[0], table[1:])
+    if any(case.size > LONGEST for case in comparison.cases):
+        print(f"{OURS} has a larger --max-length for lines above {LONGEST:,} B")
     if any(run.load_busy > BUSY for run in comparison.runs):
         print("* the load generator was the limit: the server can do more")
     disturbed = sum(run.stolen > STOLEN for run in comparison.runs)
@@ -191,18 +200,19 @@ def run(options: argparse.Namespace) -> int:
     chose = {name: getattr(options, name) or preset[name] for name in preset}
     servers = chosen(options.only)
     wanted = cases(chose["sizes"], chose["depths"], chose["connections"])
-    if options.json:
-        # Better now than after half an hour.
-        try:
-            Path(options.json).touch()
-        except OSError as error:
-            raise BadRequest(f"--json {options.json}: {error.strerror}") from None
     settings = Settings(
         rounds=chose["rounds"],
         seconds=chose["seconds"],
         processes=options.processes,
         processors=((), ()) if options.no_pin else split_processors(),
     )
+    prepare(wanted, settings)
+    if options.json:
+        # Better now than after half an hour.
+        try:
+            Path(options.json).touch()
+        except OSError as error:
+            raise BadRequest(f"--json {options.json}: {error.strerror}") from None
     total = settings.rounds * len(wanted) * len(servers)
     print(
         f"{total} runs, about {total * (settings.seconds + OVERHEAD) / 60:.1f} min;"
@@ -210,11 +220,17 @@ def run(options: argparse.Namespace) -> int:
         f" {'pinned' if settings.processors[0] else 'not pinned'}",
         file=sys.stderr,
     )
-    with progress_bar("compare", options.progress) as show:
-        comparison = compare(servers, wanted, settings, show)
-    if options.json:
-        Path(options.json).write_text(comparison.to_json())
-    print_comparison(comparison)
-    for failure in comparison.failures:
-        print(f"compare: {failure}", file=sys.stderr)
+    labels = {server.name: server.label for server in servers}
+    comparison = Comparison(facts(settings), labels)
+    try:
+        with progress_bar("compare", options.progress) as show:
+            compare(comparison, servers, wanted, settings, show)
+    finally:
+        # Also of a comparison that Ctrl-C has ended; but what an older one has left
+        # is worth more than nothing.
+        if options.json and (comparison.runs or comparison.failures):
+            Path(options.json).write_text(comparison.to_json())
+        print_comparison(comparison)
+        for failure in comparison.failures:
+            print(f"compare: {failure}", file=sys.stderr)
     return 1 if comparison.failures else 0

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 
 from twisted_echo.bench.children import Child
 from twisted_echo.bench.plan import Target
+from twisted_echo.echo import EchoConfig
 
 OURS = "echo"
 PER_LINE = "fast-lines"
+LONGEST = EchoConfig().maxLength
+"""
+The longest line of L{OURS} with its defaults.
+"""
+
 READY = r"listening on (?P<host>[\d.]+):(?P<port>\d+), by (?P<loop>\w+)\n"
 
 TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -45,8 +51,14 @@ class Server:
     def is_installed(self) -> bool:
         return importlib.util.find_spec(self.needs) is not None
 
-    def start(self, processors: Collection[int]) -> Child:
-        return Child(self.label, self.arguments, processors=processors)
+    def start(self, processors: Collection[int], size: int = 0) -> Child:
+        """
+        @param size: of the lines that it will get.
+        """
+        longer = []
+        if self.name == OURS and size > LONGEST:
+            longer = ["--max-length", str(size)]
+        return Child(self.label, [*self.arguments, *longer], processors=processors)
 
 
 def address(child: Child) -> Target:

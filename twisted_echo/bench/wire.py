@@ -40,7 +40,7 @@ def allow_files(wanted: int) -> None:
         if hard != resource.RLIM_INFINITY and hard < wanted:
             raise BadRequest(
                 f"{wanted} open files are needed, this process may have {hard}:"
-                " lower --connections, raise --processes, or raise ulimit -n"
+                " lower --connections, raise ulimit -n or, of load, --processes"
             )
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
