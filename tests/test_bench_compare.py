@@ -31,6 +31,7 @@ from twisted_echo.bench.comparison import Case, Comparison, Run, cases, ratio, s
 from twisted_echo.bench.errors import BadRequest, BrokenServer, ChildFailed
 from twisted_echo.bench.load import run_load
 from twisted_echo.bench.plan import Plan
+from twisted_echo.bench.result import Result
 from twisted_echo.bench.screen import microseconds
 from twisted_echo.bench.servers import (
     OURS,
@@ -122,6 +123,44 @@ class ComparisonTests(SynchronousTestCase):
                 BadRequest, "is not what compare --json writes"
             ):
                 Comparison.from_json(text)
+
+    def test_malformed(self) -> None:
+        """
+        JSON that is right but for one thing is refused, with its name.
+        """
+        comparison = Comparison({"date": "today"}, {"a": "A"})
+        comparison.runs.append(a_run("a", Case(2, 64, 1), 1, 3.0, stolen=0, tries=2))
+        text = comparison.to_json()
+        nan = float("nan")
+        for name, values in {
+            "made": (None, [], 1),
+            "labels": (None, ["a"], {}, {"a": None}),
+            "runs": (None, [None], [{}], 1),
+        }.items():
+            for value in values:
+                fields = json.loads(text) | {name: value}
+                self.assertRaises(BadRequest, Comparison.from_json, json.dumps(fields))
+        for name, run_values in {
+            "server": (None, "b", [], {}),
+            "size": ("64", None, 0, -1, [], 10**400),
+            "depth": ("1", 0),
+            "connections": (None, {}),
+            "cpu_us": ("abc", 0, -1, nan, None, 10**400),
+            "lines_per_second": (None, 0, "1"),
+            "latency_us": (None, {}, [], {"p50": 1}),
+            "load_busy": ("", None, -1, nan),
+            "stolen": (None, "1"),
+            "round": (None, "1"),
+        }.items():
+            for value in run_values:
+                fields = json.loads(text)
+                fields["runs"][0][name] = value
+                with self.assertRaisesRegex(BadRequest, "is not what compare"):
+                    Comparison.from_json(json.dumps(fields))
+        fields = json.loads(text)
+        fields["runs"][0]["latency_us"]["p99"] = "1"
+        with self.assertRaisesRegex(BadRequest, "p99 is wrong or missing"):
+            Comparison.from_json(json.dumps(fields))
 
 
 class QuietTests(SynchronousTestCase):
@@ -392,6 +431,14 @@ class CompareTests(LinuxCase):
         row = compare_command.row(comparison, case, "corrupts")
         self.assertEqual(row, ["a corrupting server", "not measured"])
 
+    def test_tooSlow(self) -> None:
+        """
+        A run in which no line was counted has nothing to tell.
+        """
+        self.patch(Result, "summary", lambda result: {"lines": 0})
+        with self.assertRaisesRegex(BrokenServer, "asyncio, raw, 1 conn.*too slow"):
+            measure(SERVERS["asyncio-raw"], Case(1, 64, 1), 1, Settings(1, 0.1))
+
     def test_failureIsTheStatus(self) -> None:
         broken = Corrupts(OURS, "a corrupting server")
         self.patch(compare_command, "SERVERS", {OURS: broken})
@@ -490,9 +537,17 @@ class CompareTests(LinuxCase):
         self.assertEqual(len(Comparison.from_json(path.read_text()).runs), 1)
         self.assertIn(str(case), output.getvalue())
         self.assertRegex(output.getvalue(), " asyncio, raw +not measured\n")
-        self.assertIn(
-            "echo has a larger --max-length for lines above 65,536 B", output.getvalue()
-        )
+        self.assertIn("echo has a larger --max-length for lines", output.getvalue())
+
+        def none(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        before = path.read_text()
+        self.patch(compare_command, "compare", none)
+        arguments = ["compare", "--quick", "--only", "asyncio-raw", "--json", str(path)]
+        with redirect_stderr(io.StringIO()):
+            self.assertRaises(KeyboardInterrupt, cli.main, arguments)
+        self.assertEqual(path.read_text(), before)
 
     def test_withoutUvloop(self) -> None:
         """

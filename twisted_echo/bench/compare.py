@@ -104,7 +104,7 @@ def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
     """
     Start a server, put load on it, end it.
 
-    @raise BrokenServer: if it does not send every line back.
+    @raise BrokenServer: if it does not send every line back, or none in time.
     @raise ChildFailed: if it does not start.
     """
     used = [0.0, 0.0]
@@ -136,6 +136,8 @@ def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
     if result.failures:
         raise BrokenServer(f"{server.label}, {case}: {result.failures[0]}")
     summary = result.summary()
+    if not summary["lines"] or used[1] <= used[0]:
+        raise BrokenServer(f"{server.label}, {case}: too slow for runs so short")
     return Run(
         server=server.name,
         case=case,
@@ -144,7 +146,8 @@ def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
         cpu_us=(used[1] - used[0]) / max(lines, 1) * 1e6,
         latency_us=summary["latency_us"],
         load_busy=summary["load_busy"],
-        stolen=(stolen[1] - stolen[0]) / (moments[1] - moments[0]),
+        # Some kernels take back what they have counted.
+        stolen=max(stolen[1] - stolen[0], 0.0) / (moments[1] - moments[0]),
         tries=1,
     )
 

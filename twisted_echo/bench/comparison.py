@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from twisted_echo.bench.errors import BadRequest
+from twisted_echo.bench.latency import PERCENTILES
 from twisted_echo.bench.plan import IN_FLIGHT
 
 FORMAT = "twisted-echo compare 1"
@@ -112,9 +113,37 @@ class Comparison:
                 Run(case=Case(**{each: run.pop(each) for each in Case._fields}), **run)
                 for run in fields["runs"]
             ]
-            return cls(**fields)
+            comparison = cls(**fields)
+            comparison._check()
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BadRequest(f"{wrong}: {error!r}") from None
+        return comparison
+
+    def _check(self) -> None:
+        """
+        @raise ValueError: naming what is not of its kind.
+        """
+        labels = self.labels
+        _require("made", isinstance(self.made, dict))
+        _require("labels", isinstance(labels, dict))
+        _require("labels", all(isinstance(each, str) for each in labels.values()))
+        for run in self.runs:
+            _require("server", run.server in labels)
+            _require("latency_us", run.latency_us.keys() == PERCENTILES.keys())
+            numbers = {**run.case._asdict(), **vars(run), **run.latency_us}
+            for name in numbers.keys() - {"case", "server", "latency_us"}:
+                value = numbers[name]
+                _require(name, isinstance(value, (int, float)) and value < _TOO_LARGE)
+                _require(name, value > 0 or (value == 0 and name in _MAY_BE_ZERO))
+
+
+_MAY_BE_ZERO = ("load_busy", "stolen")
+_TOO_LARGE = 1e15
+
+
+def _require(name: str, holds: bool) -> None:
+    if not holds:
+        raise ValueError(f"{name} is wrong or missing")
 
 
 class Spread(NamedTuple):

@@ -141,9 +141,7 @@ class Picture:
                 axes,
                 places,
                 lambda server, at: [
-                    run.latency_us[names[at]]
-                    for run in self._runs(server, case)
-                    if run.latency_us.get(names[at])
+                    run.latency_us[names[at]] for run in self._runs(server, case)
                 ],
             )
             axes.set_xticks(places, names)
