@@ -24,7 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.processes import DEADLINE, Server, environment, new_folder, wait_until
 from tests.test_bench_lines import need_extra
 from tests.test_command import make_certificate
-from twisted_echo.bench import cli, errors, load, processes, worker
+from twisted_echo.bench import cli, errors, load, load_command, processes, worker
 from twisted_echo.bench.plan import Plan, Target
 from twisted_echo.bench.result import Result
 
@@ -215,6 +215,26 @@ class RealServerTests(LoadCase):
         self.assertRegex(output, r"line +lines +lines/s +p50 +p90 +p99 +p99.9 +max\n")
         self.assertRegex(output, r"\n 64 B +40 .* µs.*\n all +100 ")
         self.assertIn("load", problems)
+
+    def test_short(self) -> None:
+        """
+        Of very little no rate is told, nor that anything was too slow for it.
+        """
+        self.patch(load_command, "SHORTEST", DEADLINE)
+        target = BrokenServer(self, lambda number, line: line).target
+        for options in (("-n", "1"), ("-n", "1", "--rate", "1")):
+            status, output, problems = bench("load", target, "-c", "1", *options)
+            self.assertEqual((status, problems), (0, ""))
+            self.assertRegex(output, r"\n 64 B +1 +- ")
+            self.assertNotIn("MB/s", output)
+            self.assertNotIn("busy", output)
+            self.assertNotIn("see --processes", output)
+
+    def test_nothingCounted(self) -> None:
+        target = BrokenServer(self, lambda number, line: line).target
+        found = bench("load", target, "-n", "10", "--warm-up", "3600")
+        said = "load: no line was counted: all 10 belonged to the 3600 s of --warm-up\n"
+        self.assertEqual(found, (0, "", said))
 
     def test_otherDelimiters(self) -> None:
         server = Server.start(self, "--delimiter", "\\r\\n")

@@ -92,20 +92,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long each run lasts (1.5)",
     )
-    add(
-        "--processes",
-        type=kinds.number(int, 1, 256),
-        default=1,
-        metavar="N",
-        help="load processes (1)",
-    )
     add("--no-pin", action="store_true", help="let all run on any processor")
     add("--json", metavar="FILE", help="write all runs to FILE, for plot")
-    add(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="show a progress bar (if standard error is a terminal)",
-    )
+    kinds.add_shared(parser)
 
 
 def chosen(only: str | None) -> list[Server]:

@@ -23,6 +23,11 @@ MOST_TOLD = 3
 Failures that standard error shows; C{--json} has all.
 """
 
+SHORTEST = 0.1
+"""
+Seconds below which neither a rate nor how busy the load was says anything.
+"""
+
 EPILOG = """\
 closed loop (the default): each connection sends --depth lines, waits until all of
 them are back, and sends the next; the server sets the pace.
@@ -115,23 +120,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="lf",
         help="what ends a line (lf)",
     )
-    add(
-        "-p",
-        "--processes",
-        type=kinds.number(int, 1, 256),
-        default=1,
-        metavar="N",
-        help="share the connections between N processes (1)",
-    )
     add("--tls", action="store_true", help="speak TLS; the same as tls:HOST:PORT")
     add("--ca", metavar="FILE", help="trust the authorities in this PEM file")
     add("--insecure", action="store_true", help="accept any certificate")
     add("--json", action="store_true", help="print JSON instead of a table")
-    add(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="show a progress bar (if standard error is a terminal)",
-    )
+    kinds.add_shared(parser)
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
@@ -171,9 +164,12 @@ def describe(plan: Plan, processes: int) -> dict[str, Any]:
 
 
 def print_result(plan: Plan, summary: dict[str, Any]) -> None:
+    is_short = summary["seconds"] < SHORTEST
+
     def row(name: str, part: dict[str, Any]) -> list[str]:
         times = [microseconds(part["latency_us"].get(each)) for each in PERCENTILES]
-        return [name, f"{part['lines']:,}", f"{part['lines_per_second']:,.0f}", *times]
+        rate = "-" if is_short else f"{part['lines_per_second']:,.0f}"
+        return [name, f"{part['lines']:,}", rate, *times]
 
     sizes = summary["sizes"]
     rows = [row(f"{size} B", part) for size, part in sizes.items()]
@@ -182,9 +178,10 @@ def print_result(plan: Plan, summary: dict[str, Any]) -> None:
     loop = f"closed loop, {plan.batch} in flight"
     if plan.rate is not None:
         loop = f"open loop, {plan.rate:,g} lines/s"
+    speed = f", {summary['megabytes_per_second']:,.1f} MB/s"
     print_table(
         f"{plan.target}: {plan.connections} connections, {loop},"
-        f" {summary['seconds']:.3g} s, {summary['megabytes_per_second']:,.1f} MB/s",
+        f" {summary['seconds']:.3g} s{'' if is_short else speed}",
         ["line", "lines", "lines/s", *PERCENTILES],
         rows,
     )
@@ -193,6 +190,9 @@ def print_result(plan: Plan, summary: dict[str, Any]) -> None:
             f"{summary['unsent']:,} more lines were due, but not sent when time was up:"
             " latencies hold how late they were by then."
         )
+    if is_short:
+        print(f"No rates are told of less than {SHORTEST:g} s.")
+        return
     rate = summary["lines_per_second"]
     if plan.rate is not None and rate < 0.98 * plan.rate:
         print(
@@ -230,8 +230,14 @@ def run(options: argparse.Namespace) -> int:
     summary = result.summary()
     if options.json:
         print(json.dumps(describe(plan, processes) | summary, indent=2))
-    elif summary["lines"]:
+    elif summary["lines"] or summary["unsent"]:
         print_result(plan, summary)
+    if not summary["lines"] and not result.failures:
+        print(
+            f"load: no line was counted: all {result.lines:,} belonged to the"
+            f" {plan.warm_up:g} s of --warm-up",
+            file=sys.stderr,
+        )
     for failure in result.failures[:MOST_TOLD]:
         print(f"load: {failure}", file=sys.stderr)
     if len(result.failures) > MOST_TOLD:

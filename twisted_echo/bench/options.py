@@ -66,3 +66,22 @@ sizes = numbers(1, LARGEST_LINE, " of bytes", "16,64,1024")
 depth = number(int, 1, 100_000, " of lines")
 connections = number(int, 1, 60_000)
 seconds = number(float, 0.05, 86_400, " of seconds")
+
+
+def add_shared(parser: argparse.ArgumentParser) -> None:
+    """
+    What every command that puts load on a server has.
+    """
+    parser.add_argument(
+        "-p",
+        "--processes",
+        type=number(int, 1, 256),
+        default=1,
+        metavar="N",
+        help="share the connections between N load processes (1)",
+    )
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show a progress bar (if standard error is a terminal)",
+    )
