@@ -71,7 +71,8 @@ Becomes the command of its arguments, with C{FILES} descriptors and no more.
 
 def slow(test: _Slow) -> _Slow:
     """
-    Marks a test, or a class of them, for C{pytest -m slow}. Trial, which knows no marks, skips it.
+    Marks a test, or a class of them, for C{pytest -m slow}. Trial, which knows no
+    marks, skips it.
     """
     if "PYTEST_VERSION" not in os.environ:
         test.skip = "slow, run it by pytest -m slow"  # type: ignore[attr-defined]

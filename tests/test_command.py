@@ -283,6 +283,21 @@ class StopTests(CommandTestCase):
         self.assertTrue(0.5 <= took < 20, took)
         self.assert_clean(server)
 
+    def test_secondSignal(self) -> None:
+        """
+        A second SIGTERM cuts off who is still waited for, and ends the process as
+        the first would have.
+        """
+        server = Server.start(self, "--abort-after=1000")
+        stubborn = connect(self, server.address)
+        self.assertEqual(round_trip(stubborn, b"hello\n"), b"hello\n")
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(read_to_end(stubborn), b"")
+        self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
+        self.assertIn("told to stop again: 1 sessions are cut off", server.stdout)
+        self.assertIn("served 1 (aborted 1)", server.stdout)
+        self.assertNotIn("Traceback", server.stdout)
+
     def test_clientIsReset(self) -> None:
         """
         A client that goes away in mid-line takes nobody along.

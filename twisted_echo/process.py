@@ -10,11 +10,19 @@ from typing import Any
 
 from twisted.logger import Logger
 
-__all__ = ["RELOAD_SIGNAL", "OnSignal", "mostSessions", "raiseFileLimit", "unreadable"]
+__all__ = [
+    "RELOAD_SIGNAL",
+    "STOP_SIGNALS",
+    "OnSignal",
+    "mostSessions",
+    "raiseFileLimit",
+    "unreadable",
+]
 
 _log = Logger()
 
 RELOAD_SIGNAL = getattr(signal, "SIGHUP", None)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _RESERVED_FILES = 256
 """

@@ -26,6 +26,7 @@ from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import Listening, listenString
 from twisted_echo.process import (
     RELOAD_SIGNAL,
+    STOP_SIGNALS,
     OnSignal,
     mostSessions,
     raiseFileLimit,
@@ -426,13 +427,12 @@ class _CommandService(EchoService):
     reloads its certificates on SIGHUP.
     """
 
-    _onSignal: OnSignal | None = None
-
     def __init__(self, config: EchoConfig, reactor: Any, listening: list[Listening]):
         super().__init__(
             config, reactor=reactor, endpoints=[each.endpoint for each in listening]
         )
         self._withTLS = [each for each in listening if each.certificates is not None]
+        self._onSignals: list[OnSignal] = []
 
     def privilegedStartService(self) -> None:
         try:
@@ -464,7 +464,7 @@ class _CommandService(EchoService):
         )
         if not self._withTLS or RELOAD_SIGNAL is None:
             return
-        self._onSignal = OnSignal(RELOAD_SIGNAL, self.factory.clock, self.reload)
+        self._onSignals.append(OnSignal(RELOAD_SIGNAL, self.factory.clock, self.reload))
         # By now twistd has become the user of --uid.
         for file in unreadable([file for each in self._withTLS for file in each.files]):
             _log.warn(
@@ -474,10 +474,31 @@ class _CommandService(EchoService):
             )
 
     def stopService(self) -> Any:
-        if self._onSignal is not None:
-            self._onSignal.end()
-            self._onSignal = None
-        return super().stopService()
+        self._giveSignalsBack()
+        stopped = super().stopService()
+        if not stopped.called:
+            # Twisted would take another one for a wish to stop once more, and fail.
+            self._onSignals = [
+                OnSignal(each, self.factory.clock, self.hurry) for each in STOP_SIGNALS
+            ]
+            stopped.addCallback(self._giveSignalsBack)
+        return stopped
+
+    def _giveSignalsBack(self, result: _T = None) -> _T:  # type: ignore[assignment]
+        signals, self._onSignals = self._onSignals, []
+        for each in signals:
+            each.end()
+        return result
+
+    def hurry(self) -> None:
+        """
+        Wait no longer for the sessions that are left.
+        """
+        _log.warn(
+            "told to stop again: {sessions} sessions are cut off",
+            sessions=len(self.factory.sessions),
+        )
+        self.factory.abortSessions()
 
     def reload(self) -> None:
         """
