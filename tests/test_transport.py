@@ -16,7 +16,7 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import twisted.internet
@@ -969,6 +969,58 @@ class SendTests(LoopTestCase):
             loop.read(tap)
             protocol.transport.write(b" third")
             self.assertEqual(loop.take(peer, 18), b"first second third")
+
+    def test_waitingIsNotCounted(self) -> None:
+        """
+        What waits is not gone through whenever more is written behind it: a
+        client that sends and does not read costs no more with each line.
+        """
+
+        class Counting(list[bytes]):
+            """
+            Counts the pieces that are looked at.
+            """
+
+            seen = 0
+
+            def __iter__(self) -> Iterator[bytes]:
+                for each in super().__iter__():
+                    self.seen += 1
+                    yield each
+
+        def come_and_go(transport: Any) -> None:
+            transport.registerProducer(Producer([]), True)
+            transport.unregisterProducer()
+
+        for kind in TCP + UNIX:
+            for prepare, before in (
+                (lambda transport: None, lambda transport: None),
+                (lambda transport: None, come_and_go),
+                # Not plain.
+                (lambda t: t.registerProducer(Producer([]), False), lambda t: None),
+            ):
+                loop = self.eager()
+                protocol, peer = loop.link(kind, sendBuffer=4096)
+                transport = protocol.transport
+                transport.write(b"x" * 1_000_000)
+                loop.turn()
+                prepare(transport)
+                pieces = transport._tempDataBuffer = Counting()
+
+                def answer(
+                    data: bytes, transport: Any = transport, before: Any = before
+                ) -> None:
+                    before(transport)
+                    transport.write(data)
+                    transport.write(b"!")
+
+                protocol.onReceived = answer
+                for n in range(20):
+                    peer.sendall(b"%d" % (n % 10))
+                    loop.read(transport.getHandle())
+                self.assertIs(transport._tempDataBuffer, pieces)
+                self.assertEqual((len(pieces), pieces.seen), (40, 0), kind)
+                self.assertEqual(b"".join(pieces), b"0!1!2!3!4!5!6!7!8!9!" * 2)
 
     def test_partial(self) -> None:
         """

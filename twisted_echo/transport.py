@@ -123,14 +123,10 @@ class EagerMixin(_Base):
 
     def _sendNow(self) -> None:
         """
-        Try to send what has been written, and leave the rest to C{doWrite}.
+        Try to send what has been written, and leave the rest to C{doWrite}. For a
+        plain connection, of which no bytes wait to be sent.
         """
         pieces = self._tempDataBuffer
-        if self.dataBuffer or not self._plain:
-            self._tempDataLen = sum(map(len, pieces))
-            if self._tempDataLen and self.connected and not self._aborting:
-                self.startWriting()
-            return
         data = pieces.pop()
         if pieces:
             pieces.append(data)
@@ -178,19 +174,46 @@ class EagerMixin(_Base):
         """
         if not data:
             return main.CONNECTION_LOST if self._broken else main.CONNECTION_DONE
-        self._gathering = self._plain
+        if not self._plain or self.dataBuffer or self._tempDataBuffer:
+            # What is written waits behind what waits already, however many reads
+            # that takes: nothing is done about it here, which would cost more
+            # with every piece.
+            self.protocol.dataReceived(data)
+            return None
+        self._gathering = True
         try:
             self.protocol.dataReceived(data)
-        finally:
+        except BaseException:
             self._gathering = False
-        if self._tempDataBuffer:
-            self._sendNow()
+            raise
+        if self._gathering:
+            self._gathering = False
+            if self._tempDataBuffer:
+                self._sendNow()
         return None
+
+    def _count(self) -> None:
+        """
+        Count what has been gathered, which is not done with each piece.
+        """
+        if self._gathering:
+            self._tempDataLen = sum(map(len, self._tempDataBuffer))
+
+    def _stopGathering(self) -> None:
+        """
+        Leave what has been gathered to C{doWrite}, as Twisted would have.
+        """
+        self._count()
+        self._gathering = False
+        if self._tempDataBuffer:
+            self.startWriting()
 
     # What ends the plain state
 
     def _endPlain(self) -> None:
-        self._plain = self._gathering = False
+        if self._gathering:
+            self._stopGathering()
+        self._plain = False
 
     if hasattr(tcp.Connection, "startTLS"):
         # Twisted's have it where pyOpenSSL is installed.
@@ -219,8 +242,7 @@ class EagerMixin(_Base):
         if not streaming:
             # It is asked for more whenever doWrite has sent everything.
             self._endPlain()
-        # What has been gathered so far was not counted.
-        self._tempDataLen = sum(map(len, self._tempDataBuffer))
+        self._count()
         try:
             super().registerProducer(producer, streaming)
         finally:
@@ -252,21 +274,24 @@ class EagerTCPMixin(EagerMixin):
 
     def doRead(self) -> Any:
         """
-        L{_dataReceived}, without a call in between.
+        L{_dataReceived}, without a call in between while no bytes wait.
         """
         try:
             data = self.socket.recv(self.bufferSize)
         except OSError as problem:
             return None if problem.errno == EWOULDBLOCK else main.CONNECTION_LOST
-        if not data or not self._plain:
+        if not data or not self._plain or self.dataBuffer:
             return self._dataReceived(data)
         self._gathering = True
         try:
             self.protocol.dataReceived(data)
-        finally:
+        except BaseException:
             self._gathering = False
-        if self._tempDataBuffer:
-            self._sendNow()
+            raise
+        if self._gathering:
+            self._gathering = False
+            if self._tempDataBuffer:
+                self._sendNow()
         return None
 
 
