@@ -1249,6 +1249,57 @@ class PeerTests(LoopTestCase):
             self.assertEqual(self.same(scenario)[-1][1], error.ConnectionLost)
 
 
+class NoDelayTests(LoopTestCase):
+    """
+    No small write waits until the one before it is acknowledged.
+    """
+
+    def test_on(self) -> None:
+        """
+        C{TCP_NODELAY} is on when the protocol is told of its connection, and off
+        if the protocol wants it so.
+        """
+        for kind in TCP:
+            for off in (False, True):
+                protocol = Recorder()
+
+                def made(protocol: Recorder = protocol, off: bool = off) -> None:
+                    transport: Any = protocol.transport
+                    protocol.events.append(("on", transport.getTcpNoDelay()))
+                    if off:
+                        transport.setTcpNoDelay(False)
+
+                protocol.onMade = made
+                loop = self.eager()
+                _, peer = loop.link(kind, protocol)
+                peer.sendall(b"x")
+                loop.until(lambda protocol=protocol: protocol.received)
+                self.assertIn(("on", True), protocol.events, kind)
+                transport: Any = protocol.transport
+                self.assertEqual(transport.getTcpNoDelay(), not off, kind)
+
+    def test_refused(self) -> None:
+        """
+        That the kernel refuses it, as some do when the peer is gone, is nobody's
+        concern.
+        """
+
+        class Refusing(socket.socket):
+            def setsockopt(self, *args: Any) -> None:
+                raise fail(errno.EINVAL)
+
+        self.patch(
+            socket,
+            "fromfd",
+            lambda fd, family, type, proto=0: Refusing(
+                family, type, proto, fileno=os.dup(fd)
+            ),
+        )
+        protocol, peer = self.eager().link("adopted TCP")
+        protocol.transport.write(b"x")
+        self.assertEqual(read_exactly(peer, 1), b"x")
+
+
 class ConnectingTests(LoopTestCase):
     """
     Clients that are not connected yet.

@@ -25,7 +25,9 @@ L{twisted_echo.internals}.
 # (Twisted's transports and reactors are not annotated.)
 
 from collections.abc import Iterable
+from contextlib import suppress
 from errno import ENOBUFS, EPIPE, EWOULDBLOCK
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import main, tcp, unix
@@ -271,6 +273,17 @@ class EagerTCPMixin(EagerMixin):
     """
     The sending half for TCP, with the shortest C{doRead}.
     """
+
+    def _becomePlain(self) -> None:
+        """
+        Turn C{TCP_NODELAY} on, too. With one send for each write, the kernel's
+        waiting for more would hold a second small write back until the peer has
+        acknowledged the first: for 40 ms.
+        """
+        super()._becomePlain()
+        # An error means that the peer is gone, of which the next read tells.
+        with suppress(OSError):
+            self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, True)
 
     def doRead(self) -> Any:
         """
