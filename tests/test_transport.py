@@ -1604,6 +1604,49 @@ class ProducerTests(LoopTestCase):
         self.assertEqual(events.count(("pause",)), 5)
         self.assertEqual(events.count(("resume",)), 5)
 
+    def test_staleProducerPaused(self) -> None:
+        """
+        A transport remembers that it has paused a producer that is gone, and
+        resumes the next one when it has sent everything: later, and never from
+        within C{write}.
+        """
+        for kind in self.kinds:
+            for inside in (False, True):
+
+                def scenario(
+                    loop: Loop, kind: str = kind, inside: bool = inside
+                ) -> Any:
+                    protocol, peer = loop.link(kind)
+                    transport = protocol.transport
+                    transport.registerProducer(Producer(protocol.events), True)
+                    transport.write(b"x" * 100_000)
+                    transport.unregisterProducer()
+                    loop.take(peer, 100_000)
+                    loop.until(lambda: not loop.reactor.getWriters())
+                    producer = Producer(protocol.events)
+                    producer.onResume = lambda: transport.write(b" resumed")
+
+                    def act(data: bytes = b"") -> None:
+                        transport.registerProducer(producer, True)
+                        for word in (b"one", b" two"):
+                            transport.write(word)
+                            protocol.events.append(("written", word))
+                        transport.writeSequence([b" thr", b"ee"])
+                        protocol.events.append(("returned",))
+
+                    if inside:
+                        protocol.onReceived = act
+                        peer.sendall(b"x")
+                    else:
+                        act()
+                    taken = loop.take(peer, 21)
+                    loop.until(lambda: not loop.reactor.getWriters())
+                    return taken, protocol.events
+
+                taken, events = self.same(scenario)
+                self.assertEqual(taken, b"one two three resumed")
+                self.assertEqual(events[-2:], [("returned",), ("resume",)])
+
     def test_pauseThatCloses(self) -> None:
         """
         A producer may do to the connection what it likes when it is paused.

@@ -102,8 +102,13 @@ class EagerMixin(_Base):
             and self.connected
             and not self._tempDataBuffer
             and not self.dataBuffer
-            and (self.producer is None or len(data) <= self.bufferSize)
+            and (
+                self.producer is None
+                or (len(data) <= self.bufferSize and not self.producerPaused)
+            )
         ):
+            # (With producerPaused set, maybe for a producer that has gone, doWrite
+            # sends and resumes: that must not happen inside write.)
             if data:
                 self._tempDataBuffer.append(data)
                 self._tempDataLen = len(data)
@@ -149,6 +154,7 @@ class EagerMixin(_Base):
             self.offset = sent
             self.startWriting()
         elif self.producerPaused and self.producer is not None:
+            # In doRead, then.
             self.producerPaused = False
             self.producer.resumeProducing()  # type: ignore[attr-defined]
 
