@@ -40,6 +40,7 @@ from zope.interface.verify import verifyObject
 from tests.clients import _Connections as Certificate
 from tests.processes import new_folder, read_exactly
 from twisted_echo.reactor import EagerEPollReactor
+from twisted_echo.transport import EagerTCPMixin
 
 PATIENCE = 20.0
 """
@@ -427,31 +428,47 @@ class EveryKind:
 
     def test_writeAtOnce(self) -> None:
         """
-        What is written reaches the peer before the reactor turns again.
+        What is written reaches the peer before the reactor turns again; on a UNIX
+        connection, where a descriptor may follow, when it turns.
         """
-        protocol, peer = self.eager().link(self.kind)
+        loop = self.eager()
+        protocol, peer = loop.link(self.kind)
         for data in (b"hello", b"a", b"x" * 4000):
             protocol.transport.write(data)
+            self.turn_for_unix(loop, protocol)
             self.assertEqual(read_exactly(peer, len(data)), data)
+
+    def turn_for_unix(self, loop: Loop, protocol: Any) -> None:
+        writers = loop.reactor.getWriters()
+        if self.kind in UNIX:
+            self.assertEqual(writers, [protocol.transport])
+            loop.turn()
+        else:
+            self.assertEqual(writers, [])
 
     def test_writeSequenceAtOnce(self) -> None:
         """
         So does a sequence of pieces.
         """
-        protocol, peer = self.eager().link(self.kind)
+        loop = self.eager()
+        protocol, peer = loop.link(self.kind)
         for pieces in ([b"he", b"", b"llo"], (b"he", b"llo"), [b"hello"]):
             protocol.transport.writeSequence(pieces)
+            self.turn_for_unix(loop, protocol)
             self.assertEqual(read_exactly(peer, 5), b"hello")
 
     def test_writeNothing(self) -> None:
         """
         Nothing is nothing.
         """
-        protocol, peer = self.eager().link(self.kind)
+        loop = self.eager()
+        protocol, peer = loop.link(self.kind)
         protocol.transport.write(b"")
         protocol.transport.writeSequence([])
         protocol.transport.writeSequence([b"", b""])
+        self.assertEqual(loop.reactor.getWriters(), [])
         protocol.transport.write(b"a")
+        self.turn_for_unix(loop, protocol)
         self.assertEqual(peer.recv(100), b"a")
         self.assertEqual(protocol.reason, None)
 
@@ -889,6 +906,7 @@ class SendTests(LoopTestCase):
     The calls of C{send}, on sockets that do as planned.
     """
 
+    # (Outside C{dataReceived} only TCP sends at once.)
     kinds = ("adopted TCP", "adopted UNIX")
 
     def tapped(self, kind: str) -> tuple[Loop, Any, Any, socket.socket]:
@@ -897,11 +915,10 @@ class SendTests(LoopTestCase):
         return loop, protocol, protocol.transport.getHandle(), peer
 
     def test_oneSendForOneWrite(self) -> None:
-        for kind in self.kinds:
-            _, protocol, tap, _ = self.tapped(kind)
-            protocol.transport.write(b"one")
-            protocol.transport.writeSequence([b"t", b"w", b"o"])
-            self.assertEqual(tap.sent, [b"one", b"two"])
+        _, protocol, tap, _ = self.tapped("adopted TCP")
+        protocol.transport.write(b"one")
+        protocol.transport.writeSequence([b"t", b"w", b"o"])
+        self.assertEqual(tap.sent, [b"one", b"two"])
 
     def test_gathered(self) -> None:
         """
@@ -939,21 +956,20 @@ class SendTests(LoopTestCase):
         """
         While bytes wait, nothing is sent before them.
         """
-        for kind in self.kinds:
-            for number in (errno.EAGAIN, errno.ENOBUFS):
-                loop, protocol, tap, peer = self.tapped(kind)
-                tap.plan = [fail(number)]
-                protocol.transport.write(b"1")
-                protocol.transport.write(b"2")
-                protocol.transport.writeSequence([b"3"])
-                self.assertEqual(tap.offered, [1])
-                loop.until(lambda tap=tap: tap.sent)
-                self.assertEqual(tap.sent, [b"123"])
-                loop.turn()
-                protocol.transport.write(b"4")
-                self.assertEqual(tap.sent, [b"123", b"4"])
-                self.assertEqual(read_exactly(peer, 4), b"1234")
-                self.assertEqual(loop.reactor.getWriters(), [])
+        for number in (errno.EAGAIN, errno.ENOBUFS):
+            loop, protocol, tap, peer = self.tapped("adopted TCP")
+            tap.plan = [fail(number)]
+            protocol.transport.write(b"1")
+            protocol.transport.write(b"2")
+            protocol.transport.writeSequence([b"3"])
+            self.assertEqual(tap.offered, [1])
+            loop.until(lambda tap=tap: tap.sent)
+            self.assertEqual(tap.sent, [b"123"])
+            loop.turn()
+            protocol.transport.write(b"4")
+            self.assertEqual(tap.sent, [b"123", b"4"])
+            self.assertEqual(read_exactly(peer, 4), b"1234")
+            self.assertEqual(loop.reactor.getWriters(), [])
 
     def test_neverPastTheBufferInDataReceived(self) -> None:
         """
@@ -1026,14 +1042,13 @@ class SendTests(LoopTestCase):
         """
         What the kernel does not take is sent when it does, from where it stopped.
         """
-        for kind in self.kinds:
-            loop, protocol, tap, peer = self.tapped(kind)
-            tap.plan = [3, 2, fail(errno.EAGAIN), 1]
-            protocol.transport.write(b"abcdef")
-            protocol.transport.write(b"ghi")
-            self.assertEqual(tap.sent, [b"abc"])
-            self.assertEqual(loop.take(peer, 9), b"abcdefghi")
-            self.assertEqual(tap.sent[:4], [b"abc", b"de", b"f", b"ghi"])
+        loop, protocol, tap, peer = self.tapped("adopted TCP")
+        tap.plan = [3, 2, fail(errno.EAGAIN), 1]
+        protocol.transport.write(b"abcdef")
+        protocol.transport.write(b"ghi")
+        self.assertEqual(tap.sent, [b"abc"])
+        self.assertEqual(loop.take(peer, 9), b"abcdefghi")
+        self.assertEqual(tap.sent[:4], [b"abc", b"de", b"f", b"ghi"])
 
     def test_partialOfGathered(self) -> None:
         for kind in self.kinds:
@@ -1067,6 +1082,8 @@ class SendTests(LoopTestCase):
                     loop.read(tap)
                 else:
                     protocol.transport.write(sent)
+                    if kind in UNIX:
+                        loop.turn()
                 limit = protocol.transport.SEND_LIMIT
                 self.assertEqual(tap.offered[0], limit)
                 self.assertTrue(loop.take(peer, len(sent)) == sent)
@@ -1721,7 +1738,7 @@ class ProducerTests(LoopTestCase):
                     str(refused).replace(repr(producer), "1").replace(repr(second), "2")
                 )
                 protocol.transport.write(b"hello")
-                if loop.eager:
+                if loop.eager and isinstance(protocol.transport, EagerTCPMixin):
                     # At once, as before.
                     wait_for_event(peer, select.POLLIN, 2.0)
                 return text, loop.take(peer, 5)
@@ -1839,6 +1856,20 @@ class ProducerTests(LoopTestCase):
         self.assertEqual(tap.offered, [])
         self.assertEqual(loop.take(peer, 1), b"x")
 
+    def assert_eager(self, loop: Loop, protocol: Any, peer: socket.socket) -> None:
+        """
+        It answers at once, and over TCP sends at once.
+        """
+        protocol.onReceived = lambda data: protocol.transport.write(b"answer")
+        peer.sendall(b"x")
+        loop.read(protocol.transport.getHandle())
+        peer.settimeout(1)
+        self.assertEqual(read_exactly(peer, 6), b"answer")
+        self.assertEqual(loop.reactor.getWriters(), [])
+        if isinstance(protocol.transport, EagerTCPMixin):
+            protocol.transport.write(b"at once")
+            self.assertEqual(read_exactly(peer, 7), b"at once")
+
     def test_eagerAgain(self) -> None:
         """
         Without its producer a connection sends at once again.
@@ -1855,8 +1886,7 @@ class ProducerTests(LoopTestCase):
                     loop.turn()
                     protocol.transport.unregisterProducer()
                     loop.until(lambda loop=loop: not loop.reactor.getWriters())
-                    protocol.transport.write(b"at once")
-                    self.assertEqual(read_exactly(peer, 7), b"at once")
+                    self.assert_eager(loop, protocol, peer)
 
     def test_eagerAgainAfterOneResume(self) -> None:
         """
@@ -1870,9 +1900,7 @@ class ProducerTests(LoopTestCase):
             producer.onResume = protocol.transport.unregisterProducer
             protocol.transport.registerProducer(producer, False)
             loop.turn()
-            peer.settimeout(1)
-            protocol.transport.write(b"at once")
-            self.assertEqual(read_exactly(peer, 7), b"at once", kind)
+            self.assert_eager(loop, protocol, peer)
 
     def test_notEagerWhileClosing(self) -> None:
         """
@@ -2006,28 +2034,75 @@ class DescriptorTests(LoopTestCase):
 
     def test_afterWrite(self) -> None:
         """
-        A descriptor after the byte that it could travel with: outside
-        C{dataReceived} that byte has gone, and it travels with the next one.
+        A descriptor after the byte that it travels with.
         """
-        for kind in UNIX:
-            loop = self.eager()
-            protocol, peer = loop.link(kind)
-            own, other = os.pipe()
-            os.write(other, b"from the pipe")
-            os.close(other)
-            self.addCleanup(os.close, own)
-            protocol.transport.write(b"x")
-            protocol.transport.sendFileDescriptor(own)
-            self.assertEqual(read_exactly(peer, 1), b"x")
-            protocol.transport.write(b"y")
-            loop.turn()
-            data, (passed,), _, _ = socket.recv_fds(peer, 10, 8)
-            self.addCleanup(os.close, passed)
-            self.assertEqual((data, os.read(passed, 100)), (b"y", b"from the pipe"))
-            self.assertIsNone(protocol.reason)
+        self.written(inside=False)
 
     def test_afterWriteInDataReceived(self) -> None:
         self.written(inside=True)
+
+    def test_afterWriteAndLose(self) -> None:
+        """
+        One that is the last thing before the end of the connection.
+        """
+        for kind in UNIX:
+            for inside in (False, True):
+
+                def scenario(
+                    loop: Loop, kind: str = kind, inside: bool = inside
+                ) -> Any:
+                    protocol, peer = loop.link(kind)
+                    own, other = os.pipe()
+                    self.addCleanup(os.close, own)
+                    self.addCleanup(os.close, other)
+
+                    def do(data: bytes = b"") -> None:
+                        protocol.transport.write(b"x")
+                        protocol.transport.sendFileDescriptor(own)
+                        protocol.transport.loseConnection()
+
+                    if inside:
+                        protocol.onReceived = do
+                        peer.sendall(b"x")
+                    else:
+                        do()
+                    loop.until(lambda: protocol.reason)
+                    data, passed, _, _ = socket.recv_fds(peer, 10, 8)
+                    for each in passed:
+                        os.close(each)
+                    return data, len(passed), protocol.reason
+
+                self.assertEqual(self.same(scenario)[:2], (b"x", 1))
+
+    def test_tooMany(self) -> None:
+        """
+        More descriptors than bytes are Twisted's error.
+        """
+        for kind in UNIX:
+            for inside in (False, True):
+
+                def scenario(
+                    loop: Loop, kind: str = kind, inside: bool = inside
+                ) -> Any:
+                    protocol, peer = loop.link(kind)
+                    own, other = os.pipe()
+                    self.addCleanup(os.close, own)
+                    self.addCleanup(os.close, other)
+
+                    def do(data: bytes = b"") -> None:
+                        protocol.transport.write(b"x")
+                        protocol.transport.sendFileDescriptor(own)
+                        protocol.transport.sendFileDescriptor(own)
+
+                    if inside:
+                        protocol.onReceived = do
+                        peer.sendall(b"x")
+                    else:
+                        do()
+                    loop.until(lambda: protocol.reason)
+                    return protocol.reason
+
+                self.assertIs(self.same(scenario), error.FileDescriptorOverrun)
 
     def test_fromPullProducer(self) -> None:
         """

@@ -5,7 +5,8 @@ Twisted's transports only note what is written; a later turn of the reactor send
 it, after two changes to what epoll watches. These try to send at once, and hand
 to the inherited machinery only what the kernel does not take. While a transport
 is inside its own C{doRead} it gathers instead, and tries one send when the
-protocol is done with what was received.
+protocol is done with what was received. (UNIX transports do only the latter: see
+L{EagerUNIXMixin}.)
 
 What must hold, so that nothing else changes:
 
@@ -317,21 +318,28 @@ class EagerTCPMixin(EagerMixin):
 class EagerUNIXMixin(EagerMixin):
     """
     The sending half for UNIX sockets, which pass descriptors too.
+
+    A descriptor travels with a byte, which may have been written before it. So
+    what is written outside C{dataReceived} is not sent at once.
     """
+
+    def write(self, data: bytes) -> None:
+        """
+        Gather inside C{dataReceived}, and write as Twisted does outside.
+        """
+        if self._gathering:
+            super().write(data)
+        else:
+            super(EagerMixin, self).write(data)
 
     def sendFileDescriptor(self, descriptor: int) -> None:
         """
-        Send a descriptor along with a byte: one that waits in a buffer, or the
-        next one that is written. (Bytes that are written before it, outside
-        C{dataReceived}, have been sent already.)
+        Send a descriptor along with a byte. From then on the connection is
+        Twisted's.
         """
-        waits = self._plain and not self._tempDataBuffer and not self.dataBuffer
         self._passesDescriptors = True
         self._endPlain()
-        if waits:
-            self._sendmsgQueue.append(descriptor)  # type: ignore[attr-defined]
-        else:
-            super().sendFileDescriptor(descriptor)  # type: ignore[misc]
+        super().sendFileDescriptor(descriptor)  # type: ignore[misc]
 
 
 class EagerServer(EagerTCPMixin, tcp.Server):
