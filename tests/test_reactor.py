@@ -35,6 +35,7 @@ from tests.test_transport import (
     Loop,
     LoopTestCase,
     OneProtocol,
+    Producer,
     Recorder,
     close_with_reset,
 )
@@ -532,6 +533,114 @@ class PollTests(LoopTestCase):
                 return heard
 
             self.same(scenario)
+
+
+class NestedTests(LoopTestCase):
+    """
+    A protocol that turns the reactor in C{dataReceived}.
+    """
+
+    def test_question(self) -> None:
+        """
+        What it has written goes out meanwhile, and the answer comes in.
+        """
+        for kind in TCP + UNIX:
+
+            def scenario(loop: Loop, kind: str = kind) -> Any:
+                protocol, peer = loop.link(kind)
+                transport = protocol.transport
+
+                def ask(data: bytes) -> None:
+                    protocol.onReceived = lambda data: transport.write(b"good, ")
+                    transport.write(b"ques")
+                    transport.write(b"tion, ")
+                    protocol.events.append(("heard", loop.take(peer, 10)))
+                    peer.sendall(b"answer")
+                    loop.until(lambda: protocol.received == b"xanswer")
+                    transport.write(b"bye")
+
+                protocol.onReceived = ask
+                peer.sendall(b"x")
+                loop.until(lambda: protocol.received)
+                return loop.take(peer, 9), protocol.events
+
+            self.assertEqual(self.same(scenario)[0], b"good, bye")
+
+    def test_writable(self) -> None:
+        """
+        Likewise when the connection could be written to in the same turn.
+        """
+        for kind in TCP + UNIX:
+
+            def scenario(loop: Loop, kind: str = kind) -> Any:
+                protocol, peer = loop.link(kind)
+                transport = protocol.transport
+
+                def ask(data: bytes) -> None:
+                    # The second when there is nothing more to tell epoll of.
+                    for question in (b"first", b"second"):
+                        transport.write(question)
+                        heard = loop.take(peer, len(question))
+                        protocol.events.append(("heard", heard))
+
+                protocol.onReceived = ask
+                peer.sendall(b"x")
+                select.select([transport.getHandle()], [], [], 20)
+                transport.startWriting()
+                loop.turn()
+                return protocol.events
+
+            self.assertIn(("heard", b"second"), self.same(scenario))
+
+    def test_two(self) -> None:
+        """
+        Nested more than once: all that was written goes out.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            (first, one), (second, two) = (loop.link("accepted TCP") for _ in range(2))
+
+            def outer(data: bytes) -> None:
+                first.transport.write(b"first")
+                two.sendall(b"x")
+                loop.until(lambda: second.received)
+
+            def inner(data: bytes) -> None:
+                first.transport.write(b" again")
+                second.transport.write(b"second")
+                second.events.append((loop.take(one, 11), loop.take(two, 6)))
+
+            first.onReceived, second.onReceived = outer, inner
+            one.sendall(b"x")
+            loop.until(lambda: first.received)
+            return first.events, second.events
+
+        self.assertIn((b"first again", b"second"), self.same(scenario)[1])
+
+    def test_push(self) -> None:
+        """
+        A producer that is paused meanwhile is resumed meanwhile.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            protocol, peer = loop.link("accepted TCP")
+
+            def fill(data: bytes) -> None:
+                producer = Producer(protocol.events)
+                protocol.transport.registerProducer(producer, True)
+                protocol.transport.write(b"x" * 100_000)
+                protocol.events.append(("heard", len(loop.take(peer, 100_000))))
+                loop.until(lambda: not loop.reactor.getWriters())
+                protocol.events.append(("returned",))
+
+            protocol.onReceived = fill
+            peer.sendall(b"x")
+            loop.until(lambda: protocol.received)
+            return protocol.events
+
+        events = self.same(scenario)
+        self.assertIn(("resume",), events)
+        self.assertEqual(events[-1], ("returned",))
 
 
 class AdoptTests(LoopTestCase):

@@ -130,6 +130,14 @@ class EagerEPollReactor(EPollReactor):
         """
         Wait for events, and dispatch them.
         """
+        contexts = context.theContextTracker.currentContext().contexts
+        top = len(contexts)
+        if top > 1:
+            # Maybe called by a protocol in `dataReceived`, which waits for answers
+            # to what it has written.
+            for each in contexts:
+                if type(each) in _EAGER:
+                    each._stopGathering()
         selectables = self._selectables
         try:
             events = self._poller.poll(
@@ -139,8 +147,6 @@ class EagerEPollReactor(EPollReactor):
             if problem.errno == errno.EINTR:
                 return
             raise
-        contexts = context.theContextTracker.currentContext().contexts
-        top = len(contexts)
         contexts.append(_NO_CONTEXT)
         readable, eager = EPOLLIN, _EAGER
         try:
@@ -160,7 +166,9 @@ class EagerEPollReactor(EPollReactor):
                         if why is not None:
                             self._disconnect(selectable, why, True)
                 else:
-                    contexts[top] = _NO_CONTEXT
+                    contexts[top] = (
+                        selectable if type(selectable) in eager else _NO_CONTEXT
+                    )
                     log.callWithLogger(
                         selectable, self._doReadOrWrite, selectable, fd, event
                     )

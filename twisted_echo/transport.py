@@ -210,18 +210,19 @@ class EagerMixin(_Base):
 
     def _stopGathering(self) -> None:
         """
-        Leave what has been gathered to C{doWrite}, as Twisted would have.
+        Leave what has been gathered to C{doWrite}, as Twisted would have. (The
+        reactor calls this when it is turned from within C{doRead}.)
         """
-        self._count()
-        self._gathering = False
-        if self._tempDataBuffer:
-            self.startWriting()
+        if self._gathering:
+            self._count()
+            self._gathering = False
+            if self._tempDataBuffer:
+                self.startWriting()
 
     # What ends the plain state
 
     def _endPlain(self) -> None:
-        if self._gathering:
-            self._stopGathering()
+        self._stopGathering()
         self._plain = False
 
     if hasattr(tcp.Connection, "startTLS"):
