@@ -187,12 +187,35 @@ class UnfitTests(SynchronousTestCase):
                 "del posixbase._DisconnectSelectableMixin._disconnectSelectable",
                 "_disconnectSelectable",
             ),
-            ("del unix._SendmsgMixin", "_SendmsgMixin"),
             ("del abstract.FileDescriptor._maybePauseProducer", "_maybePause"),
         ):
             said = self.changed(change)
             self.assertIn("UnfitTwisted: ", said, change)
             self.assertIn(name, said)
+
+    def test_missingClass(self) -> None:
+        """
+        So is a class or a whole module.
+        """
+        for path in (
+            "abstract.FileDescriptor",
+            "tcp.Client",
+            "tcp.Connection",
+            "tcp.Connector",
+            "tcp.Port",
+            "unix.Client",
+            "unix.Connector",
+            "unix.Server",
+            "epollreactor.EPollReactor",
+        ):
+            said = self.changed(f"del {path}")
+            self.assertRegex(said, "^UnfitTwisted: Twisted .* lacks what ", path)
+            self.assertIn(f" twisted.internet.{path}", said)
+        said = self.changed(
+            "import twisted.internet;"
+            "del twisted.internet.unix; sys.modules['twisted.internet.unix'] = None"
+        )
+        self.assertRegex(said, "^UnfitTwisted: .* twisted.internet.unix.Server, ")
 
     def test_installRefuses(self) -> None:
         """

@@ -708,6 +708,13 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 Becomes the command of its arguments, under a Twisted that does not suit.
 """
 
+LACKS_CLASS = UNFIT.replace("import tcp", "import unix").replace(
+    "tcp.Port._fromListeningDescriptor", "unix.Connector"
+)
+"""
+Likewise, and ours cannot even be imported.
+"""
+
 SOME_TESTS = """
 from twisted.trial.unittest import TestCase
 
@@ -920,28 +927,37 @@ class ProgramTests(LoopTestCase):
         Under a Twisted that does not suit, who asks for it by name is refused and
         told why.
         """
-        for program in ("twistd", "twist", "trial"):
+        for program, launcher, lacks in (
+            ("twistd", UNFIT, "Port._fromListeningDescriptor"),
+            ("twist", UNFIT, "Port._fromListeningDescriptor"),
+            ("trial", UNFIT, "Port._fromListeningDescriptor"),
+            ("twistd", LACKS_CLASS, "twisted.internet.unix.Connector"),
+        ):
             command = Command(
                 self,
                 [script(program), "--reactor=eager", *(["-n"] * (program == "twistd"))]
                 + (["echo"] if program != "trial" else ["test_some"]),
                 folder=new_folder(self),
-                launcher=UNFIT,
+                launcher=launcher,
             )
             code = command.wait()
             printed = command.stdout + command.stderr
             self.assertEqual(code, 1, command.report("ended"))
-            self.assertIn("Port._fromListeningDescriptor", printed)
+            self.assertIn(lacks, printed)
             self.assertRegex(printed, "Twisted .* lacks what the eager reactor")
 
     def test_unfitByDefault(self) -> None:
         """
         Who does not ask for it gets epoll, one warning, and every line back.
         """
-        for command in (("twistd", "-n"), ("twist",)):
-            server = Server.start(self, command=command, launcher=UNFIT)
+        for command, launcher, lacks in (
+            (("twistd", "-n"), UNFIT, "Port._fromListeningDescriptor"),
+            (("twist",), UNFIT, "Port._fromListeningDescriptor"),
+            (("twistd", "-n"), LACKS_CLASS, "twisted.internet.unix.Connector"),
+        ):
+            server = Server.start(self, command=command, launcher=launcher)
             warnings = re.findall(r".*#warn.*", server.stdout)
             self.assertEqual(len(warnings), 1, server.stdout)
             self.assertIn("the eager reactor cannot be used", warnings[0])
-            self.assertIn("Port._fromListeningDescriptor", warnings[0])
+            self.assertIn(lacks, warnings[0])
             self.assert_echoes(server, "EPollReactor")

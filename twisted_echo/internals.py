@@ -8,17 +8,26 @@ later, in the middle of somebody's connection.
 
 import inspect
 from collections.abc import Iterable
+from pkgutil import resolve_name
 from typing import Any
 
 from twisted import __version__ as twistedVersion
-from twisted.internet import abstract, epollreactor, tcp, unix
-from twisted.python import context, log
 
-__all__ = ["unfit"]
+__all__ = ["UnfitTwisted", "unfit"]
 
-_ATTRIBUTES: tuple[tuple[Any, tuple[str, ...]], ...] = (
+
+class UnfitTwisted(ImportError):
+    """
+    This Twisted is not one that the eager reactor can build on.
+    """
+
+
+_DESCRIPTOR = "twisted.internet.abstract.FileDescriptor"
+_REACTOR = "twisted.internet.epollreactor.EPollReactor"
+
+_ATTRIBUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
-        abstract.FileDescriptor,
+        _DESCRIPTOR,
         (
             "SEND_LIMIT",
             "_isSendBufferFull",
@@ -35,17 +44,17 @@ _ATTRIBUTES: tuple[tuple[Any, tuple[str, ...]], ...] = (
             "streamingProducer",
         ),
     ),
-    (tcp.Connection, ("TLS", "_aborting", "_dataReceived")),
-    (tcp.Server, ("_fromConnectedSocket",)),
-    (tcp.Client, ("_connectDone",)),
-    (tcp.Port, ("_fromListeningDescriptor", "transport")),
-    (tcp.Connector, ("_makeTransport",)),
-    (unix.Server, ("_fromConnectedSocket", "_writeSomeDataBase")),
-    (unix.Client, ("_writeSomeDataBase",)),
-    (unix.Port, ("_fromListeningDescriptor", "transport")),
-    (unix.Connector, ("_makeTransport",)),
+    ("twisted.internet.tcp.Connection", ("TLS", "_aborting", "_dataReceived")),
+    ("twisted.internet.tcp.Server", ("_fromConnectedSocket",)),
+    ("twisted.internet.tcp.Client", ("_connectDone",)),
+    ("twisted.internet.tcp.Port", ("_fromListeningDescriptor", "transport")),
+    ("twisted.internet.tcp.Connector", ("_makeTransport",)),
+    ("twisted.internet.unix.Server", ("_fromConnectedSocket", "_writeSomeDataBase")),
+    ("twisted.internet.unix.Client", ("_writeSomeDataBase",)),
+    ("twisted.internet.unix.Port", ("_fromListeningDescriptor", "transport")),
+    ("twisted.internet.unix.Connector", ("_makeTransport",)),
     (
-        epollreactor.EPollReactor,
+        _REACTOR,
         (
             "_disconnectSelectable",
             "_doReadOrWrite",
@@ -55,28 +64,29 @@ _ATTRIBUTES: tuple[tuple[Any, tuple[str, ...]], ...] = (
             "doPoll",
         ),
     ),
-    (context.theContextTracker, ("currentContext",)),
-    (log, ("ILogContext", "callWithLogger")),
+    ("twisted.python.context.theContextTracker", ("currentContext",)),
+    ("twisted.python.log", ("ILogContext", "callWithLogger")),
 )
 """
-What classes and modules must have.
+What must be there, and what it must have. (By name, since a class that is not there
+shall be told, too.)
 """
 
-_SIGNATURES: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
-    (abstract.FileDescriptor, "write", ("self", "data")),
-    (abstract.FileDescriptor, "writeSequence", ("self", "iovec")),
+_SIGNATURES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (_DESCRIPTOR, "write", ("self", "data")),
+    (_DESCRIPTOR, "writeSequence", ("self", "iovec")),
     (
-        tcp.Server,
+        "twisted.internet.tcp.Server",
         "__init__",
         ("self", "sock", "protocol", "client", "server", "sessionno", "reactor"),
     ),
     (
-        tcp.Port,
+        "twisted.internet.tcp.Port",
         "__init__",
         ("self", "port", "factory", "backlog", "interface", "reactor"),
     ),
     (
-        epollreactor.EPollReactor,
+        _REACTOR,
         "_disconnectSelectable",
         ("self", "selectable", "why", "isRead", "faildict"),
     ),
@@ -85,25 +95,12 @@ _SIGNATURES: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
 What is called or overridden with these parameters.
 """
 
-_INSTANCE_ATTRIBUTES: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
-    (
-        "FileDescriptor",
-        lambda: abstract.FileDescriptor(reactor=object()),  # type: ignore[arg-type]
-        ("_tempDataBuffer", "_tempDataLen"),
-    ),
-    (
-        "_SendmsgMixin",
-        lambda: unix._SendmsgMixin(),  # type: ignore[no-untyped-call]
-        ("_sendmsgQueue",),
-    ),
-    (
-        "ContextTracker",
-        lambda: context.ContextTracker(),  # type: ignore[no-untyped-call]
-        ("contexts",),
-    ),
+_INSTANCE_ATTRIBUTES: tuple[tuple[str, dict[str, object], tuple[str, ...]], ...] = (
+    (_DESCRIPTOR, {"reactor": object()}, ("_tempDataBuffer", "_tempDataLen")),
+    ("twisted.python.context.ContextTracker", {}, ("contexts",)),
 )
 """
-What instances must have: made, and looked at.
+What instances must have: made with these arguments, and looked at.
 """
 
 REACTOR_ATTRIBUTES = ("_poller", "_reads", "_selectables")
@@ -112,25 +109,43 @@ What an C{EPollReactor} must have once it is made.
 """
 
 
+def _find(path: str) -> Any:
+    """
+    What a path leads to, or None.
+    """
+    try:
+        return resolve_name(path)
+    except (AttributeError, ImportError):
+        return None
+
+
 def _missing() -> Iterable[str]:
-    for owner, names in _ATTRIBUTES:
+    for path, names in _ATTRIBUTES:
+        owner = _find(path)
+        if owner is None:
+            yield path
+            continue
         for name in names:
             if not hasattr(owner, name):
-                yield f"{getattr(owner, '__qualname__', owner)}.{name}"
-    for owner, name, parameters in _SIGNATURES:
-        function = getattr(owner, name, None)
+                yield f"{_last(path)}.{name}"
+    for path, name, parameters in _SIGNATURES:
+        function = getattr(_find(path), name, None)
         if function is None or tuple(inspect.signature(function).parameters) != (
             parameters
         ):
-            yield f"{owner.__qualname__}.{name}({', '.join(parameters)})"
-    for label, make, names in _INSTANCE_ATTRIBUTES:
+            yield f"{_last(path)}.{name}({', '.join(parameters)})"
+    for path, arguments, names in _INSTANCE_ATTRIBUTES:
         try:
-            instance = make()
+            instance = _find(path)(**arguments)
         except Exception:
             instance = None
         for name in names:
             if not hasattr(instance, name):
-                yield f"{label}().{name}"
+                yield f"{_last(path)}().{name}"
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def unfit() -> str | None:

@@ -25,31 +25,31 @@ import socket
 from typing import Any
 
 from twisted.internet import error
-from twisted.internet.epollreactor import EPOLLIN, EPollReactor
 from twisted.python import context, log
 
-from twisted_echo.internals import REACTOR_ATTRIBUTES, unfit
-from twisted_echo.transport import (
-    EagerClient,
-    EagerConnector,
-    EagerPort,
-    EagerServer,
-    EagerUNIXClient,
-    EagerUNIXConnector,
-    EagerUNIXPort,
-    EagerUNIXServer,
-)
+from twisted_echo.internals import REACTOR_ATTRIBUTES, UnfitTwisted, unfit
+
+try:
+    from twisted.internet.epollreactor import EPOLLIN, EPollReactor
+
+    from twisted_echo.transport import (
+        EagerClient,
+        EagerConnector,
+        EagerPort,
+        EagerServer,
+        EagerUNIXClient,
+        EagerUNIXConnector,
+        EagerUNIXPort,
+        EagerUNIXServer,
+    )
+except (AttributeError, ImportError) as problem:
+    # What is lacking is a class, without which there is nothing to install.
+    raise UnfitTwisted(unfit() or str(problem)) from problem
 
 __all__ = ["EagerEPollReactor", "UnfitTwisted", "install"]
 
 _EAGER = frozenset((EagerServer, EagerClient, EagerUNIXServer, EagerUNIXClient))
 _NO_CONTEXT: dict[object, object] = {}
-
-
-class UnfitTwisted(ImportError):
-    """
-    This Twisted is not one that the eager reactor can build on.
-    """
 
 
 class EagerEPollReactor(EPollReactor):
