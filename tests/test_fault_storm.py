@@ -121,7 +121,8 @@ def closed_unread(client: Client, chance: random.Random) -> None:
 
 def writes_and_never_reads(client: Client, chance: random.Random) -> None:
     client.socket.settimeout(0.1)
-    with contextlib.suppress(TimeoutError):
+    # On a busy machine the server's patience may end first.
+    with contextlib.suppress(TimeoutError, ConnectionError):
         while True:
             client.send(lines(chance, 50_000))
     if chance.randrange(2):
