@@ -343,7 +343,7 @@ class Faults:
         self.wait_for_no_one()
         self.assertEqual(self.books(server).served, 1)
 
-    def check_million(self, pipelines: int) -> None:
+    def check_million(self, pipelines: int, bound: float) -> None:
         server = self.serve()
         sent = b"".join(b"line %d\n" % n for n in range(1_000_000))
         lines = [self.client(server) for _ in range(pipelines)]
@@ -363,14 +363,15 @@ class Faults:
         waits.sort()
         self.assertGreater(len(waits), 10)
         self.assertLess(waits[-1], 1)
-        self.assertLess(waits[int(len(waits) * 0.99)], 0.1)
+        self.assertLess(waits[int(len(waits) * 0.99)], bound)
 
     def test_millionLinesBesidePingPong(self) -> None:
-        self.check_million(1)
+        self.check_million(1, 0.1)
 
     @slow
     def test_severalMillionLinesBesidePingPong(self) -> None:
-        self.check_million(8)
+        # All of them are in this one process, and wait for one another.
+        self.check_million(8, 0.3)
 
 
 class DeadlineFaults:
@@ -602,14 +603,26 @@ class LimitFaults:
             client.close()
         self.assertEqual(old[0].round_trip(b"still\n"), b"still\n")
         wait_until(lambda: self.vitals.descriptors() < 40)
-        new = self.client(server)
-        self.assertEqual(new.round_trip(b"now\n"), b"now\n")
-        new.close()
+        # Those that went while they waited are still taken, and can once more be
+        # too many.
+        wait_until(lambda: self.is_served(server))
         old[0].close()
         lines = server.stdout[before:].splitlines()
         self.assertEqual(len([each for each in lines if re.search(told, each)]), 1)
         self.assertLess(len(lines), 15)
         self.books(server)
+
+    def is_served(self, server: Server) -> bool:
+        """
+        Whether a new client is, or is cut off.
+        """
+        try:
+            with self.client(server) as client:
+                return bool(exchange(client, [b"hello"]) == b"hello")
+        except TimeoutError:
+            raise
+        except (OSError, EOFError):
+            return False
 
 
 class ProxyFaults:
