@@ -266,7 +266,7 @@ class StormTests(FaultTestCase):
     By the eager reactor.
     """
 
-    SESSIONS = 600
+    SESSIONS = 400
     LIVE = 9
 
     def test_storm(self) -> None:
