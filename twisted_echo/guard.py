@@ -13,15 +13,16 @@ not count what it receives (those of this package do) is never idle.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from twisted_echo.endings import EndReason
 from twisted_echo.limits import Deadlines, Limits
-from twisted_echo.progress import pendingOutput, tcpState
+from twisted_echo.progress import outputProgress, pendingOutput, tcpState
 from twisted_echo.session import Session
-from twisted_echo.sockets import bottomTransport
 
 __all__ = ["Guard", "Guarded", "Handshake"]
 
@@ -86,11 +87,16 @@ class Guard:
     Looks after the sessions of one factory, while there are any.
     """
 
+    _log = Logger()
+
     def __init__(self, guarded: Guarded) -> None:
         self._guarded = guarded
         self._timer: IDelayedCall | None = None
-        # In the order in which they were paused.
-        self._paused: dict[Session, None] = {}
+        # When they were paused, in that order.
+        self._paused: dict[Session, float] = {}
+        # How many bytes were held at the last sweep, and since then by those that
+        # were paused.
+        self._atMost = 0
 
     def watch(self) -> None:
         """
@@ -130,11 +136,12 @@ class Guard:
         """
         A session's input has stopped, as its peer does not read.
         """
-        self._paused[session] = None
-        most = self._guarded.limits.buffered
-        # What is not known exactly before the next sweep: each holds its
-        # transport's buffer at least.
-        if most and len(self._paused) * 65536 > most:
+        guarded = self._guarded
+        if session not in guarded.sessions:
+            return
+        self._paused.setdefault(session, guarded.clock.seconds())
+        self._atMost += pendingOutput(session.transport)
+        if 0 < guarded.limits.buffered < self._atMost:
             self.sweepSoon()
 
     def resumed(self, session: Session) -> None:
@@ -147,89 +154,124 @@ class Guard:
         self._timer = self._guarded.clock.callLater(delay, self._sweep)
 
     def _sweep(self) -> None:
-        guarded = self._guarded
+        guarded, timer = self._guarded, self._timer
         now = guarded.clock.seconds()
         try:
             self._sweepHandshakes(now)
             self._sweepSessions(now)
         finally:
-            self._timer = None
-            if guarded.sessions or guarded.handshakes:
-                self._schedule(guarded.deadlines.sweep)
+            # Another timer may run by now, if all have ended and one has come.
+            if self._timer is timer:
+                self._timer = None
+                if guarded.sessions or guarded.handshakes:
+                    self._schedule(guarded.deadlines.sweep)
 
     def _sweepHandshakes(self, now: float) -> None:
         allowed = self._guarded.deadlines.handshake
         if not allowed:
             return
-        late = []
-        for each in self._guarded.handshakes:
-            if now - each.began < allowed:
-                # They are in the order in which they began.
-                break
-            late.append(each)
-        for each in late:
-            each.fail(EndReason.HANDSHAKE_TIMEOUT, f"over {allowed:g} s")
+        # (Not in the order in which they began: a TLS handshake that follows a PROXY
+        # header is as old as its connection.)
+        handshakes = self._guarded.handshakes
+        for late in [each for each in handshakes if now - each.began >= allowed]:
+            try:
+                late.fail(EndReason.HANDSHAKE_TIMEOUT, f"over {allowed:g} s")
+            except Exception:
+                self._log.failure("a handshake cannot be ended")
 
     def _sweepSessions(self, now: float) -> None:
-        total = 0
-        for session in list(self._guarded.sessions):
-            mark = session.mark
-            # Of many sessions most are idle: nothing is called for those.
-            if (
-                mark is None
-                or now >= mark.lookAgain
-                or session.bytesReceived != mark.received
-                or session.transport.dataBuffer
-            ):
-                total += self._look(session, now)
-        most = self._guarded.limits.buffered
+        guarded = self._guarded
+        deadlines, total = guarded.deadlines, 0
+        for session in list(guarded.sessions):
+            try:
+                mark = session.mark
+                # Of many sessions most are idle: nothing is called for those.
+                if (
+                    mark is None
+                    or now >= mark.lookAgain
+                    or session.bytesReceived != mark.received
+                    or session.transport.dataBuffer
+                ):
+                    total += self._look(session, now, deadlines)
+            except Exception:
+                self._cannotLook(session)
+        self._atMost = total
+        most = guarded.limits.buffered
         if most and total > most:
             self._makeRoom(total - most)
 
-    def _look(self, session: Session, now: float) -> int:
+    def _cannotLook(self, session: Session) -> None:
+        """
+        Something that a subclass overrides has raised: that concerns no other.
+        """
+        # As text: whoever keeps the event must not keep the session.
+        self._log.failure("{session} cannot be looked after", session=repr(session))
+        with suppress(Exception):
+            Session.abort(session, EndReason.ERROR)
+
+    def _look(self, session: Session, now: float, deadlines: Deadlines) -> int:
         """
         Look at one session.
 
         @return: how many bytes are held for it.
         """
-        deadlines = self._guarded.deadlines
         mark: _Mark = session.mark
         if mark is None:
             mark = session.mark = _Mark(session.began)
         mark.lookAgain = 0.0
         transport = session.transport
+        waiting = held = 0
         # Layers hand on what they do not know themselves.
-        if getattr(transport, "dataBuffer", b"") or (
-            getattr(transport, "_tempDataBuffer", ())
+        if (
+            getattr(transport, "dataBuffer", b"")
+            or getattr(transport, "_tempDataBuffer", ())
+            or session in self._paused
         ):
+            if session.isAborted:
+                return 0
             waiting = pendingOutput(transport)
-            output = self._progress(session)
-            if mark.output != output:
-                mark.output, mark.moved = output, now
-                mark.active = now
+            output: object = None
+            if waiting:
+                output = outputProgress(transport)
+            elif not hasattr(transport, "dataBuffer"):
+                # It shows nothing but that it is full, and since when.
+                output = self._paused.get(session)
+            if output is None or mark.output != output:
+                mark.output = output
+                if output is not None:
+                    mark.active = mark.moved = now
             elif deadlines.write and now - mark.moved >= deadlines.write:
                 session.abort(EndReason.WRITE_TIMEOUT)
-                return waiting
+                return 0
         else:
-            waiting, mark.output = 0, None
-        held, line = 0, None
+            mark.output = None
+        received = session.bytesReceived
+        if received != mark.received:
+            mark.received, mark.active = received, now
+        line = None
         heldInput = getattr(session, "heldInput", None)
         if heldInput is not None:
             held, line = heldInput()
-        if session.bytesReceived != mark.received:
-            mark.received, mark.active = session.bytesReceived, now
-        if session.isClosing:
-            return waiting + held
-        if line is None:
+            if held and session.isAborted:
+                return 0
+        if line is None or session.paused:
             mark.line = None
         elif mark.line != line:
             mark.line, mark.lineSince = line, now
-        elif deadlines.line and now - mark.lineSince >= deadlines.line:
+        elif (
+            deadlines.line
+            and now - mark.lineSince >= deadlines.line
+            and session.expectsInput
+        ):
             session.close(EndReason.LINE_TIMEOUT)
-            return waiting
+            return waiting + held
         if not waiting and not held and hasattr(transport, "dataBuffer"):
             mark.lookAgain = mark.active + (deadlines.idle or _FOR_EVER)
-        if deadlines.idle and now - mark.active >= deadlines.idle:
+        if (
+            deadlines.idle
+            and now - mark.active >= deadlines.idle
+            and not session.isClosing
+        ):
             state = tcpState(transport)
             if state is None:
                 isIdle = heldInput is not None
@@ -239,17 +281,6 @@ class Guard:
             if isIdle:
                 session.close(EndReason.IDLE)
         return waiting + held
-
-    def _progress(self, session: Session) -> object:
-        """
-        What changes when the peer takes something.
-        """
-        state = tcpState(session.transport)
-        if state is not None:
-            return state.acknowledged
-        bottom = bottomTransport(session.transport)
-        data = getattr(bottom, "dataBuffer", None)
-        return id(data), getattr(bottom, "offset", None), session.bytesReceived
 
     def _makeRoom(self, bytes: int) -> None:
         """
@@ -264,8 +295,13 @@ class Guard:
         for session in [*self._paused, *others]:
             if bytes <= 0:
                 break
-            bytes -= _held(session)
-            session.abort(EndReason.OVER_BUFFERED)
+            held = 0 if session.isAborted else _held(session)
+            if held:
+                bytes -= held
+                try:
+                    session.abort(EndReason.OVER_BUFFERED)
+                except Exception:
+                    self._cannotLook(session)
 
 
 def _held(session: Session) -> int:

@@ -31,6 +31,12 @@ class LogSessions(Enum):
     ALL = "all"
 
 
+def _inBrackets(detail: str) -> str:
+    # Escaped, for a protocol may have let its peer choose it.
+    escaped = detail.encode("unicode_escape").decode("ascii")
+    return f" ({escaped})" if escaped else ""
+
+
 class _Window:
     """
     How often something has happened in this minute.
@@ -76,7 +82,7 @@ class Journal:
             # As text: whoever keeps the event must not keep the address's owner.
             peer=ascii(peer),
             reason=end.reason.value,
-            detail=f" ({end.detail})" if end.detail else "",
+            detail=_inBrackets(end.detail),
             bytesReceived=end.bytesReceived,
             seconds=end.seconds,
         )
@@ -93,7 +99,7 @@ class Journal:
             "connection from {peer} refused: {reason}{detail}",
             peer=ascii(peer),
             reason=reason.value,
-            detail=f" ({detail})" if detail else "",
+            detail=_inBrackets(detail),
         )
 
     def _isTooMany(self, reason: EndReason, clock: IReactorTime) -> bool:

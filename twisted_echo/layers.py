@@ -91,7 +91,8 @@ class Layer(ProtocolWrapper):
     def _begin(self, transport: Any) -> None:
         keeper = self.factory.keeper
         # That of the layer below, if there is one.
-        self.began = getattr(transport, "began", None) or keeper.clock.seconds()
+        began = getattr(transport, "began", None)
+        self.began = keeper.clock.seconds() if began is None else began
         keeper.handshakeStarted(self, self.countsFor())
 
     def countsFor(self) -> Any:

@@ -173,6 +173,9 @@ class Listener:
         """
         Let the port rest, and tell the log once a minute.
         """
+        if self.port is None:
+            # It is being closed, and accepts for the last time.
+            return
         clock = self.port.reactor
         now = clock.seconds()
         if self._errorTold is None or now - self._errorTold >= _A_MINUTE:

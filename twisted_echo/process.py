@@ -88,4 +88,8 @@ def unreadable(files: list[str]) -> list[str]:
     """
     Those of some files that this process may not read.
     """
-    return [each for each in files if not os.access(each, os.R_OK)]
+    # By its effective user, which `os.access` does not ask for unless told to.
+    effective = os.access in os.supports_effective_ids
+    return [
+        each for each in files if not os.access(each, os.R_OK, effective_ids=effective)
+    ]

@@ -4,11 +4,18 @@ How far a connection's bytes have got, as its transport and the kernel know it.
 
 import socket
 import struct
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from twisted_echo.sockets import bottomTransport
 
-__all__ = ["TCPState", "pendingOutput", "tcpState"]
+try:
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+except ImportError:
+    ioctl = None  # type: ignore[assignment]
+
+__all__ = ["TCPState", "outputProgress", "pendingOutput", "tcpState"]
 
 
 class TCPState(NamedTuple):
@@ -43,6 +50,22 @@ def tcpState(transport: Any) -> TCPState | None:
     except (OSError, struct.error):
         return None
     return TCPState(acknowledged, min(sent, received) / 1000)
+
+
+def outputProgress(transport: Any) -> object:
+    """
+    What changes when the peer takes something of the output that waits.
+    """
+    state = tcpState(transport)
+    if state is not None:
+        return state.acknowledged
+    bottom = bottomTransport(transport)
+    queued = None
+    if ioctl is not None:
+        with suppress(AttributeError, OSError):
+            # What the peer of a UNIX socket has not read yet.
+            queued = ioctl(bottom.fileno(), TIOCOUTQ, bytes(4))
+    return id(getattr(bottom, "dataBuffer", None)), getattr(bottom, "offset", 0), queued
 
 
 def pendingOutput(transport: Any) -> int:

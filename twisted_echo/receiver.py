@@ -310,6 +310,8 @@ class FastLineReceiver(_Blocks, LineReceiver):
             the peer has not finished; None if there is no such line, or if it
             is this receiver that takes nothing more.
         """
+        if self._held is None:
+            return _NOTHING_HELD
         size, line = super().heldInput()
         left = length_hint(self._undelivered)
         if left:

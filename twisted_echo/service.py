@@ -280,7 +280,8 @@ class SessionService(Service):
 
         def closed(listeners: list[tuple[bool, Any]]) -> "Deferred[Any]":
             # Of a batch that was being accepted, some may have become sessions
-            # since. From here on none comes any more.
+            # since, or begun a handshake. From here on none comes any more.
+            self.factory.closeHandshakes()
             ended: Deferred[Any] = DeferredList(
                 [*self.factory.whenEnded(), *self.factory.whenHandshakesEnded()]
             )

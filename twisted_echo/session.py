@@ -276,6 +276,26 @@ class Session(Protocol):
         """
         return self._deadline is not None
 
+    @property
+    def isAborted(self) -> bool:
+        """
+        Whether L{abort} was called: it will be over in a moment.
+        """
+        return self._abortedFor is not None
+
+    @property
+    def expectsInput(self) -> bool:
+        """
+        Whether more is expected from the peer: neither has it sent its last byte,
+        nor is the connection closing.
+        """
+        return not (
+            self._inputEnded
+            or self._finished
+            or self._closing is not None
+            or self.transport.disconnecting
+        )
+
     def close(
         self, reason: EndReason = EndReason.LOCAL_CLOSED, detail: str = ""
     ) -> None:
@@ -296,7 +316,9 @@ class Session(Protocol):
         self._detail = detail
         clock = None if self.factory is None else self.factory.clock
         if clock is not None and self.factory is not None:
-            self._deadline = clock.callLater(self.factory.abortAfter, self.abort)
+            # If it is closing already, it is this deadline that has to tell.
+            cause = reason if reason in _OFFENCES else EndReason.ABORTED
+            self._deadline = clock.callLater(self.factory.abortAfter, self.abort, cause)
         if self._finished or self.transport.disconnecting:
             # It is closing already, and has a deadline now.
             return
