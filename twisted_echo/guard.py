@@ -270,7 +270,7 @@ class Guard:
         if (
             deadlines.idle
             and now - mark.active >= deadlines.idle
-            and not session.isClosing
+            and not (session.isClosing or session.isAborted)
         ):
             state = tcpState(transport)
             if state is None:

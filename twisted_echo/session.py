@@ -287,12 +287,13 @@ class Session(Protocol):
     def expectsInput(self) -> bool:
         """
         Whether more is expected from the peer: neither has it sent its last byte,
-        nor is the connection closing.
+        nor is the connection being closed or cut off.
         """
         return not (
             self._inputEnded
             or self._finished
             or self._closing is not None
+            or self._abortedFor is not None
             or self.transport.disconnecting
         )
 
