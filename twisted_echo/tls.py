@@ -101,8 +101,9 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
             except SSL.ZeroReturnError:
                 self._endInput()
             except SSL.Error:
-                failure = Failure()
-                self._tlsShutdownFinished(failure)
+                # In no variable: a failure that its own traceback leads to would
+                # keep this layer until the garbage collector comes.
+                self._tlsShutdownFinished(Failure())
             else:
                 if not self._aborted:
                     self.wrappedProtocol.dataReceived(data)

@@ -1,0 +1,658 @@
+"""
+L{twisted_echo.tls}: TLS that loses nothing, ends on time, and reloads.
+"""
+
+import gc
+import socket
+import ssl
+from collections import Counter
+from typing import Any
+from weakref import ref
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+from OpenSSL.SSL import Connection
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener, IProtocolNegotiationFactory
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate
+from twisted.logger import LogLevel, capturedLogs
+from zope.interface import implementer
+
+from tests.clients import collect, in_thread, reset, turn, until
+from tests.test_command import make_certificate
+from tests.tlsclient import (
+    TLSClient,
+    TLSTestCase,
+    certificate_of,
+    client_context,
+    deprecated,
+)
+from twisted_echo import (
+    EchoConfig,
+    EchoFactory,
+    EchoProtocol,
+    EndReason,
+    FastLineReceiver,
+    Session,
+    SessionFactory,
+    SessionService,
+)
+from twisted_echo.limits import Deadlines
+from twisted_echo.tls import Certificates
+
+VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+SIZES = (1, 15_000, 3_000_000)
+
+
+def text(size: int) -> bytes:
+    """
+    Lines, and a rest without a delimiter.
+    """
+    return (b"x" * 98 + b"\n") * (size // 99) + b"y" * (size % 99)
+
+
+async def ended(factory: SessionFactory[Any]) -> None:
+    await until(lambda: not factory.sessions and not factory.handshakes)
+
+
+class WholeTests(TLSTestCase):
+    """
+    Every byte that a client sent before its farewell comes back.
+    """
+
+    async def assert_whole(self, **how: bool) -> None:
+        service = self.serve_tls()
+        for version in VERSIONS:
+            for size in SIZES:
+                data = text(size)
+                client = await self.shaken(service, client_context(version))
+                back = await in_thread(client.pump, data, **how)
+                self.assertTrue(back == data, (version, size, len(back)))
+                self.assertTrue(client.farewell, (version, size))
+        await ended(service.factory)
+        self.assertEqual(
+            service.factory.ended, {EndReason.PEER_CLOSED: len(VERSIONS) * len(SIZES)}
+        )
+        self.assertEqual(service.factory.refused, {})
+
+    async def test_farewell(self) -> None:
+        """
+        Data and close_notify at once, and the connection stays open.
+        """
+        await self.assert_whole()
+
+    async def test_farewellAndEndOfFile(self) -> None:
+        """
+        The same, with an end-of-file after it.
+        """
+        await self.assert_whole(fin=True)
+
+    async def test_endOfFileAlone(self) -> None:
+        """
+        An end-of-file without close_notify: what came is answered, and the server
+        says farewell.
+        """
+        await self.assert_whole(farewell=False, fin=True)
+
+    async def test_choked(self) -> None:
+        """
+        A client that begins to read when the session is paused for it.
+        """
+        data = text(12_000_000)
+        service = self.serve_tls()
+        session, client = await self.shaken_session(service)
+        sealed = client.sealed(data, farewell=True)
+        sender = in_thread(client.socket.sendall, sealed)
+        await until(lambda: session.paused)
+        self.assertTrue(await in_thread(client.read_to_end) == data)
+        await sender
+        self.assertTrue(client.farewell)
+
+    async def answers(self, protocol: Any, *, fin: bool = False) -> None:
+        """
+        A hundred lines in a hundred records and the farewell in one segment; all
+        answers come.
+        """
+        factory: SessionFactory[Any] = SessionFactory.forProtocol(protocol)
+        service = self.serve_tls(factory)
+        for version in VERSIONS:
+            client = await self.shaken(service, client_context(version))
+            lines = [b"%d\r\n" % number for number in range(100)]
+            client.send(*lines, farewell=True)
+            if fin:
+                client.socket.shutdown(socket.SHUT_WR)
+            back = await in_thread(client.read_to_end)
+            self.assertEqual(back, b"".join(lines), version)
+            self.assertTrue(client.farewell, version)
+        await ended(factory)
+        self.assertEqual(factory.ended, {EndReason.PEER_CLOSED: len(VERSIONS)})
+
+    async def test_paused(self) -> None:
+        """
+        The farewell comes while the session is paused.
+        """
+
+        class Pausing(Session, FastLineReceiver):
+            def lineReceived(self, line: bytes) -> None:
+                self.sendLine(line)
+                self.pauseProducing()
+                reactor.callLater(0, self.resumeProducing)  # type: ignore[attr-defined]
+
+        await self.answers(Pausing)
+        await self.answers(Pausing, fin=True)
+
+    async def test_answerInFlight(self) -> None:
+        """
+        The farewell comes before the answers do.
+        """
+
+        class Late(Session, FastLineReceiver):
+            def lineReceived(self, line: bytes) -> None:
+                answer: Deferred[None] = Deferred()
+                answer.addCallback(lambda _: self.sendLine(line))
+                self.answerLater(answer)
+                reactor.callLater(0, answer.callback, None)  # type: ignore[attr-defined]
+
+        await self.answers(Late)
+        await self.answers(Late, fin=True)
+
+    async def test_noHalfClose(self) -> None:
+        """
+        A protocol that knows no half-close gets the end of both, as from Twisted's
+        own TLS.
+        """
+        from twisted.internet.protocol import Protocol
+
+        lost: list[Any] = []
+
+        class Plain(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                assert self.transport is not None
+                self.transport.write(data)
+
+            def connectionLost(self, reason: Any = None) -> None:
+                lost.append(reason)
+
+        factory: SessionFactory[Any] = SessionFactory.forProtocol(Plain)
+        service = self.serve_tls(factory)
+        client = await self.shaken(service)
+        client.send(b"all", farewell=True)
+        self.assertEqual(await in_thread(client.read_to_end), b"all")
+        self.assertTrue(client.farewell)
+        await until(lambda: lost)
+
+
+class CloseTests(TLSTestCase):
+    """
+    A session that the server closes, or that breaks.
+    """
+
+    async def test_farewell(self) -> None:
+        """
+        The server says farewell, and waits for the client's.
+        """
+        service = self.serve_tls()
+        for version in VERSIONS:
+            session, client = await self.shaken_session(
+                service, client_context(version)
+            )
+            client.send(b"before\n")
+            self.assertEqual(await in_thread(client.collect, 7), b"before\n")
+            session.close()
+            self.assertIsNone(await in_thread(client.read))
+            self.assertTrue(client.farewell)
+            for _ in range(5):
+                await turn()
+            self.assertIsNone(session.end)
+            end = session.whenEnded()
+            client.send(farewell=True)
+            self.assertEqual((await end).reason, EndReason.LOCAL_CLOSED)
+
+    async def test_endOfFileForFarewell(self) -> None:
+        """
+        A client that answers with a bare end-of-file, as most do, is not waited
+        for.
+        """
+        service = self.serve_tls()
+        session, client = await self.shaken_session(service)
+        session.close()
+        self.assertIsNone(await in_thread(client.read))
+        end = session.whenEnded()
+        client.socket.shutdown(socket.SHUT_WR)
+        self.assertEqual((await end).reason, EndReason.LOCAL_CLOSED)
+
+    async def test_unanswered(self) -> None:
+        """
+        A client that never answers is aborted.
+        """
+        factory = EchoFactory(EchoConfig(abortAfter=0.05))
+        service = self.serve_tls(factory)
+        session, client = await self.shaken_session(service)
+        session.close()
+        self.assertIsNone(await in_thread(client.read))
+        self.assertEqual((await session.whenEnded()).reason, EndReason.ABORTED)
+        with self.assertRaises(ConnectionResetError):
+            await in_thread(client.socket.recv, 1)
+
+    async def test_stop(self) -> None:
+        """
+        At a stop the lines that were read are answered, then comes the farewell.
+        """
+        service = self.serve_tls()
+        session, client = await self.shaken_session(service)
+        client.send(b"first\n")
+        await until(lambda: session.bytesReceived)
+        stopped = service.stopService()
+        self.assertEqual(await in_thread(client.collect, 100), b"first\n")
+        self.assertTrue(client.farewell)
+        client.send(farewell=True)
+        await stopped
+        self.assertEqual(service.factory.ended, {EndReason.STOPPED: 1})
+
+    async def test_garbage(self) -> None:
+        """
+        Bytes that are no TLS end a session, without a traceback.
+        """
+        service = self.serve_tls()
+        for version in VERSIONS:
+            _, client = await self.shaken_session(service, client_context(version))
+            client.socket.sendall(b"this is no record of TLS")
+            with self.assertRaises((ssl.SSLError, ConnectionResetError)):
+                await in_thread(client.read)
+            await ended(service.factory)
+        self.assertEqual(
+            service.factory.ended, {EndReason.CONNECTION_LOST: len(VERSIONS)}
+        )
+
+    async def test_reset(self) -> None:
+        service = self.serve_tls()
+        _, client = await self.shaken_session(service)
+        reset(client.socket)
+        await ended(service.factory)
+        self.assertEqual(service.factory.ended, {EndReason.CONNECTION_LOST: 1})
+
+
+class HandshakeTests(TLSTestCase):
+    """
+    Connections that do not get as far as a session.
+    """
+
+    async def refused(
+        self, service: SessionService, reason: EndReason, count: int = 1
+    ) -> None:
+        """
+        Wait for what came to be refused, all for one reason.
+        """
+        factory = service.factory
+        await until(lambda: factory.refused.total() >= count)
+        self.assertEqual(factory.refused, {reason: count})
+        self.assertEqual((factory.opened, factory.ended), (0, Counter()))
+        self.assertEqual(factory.handshakes, {})
+
+    async def test_plainText(self) -> None:
+        """
+        It is told in OpenSSL's words, and none of the client's.
+        """
+        service = self.serve_tls()
+        client = self.raw(service)
+        with capturedLogs() as events:
+            client.sendall(b"GET /secret HTTP/1.0\r\n\r\n")
+            await self.refused(service, EndReason.HANDSHAKE_FAILED)
+        (event,) = [each for each in events if each["log_level"] is LogLevel.warn]
+        self.assertEqual(event["reason"], "handshake-failed")
+        self.assertIn("http request", event["detail"])
+        self.assertNotIn("secret", str(event))
+        self.assertEqual(
+            [each for each in events if each["log_level"] > LogLevel.warn], []
+        )
+
+    async def test_oldVersion(self) -> None:
+        """
+        TLS 1.1 is refused, with an alert that says why.
+        """
+        service = self.serve_tls()
+        with deprecated():
+            context = client_context(ssl.TLSVersion.TLSv1_1)
+            context.set_ciphers("ALL:@SECLEVEL=0")
+        with self.assertRaisesRegex(ssl.SSLError, "(?i)protocol.version"):
+            await self.shaken(service, context)
+        await self.refused(service, EndReason.HANDSHAKE_FAILED)
+
+    async def test_timeout(self) -> None:
+        """
+        A client that is silent, one that stops in mid-hello, and one that sends a
+        byte now and then.
+        """
+        config = EchoConfig(deadlines=Deadlines(handshake=0.4))
+        service = self.serve_tls(EchoFactory(config))
+        silent, half, slow = (self.raw(service) for _ in range(3))
+        hello = TLSClient(half).hello()
+        half.sendall(hello[: len(hello) // 2])
+        began = reactor.seconds()  # type: ignore[attr-defined]
+        for byte in hello[:40]:
+            if service.factory.refused.total():
+                break
+            slow.send(bytes([byte]))
+            await turn()
+        await self.refused(service, EndReason.HANDSHAKE_TIMEOUT, 3)
+        self.assertGreaterEqual(reactor.seconds() - began, 0.3)  # type: ignore[attr-defined]
+        for client in silent, half, slow:
+            with self.assertRaises(ConnectionResetError):
+                await in_thread(collect, client, 1)
+
+    async def test_noTimeout(self) -> None:
+        """
+        A session that has shaken hands is not ended by the handshakes' deadline.
+        """
+        config = EchoConfig(deadlines=Deadlines(handshake=0.1))
+        service = self.serve_tls(EchoFactory(config))
+        client = await self.shaken(service)
+        other = self.raw(service)
+        await until(lambda: service.factory.refused)
+        client.send(b"still\n")
+        self.assertEqual(await in_thread(client.collect, 6), b"still\n")
+        other.close()
+
+    async def test_leaves(self) -> None:
+        """
+        Clients that close during the handshake: before the hello, within it and
+        after it, with an end-of-file, a farewell or a reset.
+        """
+        service = self.serve_tls()
+        count = 0
+        for end in socket.socket.close, reset, _shut:
+            for part in 0.0, 0.5, 1.0:
+                client = self.raw(service)
+                hello = TLSClient(client).hello()
+                client.sendall(hello[: int(part * len(hello))])
+                await until(lambda: service.factory.handshakes)
+                end(client)
+                count += 1
+                await self.refused(service, EndReason.HANDSHAKE_FAILED, count)
+
+    async def test_byteByByte(self) -> None:
+        """
+        A handshake that comes one byte at a time is one.
+        """
+        service = self.serve_tls()
+        client = TLSClient(self.raw(service))
+        await in_thread(client.shake, 1)
+        self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")
+
+    async def test_stop(self) -> None:
+        """
+        A stop ends the handshakes that are under way, and waits for them.
+        """
+        service = self.serve_tls(grace=30)
+        silent, half = self.raw(service), self.raw(service)
+        half.sendall(TLSClient(half).hello()[:30])
+        await until(lambda: len(service.factory.handshakes) == 2)
+        await service.stopService()
+        await self.refused(service, EndReason.STOPPED, 2)
+        for client in silent, half:
+            with self.assertRaises(ConnectionResetError):
+                await in_thread(collect, client, 1)
+
+    async def test_dataWithTheFinish(self) -> None:
+        """
+        A client whose first data comes with the end of its handshake.
+        """
+        service = self.serve_tls()
+        client = TLSClient(self.raw(service))
+        hello = client.hello()
+
+        def run() -> bytes:
+            client.socket.sendall(hello)
+            while True:
+                client._in.write(client.socket.recv(1 << 16))
+                try:
+                    client.object.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    assert not client._out.pending
+            client.send(b"at once\nrest", farewell=True)
+            return client.read_to_end()
+
+        self.assertEqual(await in_thread(run), b"at once\nrest")
+
+
+def _shut(client: socket.socket) -> None:
+    client.shutdown(socket.SHUT_WR)
+
+
+class TransportTests(TLSTestCase):
+    """
+    What a protocol asks of a TLS transport.
+    """
+
+    async def test_listener(self) -> None:
+        """
+        A protocol that wants to know is told once that hands are shaken, after its
+        C{connectionMade}; by then its transport knows what was agreed upon.
+        """
+        seen: list[object] = []
+
+        @implementer(IHandshakeListener)
+        class Listening(EchoProtocol):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                seen.append("made")
+
+            def handshakeCompleted(self) -> None:
+                transport = self.transport
+                seen.append(transport.negotiatedProtocol)
+                seen.append(transport.getPeerCertificate())
+                seen.append(type(transport.getHandle()))
+
+        @implementer(IProtocolNegotiationFactory)
+        class Negotiating(EchoFactory):
+            protocol = Listening
+
+            def acceptableProtocols(self) -> list[bytes]:
+                return [b"echo/2", b"echo/1"]
+
+        service = self.serve_tls(Negotiating(EchoConfig()))
+        client = await self.shaken(service, client_context(alpn=["echo/1"]))
+        self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")
+        self.assertEqual(client.object.selected_alpn_protocol(), "echo/1")
+        self.assertEqual(seen, ["made", b"echo/1", None, Connection])
+
+    async def test_clientCertificate(self) -> None:
+        """
+        The certificate that a client shows can be asked for.
+        """
+        pem = b"".join(
+            (self.folder / name).read_bytes() for name in ("cert.pem", "key.pem")
+        )
+        with deprecated():
+            own = PrivateCertificate.loadPEM(pem)
+            options = CertificateOptions(
+                privateKey=own.privateKey.original,
+                certificate=own.original,
+                trustRoot=own,
+            )
+            listening = self.listen()
+            listening.certificates._load = lambda: options
+            listening.certificates.reload()
+        service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
+        context = client_context()
+        context.load_cert_chain(self.folder / "cert.pem", self.folder / "key.pem")
+        session, client = await self.shaken_session(service, context)
+        certificate = session.transport.getPeerCertificate()
+        self.assertEqual(
+            certificate.to_cryptography().public_bytes(Encoding.DER),
+            certificate_of(self.folder / "cert.pem"),
+        )
+        self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")
+        with self.assertRaises((ssl.SSLError, ConnectionResetError)):
+            # TLS 1.3 tells a client after its own side of the handshake.
+            stranger = await self.shaken(service)
+            await in_thread(stranger.read)
+        await ended(service.factory)
+        self.assertEqual(service.factory.refused, {EndReason.HANDSHAKE_FAILED: 1})
+
+
+class CertificatesTests(TLSTestCase):
+    async def test_reload(self) -> None:
+        """
+        New connections get the new certificate, and old ones live on.
+        """
+        path = self.folder / "cert.pem"
+        listening = self.listen()
+        service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
+        first = certificate_of(path)
+        old = await self.shaken(service)
+        make_certificate(self.folder)
+        second = certificate_of(path)
+        self.assertNotEqual(first, second)
+        # Not before it is told to.
+        same = await self.shaken(service)
+        with deprecated():
+            listening.certificates.reload()
+        new = await self.shaken(service)
+        for client, expected in ((old, first), (same, first), (new, second)):
+            self.assertEqual(client.object.getpeercert(binary_form=True), expected)
+            self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")
+
+    async def test_broken(self) -> None:
+        """
+        Files that cannot be used are refused, and what was loaded before stays.
+        """
+        listening = self.listen()
+        service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
+        first = certificate_of(self.folder / "cert.pem")
+        key = (self.folder / "key.pem").read_bytes()
+        certificate = (self.folder / "cert.pem").read_bytes()
+        make_certificate(self.folder)
+        other = (self.folder / "cert.pem").read_bytes()
+        for keyNow, certificateNow in (
+            (b"", certificate),
+            (key, b""),
+            (key[:100], certificate),
+            (key, b"no certificate at all"),
+            # Of another key.
+            (key, other),
+        ):
+            (self.folder / "key.pem").write_bytes(keyNow)
+            (self.folder / "cert.pem").write_bytes(certificateNow)
+            with deprecated(), self.assertRaises(Exception):  # noqa: B017
+                listening.certificates.reload()
+            client = await self.shaken(service)
+            self.assertEqual(client.object.getpeercert(binary_form=True), first)
+        (self.folder / "key.pem").unlink()
+        with deprecated(), self.assertRaises(OSError):
+            listening.certificates.reload()
+        client = await self.shaken(service)
+        self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")
+
+    def test_brokenAtFirst(self) -> None:
+        """
+        Nothing is made of what cannot be loaded.
+        """
+
+        def load() -> Any:
+            raise ValueError("broken")
+
+        with self.assertRaisesRegex(ValueError, "broken"):
+            Certificates(load)
+
+    def test_unusable(self) -> None:
+        """
+        What loads, but makes no context, is no reload.
+        """
+
+        class Options:
+            def getContext(self) -> SSL.Context:
+                return made.pop()
+
+        made = [SSL.Context(SSL.TLS_SERVER_METHOD)]
+        (context,) = made
+        certificates = Certificates(Options)
+        with self.assertRaises(IndexError):
+            certificates.reload()
+        connection = certificates.serverConnectionForTLS(None)
+        self.assertIs(connection.get_context(), context)
+
+
+class LeakTests(TLSTestCase):
+    """
+    With the garbage collector switched off.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+    async def assert_gone(self, kind: str, before: bytes) -> None:
+        config = EchoConfig(deadlines=Deadlines(handshake=0.4), abortAfter=0.05)
+        factory = EchoFactory(config)
+        service = self.serve_tls(factory, kind)
+        weak: dict[str, list[Any]] = {}
+
+        async def session(name: str) -> TLSClient:
+            made, client = await self.shaken_session(service, before=before)
+            layer = made.transport
+            weak[name] = [ref(made), ref(layer), ref(layer.getHandle())]
+            while hasattr(layer, "transport"):
+                layer = layer.transport
+                weak[name].append(ref(layer))
+            return client
+
+        client = await session("farewell")
+        await in_thread(client.pump, b"a\nb")
+        await ended(factory)
+        client = await session("end-of-file")
+        await in_thread(client.pump, b"a\nb", farewell=False, fin=True)
+        await ended(factory)
+        reset((await session("reset")).socket)
+        await ended(factory)
+        client = await session("garbage")
+        client.socket.sendall(b"this is no record of TLS")
+        await ended(factory)
+        await session("aborted by the server")
+        factory.abortSessions()
+        await ended(factory)
+        await session("closed by the server")
+        factory.closeSessions(EndReason.LOCAL_CLOSED)
+        await ended(factory)
+        factory.closing = None
+        for name, data in (
+            ("plain", b"no hello at all\r\n\r\n"),
+            ("silent", b""),
+            ("leaves", None),
+        ):
+            raw = self.raw(service)
+            raw.sendall(before)
+            await until(lambda: factory.handshakes)
+            if before:
+                await until(
+                    lambda: "TLS" in type(next(iter(factory.handshakes))).__name__
+                )
+            weak[name] = [ref(next(iter(factory.handshakes)))]
+            if data is None:
+                raw.close()
+            else:
+                raw.sendall(data)
+            await ended(factory)
+        for _ in range(3):
+            await turn()
+        alive = {
+            name: [each() for each in refs if each() is not None]
+            for name, refs in weak.items()
+        }
+        self.assertEqual({name: all for name, all in alive.items() if all}, {})
+
+    async def test_tls(self) -> None:
+        """
+        Layers and sessions are gone when they have ended, however they did.
+        """
+        await self.assert_gone("ssl", b"")
+
+    async def test_behindProxy(self) -> None:
+        """
+        So are those of TLS behind a PROXY header.
+        """
+        await self.assert_gone("haproxy:ssl", b"PROXY TCP4 192.0.2.1 192.0.2.2 3 4\r\n")
