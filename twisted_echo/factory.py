@@ -62,9 +62,8 @@ class SessionFactory(Factory[_S]):
         L{Session.whenEnded} for one of yours.
     @ivar closing: why new sessions are closed at once; None while they are
         welcome.
-    @ivar handshakes: the connections that are to become sessions, in the order in
-        which they began, each with a Deferred that fires when it has become one,
-        or will not.
+    @ivar handshakes: the connections that are to become sessions, each with a
+        Deferred that fires when it has become one, or will not.
     @ivar opened: how many sessions there have been.
     @ivar ended: how many of them have ended, by their reasons.
     @ivar refused: how many connections have not become sessions, by the reasons.

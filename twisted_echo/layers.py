@@ -112,8 +112,10 @@ class Layer(ProtocolWrapper):
         factory.keeper.handshakeEnded(self, countedFor)
         protocol = factory.wrappedFactory.buildProtocol(self.getPeer())
         if protocol is None:
-            # Counted already, by whoever refused it.
+            # Counted already, by whoever refused it. Nobody looks after it any
+            # more, so no farewell of the peer's is waited for.
             self.loseConnection()
+            self.transport.loseConnection()
             factory.keeper.countChanged()
             return
         self.wrappedProtocol = protocol
@@ -153,9 +155,10 @@ class Layer(ProtocolWrapper):
         if not self._isReady:
             self._isReady = True
             keeper = self.factory.keeper
-            keeper.handshakeEnded(self, self.countsFor())
             why, detail = self._failure or (self.failureReason, self._told(reason))
+            # First, for whoever waits for the last handshake tells the sum.
             keeper.countRefused(self.getPeer(), why, detail)
+            keeper.handshakeEnded(self, self.countsFor())
             keeper.countChanged()
         super().connectionLost(reason)
 

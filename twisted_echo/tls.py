@@ -150,6 +150,9 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
         return super()._told(reason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        # All that came has been delivered, unless the protocol raised an exception:
+        # then it gets no more, and that exception is the reason.
+        self._lostTLSConnection = True
         if self._isReady:
             TLSMemoryBIOProtocol.connectionLost(self, reason)
             return
