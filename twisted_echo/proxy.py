@@ -108,5 +108,6 @@ class ProxyFactory(LayerFactory):
         if not self._allowed or not isinstance(address, (IPv4Address, IPv6Address)):
             return True
         host = ip_address(address.host)
-        mapped = getattr(host, "ipv4_mapped", None)
-        return any((mapped or host) in network for network in self._allowed)
+        # A port for both kinds sees an IPv4 address as an IPv6 one.
+        hosts = [host, getattr(host, "ipv4_mapped", None) or host]
+        return any(each in network for network in self._allowed for each in hosts)
