@@ -55,13 +55,19 @@ def listenString(
     @raise Exception: each kind of endpoint has errors of its own.
     """
     words, named = endpoints._parse(description)
+    if not words:
+        raise ValueError("no type of endpoint, such as tcp")
     isProxied = words[0] == "haproxy"
     if isProxied:
         words = words[1:]
-    if words[:1] != ["ssl"]:
+        if words[:1] == ["haproxy"]:
+            raise ValueError("one PROXY header is all that is expected")
+    if words[:1] == ["ssl"]:
+        listening = _withTLS(reactor, words[1:], named)
+    elif isProxied:
         listening = Listening(_plain(reactor, words, named))
     else:
-        listening = _withTLS(reactor, words[1:], named)
+        listening = Listening(serverFromString(reactor, description))
     if isProxied:
         inner = listening.endpoint
 
@@ -77,20 +83,50 @@ def listenString(
 
 
 def _plain(reactor: Any, words: Sequence[str], named: dict[str, str]) -> Any:
-    parts = [quoteStringArgument(word) for word in words]
+    # In a word without a name an equals sign would end one.
+    parts = [quoteStringArgument(word).replace("=", "\\=") for word in words]
     parts += [f"{key}={quoteStringArgument(each)}" for key, each in named.items()]
     return serverFromString(reactor, ":".join(parts))
 
 
-def _withTLS(reactor: Any, words: Sequence[str], named: dict[str, str]) -> Listening:
-    from twisted_echo.tls import Certificates, TLSFactory
-
+def _arguments(words: Sequence[str], named: dict[str, str]) -> dict[str, str]:
+    """
+    What the words of an C{ssl:} string mean, by Twisted's own names for them.
+    """
     names = list(signature(endpoints._parseSSL).parameters)[1:]
-    arguments = dict(zip(names, words, strict=False)) | named
+    if len(words) > len(names):
+        raise ValueError(f"ssl: has {len(names)} words at most, {words[-1]!r} is over")
+    arguments = dict(zip(names, words, strict=False))
+    for name in named:
+        if name not in names:
+            raise ValueError(f"ssl: has no {name!r}, only {', '.join(names)}")
+        if name in arguments:
+            raise ValueError(f"ssl: has its {name} twice")
+    arguments |= named
+    if not arguments.get("port"):
+        raise ValueError("ssl: needs a port")
     arguments.setdefault("privateKey", "server.pem")
+    return arguments
+
+
+def _withTLS(reactor: Any, words: Sequence[str], named: dict[str, str]) -> Listening:
+    try:
+        from OpenSSL import SSL, crypto
+
+        from twisted_echo.tls import Certificates, TLSFactory
+    except ImportError as error:
+        raise ImportError(f"ssl: needs the extra 'tls' ({error})") from None
+
+    arguments = _arguments(words, named)
 
     def load() -> Any:
-        parsed, _ = endpoints._parseSSL(None, **arguments)
+        try:
+            parsed, _ = endpoints._parseSSL(None, **arguments)
+            # Now, for this is where a key is compared with its certificate.
+            parsed[2].getContext()
+        except (SSL.Error, crypto.Error) as error:
+            why = "; ".join(str(each[-1]) for each in error.args[0] if each[-1])
+            raise ValueError(f"the key or a certificate is broken: {why}") from None
         return parsed[2]
 
     certificates = Certificates(load)
