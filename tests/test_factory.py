@@ -2,9 +2,10 @@
 L{twisted_echo.factory}: the record of the sessions that are open.
 """
 
+import random
 from typing import Any
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import DeferredList
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory
@@ -15,7 +16,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.clients import FullTransport
-from twisted_echo import EndReason, FastLineReceiver, Session, SessionFactory
+from twisted_echo import (
+    Deadlines,
+    EndReason,
+    FastLineReceiver,
+    Limits,
+    LogSessions,
+    Session,
+    SessionFactory,
+    WhenFull,
+)
 
 DONE = Failure(ConnectionDone())
 
@@ -215,3 +225,360 @@ class FactoryTests(SynchronousTestCase):
         self.addCleanup(self.flushLoggedErrors, ZeroDivisionError)
         self.factory.abortSessions()
         self.assertTrue(other.transport.disconnecting)
+
+
+class Handshaking:
+    """
+    A connection that may become a session.
+    """
+
+    began = 0.0
+
+    def __init__(self, factory: Any, address: Any = None) -> None:
+        self.factory = factory
+        self.address = address
+        factory.handshakeStarted(self, address)
+
+    def fail(self, reason: EndReason, detail: str = "") -> None:
+        self.factory.handshakeEnded(self, self.address)
+        self.factory.countRefused(self.address, reason, detail)
+        self.factory.countChanged()
+
+
+class FakeGate:
+    """
+    A gate that can be shut, or cannot.
+    """
+
+    def __init__(self, *, works: bool = True) -> None:
+        self.works = works
+        self.calls: list[str] = []
+
+    def shut(self) -> bool:
+        self.calls.append("shut")
+        return self.works
+
+    def reopen(self) -> None:
+        self.calls.append("reopen")
+
+
+class LimitsTestCase(SynchronousTestCase):
+    """
+    A factory with a clock, whose log is silent.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.factory: Any = SessionFactory.forProtocol(
+            Lines, clock=self.clock, logSessions=LogSessions.NONE
+        )
+
+    def connect(self, address: Any = None) -> Any:
+        """
+        A session, or None if it is refused.
+        """
+        address = address or IPv4Address("TCP", "192.0.2.1", 1)
+        session = self.factory.buildProtocol(address)
+        if session is not None:
+            session.makeConnection(FullTransport(peerAddress=address))
+        return session
+
+    def limit(self, **limits: Any) -> None:
+        self.factory.limits = Limits(**limits)
+
+
+class FullTests(LimitsTestCase):
+    """
+    As many connections as are allowed.
+    """
+
+    def test_unlimited(self) -> None:
+        self.factory.gate = gate = FakeGate()
+        for _ in range(50):
+            self.assertTrue(self.connect())
+        self.assertEqual(gate.calls, [])
+
+    def test_refuse(self) -> None:
+        """
+        One more is refused and counted; when one has ended, the next is welcome.
+        """
+        self.factory.gate = gate = FakeGate()
+        self.limit(sessions=2, whenFull=WhenFull.REFUSE)
+        first, _ = self.connect(), self.connect()
+        self.assertFalse(self.connect() or self.connect())
+        self.assertEqual(self.factory.refused, {EndReason.REFUSED_FULL: 2})
+        self.assertEqual(self.factory.opened, 2)
+        first.connectionLost(DONE)
+        self.assertTrue(self.connect())
+        self.assertFalse(self.connect())
+        self.assertEqual(gate.calls, [])
+
+    def test_wait(self) -> None:
+        """
+        The gate is shut when there are enough, and opened when one has ended; what
+        was being accepted is welcome.
+        """
+        self.factory.gate = gate = FakeGate()
+        self.limit(sessions=2)
+        first = self.connect()
+        self.assertEqual(gate.calls, [])
+        second, overshoot = self.connect(), self.connect()
+        self.assertTrue(overshoot)
+        self.assertEqual(gate.calls, ["shut"])
+        first.connectionLost(DONE)
+        self.assertEqual(gate.calls, ["shut"])
+        second.connectionLost(DONE)
+        self.assertEqual(gate.calls, ["shut", "reopen"])
+        self.assertEqual(self.factory.refused, {})
+
+    def test_cannotWait(self) -> None:
+        """
+        Where not every port can wait, one more is refused; those that were shut all
+        the same are opened again.
+        """
+        self.factory.gate = gate = FakeGate(works=False)
+        self.limit(sessions=1)
+        session = self.connect()
+        self.assertFalse(self.connect())
+        self.assertEqual(self.factory.refused, {EndReason.REFUSED_FULL: 1})
+        session.connectionLost(DONE)
+        self.assertEqual(gate.calls, ["shut", "reopen"])
+        self.assertTrue(self.connect())
+
+    def test_noGate(self) -> None:
+        """
+        A factory without a service of ours cannot make anybody wait.
+        """
+        self.limit(sessions=1)
+        self.connect()
+        self.assertFalse(self.connect())
+
+    def test_changed(self) -> None:
+        """
+        The limit, and what becomes of one more, can be changed at any time; nobody
+        is ended.
+        """
+        self.factory.gate = gate = FakeGate()
+        sessions = [self.connect() for _ in range(3)]
+        self.limit(sessions=2)
+        self.assertEqual(gate.calls.pop(), "shut")
+        self.limit(sessions=2, whenFull=WhenFull.REFUSE)
+        self.assertEqual(gate.calls.pop(), "reopen")
+        self.assertFalse(self.connect())
+        self.limit(sessions=3)
+        self.assertEqual(gate.calls.pop(), "shut")
+        self.limit(sessions=4)
+        self.assertEqual(gate.calls.pop(), "reopen")
+        self.assertTrue(self.connect())
+        self.assertEqual(gate.calls.pop(), "shut")
+        self.limit()
+        self.assertEqual(gate.calls, ["reopen"])
+        self.assertEqual(list(self.factory.sessions)[:3], sessions)
+
+    def test_handshakes(self) -> None:
+        """
+        A connection counts before it is a session, once.
+        """
+        self.factory.gate = gate = FakeGate()
+        self.limit(sessions=2)
+        first, second = Handshaking(self.factory), Handshaking(self.factory)
+        self.assertEqual(gate.calls, ["shut"])
+        self.factory.handshakeEnded(first, None)
+        self.assertTrue(self.connect())
+        self.assertEqual(gate.calls, ["shut"])
+        second.fail(EndReason.HANDSHAKE_FAILED)
+        self.assertEqual(gate.calls, ["shut", "reopen"])
+        self.assertEqual(self.factory.refused, {EndReason.HANDSHAKE_FAILED: 1})
+
+
+class PerPeerTests(LimitsTestCase):
+    """
+    As many connections of one peer as are allowed.
+    """
+
+    def assertTogether(self, *addresses: Any) -> None:
+        """
+        They count as one.
+        """
+        self.limit(sessionsPerPeer=len(addresses))
+        before = self.factory.refused[EndReason.REFUSED_PEER]
+        sessions = [self.connect(address) for address in addresses]
+        for address in addresses:
+            self.assertFalse(self.connect(address))
+        after = self.factory.refused[EndReason.REFUSED_PEER]
+        self.assertEqual(after - before, len(addresses))
+        sessions.pop().connectionLost(DONE)
+        sessions.append(self.connect(addresses[0]))
+        for session in sessions:
+            session.connectionLost(DONE)
+        self.assertFalse(self.factory._peers, "somebody is remembered")
+
+    def test_ipv4(self) -> None:
+        first, other = (IPv4Address("TCP", f"192.0.2.{n}", 1) for n in (1, 2))
+        self.assertTogether(first, IPv4Address("TCP", "192.0.2.1", 2))
+        self.limit(sessionsPerPeer=1)
+        self.assertTrue(self.connect(first) and self.connect(other))
+
+    def test_ipv6(self) -> None:
+        first, second, other = (
+            IPv6Address("TCP", f"2001:db8:0:{n}", 1) for n in ("1::1", "1::2", "2::1")
+        )
+        self.assertTogether(first, second)
+        self.limit(sessionsPerPeer=1)
+        self.assertTrue(self.connect(first) and self.connect(other))
+
+    def test_mapped(self) -> None:
+        self.assertTogether(
+            IPv4Address("TCP", "192.0.2.1", 1),
+            IPv6Address("TCP", "::ffff:192.0.2.1", 1),
+        )
+
+    def test_unix(self) -> None:
+        """
+        Who comes by a UNIX socket has no address to be told from others by.
+        """
+        self.limit(sessionsPerPeer=1)
+        for _ in range(5):
+            self.assertTrue(self.connect(UNIXAddress(None)))
+
+    def test_alwaysRefuses(self) -> None:
+        """
+        Nobody waits because one peer has enough.
+        """
+        self.factory.gate = gate = FakeGate()
+        self.limit(sessionsPerPeer=1, whenFull=WhenFull.WAIT)
+        self.connect()
+        self.assertFalse(self.connect())
+        self.assertEqual(gate.calls, [])
+
+    def test_handshakes(self) -> None:
+        """
+        Handshakes count for their peer.
+        """
+        self.limit(sessionsPerPeer=1)
+        address = IPv4Address("TCP", "192.0.2.1", 1)
+        handshake = Handshaking(self.factory, address)
+        self.assertTrue(self.factory.refuses(address))
+        self.factory.handshakeEnded(handshake, address)
+        self.assertFalse(self.factory.refuses(address))
+
+    def test_changed(self) -> None:
+        for _ in range(3):
+            self.assertTrue(self.connect())
+        self.limit(sessionsPerPeer=3)
+        self.assertFalse(self.connect())
+        self.limit(sessionsPerPeer=4)
+        self.assertTrue(self.connect())
+
+
+class BooksTests(LimitsTestCase):
+    """
+    What is counted, after many have come and gone in every way.
+    """
+
+    def test_balance(self) -> None:
+        seed = random.randrange(1 << 32)
+        print(f"seed {seed}")
+        dice = random.Random(seed)
+        factory = self.factory
+        factory.deadlines = Deadlines(idle=30, line=7, write=9, handshake=5)
+        factory.gate = FakeGate()
+        sessions: list[Any] = []
+        tried = 0
+
+        def come() -> None:
+            nonlocal tried
+            tried += 1
+            host = f"192.0.2.{dice.randrange(5)}"
+            session = self.connect(IPv4Address("TCP", host, tried))
+            if session is not None:
+                sessions.append(session)
+
+        def shake() -> None:
+            nonlocal tried
+            tried += 1
+            address = IPv4Address("TCP", f"192.0.2.{dice.randrange(5)}", tried)
+            if not factory.refuses(address):
+                Handshaking(factory, address)
+
+        def shaken() -> None:
+            if factory.handshakes:
+                handshake = dice.choice(list(factory.handshakes))
+                factory.handshakeEnded(handshake, handshake.address)
+                session = self.connect(handshake.address)
+                if session is None:
+                    factory.countChanged()
+                else:
+                    sessions.append(session)
+
+        def talk() -> None:
+            if sessions:
+                dice.choice(sessions).dataReceived(dice.choice([b"a\r\n", b"a"]))
+
+        def leave() -> None:
+            if sessions:
+                session = sessions.pop(dice.randrange(len(sessions)))
+                dice.choice([session.close, session.abort, lambda: None])()
+                session.connectionLost(DONE)
+
+        def change() -> None:
+            self.limit(
+                sessions=dice.choice([0, 10, 20]),
+                sessionsPerPeer=dice.choice([0, 3, 5]),
+                whenFull=dice.choice(list(WhenFull)),
+            )
+
+        acts = [come] * 5 + [shake] * 2 + [shaken, talk, talk, leave, leave, change]
+        for _ in range(3000):
+            dice.choice(acts)()
+            self.clock.advance(dice.random() / 4)
+            for session in [each for each in sessions if each.transport.disconnecting]:
+                sessions.remove(session)
+                session.connectionLost(DONE)
+            self.assertEqual(
+                factory.opened,
+                factory.ended.total() + len(factory.sessions),
+                f"seed {seed}",
+            )
+            self.assertEqual(
+                tried,
+                factory.opened + factory.refused.total() + len(factory.handshakes),
+                f"seed {seed}",
+            )
+        self.assertGreater(len(factory.ended), 3, f"seed {seed}")
+        self.assertGreater(len(factory.refused), 2, f"seed {seed}")
+        factory.closeHandshakes()
+        factory.abortSessions()
+        for session in sessions:
+            session.connectionLost(DONE)
+        self.assertEqual(factory.opened, factory.ended.total(), f"seed {seed}")
+        self.assertEqual(tried, factory.opened + factory.refused.total())
+        self.assertFalse(factory._peers or factory._guard._paused, f"seed {seed}")
+        self.assertEqual(self.clock.getDelayedCalls(), [], f"seed {seed}")
+
+
+class HandshakesTests(LimitsTestCase):
+    """
+    The record of the connections that are not yet sessions.
+    """
+
+    def test_whenHandshakesEnded(self) -> None:
+        """
+        One Deferred for each; to cancel them concerns nobody.
+        """
+        first, second = Handshaking(self.factory), Handshaking(self.factory)
+        for asker in self.factory.whenHandshakesEnded():
+            asker.addErrback(lambda failure: None)
+            asker.cancel()
+        ended = DeferredList(self.factory.whenHandshakesEnded())
+        self.factory.handshakeEnded(first, None)
+        self.assertNoResult(ended)
+        second.fail(EndReason.HANDSHAKE_FAILED)
+        self.successResultOf(ended)
+
+    def test_closeHandshakes(self) -> None:
+        for _ in range(3):
+            Handshaking(self.factory)
+        self.factory.closeHandshakes()
+        self.assertEqual(self.factory.handshakes, {})
+        self.assertEqual(self.factory.refused, {EndReason.STOPPED: 3})

@@ -12,6 +12,8 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -268,3 +270,99 @@ class ListenersTests(SynchronousTestCase):
         self.successResultOf(first)
         self.successResultOf(second)
         self.assertEqual(len(endpoint.attempts), 2)
+
+    def opened(self, *kinds: Any) -> tuple[Listeners, list[Any]]:
+        """
+        Listeners, and their ports.
+        """
+        endpoints = [FakeEndpoint(kind) for kind in kinds]
+        listeners = self.listeners(*endpoints)
+        self.successResultOf(listeners.open())
+        return listeners, [endpoint.ports[0] for endpoint in endpoints]
+
+    def test_shut(self) -> None:
+        """
+        Ports that can be paused are, and go on afterwards; to shut twice is as
+        good as once.
+        """
+        listeners, ports = self.opened(PausablePort, PausablePort)
+        self.assertTrue(listeners.shut())
+        self.assertTrue(listeners.shut())
+        self.assertEqual([port.paused for port in ports], [True, True])
+        listeners.reopen()
+        self.assertEqual([port.paused for port in ports], [False, False])
+        self.assertEqual([port.closed for port in ports], [0, 0])
+
+    def test_shutUnpausable(self) -> None:
+        """
+        Where one cannot be paused, this is told; it is not closed, and the others
+        go on afterwards.
+        """
+        listeners, (pausable, other) = self.opened(PausablePort, FakePort)
+        self.assertFalse(listeners.shut())
+        self.assertTrue(pausable.paused)
+        self.assertEqual(other.closed, 0)
+        listeners.reopen()
+        self.assertFalse(pausable.paused)
+
+    def test_shutAndSuspended(self) -> None:
+        """
+        A port goes on when there is neither reason left, in whatever order they
+        came and went.
+        """
+        for ends in ("reopen", "resume"), ("resume", "reopen"):
+            for begins in ("shut", "suspend"), ("suspend", "shut"):
+                listeners, (port,) = self.opened(PausablePort)
+                for begin in begins:
+                    getattr(listeners, begin)()
+                for end in ends:
+                    self.assertTrue(port.paused)
+                    getattr(listeners, end)()
+                self.assertFalse(port.paused)
+
+    def test_shutWhileOpening(self) -> None:
+        """
+        A port that begins to listen while the others are shut is shut too.
+        """
+        first = FakeEndpoint(PausablePort)
+        late = FakeEndpoint(PausablePort, later=True)
+        listeners = self.listeners(first, late)
+        listeners.open()
+        listeners.shut()
+        late.settle()
+        self.assertTrue(late.ports[0].paused)
+        listeners.reopen()
+        self.assertFalse(late.ports[0].paused)
+
+    def test_shutForgotten(self) -> None:
+        """
+        What was shut or suspended when it was closed, accepts when it is opened
+        again.
+        """
+        endpoint = FakeEndpoint(PausablePort)
+        listeners = self.listeners(endpoint)
+        self.successResultOf(listeners.open())
+        listeners.shut()
+        listeners.suspend()
+        listeners.close()
+        self.successResultOf(listeners.open())
+        self.assertFalse(endpoint.ports[1].paused)
+
+    def test_cannotAcceptWhileClosing(self) -> None:
+        """
+        Out of descriptors while the back-log is emptied for the last time: the
+        port is closed all the same.
+        """
+
+        class Exhausted(PausablePort):
+            reactor = Clock()
+            _logger = Logger()
+
+            def stopListening(self) -> Any:
+                self._logger.info("no more", acceptError="EMFILE")
+                return super().stopListening()
+
+        listeners, (port,) = self.opened(Exhausted)
+        (closed,) = listeners.close()
+        self.successResultOf(closed)
+        self.assertEqual(port.closed, 1)
