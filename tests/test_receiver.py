@@ -1329,3 +1329,105 @@ class LikeLineOnlyReceiverTests(SynchronousTestCase):
         self.assertEqual((receiver.lines, receiver.exceeded), ([b"a", b"abc"], []))
         receiver.dataReceived(b"abc\r\n")
         self.assertEqual(receiver.exceeded, [b"abc"])
+
+
+class HeldInputTests(SynchronousTestCase):
+    """
+    What is held of the peer's bytes, and where its unfinished line begins.
+    """
+
+    def made(self, base: Any, delimiter: bytes = b"\n") -> Any:
+        receiver = base()
+        receiver.delimiter = delimiter
+        receiver.makeConnection(StringTransport())
+        return receiver
+
+    def both(self) -> list[Any]:
+        return [self.made(Lines), self.made(OnlyLines)]
+
+    def test_nothing(self) -> None:
+        """
+        Nothing before the first byte, nor after whole lines.
+        """
+        for receiver in self.both():
+            self.assertEqual(receiver.heldInput(), (0, None))
+            receiver.dataReceived(b"a\nb\n")
+            self.assertEqual(receiver.heldInput(), (0, None))
+
+    def test_place(self) -> None:
+        """
+        A line begins where it begins, however it comes; the next one somewhere
+        else.
+        """
+        for receiver in self.both():
+            for data, held in (
+                (b"ab", (2, 0)),
+                (b"c", (3, 0)),
+                (b"d\n", (0, None)),
+                (b"e", (1, 5)),
+                (b"f\ng", (1, 8)),
+                (b"\n\nh\ni", (1, 13)),
+                (b"jk", (3, 13)),
+            ):
+                receiver.dataReceived(data)
+                self.assertEqual(receiver.heldInput(), held)
+
+    def test_halfDelimiter(self) -> None:
+        """
+        A delimiter that has only begun ends no line.
+        """
+        for base in (Lines, OnlyLines):
+            receiver = self.made(base, b"\r\n")
+            receiver.dataReceived(b"a\r")
+            self.assertEqual(receiver.heldInput(), (2, 0))
+            receiver.dataReceived(b"\nb")
+            self.assertEqual(receiver.heldInput(), (1, 3))
+
+    def test_asking(self) -> None:
+        """
+        To ask changes nothing of what is received.
+        """
+        for receiver in self.both():
+            for byte in (b"a", b"\n", b"b", b"c", b"\n"):
+                receiver.heldInput()
+                receiver.dataReceived(byte)
+            self.assertEqual(receiver.lines, [b"a", b"bc"])
+
+    def test_paused(self) -> None:
+        """
+        While it takes nothing, no line is the peer's to finish; the bytes count.
+        """
+        receiver = self.made(Lines)
+        receiver.dataReceived(b"a")
+        receiver.pauseProducing()
+        self.assertEqual(receiver.heldInput(), (1, None))
+        receiver.dataReceived(b"b\nc")
+        self.assertEqual(receiver.heldInput(), (4, None))
+        receiver.resumeProducing()
+        self.assertEqual(receiver.heldInput(), (1, 3))
+
+    def test_undelivered(self) -> None:
+        """
+        Whole lines that wait after a pause count, with what comes after them.
+        """
+        seen = []
+
+        class Pausing(FastLineReceiver):
+            delimiter = b"\n"
+
+            def lineReceived(self, line: bytes) -> None:
+                seen.append(line)
+                self.pauseProducing()
+
+        receiver = self.made(Pausing)
+        receiver.dataReceived(b"a\nbb\nccc\nd")
+        self.assertEqual(seen, [b"a"])
+        self.assertEqual(receiver.heldInput(), (6, None))
+        receiver.resumeProducing()
+        self.assertEqual(receiver.heldInput(), (4, None))
+        receiver.resumeProducing()
+        self.assertEqual(
+            (seen, receiver.heldInput()), ([b"a", b"bb", b"ccc"], (1, None))
+        )
+        receiver.resumeProducing()
+        self.assertEqual(receiver.heldInput(), (1, 9))

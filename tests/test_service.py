@@ -12,16 +12,26 @@ from twisted.application.service import IService, MultiService
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
-from twisted.internet.error import AlreadyListened, CannotListenError
+from twisted.internet.error import (
+    AlreadyListened,
+    CannotListenError,
+    ConnectionDone,
+    ConnectionLost,
+)
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import Logger, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.clients import (
     TCP,
     FakeEndpoint,
+    FullTransport,
     PausablePort,
     ServedTestCase,
     collect,
@@ -41,9 +51,11 @@ from twisted_echo import (
     EchoProtocol,
     EndReason,
     IllegalTransition,
+    Limits,
     SessionFactory,
     SessionService,
     State,
+    WhenFull,
 )
 from twisted_echo.service import _GIVE_UP_AFTER
 
@@ -58,6 +70,26 @@ class Broken(Exception):
 
 def _factory(clock: Any = None, **config: Any) -> EchoFactory:
     return EchoFactory(EchoConfig(**config), clock=clock)
+
+
+@implementer(IStreamServerEndpoint)
+class _Unpausable:
+    """
+    A real port that can only be listened on and closed.
+    """
+
+    def listen(self, protocolFactory: Any) -> Any:
+        listening = serverFromString(reactor, TCP).listen(protocolFactory)
+        return listening.addCallback(_OnlyPort)
+
+
+@implementer(IListeningPort)
+class _OnlyPort:
+    def __init__(self, port: Any) -> None:
+        self._port = port
+        self.startListening = port.startListening
+        self.stopListening = port.stopListening
+        self.getHost = port.getHost
 
 
 class StateTests(SynchronousTestCase):
@@ -594,6 +626,213 @@ class FakeSessionTests(SynchronousTestCase):
         service.startService()
         session = self.session(service)
         self.assertFalse(session.transport.disconnecting)
+
+
+class Handshaking:
+    """
+    A connection that is to become a session, and never does by itself.
+    """
+
+    began = 0.0
+
+    def __init__(self, factory: Any) -> None:
+        self.factory = factory
+        factory.handshakeStarted(self, None)
+
+    def fail(self, reason: EndReason, detail: str = "") -> None:
+        self.factory.handshakeEnded(self, None)
+        self.factory.countRefused(None, reason, detail)
+
+
+class StopLogTests(SynchronousTestCase):
+    """
+    The account that a stop gives, and the handshakes that it ends.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.factory = _factory(self.clock)
+        self.endpoint = FakeEndpoint(PausablePort)
+        self.service = SessionService([self.endpoint], self.factory)
+        self.events: list[Any] = []
+        logger = Logger(observer=self.events.append)  # type: ignore[arg-type]
+        self.patch(SessionService, "_log", logger)
+        self.service.startService()
+
+    def told(self) -> str:
+        return str(formatEvent(self.events[-1]))
+
+    def session(self) -> Any:
+        session: Any = self.factory.buildProtocol(None)
+        session.makeConnection(FullTransport())
+        return session
+
+    def test_nothing(self) -> None:
+        self.service.stopService()
+        self.assertEqual(
+            self.told(),
+            "stopped, 0 sessions were open, after 0.000 s; served 0; refused 0",
+        )
+
+    def test_counts(self) -> None:
+        """
+        Sessions and refusals by their reasons, the most frequent first.
+        """
+        for _ in range(2):
+            self.session().connectionLost(Failure(ConnectionDone()))
+        self.session().connectionLost(Failure(ConnectionLost()))
+        for _ in range(3):
+            self.factory.countRefused(None, EndReason.REFUSED_FULL)
+        session = self.session()
+        self.service.stopService()
+        self.clock.advance(1.5)
+        session.readConnectionLost()
+        session.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(
+            self.told(),
+            "stopped, 1 sessions were open, after 1.500 s;"
+            " served 4 (peer-closed 2, connection-lost 1, stopped 1);"
+            " refused 3 (refused-full 3)",
+        )
+
+    def test_flushed(self) -> None:
+        """
+        What the log has not been told of refusals is told before.
+        """
+        flushed = []
+        self.patch(
+            self.factory.journal, "flush", lambda: flushed.append(len(self.events))
+        )
+        before = len(self.events)
+        self.service.stopService()
+        self.assertEqual(flushed, [before])
+
+    def test_handshakes(self) -> None:
+        """
+        Handshakes are cut off at once: nothing of theirs is lost.
+        """
+        for _ in range(2):
+            Handshaking(self.factory)
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.factory.refused, {EndReason.STOPPED: 2})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lateHandshakes(self) -> None:
+        """
+        So are those that begin while the ports close; without it the stop would
+        wait as long as their peers like.
+        """
+        (port,) = self.endpoint.ports
+        port.closing = Deferred()
+        stopped = self.service.stopService()
+        Handshaking(self.factory)
+        port.closing.callback(None)
+        self.successResultOf(stopped)
+        self.assertIs(self.service.state, State.STOPPED)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class FullTests(ServedTestCase):
+    """
+    As many sessions as are allowed, over real ports.
+    """
+
+    async def served(self, whenFull: WhenFull, *endpoints: Any) -> SessionService:
+        limits = Limits(sessions=1, whenFull=whenFull)
+        return self.serve(_factory(limits=limits), *endpoints)
+
+    async def answer(self, client: socket.socket) -> bytes:
+        client.sendall(b"a\n")
+        return await in_thread(collect, client, 2)
+
+    async def test_wait(self) -> None:
+        """
+        Who comes when it is full is connected, waits in the back-log, and is
+        served as soon as another has gone; also when more is allowed.
+        """
+        service = await self.served(WhenFull.WAIT)
+        factory = service.factory
+        session, first = await self.session(service)
+        second = self.client(service)
+        second.sendall(b"b\n")
+        for _ in range(20):
+            await turn()
+        self.assertEqual(list(factory.sessions), [session])
+        self.assertEqual(await self.answer(first), b"a\n")
+        first.close()
+        self.assertEqual(await in_thread(collect, second, 2), b"b\n")
+        third = self.client(service)
+        factory.limits = Limits(sessions=2)
+        self.assertEqual(await self.answer(third), b"a\n")
+        self.assertEqual((factory.opened, factory.refused.total()), (3, 0))
+
+    async def test_waitUnpausable(self) -> None:
+        """
+        Where a port cannot be paused, one more is refused.
+        """
+        service = await self.served(WhenFull.WAIT, _Unpausable())
+        _, first = await self.session(service)
+        second = self.client(service)
+        self.assertEqual(await in_thread(second.recv, 1), b"")
+        self.assertEqual(service.factory.refused, {EndReason.REFUSED_FULL: 1})
+        first.close()
+        await until(lambda: not service.factory.sessions)
+        self.assertEqual(await self.answer(self.client(service)), b"a\n")
+
+    async def test_refuse(self) -> None:
+        """
+        Who comes when it is full sees an end at once; changed to wait, he waits.
+        """
+        service = await self.served(WhenFull.REFUSE)
+        factory = service.factory
+        _, first = await self.session(service)
+        for _ in range(3):
+            client = self.client(service)
+            self.assertEqual(await in_thread(client.recv, 1), b"")
+        self.assertEqual(factory.refused, {EndReason.REFUSED_FULL: 3})
+        factory.limits = Limits(sessions=1)
+        last = self.client(service)
+        first.close()
+        self.assertEqual(await self.answer(last), b"a\n")
+        self.assertEqual(factory.refused, {EndReason.REFUSED_FULL: 3})
+
+    async def test_suspended(self) -> None:
+        """
+        Suspended and full at once: accepted again when it is neither.
+        """
+        service = await self.served(WhenFull.WAIT)
+        _, first = await self.session(service)
+        await service.suspend()
+        first.close()
+        await until(lambda: not service.factory.sessions)
+        client = self.client(service)
+        for _ in range(20):
+            await turn()
+        self.assertFalse(service.factory.sessions)
+        await service.resume()
+        self.assertEqual(await self.answer(client), b"a\n")
+        await service.suspend()
+        await service.resume()
+        other = self.client(service)
+        for _ in range(20):
+            await turn()
+        self.assertEqual(len(service.factory.sessions), 1)
+        client.close()
+        self.assertEqual(await self.answer(other), b"a\n")
+
+    async def test_stopWhileFull(self) -> None:
+        """
+        Who waits when the service stops sees the end of a session, not a reset.
+        """
+        service = await self.served(WhenFull.WAIT)
+        _, first = await self.session(service)
+        others = [self.client(service) for _ in range(5)]
+        stopped = service.stopService()
+        for client in [first, *others]:
+            self.assertEqual(await in_thread(read_to_end, client), b"")
+        await stopped
+        self.assertEqual(service.factory.opened, 6)
+        self.assertEqual(service.factory.ended, {EndReason.STOPPED: 6})
 
 
 class RealPortTests(ServedTestCase):

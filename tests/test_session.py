@@ -1093,3 +1093,135 @@ class ConnectTests(ServedTestCase):
         self.assertLess(sent, 100_000_000)
         other = connect(service.addresses[0])
         self.assertEqual(await in_thread(pump, other, b"hello"), b"HELLO")
+
+
+class ReasonTests(SynchronousTestCase):
+    """
+    What is told of a session's end, and what can be asked before.
+    """
+
+    def test_detail(self) -> None:
+        """
+        What its closer had to say is kept; what a second one says is not.
+        """
+        session = _made(Upper)
+        session.close(EndReason.LINE_TOO_LONG, "by 7 bytes")
+        session.close(EndReason.IDLE, "since Monday")
+        session.connectionLost(DONE)
+        self.assertIs(session.end.reason, EndReason.LINE_TOO_LONG)
+        self.assertEqual(session.end.detail, "by 7 bytes")
+
+    def test_noDetail(self) -> None:
+        session = _made(Upper)
+        session.connectionLost(DONE)
+        self.assertEqual(session.end.detail, "")
+
+    def test_abortReason(self) -> None:
+        """
+        The first who cuts it off says why.
+        """
+        session = _made(Upper)
+        session.abort(EndReason.WRITE_TIMEOUT)
+        session.abort(EndReason.OVER_BUFFERED)
+        session.connectionLost(DONE)
+        self.assertIs(session.end.reason, EndReason.WRITE_TIMEOUT)
+
+    def test_abortAfterClose(self) -> None:
+        """
+        Who closed it for an offence has said why; other closings say less than the
+        abort.
+        """
+        for closing, told in (
+            (EndReason.IDLE, EndReason.IDLE),
+            (EndReason.LINE_TIMEOUT, EndReason.LINE_TIMEOUT),
+            (EndReason.LINE_TOO_LONG, EndReason.LINE_TOO_LONG),
+            (EndReason.STOPPED, EndReason.WRITE_TIMEOUT),
+            (EndReason.LOCAL_CLOSED, EndReason.WRITE_TIMEOUT),
+        ):
+            session = _made(Upper)
+            session.close(closing)
+            session.abort(EndReason.WRITE_TIMEOUT)
+            session.connectionLost(DONE)
+            self.assertIs(session.end.reason, told)
+
+    def test_closedWhileClosing(self) -> None:
+        """
+        A connection that the protocol closed itself, and that does not end: what
+        found it so is told. (Such as under TLS, when the peer says no farewell.)
+        """
+        for reason, told in (
+            (EndReason.IDLE, EndReason.IDLE),
+            (EndReason.STOPPED, EndReason.ABORTED),
+        ):
+            session = _made(Upper)
+            session.transport.loseConnection()
+            session.close(reason)
+            session.factory.clock.advance(session.factory.abortAfter)
+            session.connectionLost(DONE)
+            self.assertIs(session.end.reason, told)
+
+    def test_states(self) -> None:
+        """
+        Whether more is expected of the peer, and whether it is being closed or was
+        cut off.
+        """
+
+        def states(session: Any) -> tuple[bool, bool, bool]:
+            return session.expectsInput, session.isClosing, session.isAborted
+
+        session = _made(Upper)
+        self.assertEqual(states(session), (True, False, False))
+        session.close()
+        self.assertEqual(states(session), (False, True, False))
+        session = _made(Upper)
+        session.abort()
+        self.assertEqual(states(session), (False, False, True))
+        session = _made(Upper)
+        session.answerLater(Deferred())
+        session.readConnectionLost()
+        self.assertEqual(states(session), (False, False, False))
+        session = _made(Upper)
+        session.transport.loseConnection()
+        self.assertEqual(states(session), (False, False, False))
+
+    def test_peer(self) -> None:
+        """
+        The peer is the transport's; who has no transport, or one that cannot tell,
+        has none.
+        """
+        session = _made(Upper)
+        self.assertEqual(session.peer, session.transport.getPeer())
+        session.transport = object()
+        self.assertIs(session.peer, None)
+
+    def test_began(self) -> None:
+        clock = Clock()
+        clock.advance(7)
+        self.assertEqual(_made(Upper, clock=clock).began, 7)
+
+    def test_mark(self) -> None:
+        """
+        What is remembered of a session is its own, and none before it is looked
+        at.
+        """
+        first, second = _made(Upper), _made(Upper)
+        self.assertIs(first.mark, None)
+        first.factory.clock.advance(10)
+        self.assertIsNot(first.mark, None)
+        self.assertIs(second.mark, None)
+
+    def test_factoryIsTold(self) -> None:
+        """
+        The factory hears when its input stops and goes on because of the
+        transport, not because of the protocol.
+        """
+        session = _made(Upper)
+        told = []
+        session.factory.inputStopped = lambda who: told.append(("stopped", who))
+        session.factory.inputStarted = lambda who: told.append(("started", who))
+        session.pauseProducing()
+        session.resumeProducing()
+        self.assertEqual(told, [])
+        session.transport.producer.pauseProducing()
+        session.transport.producer.resumeProducing()
+        self.assertEqual(told, [("stopped", session), ("started", session)])
