@@ -197,7 +197,7 @@ class SSLTests(ListenTestCase):
             ),
             (
                 "ssl:0:privateKey=FOLDER/key.pem:certKey=FOLDER/other/cert.pem",
-                "the key or a certificate is broken: key values mismatch",
+                "public and private keys do not match",
             ),
             (f"ssl:0:{files}:extraCertChain=FOLDER/empty.pem", "FOLDER/empty.pem'"),
         ):

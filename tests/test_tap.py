@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import resource
+import signal
 import socket
 import sys
 from importlib.metadata import version
@@ -16,12 +17,15 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import AlreadyListened, CannotListenError
 from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import LogLevel, capturedLogs
 from twisted.plugin import getPlugins
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.clients import until
+from tests.tlsclient import TLSTestCase, deprecated
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
@@ -304,6 +308,101 @@ class MakeServiceTests(SynchronousTestCase):
         self.patch(sys, "__stderr__", None)
         service = self.unavailable(CannotListenError("", 7007, IN_USE))
         self.assertRaises(CannotStart, service.privilegedStartService)
+
+
+class ReloadTests(TLSTestCase):
+    """
+    SIGHUP, in this process.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        before = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        # What is to be there again after the stop.
+        self.before = lambda number, frame: None
+        signal.signal(signal.SIGHUP, self.before)
+
+    async def test_signal(self) -> None:
+        """
+        SIGHUP reloads from the start to the stop, and after it is whoever's it was.
+        """
+        with deprecated():
+            options = parsed(f"--listen=ssl:0:interface=127.0.0.1:{self.files}")
+            service = makeService(options)
+        self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
+        reloads: list[None] = []
+        (listening,) = options["listening"]
+        self.patch(listening.certificates, "reload", lambda: reloads.append(None))
+        service.startService()
+        self.assertIsNot(signal.getsignal(signal.SIGHUP), self.before)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: reloads)
+        await service.stopService()
+        self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
+        self.assertEqual(reloads, [None])
+
+    async def test_privileged(self) -> None:
+        """
+        It is minded as soon as anybody can know that the service listens; and no
+        more if it cannot.
+        """
+        with deprecated():
+            options = parsed(f"--listen=ssl:0:interface=127.0.0.1:{self.files}")
+            service: Any = makeService(options)
+        minded: list[bool] = []
+        open = service._listeners.open
+
+        def opening() -> Any:
+            minded.append(signal.getsignal(signal.SIGHUP) is not self.before)
+            return open()
+
+        self.patch(service._listeners, "open", opening)
+        service.privilegedStartService()
+        self.assertEqual(minded, [True])
+        service.startService()
+        await service.stopService()
+        self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
+        self.patch(sys, "__stderr__", None)
+        self.patch(service._listeners, "open", lambda: fail(OSError("no")))
+        self.assertRaises(CannotStart, service.privilegedStartService)
+        self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
+
+    async def test_plain(self) -> None:
+        """
+        Without TLS the signal is left alone.
+        """
+        service = makeService(parsed("--listen=tcp:0:interface=127.0.0.1"))
+        service.startService()
+        self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
+        await service.stopService()
+
+    def test_otherHandler(self) -> None:
+        """
+        What cannot be reloaded is one warning, whatever the error; the next is
+        tried all the same.
+        """
+        with deprecated():
+            options = parsed(
+                f"--listen=ssl:0:interface=127.0.0.1:{self.files}",
+                f"--listen=haproxy:ssl:0:interface=127.0.0.1:{self.files}",
+            )
+        service: Any = makeService(options)
+        first, second = (each.certificates for each in options["listening"])
+        reloads: list[None] = []
+
+        def broken() -> None:
+            raise ZeroDivisionError("of a strange kind")
+
+        self.patch(first, "reload", broken)
+        self.patch(second, "reload", lambda: reloads.append(None))
+        with capturedLogs() as events:
+            service.reload()
+        self.assertEqual(reloads, [None])
+        warning, info = events
+        self.assertEqual(warning["log_level"], LogLevel.warn)
+        self.assertEqual(warning["reason"], "ZeroDivisionError: of a strange kind")
+        self.assertEqual(info["log_level"], LogLevel.info)
 
 
 class ExplainTests(SynchronousTestCase):

@@ -122,7 +122,7 @@ def _withTLS(reactor: Any, words: Sequence[str], named: dict[str, str]) -> Liste
     def load() -> Any:
         try:
             parsed, _ = endpoints._parseSSL(None, **arguments)
-            # Now, for this is where a key is compared with its certificate.
+            # Now, for some of what is wrong is found by this alone.
             parsed[2].getContext()
         except (SSL.Error, crypto.Error) as error:
             why = "; ".join(str(each[-1]) for each in error.args[0] if each[-1])

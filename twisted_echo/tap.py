@@ -435,9 +435,14 @@ class _CommandService(EchoService):
         self._onSignals: list[OnSignal] = []
 
     def privilegedStartService(self) -> None:
+        if self._withTLS and RELOAD_SIGNAL is not None and not self._onSignals:
+            # First, for whoever sees that it listens may send the signal, which
+            # would end the process.
+            self._onSignals = [OnSignal(RELOAD_SIGNAL, self.factory.clock, self.reload)]
         try:
             super().privilegedStartService()
         except Exception as error:
+            self._giveSignalsBack()
             # One turn for what did listen to close, and to leave no socket file.
             self.factory.clock.iterate()  # type: ignore[attr-defined]
             line = _explain(error)
@@ -462,9 +467,6 @@ class _CommandService(EchoService):
             perPeer=limits.sessionsPerPeer or "any number",
             buffered=limits.buffered or "any number of",
         )
-        if not self._withTLS or RELOAD_SIGNAL is None:
-            return
-        self._onSignals.append(OnSignal(RELOAD_SIGNAL, self.factory.clock, self.reload))
         # By now twistd has become the user of --uid.
         for file in unreadable([file for each in self._withTLS for file in each.files]):
             _log.warn(
