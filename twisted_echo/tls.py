@@ -27,7 +27,7 @@ from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
 )
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -174,6 +174,3 @@ class TLSFactory(LayerFactory, TLSMemoryBIOFactory):
         TLSMemoryBIOFactory.__init__(
             self, certificates, False, wrappedFactory, self.keeper.clock
         )
-
-    def buildProtocol(self, addr: Any) -> Any:
-        return None if self.keeper.refuses(addr) else self.protocol(self, Protocol())
