@@ -797,9 +797,9 @@ class ReloadTests(CommandTestCase):
         make_certificate(folder)
         server.process.send_signal(signal.SIGHUP)
         server.wait_for(r"(?s)reloaded key.*reloaded key")
-        self.assertEqual(
-            round_trip(self.shaken(server, folder), b"hello\n"), b"hello\n"
-        )
+        last = self.shaken(server, folder)
+        self.assertEqual(round_trip(last, b"hello\n"), b"hello\n")
+        last.close()
         self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
         self.assertEqual(server.stderr, "")
         for word in "Traceback", "Unhandled", "cannot be read", "#critical":
