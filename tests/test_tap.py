@@ -365,6 +365,7 @@ class ReloadTests(TLSTestCase):
         self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
         self.patch(sys, "__stderr__", None)
         self.patch(service._listeners, "open", lambda: fail(OSError("no")))
+        self.patch(service.factory.clock, "iterate", lambda: None)
         self.assertRaises(CannotStart, service.privilegedStartService)
         self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
 
