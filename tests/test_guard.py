@@ -228,10 +228,12 @@ class LatenessTests(GuardTestCase):
 
     def test_gathered(self) -> None:
         """
-        What is still in pieces waits too.
+        What is still in pieces waits too: Twisted's transports put none together
+        while the kernel takes nothing. Also after it was seen to be idle.
         """
         self.factory.deadlines = _only(write=2)
         session = self.session()
+        self.advance(1)
         session.transport._tempDataBuffer.append(b"abc")
         self.assertStruck(self.strikes(session, 5), 2)
 
@@ -779,9 +781,13 @@ class BufferedTests(GuardTestCase):
         others = [self.choked(300) for _ in range(3)]
         self.factory.limits = Limits(buffered=1000)
         self.assertEqual(self.ended(others), [False] * 3)
+        others.append(self.choked(300))
+        self.assertEqual(self.ended(others), [True, False, False, False])
         for each in (late, first):
             each.connectionLost(Failure(ConnectionAborted()))
-        self.assertEqual(self.factory.ended, {EndReason.ABORTED: 2})
+        self.assertEqual(
+            self.factory.ended, {EndReason.ABORTED: 2, EndReason.OVER_BUFFERED: 1}
+        )
 
     def test_forgotten(self) -> None:
         """

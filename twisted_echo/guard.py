@@ -191,6 +191,7 @@ class Guard:
                     or now >= mark.lookAgain
                     or session.bytesReceived != mark.received
                     or session.transport.dataBuffer
+                    or session.transport._tempDataBuffer
                 ):
                     total += self._look(session, now, deadlines)
             except Exception:
@@ -265,7 +266,12 @@ class Guard:
         ):
             session.close(EndReason.LINE_TIMEOUT)
             return waiting + held
-        if not waiting and not held and hasattr(transport, "dataBuffer"):
+        if (
+            not waiting
+            and not held
+            and hasattr(transport, "dataBuffer")
+            and hasattr(transport, "_tempDataBuffer")
+        ):
             mark.lookAgain = mark.active + (deadlines.idle or _FOR_EVER)
         if (
             deadlines.idle
