@@ -167,6 +167,13 @@ class GuardTestCase(SynchronousTestCase):
             self.assertLess(self.clock.seconds() - began, most, "nothing strikes")
         return self.clock.seconds() - began
 
+    def assertOpen(self, session: Any) -> None:
+        """
+        Nothing has struck.
+        """
+        self.assertIs(session.end, None)
+        self.assertFalse(session.isClosing or session.isAborted)
+
     def assertStruck(self, seconds: float, deadline: float) -> None:
         """
         Neither early nor later than is promised. (A step of the clock is allowed.)
@@ -338,7 +345,7 @@ class DeadlineTests(GuardTestCase):
         for _ in range(20):
             self.advance(1.9)
             session.dataReceived(b"a")
-        self.assertFalse(session.isClosing)
+        self.assertOpen(session)
         self.assertStruck(self.strikes(session, 5), 2)
 
     def test_output(self) -> None:
@@ -351,7 +358,7 @@ class DeadlineTests(GuardTestCase):
         for _ in range(20):
             self.advance(1.6)
             session.transport.offset += 1
-        self.assertFalse(session.isClosing)
+        self.assertOpen(session)
         self.assertLessEqual(self.strikes(session, 5), 2.55)
 
     def test_uncounted(self) -> None:
@@ -362,7 +369,7 @@ class DeadlineTests(GuardTestCase):
         self.factory.deadlines = _only(idle=2)
         session = self.session(StockUpper)
         self.advance(10)
-        self.assertFalse(session.isClosing)
+        self.assertOpen(session)
 
     def test_byteNowAndThen(self) -> None:
         """
@@ -394,7 +401,7 @@ class DeadlineTests(GuardTestCase):
             for _ in range(20):
                 self.advance(1.9)
                 session.dataReceived(b"b\nc")
-            self.assertFalse(session.isClosing)
+            self.assertOpen(session)
             self.assertStruck(self.strikes(session, 5), 2)
 
     def test_wholeLines(self) -> None:
@@ -405,7 +412,7 @@ class DeadlineTests(GuardTestCase):
         session = self.session()
         session.dataReceived(b"a\n")
         self.advance(10)
-        self.assertFalse(session.isClosing)
+        self.assertOpen(session)
 
     def test_pausedLine(self) -> None:
         """
@@ -423,7 +430,7 @@ class DeadlineTests(GuardTestCase):
                 self.advance(1)
                 pausing.pauseProducing()
                 self.advance(10)
-                self.assertFalse(session.isClosing)
+                self.assertOpen(session)
                 pausing.resumeProducing()
                 self.assertStruck(self.strikes(session, 5), 2)
 
@@ -438,7 +445,7 @@ class DeadlineTests(GuardTestCase):
         session.dataReceived(b"a\nb")
         session.readConnectionLost()
         self.advance(20)
-        self.assertFalse(session.isClosing or session.isAborted)
+        self.assertOpen(session)
 
     def test_lineAfterLoseConnection(self) -> None:
         """
@@ -449,7 +456,7 @@ class DeadlineTests(GuardTestCase):
         session.dataReceived(b"a\nb")
         session.transport.loseConnection()
         self.advance(20)
-        self.assertFalse(session.isClosing or session.isAborted)
+        self.assertOpen(session)
 
     def test_progress(self) -> None:
         """
@@ -551,7 +558,7 @@ class DeadlineTests(GuardTestCase):
         session = self.session()
         self.factory.deadlines = _only()
         self.advance(100)
-        self.assertFalse(session.isClosing)
+        self.assertOpen(session)
 
     def test_raises(self) -> None:
         """
