@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -561,6 +562,23 @@ class HandshakesTests(LimitsTestCase):
     """
     The record of the connections that are not yet sessions.
     """
+
+    def test_forgotten(self) -> None:
+        """
+        One that never says that it has ended keeps nobody waiting; if it does in
+        the end, it still counted for its peer until then.
+        """
+        address = IPv4Address("TCP", "127.0.0.1", 1)
+        handshake = Handshaking(self.factory, address)
+        ended = DeferredList(self.factory.whenHandshakesEnded())
+        with capturedLogs() as events:
+            self.factory.forgetSessions()
+        self.successResultOf(ended)
+        self.assertEqual(self.factory.handshakes, {})
+        self.assertEqual(events[0]["log_level"], LogLevel.error)
+        self.assertEqual(self.factory._peers, {"127.0.0.1": 1})
+        self.factory.handshakeEnded(handshake, address)
+        self.assertEqual(self.factory._peers, {})
 
     def test_whenHandshakesEnded(self) -> None:
         """

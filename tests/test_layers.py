@@ -389,6 +389,23 @@ class StopTests(TLSTestCase):
             self.assertEqual((factory.sessions, factory.handshakes), ({}, {}))
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    async def test_factoryRaises(self) -> None:
+        """
+        A session that cannot be made is an error too, and counted as refused.
+        """
+
+        class Broken(EchoFactory):
+            def buildProtocol(self, addr: Any) -> Any:
+                raise ZeroDivisionError
+
+        factory = Broken(EchoConfig())
+        service = self.serve_tls(factory, "haproxy:tcp")
+        self.raw(service).sendall(PROXY % 1)
+        await until(lambda: factory.refused)
+        self.assertEqual(factory.refused, {EndReason.ERROR: 1})
+        self.assertEqual((factory.sessions, factory.handshakes), ({}, {}))
+        await until(lambda: self.flushLoggedErrors(ZeroDivisionError))
+
     async def test_log(self) -> None:
         """
         What was refused is told once, and at the stop in sum.

@@ -229,10 +229,12 @@ class SessionFactory(Factory[_S]):
 
         @param address: the one that it was recorded with.
         """
-        ended = self.handshakes.pop(handshake)
+        ended = self.handshakes.pop(handshake, None)
         self._go(address)
         self._guard.rest()
-        ended.callback(None)
+        if ended is not None:
+            # Else it was forgotten before.
+            ended.callback(None)
 
     def sessionStarted(self, session: Session) -> None:
         """
@@ -322,9 +324,13 @@ class SessionFactory(Factory[_S]):
 
     def forgetSessions(self) -> None:
         """
-        Declare every session lost whose transport does not say so even when it
-        is aborted, so that nobody waits for it for ever.
+        Declare every session and handshake lost whose transport does not say so
+        even when it is aborted, so that nobody waits for it for ever.
         """
+        handshakes, self.handshakes = self.handshakes, {}
+        for ended in handshakes.values():
+            self._log.error("a handshake does not end, not even aborted")
+            ended.callback(None)
         aborted = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
         for session in list(self.sessions):
             self._log.error(

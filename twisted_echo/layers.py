@@ -110,7 +110,12 @@ class Layer(ProtocolWrapper):
         self._isReady = True
         factory = self.factory
         factory.keeper.handshakeEnded(self, countedFor)
-        protocol = factory.wrappedFactory.buildProtocol(self.getPeer())
+        try:
+            protocol = factory.wrappedFactory.buildProtocol(self.getPeer())
+        except Exception:
+            factory.keeper.countRefused(self.getPeer(), EndReason.ERROR)
+            factory.keeper.countChanged()
+            raise
         if protocol is None:
             # Counted already, by whoever refused it. Nobody looks after it any
             # more, so no farewell of the peer's is waited for.
