@@ -26,13 +26,14 @@ from zope.interface.verify import verifyObject
 
 from tests.clients import until
 from tests.tlsclient import TLSTestCase, deprecated
+from twisted_echo.command import CannotStart, explain
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import Listening
 from twisted_echo.process import mostSessions
 from twisted_echo.sockets import KeepAlive
-from twisted_echo.tap import CannotStart, Options, _explain, makeService
+from twisted_echo.tap import Options, makeService
 
 
 def parsed(*arguments: str) -> Options:
@@ -409,7 +410,7 @@ class ReloadTests(TLSTestCase):
 class ExplainTests(SynchronousTestCase):
     def explained(self, interface: object, port: object, number: int) -> str:
         reason = OSError(number, os.strerror(number))
-        return _explain(CannotListenError(interface, port, reason))
+        return explain(CannotListenError(interface, port, reason))
 
     def test_tcp(self) -> None:
         """
@@ -458,7 +459,7 @@ class ExplainTests(SynchronousTestCase):
         """
         The lock of a UNIX socket is held by whoever listens there.
         """
-        text = _explain(
+        text = explain(
             CannotListenError(None, b"/x/echo.sock", "Cannot acquire lock")  # type: ignore[arg-type]
         )
         self.assertIn("unix:/x/echo.sock: Address already in use; ", text)
@@ -468,12 +469,12 @@ class ExplainTests(SynchronousTestCase):
         A name that means no address: the resolver's errors are not C{errno}s.
         """
         reason = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        text = _explain(CannotListenError("nowhere", 81, reason))
+        text = explain(CannotListenError("nowhere", 81, reason))
         self.assertIn("nowhere:81: ", text)
         self.assertIn("Name or service not known", text)
 
     def test_adoptedTwice(self) -> None:
-        text = _explain(AlreadyListened())
+        text = explain(AlreadyListened())
         self.assertIn("systemd", text)
         self.assertIn("new process", text)
 
@@ -481,5 +482,5 @@ class ExplainTests(SynchronousTestCase):
         """
         Any other error is told as it is, even if it says nothing.
         """
-        self.assertIn("strange", _explain(RuntimeError("strange")))
-        self.assertIn("RuntimeError", _explain(RuntimeError()))
+        self.assertIn("strange", explain(RuntimeError("strange")))
+        self.assertIn("RuntimeError", explain(RuntimeError()))

@@ -20,6 +20,7 @@ An echo service for Twisted, and what it is made of.
     L{EchoService}, L{EchoConfig}.
   - L{twisted_echo.listen}: what C{--listen} takes.
   - L{twisted_echo.process}: what the command does with its process.
+  - L{twisted_echo.command}: the service of the command.
   - L{twisted_echo.tap}: the command line of C{twistd echo}.
   - L{twisted_echo.bench}: C{python -m twisted_echo.bench}.
 
