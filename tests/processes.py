@@ -102,7 +102,11 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 class Command:
     """
     A running command, killed at the end of the test at the latest.
+
+    @cvar deadline: seconds after which what it does not do fails the test.
     """
+
+    deadline = DEADLINE
 
     def __init__(
         self,
@@ -175,7 +179,7 @@ class Command:
             return bool(found) or self.process.poll() is not None
 
         # An end makes no line, so it is looked for now and then.
-        deadline = time.monotonic() + DEADLINE
+        deadline = time.monotonic() + self.deadline
         with self._more:
             while not look() and time.monotonic() < deadline:
                 self._more.wait(0.1)
@@ -190,11 +194,11 @@ class Command:
         @return: its return code, negative for a signal.
         """
         try:
-            code = self.process.wait(DEADLINE)
+            code = self.process.wait(self.deadline)
         except subprocess.TimeoutExpired:
             raise self.report("did not end") from None
         for reader in self._readers:
-            reader.join(DEADLINE)
+            reader.join(self.deadline)
         return code
 
     def signal(self, number: int) -> int:
