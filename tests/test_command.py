@@ -824,6 +824,26 @@ class ReloadTests(CommandTestCase):
         server.wait_for(r"reloaded key\.pem, cert\.pem")
         server.signal(signal.SIGTERM)
 
+    def test_whileDraining(self) -> None:
+        """
+        A stop that lets clients finish minds it too: it does not kill them.
+        """
+        folder = new_folder(self)
+        make_certificate(folder)
+        server = Server.start(
+            self, "--drain", "600", listen=[self.LISTEN], folder=folder
+        )
+        client = self.shaken(server, folder)
+        self.assertEqual(round_trip(client, b"before\n"), b"before\n")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for(r"Received SIGTERM")
+        server.wait_for(r"Port \d+ Closed")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for(r"reloaded key\.pem, cert\.pem\n")
+        self.assertEqual(round_trip(client, b"after\n"), b"after\n")
+        client.close()
+        self.assertEqual(server.process.wait(10), -signal.SIGTERM)
+
     def test_withoutTLS(self) -> None:
         """
         Without TLS there is nothing to reload, and SIGHUP is what it always was.

@@ -9,6 +9,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import DeferredList
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
@@ -441,6 +442,27 @@ class PerPeerTests(LimitsTestCase):
         self.limit(sessionsPerPeer=1)
         for _ in range(5):
             self.assertTrue(self.connect(UNIXAddress(None)))
+
+    def test_transportForgotten(self) -> None:
+        """
+        Some protocols forget their transport when it is lost, as FTP's does.
+        """
+
+        class Forgetful(Protocol):
+            def connectionLost(self, reason: Any = DONE) -> None:
+                self.transport = None
+
+        class Both(Session, Forgetful):
+            pass
+
+        self.factory.protocol = Both
+        self.limit(sessionsPerPeer=1)
+        for _ in range(2):
+            session = self.connect(IPv4Address("TCP", "192.0.2.1", 1))
+            self.assertIsNotNone(session)
+            session.connectionLost(DONE)
+        self.assertEqual(self.factory.ended, {EndReason.PEER_CLOSED: 2})
+        self.assertFalse(self.factory._peers)
 
     def test_alwaysRefuses(self) -> None:
         """

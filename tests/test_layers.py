@@ -283,6 +283,32 @@ class LimitTests(TLSTestCase):
         self.assertEqual(await in_thread(collect, third, 2), b"x\n")
         self.assertEqual(factory.refused, {EndReason.REFUSED_PEER: 1})
 
+    async def test_gateReopensForFailed(self) -> None:
+        """
+        A protocol that fails before it is a session leaves room for another.
+        """
+        failures = [ZeroDivisionError("the first")]
+
+        class Failing(EchoProtocol):
+            def connectionMade(self) -> None:
+                if failures:
+                    raise failures[0]
+                super().connectionMade()
+
+        factory = self.factory(sessions=1)
+        factory.protocol = Failing
+        service = self.serve_tls(factory, "haproxy:tcp")
+        (port,) = service._listeners.ports
+        port.numberAccepts = 1
+        with capturedLogs():
+            self.raw(service).sendall(PROXY % 1)
+            await until(lambda: self.flushLoggedErrors(ZeroDivisionError))
+            failures.clear()
+        self.flushLoggedErrors(KeyError)
+        second = self.raw(service)
+        second.sendall(PROXY % 1 + b"x\n")
+        self.assertEqual(await in_thread(collect, second, 2), b"x\n")
+
 
 class StopTests(TLSTestCase):
     """

@@ -157,6 +157,34 @@ class WholeTests(TLSTestCase):
         await self.answers(Late)
         await self.answers(Late, fin=True)
 
+    async def test_afterFarewell(self) -> None:
+        """
+        What comes after the farewell is not kept while the answer takes its time.
+        """
+        answers: list[Deferred[None]] = []
+
+        class Late(Session, FastLineReceiver):
+            delimiter = b"\n"
+
+            def lineReceived(self, line: bytes) -> None:
+                answers.append(self.answerLater(Deferred()))
+
+        factory = SessionFactory.forProtocol(Late)
+        service = self.serve_tls(factory)
+        client = await self.shaken(service)
+        await in_thread(client.send, b"x\n")
+        await until(lambda: answers)
+        (session,) = factory.sessions
+        await in_thread(lambda: client.send(farewell=True))
+        await until(lambda: not session.expectsInput)
+        kept: list[bytes] = []
+        self.patch(session.transport._tlsConnection, "bio_write", kept.append)
+        # More than the kernel holds: it has been read when this is done.
+        await in_thread(client.socket.sendall, b"z" * 20_000_000)
+        self.assertEqual(kept, [])
+        answers[0].callback(None)
+        await ended(factory)
+
     async def test_noHalfClose(self) -> None:
         """
         A protocol that knows no half-close gets the end of both, as from Twisted's

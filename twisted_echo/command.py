@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.listen import Listening
 from twisted_echo.process import RELOAD_SIGNAL, STOP_SIGNALS, OnSignal, unreadable
+from twisted_echo.service import State
 
 __all__ = ["CannotStart", "CommandService", "explain"]
 
@@ -123,11 +124,14 @@ class CommandService(EchoService):
             )
 
     def stopService(self) -> Any:
-        self._giveSignalsBack()
+        isDraining = self.state is State.DRAINING
         stopped = super().stopService()
-        if not stopped.called:
+        if stopped.called:
+            self._giveSignalsBack()
+        elif not isDraining:
+            # (SIGHUP is minded to the end: it would kill what is still served.)
             # Twisted would take another one for a wish to stop once more, and fail.
-            self._onSignals = [
+            self._onSignals += [
                 OnSignal(each, self.factory.clock, self.hurry) for each in STOP_SIGNALS
             ]
             stopped.addCallback(self._giveSignalsBack)

@@ -124,7 +124,11 @@ class Layer(ProtocolWrapper):
             factory.keeper.countChanged()
             return
         self.wrappedProtocol = protocol
-        protocol.makeConnection(self)
+        try:
+            protocol.makeConnection(self)
+        finally:
+            # Perhaps there is none in its place: it may have failed.
+            factory.keeper.countChanged()
 
     def fail(self, reason: EndReason, detail: str = "") -> None:
         """

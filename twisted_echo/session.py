@@ -394,9 +394,14 @@ class Session(Protocol):
         """
         Leave the factory, and tell everyone who asked.
         """
+        transport = self.transport
         try:
             super().connectionLost(reason)
         finally:
+            if self.transport is None:
+                # Some protocols of Twisted's forget it here, as FTP does; what is
+                # to be counted still needs it.
+                self.transport = transport
             self.forget(reason)
 
     def forget(self, reason: Failure = connectionDone) -> None:

@@ -91,6 +91,11 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
 
+    def dataReceived(self, data: bytes) -> None:
+        # After a close_notify nobody would take it out of OpenSSL's buffer.
+        if not self._inputEnded:
+            super().dataReceived(data)
+
     def _flushReceiveBIO(self) -> None:
         connection: Any = self._tlsConnection
         while not self._lostTLSConnection and not self._inputEnded:
