@@ -449,14 +449,29 @@ class DeadlineTests(GuardTestCase):
 
     def test_lineAfterLoseConnection(self) -> None:
         """
-        So too where the protocol has closed the transport itself.
+        So too where the protocol has closed the transport itself, while its answers
+        go out.
         """
         self.factory.deadlines = _only(line=2)
         session = self.session()
         session.dataReceived(b"a\nb")
+        session.transport.dataBuffer = b"answer"
         session.transport.loseConnection()
         self.advance(20)
         self.assertOpen(session)
+
+    def test_closedByProtocol(self) -> None:
+        """
+        A transport that the protocol has closed and that stays, as TLS does while
+        the peer does not answer the farewell, is cut off.
+        """
+        self.factory.deadlines = _only(line=2)
+        session = self.session()
+        session.transport.loseConnection()
+        self.advance(2)
+        self.assertTrue(session.isClosing)
+        self.advance(self.factory.abortAfter)
+        self.assertTrue(session.isAborted)
 
     def test_progress(self) -> None:
         """
@@ -881,6 +896,31 @@ class KernelTests(ServedTestCase):
         it strikes.
         """
         await self.writeProgress()
+
+    async def test_queued(self) -> None:
+        """
+        What waits in the kernel waits too: a client that does not read so little
+        that none of it is left here.
+        """
+        for endpoints in ((), ("unix:" + self.mktemp(),)):
+            clock = Clock()
+            factory = self.factory(Upper, clock, write=8)
+            session, client = await self.session(self.serve(factory, *endpoints))
+            lines = b"x" * 999 + b"\n"
+            # More than the client's kernel acknowledges; a UNIX socket takes less.
+            lines *= 100 if endpoints else 1000
+            await in_thread(client.sendall, lines)
+            await until(lambda: session.bytesReceived == len(lines))  # noqa: B023
+            for _ in range(10):
+                await turn()
+            self.assertEqual(session.transport.dataBuffer, b"")
+            clock.advance(1)
+            clock.advance(7.9)
+            self.assertFalse(session.isAborted)
+            clock.advance(2.1)
+            self.assertTrue(session.isAborted)
+            await until(lambda: session.end)  # noqa: B023
+            self.assertIs(session.end.reason, EndReason.WRITE_TIMEOUT)
 
     async def test_writeProgressUNIX(self) -> None:
         await self.writeProgress("unix:" + self.mktemp())

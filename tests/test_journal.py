@@ -204,6 +204,14 @@ class JournalTests(SynchronousTestCase):
             self.assertTrue(line.isascii() and line.isprintable(), ascii(line))
             self.assertIn("{log_system}", line)
 
+    def test_cut(self) -> None:
+        """
+        A path that a peer announces is not told to its end.
+        """
+        self.refused(EndReason.REFUSED_FULL, peer=UNIXAddress(b"\xff" * 108))
+        (line,) = self.told()
+        self.assertLess(len(line), 170)
+
     def test_noPeer(self) -> None:
         self.refused(EndReason.REFUSED_FULL, peer=None)
         self.assertEqual(self.told(), ["connection from None refused: refused-full"])

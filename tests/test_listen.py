@@ -171,6 +171,9 @@ class SSLTests(ListenTestCase):
         What is wrong is named.
         """
         (self.folder / "empty.pem").write_bytes(b"")
+        (self.folder / "locked.pem").write_bytes(
+            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
+        )
         other = self.folder / "other"
         other.mkdir()
         make_certificate(other)
@@ -191,6 +194,7 @@ class SSLTests(ListenTestCase):
                 "ssl:0:privateKey=FOLDER/empty.pem:certKey=FOLDER/cert.pem",
                 "the key or a certificate is broken: ",
             ),
+            ("ssl:0:privateKey=FOLDER/locked.pem", "the key is encrypted"),
             (
                 "ssl:0:privateKey=FOLDER/key.pem",
                 "the key or a certificate is broken: no start line",

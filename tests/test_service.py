@@ -822,7 +822,8 @@ class FullTests(ServedTestCase):
 
     async def test_stopWhileFull(self) -> None:
         """
-        Who waits when the service stops sees the end of a session, not a reset.
+        Who waits when the service stops is refused: there are no more sessions at
+        a stop than before it.
         """
         service = await self.served(WhenFull.WAIT)
         _, first = await self.session(service)
@@ -831,8 +832,9 @@ class FullTests(ServedTestCase):
         for client in [first, *others]:
             self.assertEqual(await in_thread(read_to_end, client), b"")
         await stopped
-        self.assertEqual(service.factory.opened, 6)
-        self.assertEqual(service.factory.ended, {EndReason.STOPPED: 6})
+        self.assertEqual(service.factory.opened, 1)
+        self.assertEqual(service.factory.refused, {EndReason.REFUSED_FULL: 5})
+        self.assertEqual(service.factory.ended, {EndReason.STOPPED: 1})
 
 
 class RealPortTests(ServedTestCase):

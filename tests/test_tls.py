@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener, IProtocolNegotiationFactory
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.logger import LogLevel, capturedLogs
+from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
 
 from tests.clients import collect, in_thread, reset, turn, until
@@ -215,6 +216,31 @@ class CloseTests(TLSTestCase):
     """
     A session that the server closes, or that breaks.
     """
+
+    async def test_closedByProtocol(self) -> None:
+        """
+        A protocol that has closed its transport is told nothing more, though TLS
+        reads on for the farewell; and a peer that does not answer is cut off.
+        """
+        lines: list[bytes] = []
+
+        class Quits(Session, LineReceiver):
+            delimiter = b"\n"
+
+            def lineReceived(self, line: bytes) -> None:
+                lines.append(line)
+                self.transport.loseConnection()
+
+        factory = SessionFactory.forProtocol(
+            Quits, abortAfter=0.1, deadlines=Deadlines(write=0.4)
+        )
+        client = await self.shaken(self.serve_tls(factory))
+        await in_thread(client.send, b"quit\n")
+        await until(lambda: lines)
+        await in_thread(client.send, b"more\n")
+        await ended(factory)
+        self.assertEqual(lines, [b"quit"])
+        self.assertEqual(factory.ended, {EndReason.ABORTED: 1})
 
     async def test_farewell(self) -> None:
         """

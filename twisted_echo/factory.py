@@ -197,6 +197,12 @@ class SessionFactory(Factory[_S]):
         self.refused[reason] += 1
         self.journal.refused(address, reason, detail, self.clock)
 
+    def waitNoMore(self) -> None:
+        """
+        Refuse what comes over the limit from now on: the back-log is to be emptied.
+        """
+        self._canWait = False
+
     # What comes and goes
 
     def _come(self, address: Any) -> None:
@@ -250,7 +256,11 @@ class SessionFactory(Factory[_S]):
         """
         Strike a session off, and fire its Deferred. Called by the session.
         """
-        ended = self.sessions.pop(session)
+        ended = self.sessions.pop(session, None)
+        if ended is None:
+            # Its protocol failed before it could begin.
+            self.countRefused(session.peer, EndReason.ERROR)
+            return
         self.ended[end.reason] += 1
         self._go(session.peer)
         self._guard.resumed(session)

@@ -21,7 +21,12 @@ from twisted.logger import Logger
 
 from twisted_echo.endings import EndReason
 from twisted_echo.limits import Deadlines, Limits
-from twisted_echo.progress import outputProgress, pendingOutput, tcpState
+from twisted_echo.progress import (
+    outputProgress,
+    pendingOutput,
+    queuedOutput,
+    tcpState,
+)
 from twisted_echo.session import Session
 
 __all__ = ["Guard", "Guarded", "Handshake"]
@@ -221,18 +226,22 @@ class Guard:
             mark = session.mark = _Mark(session.began)
         mark.lookAgain = 0.0
         transport = session.transport
-        waiting = held = 0
+        received = session.bytesReceived
+        waiting = queued = held = 0
         # Layers hand on what they do not know themselves.
-        if (
+        isWaiting = (
             getattr(transport, "dataBuffer", b"")
             or getattr(transport, "_tempDataBuffer", ())
             or session in self._paused
-        ):
+        )
+        if not isWaiting and (received != mark.received or mark.output is not None):
+            queued = queuedOutput(transport)
+        if isWaiting or queued:
             if session.isAborted:
                 return 0
             waiting = pendingOutput(transport)
             output: object = None
-            if waiting:
+            if waiting or queued:
                 output = outputProgress(transport)
             elif not hasattr(transport, "dataBuffer"):
                 # It shows nothing but that it is full, and since when.
@@ -246,7 +255,6 @@ class Guard:
                 return 0
         else:
             mark.output = None
-        received = session.bytesReceived
         if received != mark.received:
             mark.received, mark.active = received, now
         line = None
@@ -266,8 +274,13 @@ class Guard:
         ):
             session.close(EndReason.LINE_TIMEOUT)
             return waiting + held
+        if getattr(transport, "disconnecting", False) and not (
+            waiting or session.isClosing or session.isAborted
+        ):
+            # The protocol has closed it: what is left to do has a deadline too.
+            session.close()
         if (
-            not waiting
+            not (waiting or queued)
             and not held
             and hasattr(transport, "dataBuffer")
             and hasattr(transport, "_tempDataBuffer")

@@ -18,6 +18,7 @@ __all__ = ["Journal", "LogSessions"]
 
 _A_MINUTE = 60.0
 _PER_MINUTE = 5
+_LONGEST_PEER = 120
 
 
 class LogSessions(Enum):
@@ -35,6 +36,12 @@ def _inBrackets(detail: str) -> str:
     # Escaped, for a protocol may have let its peer choose it.
     escaped = detail.encode("unicode_escape").decode("ascii")
     return f" ({escaped})" if escaped else ""
+
+
+def _named(peer: IAddress | None) -> str:
+    # As text: whoever keeps the event must not keep the address's owner. Cut, for the
+    # path in a PROXY header is the peer's choice.
+    return ascii(peer)[:_LONGEST_PEER]
 
 
 class _Window:
@@ -79,8 +86,7 @@ class Journal:
             LogLevel.warn if problem else LogLevel.info,
             "session of {peer} ended: {reason}{detail}, {bytesReceived} bytes"
             " received, {seconds:.3f} s",
-            # As text: whoever keeps the event must not keep the address's owner.
-            peer=ascii(peer),
+            peer=_named(peer),
             reason=end.reason.value,
             detail=_inBrackets(end.detail),
             bytesReceived=end.bytesReceived,
@@ -97,7 +103,7 @@ class Journal:
             return
         self._log.warn(
             "connection from {peer} refused: {reason}{detail}",
-            peer=ascii(peer),
+            peer=_named(peer),
             reason=reason.value,
             detail=_inBrackets(detail),
         )

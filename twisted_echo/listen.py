@@ -120,6 +120,10 @@ def _withTLS(reactor: Any, words: Sequence[str], named: dict[str, str]) -> Liste
     arguments = _arguments(words, named)
 
     def load() -> Any:
+        with open(arguments["privateKey"], "rb") as key:
+            if b"ENCRYPTED" in key.read():
+                # OpenSSL would ask for the pass phrase, with the reactor waiting.
+                raise ValueError("the key is encrypted; it must be readable as it is")
         try:
             parsed, _ = endpoints._parseSSL(None, **arguments)
             # Now, for some of what is wrong is found by this alone.

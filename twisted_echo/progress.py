@@ -4,6 +4,7 @@ How far a connection's bytes have got, as its transport and the kernel know it.
 
 import socket
 import struct
+import sys
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -15,7 +16,13 @@ try:
 except ImportError:
     ioctl = None  # type: ignore[assignment]
 
-__all__ = ["TCPState", "outputProgress", "pendingOutput", "tcpState"]
+__all__ = [
+    "TCPState",
+    "outputProgress",
+    "pendingOutput",
+    "queuedOutput",
+    "tcpState",
+]
 
 
 class TCPState(NamedTuple):
@@ -60,12 +67,20 @@ def outputProgress(transport: Any) -> object:
     if state is not None:
         return state.acknowledged
     bottom = bottomTransport(transport)
-    queued = None
+    data = getattr(bottom, "dataBuffer", None)
+    return id(data), getattr(bottom, "offset", 0), queuedOutput(transport)
+
+
+def queuedOutput(transport: Any) -> int:
+    """
+    How many bytes the kernel holds that the peer has not acknowledged, or, at the
+    other end of a UNIX socket, not read; 0 where it does not tell.
+    """
     if ioctl is not None:
-        with suppress(AttributeError, OSError):
-            # What the peer of a UNIX socket has not read yet.
-            queued = ioctl(bottom.fileno(), TIOCOUTQ, bytes(4))
-    return id(getattr(bottom, "dataBuffer", None)), getattr(bottom, "offset", 0), queued
+        with suppress(AttributeError, OSError, TypeError):
+            descriptor = bottomTransport(transport).fileno()
+            return int.from_bytes(ioctl(descriptor, TIOCOUTQ, bytes(4)), sys.byteorder)
+    return 0
 
 
 def pendingOutput(transport: Any) -> int:

@@ -274,6 +274,7 @@ class SessionService(Service):
         self.state = State.DRAINING
         clock = self.factory.clock
         began, sessions = clock.seconds(), len(self.factory.sessions)
+        self.factory.waitNoMore()
         closings = self._listeners.close()
         self.factory.closeHandshakes()
         self._tellAskers()

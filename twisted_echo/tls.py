@@ -110,7 +110,8 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
                 # keep this layer until the garbage collector comes.
                 self._tlsShutdownFinished(Failure())
             else:
-                if not self._aborted:
+                # As over TCP, a protocol that has closed is told nothing more.
+                if not (self._aborted or self.disconnecting):
                     self.wrappedProtocol.dataReceived(data)
         if self._tlsConnection is not None:
             self._flushSendBIO()
