@@ -186,7 +186,7 @@ class Faults:
         A session that is not read from does not hear of its client's end. It is
         found all the same.
         """
-        server = self.serve(*only("write-timeout", 0.5))
+        server = self.serve(*only("write-timeout", 1.5))
         gone = self.client(server, buffer=4096)
         gone.socket.settimeout(0.1)
         try:
