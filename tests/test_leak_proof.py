@@ -134,7 +134,7 @@ class TracedTests(ServedTestCase):
 
         self.factory.protocol = Leaking
         growth, more = await self.measure(self.serve(self.factory))
-        self.assertEqual(more, Counter({list: 800}))
+        self.assertEqual(+more, Counter({list: 800}))
         self.assertGreater(growth, FEW)
 
 
