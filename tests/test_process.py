@@ -1,5 +1,5 @@
 """
-L{twisted_echo.process}: the limit of open files, and SIGHUP.
+L{twisted_echo.command.process}: the limit of open files, and SIGHUP.
 """
 
 import os
@@ -14,8 +14,8 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clients import ServedTestCase, until
-from twisted_echo import process
-from twisted_echo.process import (
+from twisted_echo.command import process
+from twisted_echo.command.process import (
     OnSignal,
     mostSessions,
     raiseFileLimit,
@@ -33,7 +33,8 @@ class FileLimitTests(SynchronousTestCase):
         The soft limit becomes the hard one. (In a process of its own.)
         """
         code = (
-            "import resource as r; from twisted_echo.process import raiseFileLimit;"
+            "import resource as r;"
+            "from twisted_echo.command.process import raiseFileLimit;"
             "r.setrlimit(r.RLIMIT_NOFILE, (100, 300)); print(raiseFileLimit(),"
             " *r.getrlimit(r.RLIMIT_NOFILE), raiseFileLimit())"
         )

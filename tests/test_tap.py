@@ -26,12 +26,12 @@ from zope.interface.verify import verifyObject
 
 from tests.clients import until
 from tests.tlsclient import TLSTestCase, deprecated
-from twisted_echo.command import CannotStart, explain
+from twisted_echo.command.process import mostSessions
+from twisted_echo.command.service import CannotStart, explain
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import Listening
-from twisted_echo.process import mostSessions
 from twisted_echo.sockets import KeepAlive
 from twisted_echo.tap import Options, makeService
 

@@ -19,8 +19,8 @@ An echo service for Twisted, and what it is made of.
   - L{twisted_echo.echo}: the composition: L{EchoProtocol}, L{EchoFactory},
     L{EchoService}, L{EchoConfig}.
   - L{twisted_echo.listen}: what C{--listen} takes.
-  - L{twisted_echo.process}: what the command does with its process.
-  - L{twisted_echo.command}: the service of the command.
+  - L{twisted_echo.command.process}: what the command does with its process.
+  - L{twisted_echo.command.service}: the service of the command.
   - L{twisted_echo.tap}: the command line of C{twistd echo}.
   - L{twisted_echo.bench}: C{python -m twisted_echo.bench}.
 

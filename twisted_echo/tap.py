@@ -16,15 +16,15 @@ from twisted.python.runtime import platform
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from twisted_echo.command import CommandService
+from twisted_echo.command.process import (
+    mostSessions,
+    raiseFileLimit,
+)
+from twisted_echo.command.service import CommandService
 from twisted_echo.echo import EchoConfig
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import Listening, listenString
-from twisted_echo.process import (
-    mostSessions,
-    raiseFileLimit,
-)
 from twisted_echo.sockets import KeepAlive
 
 __all__ = ["Options", "makeService"]

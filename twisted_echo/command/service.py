@@ -12,9 +12,14 @@ from typing import Any, TypeVar
 from twisted.internet.error import AlreadyListened, CannotListenError
 from twisted.logger import Logger
 
+from twisted_echo.command.process import (
+    RELOAD_SIGNAL,
+    STOP_SIGNALS,
+    OnSignal,
+    unreadable,
+)
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.listen import Listening
-from twisted_echo.process import RELOAD_SIGNAL, STOP_SIGNALS, OnSignal, unreadable
 from twisted_echo.service import State
 
 __all__ = ["CannotStart", "CommandService", "explain"]
