@@ -367,7 +367,7 @@ class Crowd:
         def run(source: str, chance: random.Random) -> None:
             while not self._enough.wait(0.01):
                 few = zip(
-                    range(chance.randrange(4)), lines(chance, source), strict=False
+                    range(chance.randrange(1, 4)), lines(chance, source), strict=False
                 )
                 batches = (batch for _, batch in few)
                 outcome = talk(self._address, source, batches, lambda: None)
