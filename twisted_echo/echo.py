@@ -40,6 +40,8 @@ class EchoConfig:
     @ivar deadlines: how long a peer may take.
     @ivar limits: how much there may be at once.
     @ivar logSessions: which sessions' ends are logged.
+    @ivar countLines: whether to count lines, for who looks at the metrics: it costs a
+        third of a nanosecond a byte, for nothing else needs to see each.
     """
 
     listen: Sequence[str] = ("tcp:7007:interface=127.0.0.1",)
@@ -51,6 +53,7 @@ class EchoConfig:
     deadlines: Deadlines = field(default_factory=Deadlines)
     limits: Limits = field(default_factory=Limits)
     logSessions: LogSessions = LogSessions.PROBLEMS
+    countLines: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.listen, str) or not self.listen:
@@ -107,6 +110,16 @@ class EchoProtocol(Session, FastLineReceiver):
         self.discardInput()
 
 
+class _CountingEcho(EchoProtocol):
+    """
+    One that knows how many lines there were.
+    """
+
+    def blockReceived(self, block: bytes) -> None:
+        self.lineCount += block.count(self.delimiter)
+        self.transport.write(block)
+
+
 class EchoFactory(SessionFactory[EchoProtocol]):
     """
     Makes L{EchoProtocol}s as a configuration says.
@@ -129,6 +142,8 @@ class EchoFactory(SessionFactory[EchoProtocol]):
             limits=config.limits,
             logSessions=config.logSessions,
         )
+        if config.countLines:
+            self.protocol = _CountingEcho
 
     def buildProtocol(self, addr: Any) -> EchoProtocol | None:
         protocol = super().buildProtocol(addr)

@@ -13,6 +13,7 @@ must hold:
 import os
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -30,6 +31,8 @@ from twisted.python.failure import Failure
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
 from twisted_echo.listeners import Listeners
+from twisted_echo.metrics import Snapshot
+from twisted_echo.monitor import Monitor, snapshotOf
 
 __all__ = ["IllegalTransition", "SessionService", "State"]
 
@@ -97,6 +100,8 @@ class SessionService(Service):
     @ivar grace: seconds in which, after the listeners are closed, clients may
         finish by themselves.
     @ivar state: the present L{State}.
+    @ivar stopsBy: the time, by the factory's clock, at which a stop that has begun
+        will have ended at the latest; None before.
     """
 
     _log = Logger()
@@ -121,6 +126,39 @@ class SessionService(Service):
         self._stops: list[tuple[bool, Any]] = []
         self._stopAskers: list[tuple[int, Deferred[Any]]] = []
         self._timer: IDelayedCall | None = None
+        self._monitor: Monitor | None = None
+        self.stopsBy: float | None = None
+
+    # What there is to know
+
+    def snapshot(self) -> Snapshot:
+        """
+        The numbers of this moment. It takes less than a microsecond for each open
+        session.
+        """
+        monitor = self._monitor
+        return replace(
+            snapshotOf(self.factory),
+            acceptErrors=self._listeners.acceptErrors,
+            lateness=None if monitor is None else monitor.lateness.copy(),
+            readToSend=None
+            if monitor is None or monitor.readToSend is None
+            else monitor.readToSend.copy(),
+        )
+
+    def measure(self) -> None:
+        """
+        Measure from now on, while the service runs, what needs measuring: how late
+        the reactor is and, under the eager reactor, how long an answer takes.
+        """
+        if self._monitor is None:
+            self._monitor = Monitor(self.factory.clock)
+        if self.state not in (State.IDLE, State.STOPPED):
+            self._monitor.start()
+
+    def _stopMeasuring(self) -> None:
+        if self._monitor is not None:
+            self._monitor.stop()
 
     @property
     def addresses(self) -> list[IAddress]:
@@ -147,7 +185,9 @@ class SessionService(Service):
         """
         self._require("start", State.IDLE, State.STOPPED)
         self.state = State.STARTING
-        self.factory.closing = self._failure = None
+        self.factory.closing = self._failure = self.stopsBy = None
+        if self._monitor is not None:
+            self._monitor.start()
         self._listeners.open().addCallbacks(self._opened, self._notOpened)
         if self._failure is not None:
             self._failure.raiseException()
@@ -177,6 +217,7 @@ class SessionService(Service):
             self.state = State.STOPPED
             self.running = 0
             self._failure = failure
+            self._stopMeasuring()
             self._tellAskers()
 
     def _logFailure(self, failure: Failure) -> None:
@@ -274,6 +315,7 @@ class SessionService(Service):
         self.state = State.DRAINING
         clock = self.factory.clock
         began, sessions = clock.seconds(), len(self.factory.sessions)
+        self.stopsBy = began + self.grace + self.factory.abortAfter + _GIVE_UP_AFTER
         self.factory.waitNoMore()
         closings = self._listeners.close()
         self.factory.closeHandshakes()
@@ -294,6 +336,7 @@ class SessionService(Service):
             self._timer = None
             self.state = State.STOPPED
             self.factory.closing = EndReason.STOPPED
+            self._stopMeasuring()
             self.factory.journal.flush()
             self._log.info(
                 "stopped, {sessions} sessions were open, after {seconds:.3f} s;"
@@ -315,7 +358,7 @@ class SessionService(Service):
 
         def abortSessions() -> None:
             self._timer = clock.callLater(_GIVE_UP_AFTER, giveUp)
-            self.factory.abortSessions()
+            self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
 
         def giveUp() -> None:
             for closing in closings:
