@@ -5,7 +5,7 @@ Why sessions end, and what is left of one that has.
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["EXPECTED_ENDS", "EndReason", "SessionEnd"]
+__all__ = ["EXPECTED_ENDS", "REFUSALS", "EndReason", "SessionEnd"]
 
 
 class EndReason(Enum):
@@ -68,6 +68,22 @@ EXPECTED_ENDS = frozenset(
 )
 """
 How sessions end without an offence of the peer's or a fault of the protocol's.
+"""
+
+
+REFUSALS = frozenset(
+    (
+        EndReason.HANDSHAKE_TIMEOUT,
+        EndReason.HANDSHAKE_FAILED,
+        EndReason.BAD_PROXY_HEADER,
+        EndReason.REFUSED_FULL,
+        EndReason.REFUSED_PEER,
+        EndReason.REFUSED_PROXY,
+    )
+)
+"""
+Why a connection never becomes a session, as a rule. (It may also be for an C{ERROR},
+or because the service has C{STOPPED} before.)
 """
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 
+from twisted_echo.addresses import escaped
 from twisted_echo.factory import SessionFactory
 from twisted_echo.metrics import (
     LATENESS_BOUNDS,
@@ -102,8 +103,7 @@ def _row(session: Session, now: float) -> dict[str, Any]:
         idle = now - (session.began if session.mark is None else session.mark.active)
     return {
         "id": session.serial,
-        # Cut, for the path in a PROXY header is the peer's choice.
-        "peer": ascii(_named(session.peer))[1:-1][:120],
+        "peer": escaped(session.peer),
         "age": round(now - session.began, 3),
         "idle": round(min(idle, now - session.began), 3),
         "lines": session.lineCount,
@@ -112,13 +112,6 @@ def _row(session: Session, now: float) -> dict[str, Any]:
         "pending": pendingOutput(transport),
         "state": _state(session),
     }
-
-
-def _named(address: Any) -> str:
-    host, port = getattr(address, "host", None), getattr(address, "port", None)
-    if host is None:
-        return str(address)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _state(session: Session) -> str:

@@ -10,15 +10,12 @@ must hold:
   - a state changes by a legal transition or not at all.
 """
 
-import os
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.interfaces import (
     IAddress,
@@ -28,10 +25,11 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_echo.addresses import readable
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
 from twisted_echo.listeners import Listeners
-from twisted_echo.metrics import Snapshot
+from twisted_echo.metrics import Snapshot, tally
 from twisted_echo.monitor import Monitor, snapshotOf
 
 __all__ = ["IllegalTransition", "SessionService", "State"]
@@ -42,23 +40,6 @@ Seconds between the abort of a session and the end of the wait for it. A transpo
 reports an abort in the next turn of the reactor; one that never does must not
 keep the process.
 """
-
-
-def _readable(address: IAddress) -> str:
-    if isinstance(address, (IPv4Address, IPv6Address)):
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        return f"{host}:{address.port}"
-    if isinstance(address, UNIXAddress) and address.name is not None:
-        return "unix:" + os.fsdecode(address.name)
-    return str(address)
-
-
-def _counts(counts: "Counter[EndReason]") -> str:
-    """
-    A sum, and what it is made of: C{3 (peer-closed 2, idle 1)}.
-    """
-    parts = ", ".join(f"{reason.value} {n}" for reason, n in counts.most_common())
-    return f"{counts.total()}" + (f" ({parts})" if parts else "")
 
 
 class State(Enum):
@@ -146,6 +127,13 @@ class SessionService(Service):
             else monitor.readToSend.copy(),
         )
 
+    @property
+    def longestStop(self) -> float:
+        """
+        Seconds that a stop takes at the most.
+        """
+        return self.grace + self.factory.abortAfter + _GIVE_UP_AFTER
+
     def measure(self) -> None:
         """
         Measure from now on, while the service runs, what needs measuring: how late
@@ -205,12 +193,19 @@ class SessionService(Service):
     def _opened(self, _: None) -> None:
         if self.state is State.STARTING:
             self.state = State.LISTENING
-            self._log.info(
-                "listening on {addresses}, by {clock}",
-                addresses=", ".join(_readable(each) for each in self.addresses),
-                clock=type(self.factory.clock).__name__,
-            )
+            self.announce()
             self._tellAskers()
+
+    def announce(self) -> None:
+        """
+        Say in the log that it listens. Override this to say more, or nothing.
+        """
+        self._log.info(
+            "listening on {addresses}, by {reactor}",
+            event="listening",
+            addresses=", ".join(readable(each) for each in self.addresses),
+            reactor=type(self.factory.clock).__name__,
+        )
 
     def _notOpened(self, failure: Failure) -> None:
         if self.state is State.STARTING:
@@ -315,7 +310,7 @@ class SessionService(Service):
         self.state = State.DRAINING
         clock = self.factory.clock
         began, sessions = clock.seconds(), len(self.factory.sessions)
-        self.stopsBy = began + self.grace + self.factory.abortAfter + _GIVE_UP_AFTER
+        self.stopsBy = began + self.longestStop
         self.factory.waitNoMore()
         closings = self._listeners.close()
         self.factory.closeHandshakes()
@@ -338,13 +333,14 @@ class SessionService(Service):
             self.factory.closing = EndReason.STOPPED
             self._stopMeasuring()
             self.factory.journal.flush()
+            books = self.snapshot()
             self._log.info(
                 "stopped, {sessions} sessions were open, after {seconds:.3f} s;"
                 " served {served}; refused {refused}",
                 sessions=sessions,
                 seconds=clock.seconds() - began,
-                served=_counts(self.factory.ended),
-                refused=_counts(self.factory.refused),
+                served=tally(books.ended),
+                refused=tally(books.refused),
             )
             self._stops, askers = listeners, self._stopAskers
             self._stopAskers = []
