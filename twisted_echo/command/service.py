@@ -362,7 +362,7 @@ class CommandService(Service):
 
     def _drain(self) -> None:
         self._noticeEnds = None
-        self.served.stopService().addBoth(self._stopped)
+        self.served.stopService().addErrback(_cannotStop).addCallback(self._stopped)
 
     def _stopped(self, _: object) -> None:
         # (Signals are minded to the end: SIGHUP would kill what is still served.)
@@ -391,6 +391,10 @@ def _orRaise(opening: "Deferred[None]") -> None:
 
 def _cannotTell(failure: Failure) -> None:
     _log.failure("cannot tell how the service is", failure, event="status-failed")
+
+
+def _cannotStop(failure: Failure) -> None:
+    _log.failure("what is served cannot be stopped", failure, event="stop-failed")
 
 
 def _cannotClose(failure: Failure) -> None:
