@@ -295,7 +295,7 @@ class StopTests(CommandTestCase):
         self.assertEqual(read_to_end(stubborn), b"")
         self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
         self.assertIn("told to stop again: 1 sessions are cut off", server.stdout)
-        self.assertIn("served 1 (aborted 1)", server.stdout)
+        self.assertIn("served 1 (aborted-in-drain 1)", server.stdout)
         self.assertNotIn("Traceback", server.stdout)
 
     def test_clientIsReset(self) -> None:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from twisted.application.service import IService, IServiceMaker
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import AlreadyListened, CannotListenError
@@ -26,8 +27,9 @@ from zope.interface.verify import verifyObject
 
 from tests.clients import until
 from tests.tlsclient import TLSTestCase, deprecated
+from twisted_echo.command.errors import CannotStart, explain
 from twisted_echo.command.process import mostSessions
-from twisted_echo.command.service import CannotStart, explain
+from twisted_echo.command.service import CommandService
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
@@ -263,10 +265,12 @@ class MakeServiceTests(SynchronousTestCase):
         )
         service = makeService(options)
         verifyObject(IService, service)
-        assert isinstance(service, EchoService)
-        self.assertIs(service.factory.config, options["config"])
-        self.assertEqual(service.grace, 3)
-        self.assertEqual(service.factory.abortAfter, 2)
+        assert isinstance(service, CommandService)
+        served = service.served
+        assert isinstance(served, EchoService)
+        self.assertIs(served.factory.config, options["config"])
+        self.assertEqual(served.grace, 3)
+        self.assertEqual(served.factory.abortAfter, 2)
 
     def test_sessionsByFiles(self) -> None:
         """
@@ -274,10 +278,11 @@ class MakeServiceTests(SynchronousTestCase):
         reserve; and as many files as the administrator allows.
         """
         service = makeService(parsed())
-        assert isinstance(service, EchoService)
+        assert isinstance(service, CommandService)
+        served: Any = service.served
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.assertEqual(soft, hard)
-        self.assertEqual(service.factory.limits.sessions, mostSessions(hard))
+        self.assertEqual(served.factory.limits.sessions, mostSessions(hard))
 
     def test_cannotListen(self) -> None:
         """
@@ -352,21 +357,22 @@ class ReloadTests(TLSTestCase):
             options = parsed(f"--listen=ssl:0:interface=127.0.0.1:{self.files}")
             service: Any = makeService(options)
         minded: list[bool] = []
-        open = service._listeners.open
+        open = service.served._listeners.open
 
         def opening() -> Any:
             minded.append(signal.getsignal(signal.SIGHUP) is not self.before)
             return open()
 
-        self.patch(service._listeners, "open", opening)
+        self.patch(service.served._listeners, "open", opening)
         service.privilegedStartService()
         self.assertEqual(minded, [True])
         service.startService()
         await service.stopService()
         self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
+        service = makeService(options)
         self.patch(sys, "__stderr__", None)
-        self.patch(service._listeners, "open", lambda: fail(OSError("no")))
-        self.patch(service.factory.clock, "iterate", lambda: None)
+        self.patch(service.served._listeners, "open", lambda: fail(OSError("no")))
+        self.patch(reactor, "iterate", lambda: None)
         self.assertRaises(CannotStart, service.privilegedStartService)
         self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
 
@@ -399,7 +405,7 @@ class ReloadTests(TLSTestCase):
         self.patch(first, "reload", broken)
         self.patch(second, "reload", lambda: reloads.append(None))
         with capturedLogs() as events:
-            service.reload()
+            service.served.reload()
         self.assertEqual(reloads, [None])
         warning, info = events
         self.assertEqual(warning["log_level"], LogLevel.warn)
