@@ -71,6 +71,18 @@ class BalancedTests(SynchronousTestCase):
     def balancer(self, *, notice: float = NOTICE) -> Balancer:
         return Balancer(self, notice=notice)
 
+    def visit(self, balancer: Balancer, source: str = "127.0.0.1") -> socket.socket:
+        """
+        Connect from some address, and be answered.
+        """
+        client = socket.socket()
+        self.addCleanup(client.close)
+        client.settimeout(DEADLINE)
+        client.bind((source, 0))
+        client.connect(balancer.address)
+        self.assertEqual(round_trip(client, b"here\n"), b"here\n")
+        return client
+
     def crowd(self, balancer: Balancer) -> Crowd:
         """
         Clients of all services: for each at least two of those that stay.
@@ -155,6 +167,17 @@ class BalancedTests(SynchronousTestCase):
             self.assertIn(victim, balancer.servers_of(each))
         self.assertGreater(sum(each.began > dead for each in crowd.brief), 20)
 
+    def test_refused(self) -> None:
+        """
+        A connection that a service refuses, before HAProxy knows that it is gone,
+        is served by another.
+        """
+        balancer = self.balancer()
+        self.assertEqual(balancer.services["echo3"].signal(signal.SIGKILL), -9)
+        while balancer.figures("echo3")["status"] != "DOWN":
+            self.visit(balancer).close()
+        self.assertGreater(int(balancer.figures("echo3")["wredis"]), 0)
+
     @pytest.mark.slow
     def test_killedInSilence(self) -> None:
         """
@@ -182,24 +205,15 @@ class BalancedTests(SynchronousTestCase):
         """
         balancer = self.balancer()
 
-        def connect(source: str) -> socket.socket:
-            client = socket.socket()
-            self.addCleanup(client.close)
-            client.settimeout(DEADLINE)
-            client.bind((source, 0))
-            client.connect(balancer.address)
-            self.assertEqual(round_trip(client, b"here\n"), b"here\n")
-            return client
-
         def homes(client: socket.socket) -> list[str]:
             host, port = client.getsockname()
             return [name for name in NAMES if (host, port) in balancer.peers(name)]
 
-        first = connect("127.0.1.1")
+        first = self.visit(balancer, "127.0.1.1")
         (home,) = homes(first)
         self.assertEqual(balancer.ask(f"set server echoes/{home} state drain"), "")
         balancer.wait_for_state(home, "DRAIN")
-        others = [connect(f"127.0.1.{number}") for number in range(2, 12)]
+        others = [self.visit(balancer, f"127.0.1.{number}") for number in range(2, 12)]
         for each in others:
             (other,) = homes(each)
             self.assertNotEqual(other, home)
@@ -207,7 +221,7 @@ class BalancedTests(SynchronousTestCase):
         self.assertEqual(balancer.ask(f"set server echoes/{home} state ready"), "")
         balancer.wait_for_state(home, "UP")
         while True:
-            others.append(connect("127.0.1.1"))
+            others.append(self.visit(balancer, "127.0.1.1"))
             self.assertLess(len(others), 200)
             if homes(others[-1]) == [home]:
                 break
