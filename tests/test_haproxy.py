@@ -196,7 +196,6 @@ class BalancedTests(SynchronousTestCase):
         balancer.services["echo2"].process.send_signal(signal.SIGCONT)
         balancer.wait_for_state("echo2", "UP")
 
-    @pytest.mark.slow
     def test_drainedByHand(self) -> None:
         """
         The recipe: a service that is in the state C{drain} keeps its sessions, which
