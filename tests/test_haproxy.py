@@ -12,7 +12,8 @@ from unittest import skipIf
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.balancer import CONFIGURATION, HAPROXY, NAMES, Balancer, Crowd
+from tests.balancer import CONFIGURATION, HAPROXY, NAMES, Balancer
+from tests.crowd import Crowd
 from tests.processes import (
     DEADLINE,
     environment,
@@ -29,6 +30,8 @@ SILENT_OUT_WITHIN = 4.0
 """
 The same for one that does not answer.
 """
+
+VISITORS = 3
 
 NOTICE = 5
 """
@@ -98,7 +101,7 @@ class BalancedTests(SynchronousTestCase):
             # The first one sends as fast as it can, so that much is on its way.
             crowd.add_talker(0.01 if crowd.size else 0)
             balancer.wait(lambda: sum(sessions()) == crowd.size)
-        for _ in range(3):
+        for _ in range(VISITORS):
             crowd.add_visitor()
         return crowd
 
@@ -131,6 +134,8 @@ class BalancedTests(SynchronousTestCase):
 
         self.assertEqual([each for each in crowd.long if each.error], [])
         self.assertEqual([each for each in crowd.brief if not each.whole], [])
+        # The last talk of each client was ended by itself.
+        self.assertEqual(sum(each.whole for each in crowd.long), crowd.size - VISITORS)
         # So many were told good-bye, and so many came meanwhile.
         self.assertGreaterEqual(sum(not each.whole for each in crowd.long), 6)
         for began, ended in restarts:
@@ -165,6 +170,7 @@ class BalancedTests(SynchronousTestCase):
         for each in ended:
             self.assertLess(each.began, dead)
             self.assertIn(victim, balancer.servers_of(each))
+        self.assertEqual(sum(each.whole for each in crowd.long), crowd.size - VISITORS)
         self.assertGreater(sum(each.began > dead for each in crowd.brief), 20)
 
     def test_refused(self) -> None:
