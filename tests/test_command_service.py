@@ -270,8 +270,17 @@ class CommandServiceTests(SynchronousTestCase):
         terminal has started when the terminal goes.
         """
         self.served.canReload = False
-        self.running()
+        self.running(manager=None)
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+    def test_nothingToReloadManaged(self) -> None:
+        """
+        Unless there is a manager, whose reload must not end the service.
+        """
+        self.served.canReload = False
+        self.running()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual(self.told, ["reloading", "reload", ("ready", "listening")])
 
     def test_status(self) -> None:
         """

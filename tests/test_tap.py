@@ -11,6 +11,7 @@ import socket
 import sys
 from importlib.metadata import version
 from typing import Any
+from unittest.mock import patch
 
 from twisted.application.service import IService, IServiceMaker
 from twisted.internet import reactor
@@ -27,6 +28,7 @@ from zope.interface.verify import verifyObject
 
 from tests.clients import until
 from tests.tlsclient import TLSTestCase, deprecated
+from twisted_echo.command import words
 from twisted_echo.command.errors import CannotStart, explain
 from twisted_echo.command.process import mostSessions
 from twisted_echo.command.service import CommandService
@@ -243,6 +245,62 @@ class Unavailable:
 
 
 IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+class AdminTests(SynchronousTestCase):
+    """
+    C{--admin} and C{--notice}.
+    """
+
+    def test_loopback(self) -> None:
+        """
+        It listens on the loopback address unless another one is named.
+        """
+        for given, meant in (
+            ("9100", "tcp:9100:interface=127.0.0.1"),
+            ("tcp:9100", "tcp:9100:interface=127.0.0.1"),
+            ("tcp:port=9100", "tcp:port=9100:interface=127.0.0.1"),
+            ("tcp6:9100", r"tcp6:9100:interface=\:\:1"),
+            ("ssl:9100", "ssl:9100:interface=127.0.0.1"),
+            ("tcp:9100:interface=0.0.0.0", "tcp:9100:interface=0.0.0.0"),
+            ("tcp:9100:interface=", "tcp:9100:interface="),
+            ("unix:/run/admin.sock", "unix:/run/admin.sock"),
+            ("systemd:domain=INET:name=admin", "systemd:domain=INET:name=admin"),
+        ):
+            self.assertEqual(words.adminEndpoint(given), meant)
+
+    def test_off(self) -> None:
+        """
+        It is off unless asked for, and nothing is measured then.
+        """
+        self.assertIsNone(parsed()["adminPort"])
+        self.assertFalse(parsed()["config"].measure)
+        self.assertIsNotNone(parsed("--admin=0")["adminPort"])
+        self.assertTrue(parsed("--admin=0")["config"].measure)
+
+    def test_bad(self) -> None:
+        """
+        What cannot be says what was given, and what can be.
+        """
+        for arguments, told in (
+            (["--admin="], "--admin '' is no endpoint"),
+            (["--admin=nine"], "--admin 'nine' is no endpoint"),
+            (["--admin=tcp:x"], "such as 9100"),
+            (["--admin=0", "--notice=x"], "--notice must be a number of seconds"),
+            (["--admin=0", "--notice=-1"], "0 or more, got -1.0"),
+            (["--admin=0", "--notice=inf"], "0 or more, got inf"),
+            (["--notice=1"], "/readyz, which is where --admin says"),
+        ):
+            error = self.assertRaises(UsageError, parsed, *arguments)
+            self.assertIn(told, str(error))
+
+    def test_withoutExtra(self) -> None:
+        """
+        Without the extra it says which one that is.
+        """
+        with patch.dict(sys.modules, {"twisted_echo.admin": None}):
+            error = self.assertRaises(UsageError, parsed, "--admin=0")
+        self.assertIn("--admin needs the extra 'metrics'", str(error))
 
 
 class MakeServiceTests(SynchronousTestCase):

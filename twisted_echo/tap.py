@@ -234,10 +234,10 @@ class Options(UsageOptions):
         [
             "admin",
             None,
-            None,
+            "off",
             "Where to show metrics, health, readiness and sessions over HTTP: a port of"
-            " this machine's loopback address, or a Twisted endpoint. Needs the extra"
-            " 'metrics'. [default: nowhere]",
+            " this machine's loopback address, a Twisted endpoint, or 'off'. Needs the"
+            " extra 'metrics'.",
         ],
         [
             "notice",
@@ -323,7 +323,7 @@ class Options(UsageOptions):
 
         self["listening"] = [_listening(reactor, each, proxyFrom) for each in listen]
         self["adminPort"] = None
-        if self["admin"] is not None:
+        if self["admin"] != words.OFF:
             self["adminPort"] = _adminPort(reactor, self["admin"])
 
     def _notice(self) -> float:
@@ -332,7 +332,7 @@ class Options(UsageOptions):
             raise ValueError(
                 f"--notice must be a number of seconds, 0 or more, got {notice!r}"
             )
-        if notice and self["admin"] is None:
+        if notice and self["admin"] == words.OFF:
             raise ValueError(
                 "--notice is for whoever asks /readyz, which is where --admin says"
             )
@@ -364,7 +364,7 @@ class Options(UsageOptions):
             logSessions=self._read(
                 "log-sessions", LogSessions, "'none', 'problems' or 'all'"
             ),
-            measure=self["admin"] is not None,
+            measure=self["admin"] != words.OFF,
         )
 
 

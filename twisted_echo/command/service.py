@@ -180,7 +180,8 @@ class CommandService(Service):
         """
         # First, for whoever sees that it listens may send a signal, which would end
         # the process.
-        if self.served.canReload:
+        # (Systemd's units reload by this signal, whether there is anything or not.)
+        if self.served.canReload or self._manager is not None:
             self._mind(RELOAD_SIGNAL, self._reload)
         self._mind(STATUS_SIGNAL, self._tellStatus)
         try:

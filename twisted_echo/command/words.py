@@ -9,8 +9,20 @@ from twisted.internet import endpoints
 
 from twisted_echo.sockets import KeepAlive
 
-__all__ = ["AUTO", "adminEndpoint", "delimiter", "keepAlive", "network", "sessions"]
+__all__ = [
+    "AUTO",
+    "OFF",
+    "adminEndpoint",
+    "delimiter",
+    "keepAlive",
+    "network",
+    "sessions",
+]
 
+OFF = "off"
+"""
+For what there is not to be.
+"""
 AUTO = "auto"
 """
 For L{sessions}: as many as the process may open files for.
@@ -39,7 +51,7 @@ def keepAlive(text: str) -> KeepAlive | None:
     """
     Read C{off} or C{IDLE[,INTERVAL[,COUNT]]}.
     """
-    if text == "off":
+    if text == OFF:
         return None
     try:
         numbers = [int(number) for number in text.split(",")]
