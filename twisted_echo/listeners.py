@@ -183,6 +183,7 @@ class Listener:
             self._errorTold = now
             _log.warn(
                 "cannot accept connections: {reason}; sessions go on",
+                event="accept-failed",
                 reason=event.get("acceptError", "no file descriptor is free"),
             )
         if self._resting is None:

@@ -166,9 +166,10 @@ class SessionService(Service):
         if self.state is State.STARTING:
             self.state = State.LISTENING
             self._log.info(
-                "listening on {addresses}, by {clock}",
+                "listening on {addresses}, by {reactor}",
+                event="listening",
                 addresses=", ".join(_readable(each) for each in self.addresses),
-                clock=type(self.factory.clock).__name__,
+                reactor=type(self.factory.clock).__name__,
             )
             self._tellAskers()
 
@@ -181,7 +182,7 @@ class SessionService(Service):
 
     def _logFailure(self, failure: Failure) -> None:
         if failure is self._failure:
-            self._log.failure("cannot listen", failure=failure)
+            self._log.failure("cannot listen", failure=failure, event="listen-failed")
 
     def _tellAskers(self) -> None:
         askers, self._askers = self._askers, []
@@ -298,6 +299,7 @@ class SessionService(Service):
             self._log.info(
                 "stopped, {sessions} sessions were open, after {seconds:.3f} s;"
                 " served {served}; refused {refused}",
+                event="stopped",
                 sessions=sessions,
                 seconds=clock.seconds() - began,
                 served=_counts(self.factory.ended),

@@ -25,6 +25,7 @@ from twisted_echo.echo import EchoConfig
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import Listening, listenString
+from twisted_echo.logs import checkLogging
 from twisted_echo.sockets import KeepAlive
 
 __all__ = ["Options", "makeService"]
@@ -129,6 +130,7 @@ def _chooseReactor() -> None:
         _log.warn(
             "the eager reactor cannot be used, so the service is slower and no"
             " different: {reason}",
+            event="reactor-not-eager",
             reason=str(error),
         )
 
@@ -327,6 +329,7 @@ class Options(UsageOptions):
         """
         listen = self["listen"] or list(EchoConfig().listen)
         try:
+            checkLogging(self.parent)
             self["config"] = self._config(listen)
             proxyFrom = [_network(each) for each in self["proxy-from"]]
         except ValueError as error:
