@@ -44,6 +44,19 @@ Whose events have no names yet.
 """
 
 
+BROKEN = """\
+from twisted.application.service import Application
+from twisted.internet import reactor
+
+def fail():
+    raise ValueError("first\\nsecond")
+
+application = Application("broken")
+reactor.callLater(0, fail)
+reactor.callLater(0, reactor.stop)
+"""
+
+
 class EventTests(SynchronousTestCase):
     """
     What the source of the package logs.
@@ -402,6 +415,20 @@ class CommandTests(SynchronousTestCase):
             client.close()
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(DEADLINE), -signal.SIGTERM)
+
+    def test_traceback(self) -> None:
+        """
+        With a program of another's too each line is JSON, also that of an exception
+        which nobody handles.
+        """
+        folder = new_folder(self)
+        (folder / "broken.tac").write_text(BROKEN)
+        words = [*self.TWISTD, "--python=broken.tac"]
+        command = finished(self, words, folder=folder)
+        self.assertEqual((command.wait(), command.stderr), (0, ""))
+        (event,) = (each for each in self.lines(command.stdout) if "traceback" in each)
+        self.assertIn("ValueError: first\nsecond", event["traceback"])
+        self.assertEqual((event["level"], event["event"]), ("critical", None))
 
     def test_refused(self) -> None:
         """
