@@ -207,7 +207,7 @@ class CommandServiceTests(SynchronousTestCase):
         self.assertEqual(self.told[3:], [("ready", "listening")])
         self.assertEqual(service.readiness(), (True, "listening"))
         (event,) = events
-        self.assertEqual(event["event"], "listening")
+        self.assertEqual(event["event"], "started")
         for field, value in (
             ("addresses", "127.0.0.1:7"),
             ("by", "nobody"),

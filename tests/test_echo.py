@@ -273,7 +273,7 @@ class EchoTests(SynchronousTestCase):
         self.assertEqual(event["reason"], "line-too-long")
         self.assertEqual(
             event["detail"],
-            f" (a line of {length} bytes{more} is over the limit of 10)",
+            f"a line of {length} bytes{more} is over the limit of 10",
         )
         self.assertEqual(event["log_level"], LogLevel.warn)
         self.assertEqual(event["log_namespace"], "twisted_echo.journal.Journal")

@@ -48,7 +48,8 @@ class JournalTests(SynchronousTestCase):
         fields = {
             "peer": "IPv4Address(type='TCP', host='192.0.2.1', port=7)",
             "reason": "line-too-long",
-            "detail": " (a line of 7 bytes)",
+            "event": "session-ended",
+            "detail": "a line of 7 bytes",
             "bytesReceived": 5,
             "seconds": 1.5,
         }

@@ -2,9 +2,14 @@
 L{twisted_echo.listeners}: all ports or none, paused, closed.
 """
 
+import os
+import socket
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import (
     IListeningPort,
@@ -17,7 +22,16 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.clients import FakeEndpoint, FakePort, PausablePort
+from tests.clients import (
+    FakeEndpoint,
+    FakePort,
+    PausablePort,
+    ServedTestCase,
+    connect,
+    in_thread,
+    turn,
+)
+from twisted_echo import EchoFactory, SessionService
 from twisted_echo.listeners import Listeners
 
 
@@ -366,3 +380,62 @@ class ListenersTests(SynchronousTestCase):
         (closed,) = listeners.close()
         self.successResultOf(closed)
         self.assertEqual(port.closed, 1)
+
+
+class AdoptedTests(ServedTestCase):
+    """
+    A port whose socket somebody else keeps.
+    """
+
+    def setUp(self) -> None:
+        self.kept = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.kept.close)
+        self.kept.settimeout(0)
+
+    def adopting(self) -> SessionService:
+        """
+        A service that listens on the socket.
+        """
+        copy = os.dup(self.kept.fileno())
+        endpoint = AdoptedStreamServerEndpoint(reactor, copy, socket.AF_INET)
+        return self.serve(EchoFactory(), endpoint)
+
+    def connected(self) -> socket.socket:
+        host, port = self.kept.getsockname()
+        client = connect(IPv4Address("TCP", host, port))
+        self.addCleanup(client.close)
+        return client
+
+    async def test_backlogIsLeft(self) -> None:
+        """
+        Who waits when it is closed, and who comes until the last turn before it is,
+        waits for the next who listens.
+        """
+        for isSuspended in (False, True):
+            service = self.adopting()
+            if isSuspended:
+                await service.suspend()
+            clients = [self.connected()]
+            stopped = service.stopService()
+            clients.append(self.connected())
+            await turn()
+            clients.append(self.connected())
+            await stopped
+            self.assertEqual(service.factory.opened, 0)
+            for client in clients:
+                client.sendall(b"hello\n")
+                served, peer = self.kept.accept()
+                with served:
+                    self.assertEqual(peer, client.getsockname())
+                    self.assertEqual(await in_thread(served.recv, 100), b"hello\n")
+
+    async def test_successor(self) -> None:
+        """
+        The next who listens serves them.
+        """
+        first = self.adopting()
+        waiting = self.connected()
+        waiting.sendall(b"hello\n")
+        await first.stopService()
+        self.adopting()
+        self.assertEqual(await in_thread(waiting.recv, 100), b"hello\n")

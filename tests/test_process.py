@@ -61,7 +61,9 @@ class FileLimitTests(SynchronousTestCase):
         self.patch(resource, "setrlimit", refuse)
         self.patch(process._log, "warn", lambda *_, **fields: told.append(fields))
         self.assertEqual(raiseFileLimit(), 100)
-        self.assertEqual(told, [{"soft": 100, "reason": "no"}])
+        self.assertEqual(
+            told, [{"event": "file-limit-kept", "soft": 100, "reason": "no"}]
+        )
 
     def test_unlimited(self) -> None:
         self.patch(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)

@@ -153,7 +153,7 @@ class _Later(_Page):
             _log.failure(
                 "{path} cannot be shown",
                 failure,
-                event="admin-failed",
+                event="admin-page-failed",
                 path=request.path.decode("ascii", "replace"),
             )
             return _text(request, 500, "it cannot be shown; the log says why")

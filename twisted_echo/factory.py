@@ -353,7 +353,12 @@ class SessionFactory(Factory[_S]):
 
     def _logFailure(self, session: Session, what: str) -> None:
         # As text: whoever keeps the event must not keep the session.
-        self._log.failure("{session} cannot {what}", session=repr(session), what=what)
+        self._log.failure(
+            "{session} cannot {what}",
+            event="session-stop-failed",
+            session=repr(session),
+            what=what,
+        )
 
     def forgetSessions(self) -> None:
         """
@@ -362,12 +367,17 @@ class SessionFactory(Factory[_S]):
         """
         handshakes, self.handshakes = self.handshakes, {}
         for ended in handshakes.values():
-            self._log.error("a handshake does not end, not even aborted")
+            self._log.error(
+                "a handshake does not end, not even aborted",
+                event="handshake-forgotten",
+            )
             ended.callback(None)
         aborted = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
         for session in list(self.sessions):
             self._log.error(
-                "{session} does not end, not even aborted", session=repr(session)
+                "{session} does not end, not even aborted",
+                event="session-forgotten",
+                session=repr(session),
             )
             try:
                 session.connectionLost(aborted)

@@ -189,7 +189,9 @@ class Guard:
             try:
                 late.fail(EndReason.HANDSHAKE_TIMEOUT, f"over {allowed:g} s")
             except Exception:
-                self._log.failure("a handshake cannot be ended")
+                self._log.failure(
+                    "a handshake cannot be ended", event="handshake-end-failed"
+                )
 
     def _sweepSessions(self, now: float) -> None:
         guarded = self._guarded
@@ -218,7 +220,11 @@ class Guard:
         Something that a subclass overrides has raised: that concerns no other.
         """
         # As text: whoever keeps the event must not keep the session.
-        self._log.failure("{session} cannot be looked after", session=repr(session))
+        self._log.failure(
+            "{session} cannot be looked after",
+            event="session-guard-failed",
+            session=repr(session),
+        )
         with suppress(Exception):
             Session.abort(session, EndReason.ERROR)
 

@@ -51,7 +51,17 @@ _ATTRIBUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("twisted.internet.tcp.Connector", ("_makeTransport",)),
     ("twisted.internet.unix.Server", ("_fromConnectedSocket", "_writeSomeDataBase")),
     ("twisted.internet.unix.Client", ("_writeSomeDataBase",)),
-    ("twisted.internet.unix.Port", ("_fromListeningDescriptor", "transport")),
+    (
+        "twisted.internet.unix.Port",
+        (
+            "_fromListeningDescriptor",
+            "_getLogPrefix",
+            "_preexistingSocket",
+            "_shouldShutdown",
+            "transport",
+        ),
+    ),
+    ("twisted.internet.tcp._reservedFD", ("reserve",)),
     ("twisted.internet.unix.Connector", ("_makeTransport",)),
     (
         _REACTOR,

@@ -20,6 +20,9 @@ _A_MINUTE = 60.0
 _PER_MINUTE = 5
 _LONGEST_PEER = 120
 
+# What follows the reason, without a detail and with one.
+_BRACKETS = ("", " ({detail})")
+
 
 class LogSessions(Enum):
     """
@@ -32,10 +35,9 @@ class LogSessions(Enum):
     ALL = "all"
 
 
-def _inBrackets(detail: str) -> str:
-    # Escaped, for a protocol may have let its peer choose it.
-    escaped = detail.encode("unicode_escape").decode("ascii")
-    return f" ({escaped})" if escaped else ""
+def _escaped(detail: str) -> str:
+    # A protocol may have let its peer choose it.
+    return detail.encode("unicode_escape").decode("ascii")
 
 
 def _named(peer: IAddress | None) -> str:
@@ -84,11 +86,13 @@ class Journal:
             return
         self._log.emit(
             LogLevel.warn if problem else LogLevel.info,
-            "session of {peer} ended: {reason}{detail}, {bytesReceived} bytes"
-            " received, {seconds:.3f} s",
+            "session of {peer} ended: {reason}"
+            + _BRACKETS[bool(end.detail)]
+            + ", {bytesReceived} bytes received, {seconds:.3f} s",
+            event="session-ended",
             peer=_named(peer),
             reason=end.reason.value,
-            detail=_inBrackets(end.detail),
+            detail=_escaped(end.detail),
             bytesReceived=end.bytesReceived,
             seconds=end.seconds,
         )
@@ -102,10 +106,11 @@ class Journal:
         if self.sessions is LogSessions.NONE or self._isTooMany(reason, clock):
             return
         self._log.warn(
-            "connection from {peer} refused: {reason}{detail}",
+            "connection from {peer} refused: {reason}" + _BRACKETS[bool(detail)],
+            event="connection-refused",
             peer=_named(peer),
             reason=reason.value,
-            detail=_inBrackets(detail),
+            detail=_escaped(detail),
         )
 
     def _isTooMany(self, reason: EndReason, clock: IReactorTime) -> bool:
@@ -123,6 +128,7 @@ class Journal:
         if more > 0:
             self._log.warn(
                 "{count} more {reason} were not logged one by one",
+                event="more-not-logged",
                 count=more,
                 reason=reason.value,
             )

@@ -112,7 +112,10 @@ class Listener:
         Stop listening, or trying to.
 
         What is in the port's back-log is accepted first: its client was told
-        that it is connected, and shall see the end of a session, not a reset.
+        that it is connected, and shall see the end of a session, not a reset. But
+        what is in the back-log of an adopted socket stays there: that socket lives
+        on with whoever holds it (systemd, a parent process), and the next who
+        listens on it serves them.
 
         @return: fires when the port is closed.
         """
@@ -127,12 +130,10 @@ class Listener:
             if ownsSocket(port):
                 # Nobody else listens on it.
                 dropNewConnections(port.socket)
-            _acceptWaiting(port)
-            reactor = getattr(port, "reactor", None)
-            if reactor is not None:
+                _acceptWaiting(port)
                 # Twisted's ports close in the next turn. Until then the kernel
                 # goes on connecting.
-                reactor.callLater(0, _acceptWaiting, port)
+                port.reactor.callLater(0, _acceptWaiting, port)
             self._closing = maybeDeferred(port.stopListening)
         return self._closing
 
@@ -185,6 +186,7 @@ class Listener:
             self._errorTold = now
             _log.warn(
                 "cannot accept connections: {reason}; sessions go on",
+                event="accept-failed",
                 reason=event.get("acceptError", "no file descriptor is free"),
             )
         if self._resting is None:

@@ -217,7 +217,7 @@ class SessionService(Service):
 
     def _logFailure(self, failure: Failure) -> None:
         if failure is self._failure:
-            self._log.failure("cannot listen", failure=failure)
+            self._log.failure("cannot listen", failure=failure, event="listen-failed")
 
     def _tellAskers(self) -> None:
         askers, self._askers = self._askers, []
@@ -337,6 +337,7 @@ class SessionService(Service):
             self._log.info(
                 "stopped, {sessions} sessions were open, after {seconds:.3f} s;"
                 " served {served}; refused {refused}",
+                event="stopped",
                 sessions=sessions,
                 seconds=clock.seconds() - began,
                 served=tally(books.ended),

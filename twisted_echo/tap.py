@@ -2,6 +2,7 @@
 The command line: C{twistd echo} and C{twist echo}.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -20,12 +21,14 @@ from twisted.python.usage import UsageError
 
 from twisted_echo.command import words
 from twisted_echo.command.local import LocalService
+from twisted_echo.command.notify import Notifier
 from twisted_echo.command.process import mostSessions, raiseFileLimit
 from twisted_echo.command.service import CommandService
 from twisted_echo.echo import EchoConfig
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import Listening, listenString
+from twisted_echo.logs import checkLogging
 
 __all__ = ["Options", "makeService"]
 
@@ -72,6 +75,7 @@ def _chooseReactor() -> None:
         _log.warn(
             "the eager reactor cannot be used, so the service is slower and no"
             " different: {reason}",
+            event="reactor-not-eager",
             reason=str(error),
         )
 
@@ -307,6 +311,7 @@ class Options(UsageOptions):
         """
         listen = self["listen"] or list(EchoConfig().listen)
         try:
+            checkLogging(self.parent)
             self["config"] = self._config(listen)
             proxyFrom = [words.network(each) for each in self["proxy-from"]]
             self["noticeSeconds"] = self._notice()
@@ -378,9 +383,11 @@ def makeService(options: Options) -> IService:
     if options["max-sessions"] == words.AUTO:
         limits = replace(config.limits, sessions=mostSessions(files))
         config = replace(config, limits=limits)
+    manager = Notifier.fromEnvironment(os.environ, reactor)
     return CommandService(
         LocalService(config, reactor, options["listening"]),
         reactor,
         admin=options["adminPort"],
+        manager=manager if manager.isHeard else None,
         notice=options["noticeSeconds"],
     )

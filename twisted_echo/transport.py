@@ -25,6 +25,7 @@ L{twisted_echo.internals}.
 # mypy: disable-error-code="no-untyped-call"
 # (Twisted's transports and reactors are not annotated.)
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from errno import ENOBUFS, EPIPE, EWOULDBLOCK
@@ -404,7 +405,36 @@ class EagerPort(tcp.Port):
 
 
 class EagerUNIXPort(unix.Port):
+    """
+    A UNIX port that leaves an adopted socket to its owner. Twisted's own does so
+    for TCP alone: a UNIX socket it would shut down for everybody, and change or
+    remove its file, which may be another user's.
+    """
+
     transport = EagerUNIXServer
+
+    def startListening(self) -> None:
+        adopted: Any = self._preexistingSocket
+        if adopted is None:
+            super().startListening()
+            return
+        self._preexistingSocket = None
+        self._shouldShutdown = False
+        tcp._reservedFD.reserve()
+        path = os.fsdecode(adopted.getsockname())
+        log.msg(f"{self._getLogPrefix(self.factory)} starting on {path!r}")
+        self.factory.doStart()  # type: ignore[union-attr]
+        self.connected = True
+        self.socket = adopted
+        self.fileno = adopted.fileno  # type: ignore[method-assign]
+        self.numberAccepts = 100
+        self.startReading()
+
+    def connectionLost(self, reason: Any) -> None:
+        if self._shouldShutdown:
+            super().connectionLost(reason)
+        else:
+            tcp.Port.connectionLost(self, reason)
 
 
 class EagerConnector(tcp.Connector):

@@ -57,6 +57,7 @@ def raiseFileLimit() -> int:
             # Some systems do not allow what they say is their limit.
             _log.warn(
                 "the limit of open files stays {soft}: {reason}",
+                event="file-limit-kept",
                 soft=soft,
                 reason=str(error),
             )

@@ -222,7 +222,7 @@ class CommandService(Service):
         _log.info(
             "listening on {addresses}, by {by}; limits: {limits}; admin on {admin};"
             " twisted-echo {version}, Twisted {twisted}, Python {python}",
-            event="listening",
+            event="started",
             addresses=", ".join(readable(each) for each in self.served.addresses),
             by=self.served.by,
             limits=inWords(self.served.limits),
