@@ -37,9 +37,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from twisted_echo import SessionFactory, SessionService
+from twisted_echo import EndReason, SessionFactory, SessionService
 
 __all__ = [
+    "LEFT",
     "FakeEndpoint",
     "FakePort",
     "FullTransport",
@@ -58,6 +59,11 @@ __all__ = [
     "until",
 ]
 
+LEFT = (EndReason.PEER_CLOSED, EndReason.HALF_CLOSED)
+"""
+How a session may have ended whose peer sends its end-of-file after its last line. Which
+it is depends on whether the server sees both at once.
+"""
 TCP = "tcp:0:interface=127.0.0.1"
 PATIENCE = 20.0
 """

@@ -125,7 +125,8 @@ class Books:
 
     @ivar live: the sessions that were open at the stop.
     @ivar served: all sessions.
-    @ivar ended: why sessions ended.
+    @ivar ended: why sessions ended. One that was half-closed counts as closed by its
+        peer: which it was depends on what the server saw first.
     @ivar refused: all connections that did not become sessions.
     @ivar refusals: why.
     """
@@ -149,7 +150,10 @@ class Books:
 
         def counts(text: str | None) -> "Counter[str]":
             each = re.findall(r"([\w-]+) (\d+)", text or "")
-            return Counter({name: int(number) for name, number in each})
+            counted: Counter[str] = Counter()
+            for name, number in each:
+                counted[name.replace("half-closed", "peer-closed")] += int(number)
+            return counted
 
         return cls(
             int(line[1]),

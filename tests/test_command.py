@@ -2,6 +2,7 @@
 C{twistd echo} and C{twist echo} as real processes, over loopback.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from http.client import HTTPConnection
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Thread
@@ -295,8 +297,74 @@ class StopTests(CommandTestCase):
         self.assertEqual(read_to_end(stubborn), b"")
         self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
         self.assertIn("told to stop again: 1 sessions are cut off", server.stdout)
-        self.assertIn("served 1 (aborted 1)", server.stdout)
+        self.assertIn("served 1 (aborted-in-drain 1)", server.stdout)
         self.assertNotIn("Traceback", server.stdout)
+
+    def test_notice(self) -> None:
+        """
+        For the time of notice it accepts and is not ready; then it drains, and the
+        admin port says so to the end.
+        """
+        admin = str(new_folder(self) / "admin.sock")
+        server = Server.start(
+            self, f"--admin=unix:{admin}", "--notice=1.5", "--abort-after=1000"
+        )
+        self.assertEqual(self.readiness(admin), (200, b"ready\n"))
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("still accepting for 1.5 s")
+        self.assertEqual(self.readiness(admin), (503, b"draining\n"))
+        client = connect(self, server.address)
+        self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
+        # End-of-file: it drains.
+        self.assertEqual(read_to_end(client), b"")
+        self.assertTrue(is_refused(server.address))
+        self.assertEqual(self.readiness(admin), (503, b"draining\n"))
+        client.close()
+        self.assertEqual(server.wait(), -signal.SIGTERM)
+        self.assert_clean(server)
+        self.assertFalse(Path(admin).exists())
+
+    def readiness(self, path: str) -> tuple[int, bytes]:
+        """
+        What C{/readyz} says.
+        """
+        with contextlib.closing(HTTPConnection("localhost")) as http:
+            http.sock = connect(self, path)
+            http.request("GET", "/readyz")
+            response = http.getresponse()
+            return response.status, response.read()
+
+    def test_status(self) -> None:
+        """
+        SIGUSR2 writes a line to the log, under twist too.
+        """
+        for command in ("twistd", "-n"), ("twist",):
+            server = Server.start(self, command=command)
+            client = connect(self, server.address)
+            self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
+            server.process.send_signal(signal.SIGUSR2)
+            server.wait_for(
+                "status: listening, 1 sessions, 0 of them paused, .* 1 sessions opened,"
+                " ended 0; refused 0; 0 accept errors; 6 bytes received, 6 sent"
+            )
+
+    def test_adminInUse(self) -> None:
+        """
+        Without its admin port it does not serve.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            command = finished(
+                self,
+                echo_command(
+                    ("twistd", "-n"), ["tcp:0:interface=127.0.0.1"], [f"--admin={port}"]
+                ),
+            )
+        self.assertEqual(command.process.returncode, 1)
+        self.assertIn(
+            f"echo: cannot listen on 127.0.0.1:{port}: Address already in use",
+            command.stderr,
+        )
 
     def test_clientIsReset(self) -> None:
         """

@@ -155,7 +155,7 @@ class FactoryTests(SynchronousTestCase):
         session = self.session(transport=StringTransport())
         self.clock.advance(self.factory.abortAfter)
         session.connectionLost(DONE)
-        self.assertIs(session.end.reason, EndReason.ABORTED)
+        self.assertIs(session.end.reason, EndReason.ABORTED_IN_DRAIN)
 
     def test_closeRaises(self) -> None:
         """
@@ -219,7 +219,7 @@ class FactoryTests(SynchronousTestCase):
         """
 
         class Failing(Lines):
-            def abort(self) -> None:
+            def abort(self, *args: Any) -> None:
                 raise ZeroDivisionError
 
         self.session(Failing)

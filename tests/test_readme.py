@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_echo
 from tests.processes import Server, new_folder, script
-from twisted_echo.tap import Options
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text()
@@ -36,17 +35,6 @@ class ReadmeTests(SynchronousTestCase):
             reply = b"".join(iter(lambda: client.recv(100), b""))
         self.assertEqual(reply, b"HELLO\r\nTHERE\r\n")
 
-    def test_options(self) -> None:
-        """
-        The table of options names all of them, with their defaults.
-        """
-        options = Options()
-        told = dict(re.findall(r"^\| `--([a-z-]+)` \| `?([^`|]+?)`? \|", README, re.M))
-        self.assertEqual(told.pop("listen"), "tcp:7007:interface=127.0.0.1")
-        self.assertEqual(
-            told, {name: str(options[name]) for name in options if name != "listen"}
-        )
-
     def test_map(self) -> None:
         """
         The map shows every module.
@@ -54,4 +42,4 @@ class ReadmeTests(SynchronousTestCase):
         told = set(re.findall(r"^\| `([a-z]+(?:\.py|/))` \|", README, re.M))
         folder = Path(twisted_echo.__file__).parent
         modules = {each.name for each in folder.glob("*.py")} - {"__init__.py"}
-        self.assertEqual(told, modules | {"bench/"})
+        self.assertEqual(told, modules | {"bench/", "command/"})

@@ -11,8 +11,10 @@ import socket
 import sys
 from importlib.metadata import version
 from typing import Any
+from unittest.mock import patch
 
 from twisted.application.service import IService, IServiceMaker
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import AlreadyListened, CannotListenError
@@ -26,8 +28,10 @@ from zope.interface.verify import verifyObject
 
 from tests.clients import until
 from tests.tlsclient import TLSTestCase, deprecated
+from twisted_echo.command import words
+from twisted_echo.command.errors import CannotStart, explain
 from twisted_echo.command.process import mostSessions
-from twisted_echo.command.service import CannotStart, explain
+from twisted_echo.command.service import CommandService
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
@@ -243,6 +247,62 @@ class Unavailable:
 IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
+class AdminTests(SynchronousTestCase):
+    """
+    C{--admin} and C{--notice}.
+    """
+
+    def test_loopback(self) -> None:
+        """
+        It listens on the loopback address unless another one is named.
+        """
+        for given, meant in (
+            ("9100", "tcp:9100:interface=127.0.0.1"),
+            ("tcp:9100", "tcp:9100:interface=127.0.0.1"),
+            ("tcp:port=9100", "tcp:port=9100:interface=127.0.0.1"),
+            ("tcp6:9100", r"tcp6:9100:interface=\:\:1"),
+            ("ssl:9100", "ssl:9100:interface=127.0.0.1"),
+            ("tcp:9100:interface=0.0.0.0", "tcp:9100:interface=0.0.0.0"),
+            ("tcp:9100:interface=", "tcp:9100:interface="),
+            ("unix:/run/admin.sock", "unix:/run/admin.sock"),
+            ("systemd:domain=INET:name=admin", "systemd:domain=INET:name=admin"),
+        ):
+            self.assertEqual(words.adminEndpoint(given), meant)
+
+    def test_off(self) -> None:
+        """
+        It is off unless asked for, and nothing is measured then.
+        """
+        self.assertIsNone(parsed()["adminPort"])
+        self.assertFalse(parsed()["config"].measure)
+        self.assertIsNotNone(parsed("--admin=0")["adminPort"])
+        self.assertTrue(parsed("--admin=0")["config"].measure)
+
+    def test_bad(self) -> None:
+        """
+        What cannot be says what was given, and what can be.
+        """
+        for arguments, told in (
+            (["--admin="], "--admin '' is no endpoint"),
+            (["--admin=nine"], "--admin 'nine' is no endpoint"),
+            (["--admin=tcp:x"], "such as 9100"),
+            (["--admin=0", "--notice=x"], "--notice must be a number of seconds"),
+            (["--admin=0", "--notice=-1"], "0 or more, got -1.0"),
+            (["--admin=0", "--notice=inf"], "0 or more, got inf"),
+            (["--notice=1"], "/readyz, which is where --admin says"),
+        ):
+            error = self.assertRaises(UsageError, parsed, *arguments)
+            self.assertIn(told, str(error))
+
+    def test_withoutExtra(self) -> None:
+        """
+        Without the extra it says which one that is.
+        """
+        with patch.dict(sys.modules, {"twisted_echo.admin": None}):
+            error = self.assertRaises(UsageError, parsed, "--admin=0")
+        self.assertIn("--admin needs the extra 'metrics'", str(error))
+
+
 class MakeServiceTests(SynchronousTestCase):
     def unavailable(self, error: Exception) -> IService:
         options = parsed()
@@ -263,10 +323,12 @@ class MakeServiceTests(SynchronousTestCase):
         )
         service = makeService(options)
         verifyObject(IService, service)
-        assert isinstance(service, EchoService)
-        self.assertIs(service.factory.config, options["config"])
-        self.assertEqual(service.grace, 3)
-        self.assertEqual(service.factory.abortAfter, 2)
+        assert isinstance(service, CommandService)
+        served = service.served
+        assert isinstance(served, EchoService)
+        self.assertIs(served.factory.config, options["config"])
+        self.assertEqual(served.grace, 3)
+        self.assertEqual(served.factory.abortAfter, 2)
 
     def test_sessionsByFiles(self) -> None:
         """
@@ -274,10 +336,11 @@ class MakeServiceTests(SynchronousTestCase):
         reserve; and as many files as the administrator allows.
         """
         service = makeService(parsed())
-        assert isinstance(service, EchoService)
+        assert isinstance(service, CommandService)
+        served: Any = service.served
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.assertEqual(soft, hard)
-        self.assertEqual(service.factory.limits.sessions, mostSessions(hard))
+        self.assertEqual(served.factory.limits.sessions, mostSessions(hard))
 
     def test_cannotListen(self) -> None:
         """
@@ -352,21 +415,22 @@ class ReloadTests(TLSTestCase):
             options = parsed(f"--listen=ssl:0:interface=127.0.0.1:{self.files}")
             service: Any = makeService(options)
         minded: list[bool] = []
-        open = service._listeners.open
+        open = service.served._listeners.open
 
         def opening() -> Any:
             minded.append(signal.getsignal(signal.SIGHUP) is not self.before)
             return open()
 
-        self.patch(service._listeners, "open", opening)
+        self.patch(service.served._listeners, "open", opening)
         service.privilegedStartService()
         self.assertEqual(minded, [True])
         service.startService()
         await service.stopService()
         self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
+        service = makeService(options)
         self.patch(sys, "__stderr__", None)
-        self.patch(service._listeners, "open", lambda: fail(OSError("no")))
-        self.patch(service.factory.clock, "iterate", lambda: None)
+        self.patch(service.served._listeners, "open", lambda: fail(OSError("no")))
+        self.patch(reactor, "iterate", lambda: None)
         self.assertRaises(CannotStart, service.privilegedStartService)
         self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
 
@@ -399,7 +463,7 @@ class ReloadTests(TLSTestCase):
         self.patch(first, "reload", broken)
         self.patch(second, "reload", lambda: reloads.append(None))
         with capturedLogs() as events:
-            service.reload()
+            service.served.reload()
         self.assertEqual(reloads, [None])
         warning, info = events
         self.assertEqual(warning["log_level"], LogLevel.warn)

@@ -4,6 +4,8 @@ An echo service for Twisted, and what it is made of.
   - L{twisted_echo.framing}: where lines end; pure.
   - L{twisted_echo.receiver}: L{FastLineReceiver} and L{FastLineOnlyReceiver}.
   - L{twisted_echo.sockets}: options of a connection's socket.
+  - L{twisted_echo.addresses}: addresses in few words.
+  - L{twisted_echo.metrics}: L{Snapshot} and L{Histogram}, plain numbers.
   - L{twisted_echo.endings}: L{EndReason} and L{SessionEnd}.
   - L{twisted_echo.backpressure}: input that stops while there is too much output.
   - L{twisted_echo.session}: L{Session}, one connection's life.
@@ -15,12 +17,16 @@ An echo service for Twisted, and what it is made of.
   - L{twisted_echo.layers}, L{twisted_echo.proxyheader}, L{twisted_echo.proxy},
     L{twisted_echo.tls}: what stands between a connection and its session.
   - L{twisted_echo.listeners}: the ports of some endpoints, all or none.
+  - L{twisted_echo.monitor}: snapshots of a factory's sessions.
   - L{twisted_echo.service}: L{SessionService}: listen, suspend, stop.
   - L{twisted_echo.echo}: the composition: L{EchoProtocol}, L{EchoFactory},
     L{EchoService}, L{EchoConfig}.
+  - L{twisted_echo.view}: a service as those see it who look at it.
+  - L{twisted_echo.prometheus}, L{twisted_echo.admin}: numbers, health and sessions over
+    HTTP.
+  - L{twisted_echo.logs}: the log as JSON.
   - L{twisted_echo.listen}: what C{--listen} takes.
-  - L{twisted_echo.command.process}: what the command does with its process.
-  - L{twisted_echo.command.service}: the service of the command.
+  - L{twisted_echo.command}: what only the commands do.
   - L{twisted_echo.tap}: the command line of C{twistd echo}.
   - L{twisted_echo.bench}: C{python -m twisted_echo.bench}.
 
@@ -33,10 +39,12 @@ from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.factory import SessionFactory
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
+from twisted_echo.metrics import Histogram, Observation, Snapshot
 from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
 from twisted_echo.service import IllegalTransition, SessionService, State
 from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
+from twisted_echo.view import ServiceView
 
 __all__ = [
     "Deadlines",
@@ -47,14 +55,18 @@ __all__ = [
     "EndReason",
     "FastLineOnlyReceiver",
     "FastLineReceiver",
+    "Histogram",
     "IllegalTransition",
     "KeepAlive",
     "Limits",
     "LogSessions",
+    "Observation",
+    "ServiceView",
     "Session",
     "SessionEnd",
     "SessionFactory",
     "SessionService",
+    "Snapshot",
     "State",
     "WhenFull",
 ]

@@ -5,7 +5,7 @@ Why sessions end, and what is left of one that has.
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["EXPECTED_ENDS", "EndReason", "SessionEnd"]
+__all__ = ["EXPECTED_ENDS", "REFUSALS", "EndReason", "SessionEnd"]
 
 
 class EndReason(Enum):
@@ -15,7 +15,9 @@ class EndReason(Enum):
     """
 
     PEER_CLOSED = "peer-closed"
-    """The peer sent its end-of-file, and got the answers to all before it."""
+    """The peer sent its end-of-file, when it had got the answers to all before it."""
+    HALF_CLOSED = "half-closed"
+    """The peer sent its end-of-file, and then got what it still was to get."""
     LOCAL_CLOSED = "local-closed"
     """The protocol closed the connection."""
     STOPPED = "stopped"
@@ -32,6 +34,8 @@ class EndReason(Enum):
     """All sessions together held too much, and this one was to go."""
     ABORTED = "aborted"
     """It was cut off, with a reset: a deadline passed, or somebody aborted it."""
+    ABORTED_IN_DRAIN = "aborted-in-drain"
+    """The service stopped, and could not wait for the peer any longer."""
     CONNECTION_LOST = "connection-lost"
     """The peer reset the connection, or vanished."""
     ERROR = "error"
@@ -54,14 +58,32 @@ class EndReason(Enum):
 EXPECTED_ENDS = frozenset(
     (
         EndReason.PEER_CLOSED,
+        EndReason.HALF_CLOSED,
         EndReason.LOCAL_CLOSED,
         EndReason.STOPPED,
         EndReason.ABORTED,
+        EndReason.ABORTED_IN_DRAIN,
         EndReason.CONNECTION_LOST,
     )
 )
 """
 How sessions end without an offence of the peer's or a fault of the protocol's.
+"""
+
+
+REFUSALS = frozenset(
+    (
+        EndReason.HANDSHAKE_TIMEOUT,
+        EndReason.HANDSHAKE_FAILED,
+        EndReason.BAD_PROXY_HEADER,
+        EndReason.REFUSED_FULL,
+        EndReason.REFUSED_PEER,
+        EndReason.REFUSED_PROXY,
+    )
+)
+"""
+Why a connection never becomes a session, as a rule. (It may also be for an C{ERROR},
+or because the service has C{STOPPED} before.)
 """
 
 
@@ -73,6 +95,9 @@ class SessionEnd:
     @ivar reason: why it ended.
     @ivar detail: what more there is to say of it, such as how long the line was.
     @ivar bytesReceived: how many bytes its receiver was given.
+    @ivar bytesSent: how many bytes were sent; None where the transport does not
+        count them.
+    @ivar lines: how many lines were received, as far as they are counted.
     @ivar seconds: how long it lasted.
     """
 
@@ -80,3 +105,5 @@ class SessionEnd:
     bytesReceived: int
     seconds: float
     detail: str = ""
+    bytesSent: int | None = None
+    lines: int = 0

@@ -20,6 +20,7 @@ from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.guard import Guard, Handshake
 from twisted_echo.journal import Journal, LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull, peerKey
+from twisted_echo.metrics import LENGTH_BOUNDS, Histogram
 from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
 
@@ -67,6 +68,10 @@ class SessionFactory(Factory[_S]):
     @ivar opened: how many sessions there have been.
     @ivar ended: how many of them have ended, by their reasons.
     @ivar refused: how many connections have not become sessions, by the reasons.
+    @ivar lines: how many lines those that have ended have received.
+    @ivar bytesReceived: how many bytes those that have ended have received.
+    @ivar bytesSent: how many bytes they were sent; None if a transport did not count.
+    @ivar lengths: how many seconds they lasted.
     @ivar gate: where connections can be made to wait; None where they cannot.
     @ivar journal: what is logged of them.
     @ivar keepAlive: for the sessions' sockets; None for none.
@@ -97,6 +102,9 @@ class SessionFactory(Factory[_S]):
         self.opened = 0
         self.ended: Counter[EndReason] = Counter()
         self.refused: Counter[EndReason] = Counter()
+        self.lines = self.bytesReceived = 0
+        self.bytesSent: int | None = 0
+        self.lengths = Histogram(LENGTH_BOUNDS)
         self.gate: Gate | None = None
         self.journal = Journal(logSessions)
         self._clock = clock
@@ -248,6 +256,7 @@ class SessionFactory(Factory[_S]):
         """
         self.sessions[session] = Deferred()
         self.opened += 1
+        session.serial = self.opened
         self._come(session.peer)
         self._guard.watch()
         self.countChanged()
@@ -262,12 +271,26 @@ class SessionFactory(Factory[_S]):
             self.countRefused(session.peer, EndReason.ERROR)
             return
         self.ended[end.reason] += 1
+        self.lines += end.lines
+        self.bytesReceived += end.bytesReceived
+        if end.bytesSent is None or self.bytesSent is None:
+            self.bytesSent = None
+        else:
+            self.bytesSent += end.bytesSent
+        self.lengths.observe(end.seconds)
         self._go(session.peer)
         self._guard.resumed(session)
         self._guard.rest()
         self.journal.ended(session.peer, end, self.clock)
         self.countChanged()
         ended.callback(end)
+
+    @property
+    def paused(self) -> int:
+        """
+        How many sessions are not read from, as their peers do not read.
+        """
+        return self._guard.pausedSessions
 
     def inputStopped(self, session: Session) -> None:
         """
@@ -318,13 +341,13 @@ class SessionFactory(Factory[_S]):
                 self._logFailure(session, "be closed")
                 session.abort()
 
-    def abortSessions(self) -> None:
+    def abortSessions(self, reason: EndReason = EndReason.ABORTED) -> None:
         """
         L{Abort<Session.abort>} every session.
         """
         for session in list(self.sessions):
             try:
-                session.abort()
+                session.abort(reason)
             except Exception:
                 self._logFailure(session, "be aborted")
 

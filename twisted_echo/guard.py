@@ -149,6 +149,13 @@ class Guard:
         if 0 < guarded.limits.buffered < self._atMost:
             self.sweepSoon()
 
+    @property
+    def pausedSessions(self) -> int:
+        """
+        How many sessions' input has stopped, as their peers do not read.
+        """
+        return len(self._paused)
+
     def resumed(self, session: Session) -> None:
         """
         Its input goes on, or it has ended.

@@ -59,6 +59,8 @@ class Listener:
         self.port: Any = None
         # Why the port does not accept, though it listens.
         self._held: set[str] = set()
+        # How many connections could not be accepted.
+        self.acceptErrors = 0
         self._resting: IDelayedCall | None = None
         self._errorTold: float | None = None
         # What whoever opened it waits for, until it listens or is closed.
@@ -174,6 +176,7 @@ class Listener:
         """
         Let the port rest, and tell the log once a minute.
         """
+        self.acceptErrors += 1
         if self.port is None:
             # It is being closed, and accepts for the last time.
             return
@@ -215,6 +218,13 @@ class Listeners:
         The ports that are open.
         """
         return [each.port for each in self._listeners if each.port is not None]
+
+    @property
+    def acceptErrors(self) -> int:
+        """
+        How many connections could not be accepted.
+        """
+        return sum(each.acceptErrors for each in self._listeners)
 
     def open(self) -> "Deferred[None]":
         """

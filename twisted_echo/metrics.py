@@ -16,7 +16,9 @@ __all__ = [
     "LENGTH_BOUNDS",
     "READ_TO_SEND_BOUNDS",
     "Histogram",
+    "Observation",
     "Snapshot",
+    "tally",
 ]
 
 LENGTH_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0, 86400.0)
@@ -207,6 +209,33 @@ _GROWING = (
     *("opened", "ended", "refused", "linesReceived", "bytesReceived", "bytesSent"),
     *("acceptErrors", "lengths", "readToSend", "lateness"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """
+    What is exported at one moment.
+
+    @ivar total: the sum of all processes.
+    @ivar workers: each of them, by its number; none if there is one process only.
+    @ivar state: what the service is doing, and of which states that is one.
+    @ivar build: versions and the like, by name.
+    """
+
+    total: Snapshot
+    workers: Mapping[str, Snapshot]
+    state: str
+    states: tuple[str, ...]
+    build: Mapping[str, str]
+
+
+def tally(counts: Mapping[str, int]) -> str:
+    """
+    A sum, and what it is made of: C{3 (peer-closed 2, idle 1)}.
+    """
+    most = Counter(counts).most_common()
+    parts = ", ".join(f"{name} {n}" for name, n in most)
+    return f"{sum(counts.values())}" + (f" ({parts})" if parts else "")
 
 
 def _added(one: Any, other: Any) -> Any:

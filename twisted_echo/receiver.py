@@ -35,6 +35,8 @@ class _Blocks:
     What the two receivers share: they hold bytes, split and send alike.
 
     @ivar bytesReceived: how many bytes have been received so far.
+    @ivar lineCount: how many lines have been found so far. A subclass that overrides
+        C{blockReceived} counts itself, if somebody wants to know.
     """
 
     if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class _Blocks:
         def lineLengthExceeded(self, line: bytes) -> Any: ...
 
     bytesReceived = 0
+    lineCount = 0
 
     # What is to be looked at again when more comes; None while there is
     # nothing, so that an idle connection has no buffer.
@@ -85,6 +88,7 @@ class _Blocks:
         """
         lines = block.split(self.delimiter)
         del lines[-1]
+        self.lineCount += len(lines)
         return self.linesReceived(lines)
 
     def sendLines(self, lines: Iterable[bytes]) -> None:
@@ -132,7 +136,7 @@ class FastLineReceiver(_Blocks, LineReceiver):
     def makeConnection(self, transport: Any) -> None:
         # What every chunk asks for becomes the instance's own, which is faster to
         # load than the class's.
-        self.bytesReceived = self.bytesReceived
+        self.bytesReceived, self.lineCount = self.bytesReceived, self.lineCount
         self.paused, self.line_mode = self.paused, self.line_mode
         self._held, self._busyReceiving = self._held, self._busyReceiving
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
@@ -297,6 +301,8 @@ class FastLineReceiver(_Blocks, LineReceiver):
         undelivered = list(self._undelivered)
         self._lines = []
         if undelivered:
+            # They are found anew.
+            self.lineCount -= len(undelivered)
             self._atMost = 256
             undelivered.append(b"" if held is None else held.take())
             return self._foundBy[0].join(undelivered)

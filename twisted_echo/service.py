@@ -10,14 +10,12 @@ must hold:
   - a state changes by a legal transition or not at all.
 """
 
-import os
-from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.interfaces import (
     IAddress,
@@ -27,9 +25,12 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_echo.addresses import readable
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
 from twisted_echo.listeners import Listeners
+from twisted_echo.metrics import Snapshot, tally
+from twisted_echo.monitor import Monitor, snapshotOf
 
 __all__ = ["IllegalTransition", "SessionService", "State"]
 
@@ -39,23 +40,6 @@ Seconds between the abort of a session and the end of the wait for it. A transpo
 reports an abort in the next turn of the reactor; one that never does must not
 keep the process.
 """
-
-
-def _readable(address: IAddress) -> str:
-    if isinstance(address, (IPv4Address, IPv6Address)):
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        return f"{host}:{address.port}"
-    if isinstance(address, UNIXAddress) and address.name is not None:
-        return "unix:" + os.fsdecode(address.name)
-    return str(address)
-
-
-def _counts(counts: "Counter[EndReason]") -> str:
-    """
-    A sum, and what it is made of: C{3 (peer-closed 2, idle 1)}.
-    """
-    parts = ", ".join(f"{reason.value} {n}" for reason, n in counts.most_common())
-    return f"{counts.total()}" + (f" ({parts})" if parts else "")
 
 
 class State(Enum):
@@ -97,6 +81,8 @@ class SessionService(Service):
     @ivar grace: seconds in which, after the listeners are closed, clients may
         finish by themselves.
     @ivar state: the present L{State}.
+    @ivar stopsBy: the time, by the factory's clock, at which a stop that has begun
+        will have ended at the latest; None before.
     """
 
     _log = Logger()
@@ -121,6 +107,46 @@ class SessionService(Service):
         self._stops: list[tuple[bool, Any]] = []
         self._stopAskers: list[tuple[int, Deferred[Any]]] = []
         self._timer: IDelayedCall | None = None
+        self._monitor: Monitor | None = None
+        self.stopsBy: float | None = None
+
+    # What there is to know
+
+    def snapshot(self) -> Snapshot:
+        """
+        The numbers of this moment. It takes less than a microsecond for each open
+        session.
+        """
+        monitor = self._monitor
+        return replace(
+            snapshotOf(self.factory),
+            acceptErrors=self._listeners.acceptErrors,
+            lateness=None if monitor is None else monitor.lateness.copy(),
+            readToSend=None
+            if monitor is None or monitor.readToSend is None
+            else monitor.readToSend.copy(),
+        )
+
+    @property
+    def longestStop(self) -> float:
+        """
+        Seconds that a stop takes at the most.
+        """
+        return self.grace + self.factory.abortAfter + _GIVE_UP_AFTER
+
+    def measure(self) -> None:
+        """
+        Measure from now on, while the service runs, what needs measuring: how late
+        the reactor is and, under the eager reactor, how long an answer takes.
+        """
+        if self._monitor is None:
+            self._monitor = Monitor(self.factory.clock)
+        if self.state not in (State.IDLE, State.STOPPED):
+            self._monitor.start()
+
+    def _stopMeasuring(self) -> None:
+        if self._monitor is not None:
+            self._monitor.stop()
 
     @property
     def addresses(self) -> list[IAddress]:
@@ -147,7 +173,9 @@ class SessionService(Service):
         """
         self._require("start", State.IDLE, State.STOPPED)
         self.state = State.STARTING
-        self.factory.closing = self._failure = None
+        self.factory.closing = self._failure = self.stopsBy = None
+        if self._monitor is not None:
+            self._monitor.start()
         self._listeners.open().addCallbacks(self._opened, self._notOpened)
         if self._failure is not None:
             self._failure.raiseException()
@@ -165,19 +193,26 @@ class SessionService(Service):
     def _opened(self, _: None) -> None:
         if self.state is State.STARTING:
             self.state = State.LISTENING
-            self._log.info(
-                "listening on {addresses}, by {reactor}",
-                event="listening",
-                addresses=", ".join(_readable(each) for each in self.addresses),
-                reactor=type(self.factory.clock).__name__,
-            )
+            self.announce()
             self._tellAskers()
+
+    def announce(self) -> None:
+        """
+        Say in the log that it listens. Override this to say more, or nothing.
+        """
+        self._log.info(
+            "listening on {addresses}, by {reactor}",
+            event="listening",
+            addresses=", ".join(readable(each) for each in self.addresses),
+            reactor=type(self.factory.clock).__name__,
+        )
 
     def _notOpened(self, failure: Failure) -> None:
         if self.state is State.STARTING:
             self.state = State.STOPPED
             self.running = 0
             self._failure = failure
+            self._stopMeasuring()
             self._tellAskers()
 
     def _logFailure(self, failure: Failure) -> None:
@@ -275,6 +310,7 @@ class SessionService(Service):
         self.state = State.DRAINING
         clock = self.factory.clock
         began, sessions = clock.seconds(), len(self.factory.sessions)
+        self.stopsBy = began + self.longestStop
         self.factory.waitNoMore()
         closings = self._listeners.close()
         self.factory.closeHandshakes()
@@ -295,15 +331,17 @@ class SessionService(Service):
             self._timer = None
             self.state = State.STOPPED
             self.factory.closing = EndReason.STOPPED
+            self._stopMeasuring()
             self.factory.journal.flush()
+            books = self.snapshot()
             self._log.info(
                 "stopped, {sessions} sessions were open, after {seconds:.3f} s;"
                 " served {served}; refused {refused}",
                 event="stopped",
                 sessions=sessions,
                 seconds=clock.seconds() - began,
-                served=_counts(self.factory.ended),
-                refused=_counts(self.factory.refused),
+                served=tally(books.ended),
+                refused=tally(books.refused),
             )
             self._stops, askers = listeners, self._stopAskers
             self._stopAskers = []
@@ -317,7 +355,7 @@ class SessionService(Service):
 
         def abortSessions() -> None:
             self._timer = clock.callLater(_GIVE_UP_AFTER, giveUp)
-            self.factory.abortSessions()
+            self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
 
         def giveUp() -> None:
             for closing in closings:

@@ -38,6 +38,7 @@ from zope.interface import implementer
 
 from twisted_echo.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
 from twisted_echo.endings import EndReason, SessionEnd
+from twisted_echo.progress import pendingOutput
 from twisted_echo.sockets import KeepAlive, bottomTransport, tuneSocket
 
 __all__ = ["Session", "SessionKeeper"]
@@ -46,6 +47,12 @@ _T = TypeVar("_T")
 
 
 _OFFENCES = (EndReason.LINE_TOO_LONG, EndReason.IDLE, EndReason.LINE_TIMEOUT)
+# What a session that was closed for a reason has ended by if it is cut off then; else
+# it is just aborted.
+_CUT_OFF = {
+    **{reason: reason for reason in _OFFENCES},
+    EndReason.STOPPED: EndReason.ABORTED_IN_DRAIN,
+}
 
 
 def _isTLS(transport: Any) -> bool:
@@ -97,6 +104,8 @@ class Session(Protocol):
     @cvar backpressure: whether to stop reading from a peer that does not read:
         while the transport holds more than its C{bufferSize} (64 KiB), nothing
         more is read. False for a protocol that registers a producer of its own.
+    @ivar serial: its number among the sessions of its factory, from 1 up.
+    @ivar lineCount: how many lines a receiver of this package has found; see there.
     @ivar bytesReceived: how many bytes a receiver of this package was given; a
         protocol of another kind may count here itself.
     @ivar mark: what those who watch it from outside (L{twisted_echo.guard})
@@ -106,6 +115,8 @@ class Session(Protocol):
 
     backpressure = True
     bytesReceived = 0
+    lineCount = 0
+    serial = 0
     mark: Any = None
     paused = False
     end: SessionEnd | None = None
@@ -115,6 +126,8 @@ class Session(Protocol):
     _inputStoppedBy = 0
     _answersInFlight = 0
     _inputEnded = False
+    # Whether the peer was still to get something when it had sent its last byte.
+    _isOwed = False
     _closing: EndReason | None = None
     _finished = False
     _detail = ""
@@ -245,7 +258,14 @@ class Session(Protocol):
             self.transport.loseConnection()
             return
         if self._closing is None:
+            sent = self.bytesSent
             self.endOfInput()
+            self._isOwed = bool(
+                self._answersInFlight
+                or self._inputStoppedBy
+                or self.bytesSent != sent
+                or pendingOutput(self.transport)
+            )
         self._finishWhenAnswered()
 
     def writeConnectionLost(self) -> None:
@@ -268,6 +288,30 @@ class Session(Protocol):
         When it began, by the factory's clock, in seconds.
         """
         return self._began
+
+    @property
+    def bytesSent(self) -> int | None:
+        """
+        How many bytes have been sent; under TLS, as they were before. None if the
+        transport does not count them: those of the eager reactor do, and so does
+        the TLS of this package.
+        """
+        sent: int | None = getattr(self.transport, "bytesSent", None)
+        return sent
+
+    @property
+    def isPaused(self) -> bool:
+        """
+        Whether it is not read from, as its peer does not read.
+        """
+        return bool(self._inputStoppedBy & BY_TRANSPORT)
+
+    @property
+    def hasInputEnded(self) -> bool:
+        """
+        Whether the peer has sent its last byte.
+        """
+        return self._inputEnded
 
     @property
     def isClosing(self) -> bool:
@@ -318,7 +362,7 @@ class Session(Protocol):
         clock = None if self.factory is None else self.factory.clock
         if clock is not None and self.factory is not None:
             # If it is closing already, it is this deadline that has to tell.
-            cause = reason if reason in _OFFENCES else EndReason.ABORTED
+            cause = _CUT_OFF.get(reason, EndReason.ABORTED)
             self._deadline = clock.callLater(self.factory.abortAfter, self.abort, cause)
         if self._finished or self.transport.disconnecting:
             # It is closing already, and has a deadline now.
@@ -418,6 +462,8 @@ class Session(Protocol):
                 self.bytesReceived,
                 self.factory.clock.seconds() - self._began,
                 self._detail,
+                self.bytesSent,
+                self.lineCount,
             )
             self._finished = True
             self.factory.sessionEnded(self, self.end)
@@ -436,6 +482,8 @@ class Session(Protocol):
         ):
             return self._closing
         if isinstance(error, ConnectionDone):
+            if self._isOwed:
+                return EndReason.HALF_CLOSED
             if self._inputEnded or not self.transport.disconnecting:
                 return EndReason.PEER_CLOSED
             return EndReason.LOCAL_CLOSED

@@ -7,89 +7,32 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
+from math import isfinite
 from typing import Any, TypeVar
 
 from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.runtime import platform
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from twisted_echo.command.process import (
-    mostSessions,
-    raiseFileLimit,
-)
+from twisted_echo.command import words
+from twisted_echo.command.local import LocalService
+from twisted_echo.command.process import mostSessions, raiseFileLimit
 from twisted_echo.command.service import CommandService
 from twisted_echo.echo import EchoConfig
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import Listening, listenString
 from twisted_echo.logs import checkLogging
-from twisted_echo.sockets import KeepAlive
 
 __all__ = ["Options", "makeService"]
 
 _T = TypeVar("_T")
 
-_AUTO = "auto"
-
 _log = Logger()
-
-
-def _delimiter(text: str) -> bytes:
-    """
-    Read C{\\r\\n}, C{\\0} or C{END} as bytes, with the escapes of Python.
-    """
-    try:
-        # By way of Latin-1, in which every byte is a character.
-        characters = text.encode().decode("unicode_escape")
-        delimiter = characters.encode("latin-1")
-    except UnicodeError:
-        delimiter = b""
-    if not delimiter:
-        raise ValueError(
-            f"--delimiter must be one character or more, in which \\n, \\r, \\0 and"
-            f" \\xHH stand for bytes, got {text!r}"
-        )
-    return delimiter
-
-
-def _keepAlive(text: str) -> KeepAlive | None:
-    """
-    Read C{off} or C{IDLE[,INTERVAL[,COUNT]]}.
-    """
-    if text == "off":
-        return None
-    try:
-        numbers = [int(number) for number in text.split(",")]
-        return KeepAlive(*numbers)
-    except (ValueError, TypeError) as error:
-        detail = f" ({error})" if str(error).startswith("keep-alive") else ""
-        raise ValueError(
-            "--keepalive must be 'off' or IDLE[,INTERVAL[,COUNT]], such as"
-            f" 60,10,6, got {text!r}{detail}"
-        ) from None
-
-
-def _sessions(text: str) -> int:
-    """
-    Read a number; C{auto} is for L{makeService} to find out.
-    """
-    return 0 if text == _AUTO else int(text)
-
-
-def _network(text: str) -> IPv4Network | IPv6Network:
-    """
-    Read C{10.0.0.0/8}, C{::1} or the like.
-    """
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        raise ValueError(
-            "--proxy-from must be an address or a network such as 10.0.0.0/8,"
-            f" got {text!r} ({error})"
-        ) from None
 
 
 def _named(message: str) -> str:
@@ -165,6 +108,28 @@ def _listening(
                 f" got {number}"
             )
     return listening
+
+
+def _adminPort(reactor: Any, text: str) -> Any:
+    """
+    Make the admin port of its endpoint string.
+
+    @raise UsageError: if there is none such.
+    """
+    try:
+        from twisted_echo.admin import Admin
+    except ImportError as error:
+        raise UsageError(f"--admin needs the extra 'metrics' ({error})") from None
+    try:
+        described = words.adminEndpoint(text)
+        endpoint = serverFromString(reactor, described)  # type: ignore[no-untyped-call]
+        return Admin(endpoint, reactor)
+    except Exception as error:
+        # Every kind of endpoint has errors of its own.
+        raise UsageError(
+            f"--admin {text!r} is no endpoint: {str(error) or type(error).__name__};"
+            " such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
+        ) from None
 
 
 class Options(UsageOptions):
@@ -243,7 +208,7 @@ class Options(UsageOptions):
         [
             "max-sessions",
             None,
-            _AUTO,
+            words.AUTO,
             "How many sessions there may be at once; 0 for no limit. 'auto' is what"
             " the limit of open files allows, 100000 at most.",
         ],
@@ -267,6 +232,21 @@ class Options(UsageOptions):
             "268435456",
             "Bytes that may be held for all sessions together; over it, the session"
             " that has been paused longest is cut off. 0 for no limit.",
+        ],
+        [
+            "admin",
+            None,
+            "off",
+            "Where to show metrics, health, readiness and sessions over HTTP: a port of"
+            " this machine's loopback address, a Twisted endpoint, or 'off'. Needs the"
+            " extra 'metrics'.",
+        ],
+        [
+            "notice",
+            None,
+            "0",
+            "Seconds for which, at a stop, connections are still accepted when /readyz"
+            " says no more that it is ready, so that a balancer sends no new ones.",
         ],
         [
             "log-sessions",
@@ -331,7 +311,8 @@ class Options(UsageOptions):
         try:
             checkLogging(self.parent)
             self["config"] = self._config(listen)
-            proxyFrom = [_network(each) for each in self["proxy-from"]]
+            proxyFrom = [words.network(each) for each in self["proxy-from"]]
+            self["noticeSeconds"] = self._notice()
         except ValueError as error:
             raise UsageError(_named(str(error))) from None
         if proxyFrom and not any(each.startswith("haproxy:") for each in listen):
@@ -344,16 +325,31 @@ class Options(UsageOptions):
         from twisted.internet import reactor
 
         self["listening"] = [_listening(reactor, each, proxyFrom) for each in listen]
+        self["adminPort"] = None
+        if self["admin"] != words.OFF:
+            self["adminPort"] = _adminPort(reactor, self["admin"])
+
+    def _notice(self) -> float:
+        notice = self._read("notice", float, "a number of seconds")
+        if not isfinite(notice) or notice < 0:
+            raise ValueError(
+                f"--notice must be a number of seconds, 0 or more, got {notice!r}"
+            )
+        if notice and self["admin"] == words.OFF:
+            raise ValueError(
+                "--notice is for whoever asks /readyz, which is where --admin says"
+            )
+        return notice
 
     def _config(self, listen: list[str]) -> EchoConfig:
         seconds, count = "a number of seconds", "a whole number"
         return EchoConfig(
             listen=tuple(listen),
-            delimiter=_delimiter(self["delimiter"]),
+            delimiter=words.delimiter(self["delimiter"]),
             maxLength=self._read("max-length", int, "a number of bytes"),
             drain=self._read("drain", float, seconds),
             abortAfter=self._read("abort-after", float, seconds),
-            keepAlive=_keepAlive(self["keepalive"]),
+            keepAlive=words.keepAlive(self["keepalive"]),
             deadlines=Deadlines(
                 idle=self._read("idle-timeout", float, seconds),
                 line=self._read("line-timeout", float, seconds),
@@ -361,7 +357,9 @@ class Options(UsageOptions):
                 handshake=self._read("handshake-timeout", float, seconds),
             ),
             limits=Limits(
-                sessions=self._read("max-sessions", _sessions, f"'auto' or {count}"),
+                sessions=self._read(
+                    "max-sessions", words.sessions, f"'auto' or {count}"
+                ),
                 sessionsPerPeer=self._read("max-sessions-per-peer", int, count),
                 whenFull=self._read("when-full", WhenFull, "'wait' or 'refuse'"),
                 buffered=self._read("max-buffered", int, "a number of bytes"),
@@ -369,6 +367,7 @@ class Options(UsageOptions):
             logSessions=self._read(
                 "log-sessions", LogSessions, "'none', 'problems' or 'all'"
             ),
+            measure=self["admin"] != words.OFF,
         )
 
 
@@ -379,7 +378,12 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     config, files = options["config"], raiseFileLimit()
-    if options["max-sessions"] == _AUTO:
+    if options["max-sessions"] == words.AUTO:
         limits = replace(config.limits, sessions=mostSessions(files))
         config = replace(config, limits=limits)
-    return CommandService(config, reactor, options["listening"])
+    return CommandService(
+        LocalService(config, reactor, options["listening"]),
+        reactor,
+        admin=options["adminPort"],
+        notice=options["noticeSeconds"],
+    )

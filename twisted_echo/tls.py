@@ -11,7 +11,7 @@ What must hold:
 
 Stands on L{twisted.protocols.tls.TLSMemoryBIOProtocol}, of which it overrides how
 input and the end are dealt with, by C{_checkHandshakeStatus}, C{_flushReceiveBIO}
-and C{_shutdownTLS}.
+and C{_shutdownTLS}, and counts output, by C{_write} and C{_bufferedWrite}.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -74,6 +74,10 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
     # The peer has sent its last byte: by close_notify, or by an end-of-file.
     _inputEnded = False
     _isCutOff = False
+    bytesSent = 0
+    """
+    How many bytes OpenSSL has been given to encrypt.
+    """
 
     def __init__(self, factory: "TLSFactory", wrappedProtocol: Any) -> None:
         TLSMemoryBIOProtocol.__init__(self, factory, wrappedProtocol, False)
@@ -115,6 +119,16 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
                     self.wrappedProtocol.dataReceived(data)
         if self._tlsConnection is not None:
             self._flushSendBIO()
+
+    def _write(self, bytes: bytes) -> None:
+        if not self._lostTLSConnection:
+            self.bytesSent += len(bytes)
+        super()._write(bytes)
+
+    def _bufferedWrite(self, octets: bytes) -> None:
+        # They come to `_write` once more.
+        self.bytesSent -= len(octets)
+        super()._bufferedWrite(octets)
 
     def _endInput(self) -> None:
         """

@@ -70,6 +70,10 @@ class EagerMixin(_Base):
     # has been told, a recv sees an end-of-file where there was none. (EPIPE is no
     # news of that kind.)
     _broken = False
+    bytesSent = 0
+    """
+    How many bytes the kernel has taken so far.
+    """
     # Whether descriptors are passed along with the bytes.
     _passesDescriptors = False
 
@@ -79,6 +83,7 @@ class EagerMixin(_Base):
         instance's own, which is faster to load than the class's.
         """
         self._gathering = False
+        self.bytesSent = self.bytesSent
         self.dataBuffer = self.dataBuffer
         self.disconnecting = self.disconnecting
         self.producer, self.producerPaused = self.producer, self.producerPaused
@@ -151,6 +156,7 @@ class EagerMixin(_Base):
             # Full, or broken: doWrite will meet it again, and report it.
             sent = 0
             self._broken = problem.errno not in (EWOULDBLOCK, ENOBUFS, EPIPE)
+        self.bytesSent += sent
         if sent < len(data):
             self.dataBuffer = data
             self.offset = sent
@@ -159,6 +165,16 @@ class EagerMixin(_Base):
             # In doRead, then.
             self.producerPaused = False
             self.producer.resumeProducing()  # type: ignore[attr-defined]
+
+    def writeSomeData(self, data: bytes) -> Any:
+        """
+        Count what C{doWrite} sends, too.
+        """
+        sent = super().writeSomeData(data)
+        # Else it is an error.
+        if isinstance(sent, int):
+            self.bytesSent += sent
+        return sent
 
     # Receiving
 

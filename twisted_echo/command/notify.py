@@ -83,11 +83,11 @@ class Notifier:
         if self._socket is not None and self._interval and not self._alive.running:
             self._alive.start(self._interval)
 
-    def status(self, text: str) -> None:
+    def status(self, status: str) -> None:
         """
         Say in a line what it does, for C{systemctl status}.
         """
-        self._send(STATUS=text)
+        self._send(STATUS=status)
 
     def reloading(self) -> None:
         """

@@ -1,6 +1,6 @@
 """
 What the command does with its process, and no embedder should have done to his:
-the limit of open files, and SIGHUP.
+the limit of open files, and signals.
 """
 
 import os
@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 __all__ = [
     "RELOAD_SIGNAL",
+    "STATUS_SIGNAL",
     "STOP_SIGNALS",
     "OnSignal",
     "mostSessions",
@@ -22,6 +23,7 @@ __all__ = [
 _log = Logger()
 
 RELOAD_SIGNAL = getattr(signal, "SIGHUP", None)
+STATUS_SIGNAL = getattr(signal, "SIGUSR2", None)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _RESERVED_FILES = 256

@@ -1,177 +1,402 @@
 """
-The service of the command: it says in a line why it cannot start, loads its
-certificates anew on SIGHUP, and is told to hurry by a second signal.
+The service of the commands: what is served, and all that an operator has around it.
+
+One thing is served, by this process or by many. Around it: an error that is told in a
+line when it cannot start; signals; the admin port; what a service manager is told; and
+the order of a stop, in which readiness goes first, and the admin port last.
 """
 
-import errno
-import os
-import sys
-from socket import gaierror
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
-from twisted.internet.error import AlreadyListened, CannotListenError
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from twisted_echo.addresses import readable
+from twisted_echo.command.errors import CannotStart, explain, tellUser
 from twisted_echo.command.process import (
     RELOAD_SIGNAL,
+    STATUS_SIGNAL,
     STOP_SIGNALS,
     OnSignal,
-    unreadable,
 )
-from twisted_echo.echo import EchoConfig, EchoService
-from twisted_echo.listen import Listening
+from twisted_echo.command.status import inWords, tellStatus
+from twisted_echo.limits import Limits
+from twisted_echo.metrics import Observation
 from twisted_echo.service import State
+from twisted_echo.view import build
 
-__all__ = ["CannotStart", "CommandService", "explain"]
-
-_T = TypeVar("_T")
+__all__ = ["AdminPort", "CommandService", "Manager", "Served"]
 
 _log = Logger()
 
+_TELL_EVERY = 5.0
+"""
+Seconds between two lines about how a stop gets on, and two words to the manager.
+"""
 
-class CannotStart(Exception):
+
+class Served(Protocol):
     """
-    The service cannot listen; the message says where, why, and what to do.
-    """
-
-
-_ADVICE = {
-    errno.EADDRINUSE: "stop the process that uses it, or --listen elsewhere",
-    errno.EADDRNOTAVAIL: "this machine has no such address; --listen on one it has",
-    errno.ENOENT: "the folder must exist",
-    errno.EACCES: "a port below 1024 needs root, which --uid sheds afterwards",
-}
-_NO_ACCESS_TO_PATH = "the folder must be writable for this user"
-
-
-def explain(error: Exception) -> str:
-    """
-    Say in one line where, why, and what to do about it.
-    """
-    reason: object = error
-    where, isPath = "", False
-    if isinstance(error, CannotListenError):
-        reason, isPath = error.socketError, isinstance(error.port, bytes)
-        if isinstance(error.port, bytes):
-            where = f"unix:{os.fsdecode(error.port)}: "
-        else:
-            where = f"{error.interface or '*'}:{error.port}: "
-    elif isinstance(error, AlreadyListened):
-        return "a socket of systemd can be listened on once; start a new process"
-    elif isinstance(error, OSError) and error.filename2:
-        # A UNIX port's lock file cannot be made.
-        path = os.fsdecode(error.filename2)
-        where, isPath = f"unix:{path.removesuffix('.lock')}: ", True
-    number = getattr(reason, "errno", None)
-    if str(reason) == "Cannot acquire lock":
-        number = errno.EADDRINUSE
-    if number is None or isinstance(reason, gaierror):
-        text = getattr(reason, "strerror", None) or str(reason)
-        return f"{where}{text or type(reason).__name__}"
-    advice = _ADVICE.get(number)
-    if isPath and number == errno.EACCES:
-        advice = _NO_ACCESS_TO_PATH
-    return where + os.strerror(number) + (f"; {advice}" if advice else "")
-
-
-class CommandService(EchoService):
-    """
-    An echo service that tells the user of the command why it cannot start, and
-    reloads its certificates on SIGHUP.
+    What is served: the echo service of this process, or of many.
     """
 
-    def __init__(self, config: EchoConfig, reactor: Any, listening: list[Listening]):
-        super().__init__(
-            config, reactor=reactor, endpoints=[each.endpoint for each in listening]
-        )
-        self._withTLS = [each for each in listening if each.certificates is not None]
-        self._onSignals: list[OnSignal] = []
+    state: State
 
-    def privilegedStartService(self) -> None:
-        if self._withTLS and RELOAD_SIGNAL is not None and not self._onSignals:
-            # First, for whoever sees that it listens may send the signal, which
-            # would end the process.
-            self._onSignals = [OnSignal(RELOAD_SIGNAL, self.factory.clock, self.reload)]
-        try:
-            super().privilegedStartService()
-        except Exception as error:
-            self._giveSignalsBack()
-            # One turn for what did listen to close, and to leave no socket file.
-            self.factory.clock.iterate()  # type: ignore[attr-defined]
-            line = explain(error)
-            if sys.__stderr__ is not None:
-                # Not `sys.stderr`, which twistd turns into the log.
-                print(f"echo: cannot listen on {line}", file=sys.__stderr__)
-                sys.__stderr__.flush()
-            # An ordinary exception: on SystemExit twistd would leave its pid file,
-            # and a daemon's parent would hang.
-            raise CannotStart(line) from None
+    @property
+    def addresses(self) -> Sequence[IAddress]:
+        """
+        Where it listens.
+        """
 
-    def startService(self) -> None:
-        try:
-            super().startService()
-        except CannotStart:
-            # Under twist, which has no pid file and would print a traceback.
-            raise SystemExit(1) from None
-        limits = self.factory.limits
-        _log.info(
-            "limits: {sessions} sessions, {perPeer} by one peer, {buffered} bytes held",
-            sessions=limits.sessions or "any number of",
-            perPeer=limits.sessionsPerPeer or "any number",
-            buffered=limits.buffered or "any number of",
-        )
-        # By now twistd has become the user of --uid.
-        for file in unreadable([file for each in self._withTLS for file in each.files]):
-            _log.warn(
-                "{file} cannot be read any more by this user, so SIGHUP will not be"
-                " able to reload it",
-                file=file,
-            )
+    @property
+    def by(self) -> str:
+        """
+        What serves it.
+        """
 
-    def stopService(self) -> Any:
-        isDraining = self.state is State.DRAINING
-        stopped = super().stopService()
-        if stopped.called:
-            self._giveSignalsBack()
-        elif not isDraining:
-            # (SIGHUP is minded to the end: it would kill what is still served.)
-            # Twisted would take another one for a wish to stop once more, and fail.
-            self._onSignals += [
-                OnSignal(each, self.factory.clock, self.hurry) for each in STOP_SIGNALS
-            ]
-            stopped.addCallback(self._giveSignalsBack)
-        return stopped
+    @property
+    def limits(self) -> Limits:
+        """
+        How much there may be at once, in each process.
+        """
 
-    def _giveSignalsBack(self, result: _T = None) -> _T:  # type: ignore[assignment]
-        signals, self._onSignals = self._onSignals, []
-        for each in signals:
-            each.end()
-        return result
+    @property
+    def stopsWithin(self) -> float:
+        """
+        Seconds that a stop takes at the most; what is left of them, once it has begun.
+        """
 
-    def hurry(self) -> None:
+    @property
+    def canReload(self) -> bool:
+        """
+        Whether there is something to load anew.
+        """
+
+    def privilegedStartService(self) -> None: ...
+
+    def startService(self) -> None: ...
+
+    def stopService(self) -> "Deferred[Any]": ...
+
+    def whenListening(self) -> "Deferred[None]": ...
+
+    def hurry(self) -> object:
         """
         Wait no longer for the sessions that are left.
         """
-        _log.warn(
-            "told to stop again: {sessions} sessions are cut off",
-            sessions=len(self.factory.sessions),
-        )
-        self.factory.abortSessions()
 
     def reload(self) -> None:
         """
-        Load keys and certificates anew, for connections that are still to come.
+        Load keys and certificates anew.
         """
-        for each in self._withTLS:
-            files = ", ".join(each.files)
+
+    def observe(self) -> "Deferred[Observation]":
+        """
+        Its numbers.
+        """
+
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+        """
+        Some of its sessions.
+        """
+
+
+class AdminPort(Protocol):
+    """
+    What shows it over HTTP.
+    """
+
+    @property
+    def address(self) -> IAddress | None: ...
+
+    def open(self, observed: Any) -> "Deferred[None]": ...
+
+    def close(self) -> "Deferred[None]": ...
+
+
+class Manager(Protocol):
+    """
+    Who is told how the service gets on, such as systemd.
+    """
+
+    def ready(self, status: str) -> None: ...
+
+    def status(self, status: str) -> None: ...
+
+    def stopping(self, within: float, status: str) -> None: ...
+
+    def reloading(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class CommandService(Service):
+    """
+    Serves, as the command's user asked for.
+
+    @ivar served: what is.
+    """
+
+    def __init__(
+        self,
+        served: Served,
+        reactor: Any,
+        *,
+        admin: AdminPort | None = None,
+        manager: Manager | None = None,
+        notice: float = 0.0,
+    ) -> None:
+        """
+        @param notice: seconds for which, at a stop, connections are still accepted
+            when it is no longer ready, so that a balancer sends no more.
+        """
+        self.served = served
+        self._reactor = reactor
+        self._admin = admin
+        self._manager = manager
+        self._notice = notice
+        self._isBound = False
+        self._onSignals: list[OnSignal] = []
+        self._teller = LoopingCall(self._tell)
+        self._teller.clock = reactor
+        self._isStopping = False
+        self._noticeEnds: IDelayedCall | None = None
+        # Whoever waits for the end of the stop; None when it has ended.
+        self._stopAskers: list[Deferred[None]] | None = []
+
+    # Start
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind what there is to bind.
+
+        @raise CannotStart: if something cannot be; standard error says what.
+        """
+        # First, for whoever sees that it listens may send a signal, which would end
+        # the process.
+        # (Systemd's units reload by this signal, whether there is anything or not.)
+        if self.served.canReload or self._manager is not None:
+            self._mind(RELOAD_SIGNAL, self._reload)
+        self._mind(STATUS_SIGNAL, self._tellStatus)
+        try:
+            if self._admin is not None:
+                _orRaise(self._admin.open(self))
+            self.served.privilegedStartService()
+        except Exception as error:
+            if self._admin is not None:
+                self._admin.close()
+            self._giveSignalsBack()
+            # One turn for what did listen to close, and to leave no socket file.
+            self._reactor.iterate()
+            line = explain(error)
+            tellUser(f"cannot listen on {line}")
+            # An ordinary exception: on SystemExit twistd would leave its pid file, and
+            # a daemon's parent would hang.
+            raise CannotStart(line) from None
+        self._isBound = True
+
+    def startService(self) -> None:
+        """
+        Serve.
+        """
+        if not self._isBound:
             try:
-                each.certificates.reload()
-            except Exception as error:
-                # Every kind of broken file has errors of its own.
-                _log.warn(
-                    "cannot reload {files}, so what was loaded before stays: {reason}",
-                    files=files,
-                    reason=f"{type(error).__name__}: {error}",
+                self.privilegedStartService()
+            except CannotStart:
+                # Under twist, which has no pid file and would print a traceback.
+                raise SystemExit(1) from None
+        super().startService()  # type: ignore[no-untyped-call]
+        self.served.startService()
+        self.served.whenListening().addCallbacks(self._listening, lambda _: None)
+
+    def _listening(self, _: None) -> None:
+        if self._isStopping:
+            return
+        admin = None if self._admin is None else self._admin.address
+        _log.info(
+            "listening on {addresses}, by {by}; limits: {limits}; admin on {admin};"
+            " twisted-echo {version}, Twisted {twisted}, Python {python}",
+            event="listening",
+            addresses=", ".join(readable(each) for each in self.served.addresses),
+            by=self.served.by,
+            limits=inWords(self.served.limits),
+            admin="nothing" if admin is None else readable(admin),
+            **build(self._reactor),
+        )
+        if self._manager is not None:
+            self._manager.ready(State.LISTENING.value)
+            self._teller.start(_TELL_EVERY, now=False)
+
+    # What there is to see
+
+    def readiness(self) -> tuple[bool, str]:
+        """
+        Whether new connections are welcome, and what it does, in a word.
+        """
+        if self._isStopping:
+            return False, State.DRAINING.value
+        state = self.served.state
+        return state is State.LISTENING, state.value
+
+    def observe(self) -> "Deferred[Observation]":
+        """
+        Its numbers.
+        """
+
+        def told(observation: Observation) -> Observation:
+            return replace(observation, state=self.readiness()[1])
+
+        return self.served.observe().addCallback(told)
+
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+        """
+        Some of its sessions.
+        """
+        return self.served.sessionsPage(after, limit)
+
+    # Signals
+
+    def _mind(self, number: int | None, act: Callable[[], object]) -> None:
+        if number is not None:
+            self._onSignals.append(OnSignal(number, self._reactor, act))
+
+    def _giveSignalsBack(self) -> None:
+        signals, self._onSignals = self._onSignals, []
+        for each in reversed(signals):
+            each.end()
+
+    def _reload(self) -> None:
+        if self._manager is not None:
+            self._manager.reloading()
+        self.served.reload()
+        if self._manager is not None:
+            self._manager.ready(self.readiness()[1])
+
+    def _tellStatus(self) -> None:
+        self.observe().addCallbacks(tellStatus, _cannotTell)
+
+    def _hurry(self) -> None:
+        """
+        Wait for nothing any more.
+        """
+
+        def told(observation: Observation) -> None:
+            _log.warn(
+                "told to stop again: {sessions} sessions are cut off",
+                event="stop-hurried",
+                sessions=observation.total.live,
+            )
+
+        self.observe().addCallbacks(told, _cannotTell)
+        if self._noticeEnds is not None:
+            self._noticeEnds.cancel()
+            self._drain()
+        self.served.hurry()
+
+    # What is told while it runs
+
+    def _tell(self) -> "Deferred[None]":
+        """
+        Tell how it gets on: the manager, and of a stop the log.
+        """
+
+        def told(observation: Observation) -> None:
+            live = observation.total.live
+            if self._manager is not None:
+                self._manager.status(f"{observation.state}, {live} sessions")
+            if self._isStopping and self._noticeEnds is None:
+                _log.info(
+                    "draining: {sessions} sessions are left, for {seconds:.0f} s at"
+                    " most",
+                    event="draining",
+                    sessions=live,
+                    seconds=self.served.stopsWithin,
                 )
-            else:
-                _log.info("reloaded {files}", files=files)
+
+        return self.observe().addCallbacks(told, _cannotTell)
+
+    # Stop
+
+    def stopService(self) -> "Deferred[None]":
+        """
+        Say that it is not ready, wait for the time of notice, end what is served, and
+        last the admin port. A second call is legal.
+
+        @return: fires when all of that is done.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._stopAskers is None:
+            return succeed(None)
+        stopped: Deferred[None] = Deferred()
+        self._stopAskers.append(stopped)
+        if not self._isStopping:
+            self._isStopping = True
+            self._beginStop()
+        return stopped
+
+    def _beginStop(self) -> None:
+        for each in STOP_SIGNALS:
+            # Twisted would take another one for a wish to stop once more, and fail.
+            self._mind(each, self._hurry)
+        notice = self._notice if self.served.state is State.LISTENING else 0.0
+        if self._manager is not None:
+            self._manager.stopping(
+                notice + self.served.stopsWithin, State.DRAINING.value
+            )
+        if not self._teller.running:
+            self._teller.start(_TELL_EVERY, now=False)
+        if notice:
+            _log.info(
+                "stopping: not ready any more, and still accepting for {seconds:g} s",
+                event="notice",
+                seconds=notice,
+            )
+            self._noticeEnds = self._reactor.callLater(notice, self._drain)
+        else:
+            self._drain()
+
+    def _drain(self) -> None:
+        self._noticeEnds = None
+        self.served.stopService().addErrback(_cannotStop).addCallback(self._stopped)
+
+    def _stopped(self, _: object) -> None:
+        # (Signals are minded to the end: SIGHUP would kill what is still served.)
+        self._teller.stop()
+        closed = succeed(None) if self._admin is None else self._admin.close()
+        closed.addErrback(_cannotClose).addCallback(self._ended)
+
+    def _ended(self, _: None) -> None:
+        if self._manager is not None:
+            self._manager.close()
+        self._giveSignalsBack()
+        askers, self._stopAskers = self._stopAskers, None
+        for asker in askers or ():
+            asker.callback(None)
+
+
+def _orRaise(opening: "Deferred[None]") -> None:
+    """
+    Have what has failed already raised here.
+    """
+    failures: list[Failure] = []
+    opening.addErrback(failures.append)
+    if failures:
+        failures[0].raiseException()
+
+
+def _cannotTell(failure: Failure) -> None:
+    _log.failure("cannot tell how the service is", failure, event="status-failed")
+
+
+def _cannotStop(failure: Failure) -> None:
+    _log.failure("what is served cannot be stopped", failure, event="stop-failed")
+
+
+def _cannotClose(failure: Failure) -> None:
+    _log.failure("the admin port cannot be closed", failure, event="admin-close-failed")

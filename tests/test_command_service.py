@@ -1,0 +1,461 @@
+"""
+L{twisted_echo.command.service}: what the command has around what it serves.
+"""
+
+import os
+import signal
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from twisted_echo.command.errors import CannotStart
+from twisted_echo.command.service import CommandService
+from twisted_echo.command.status import inWords
+from twisted_echo.limits import Limits
+from twisted_echo.metrics import Observation, Snapshot
+from twisted_echo.service import State
+
+
+class FakeReactor(Clock):
+    """
+    A clock that calls what it is told to from a signal handler.
+    """
+
+    turned = 0
+
+    def callFromThread(self, function: Any) -> None:
+        function()
+
+    def iterate(self) -> None:
+        self.turned += 1
+
+
+class FakeServed:
+    """
+    What does as told, and notes what it was told.
+    """
+
+    by = "nobody"
+    limits = Limits(sessions=3)
+    canReload = True
+    stopsWithin = 6.0
+
+    def __init__(self, told: list[Any]) -> None:
+        self.told = told
+        self.state = State.IDLE
+        self.addresses = [IPv4Address("TCP", "127.0.0.1", 7)]
+        self.listening: Deferred[None] = Deferred()
+        self.stopped: Deferred[None] = Deferred()
+        self.error: Exception | None = None
+        self.observed: Exception | None = None
+        self.live = 2
+        self.workers: dict[str, Snapshot] = {}
+
+    def privilegedStartService(self) -> None:
+        self.told.append("bind")
+        if self.error is not None:
+            raise self.error
+        self.state = State.STARTING
+
+    def startService(self) -> None:
+        self.told.append("start")
+
+    def listen(self) -> None:
+        self.state = State.LISTENING
+        self.listening.callback(None)
+
+    def whenListening(self) -> "Deferred[None]":
+        return self.listening
+
+    def stopService(self) -> "Deferred[None]":
+        self.told.append("stop")
+        self.state = State.DRAINING
+        return self.stopped
+
+    def hurry(self) -> None:
+        self.told.append("hurry")
+
+    def reload(self) -> None:
+        self.told.append("reload")
+
+    def observe(self) -> "Deferred[Observation]":
+        if self.observed is not None:
+            return fail(self.observed)
+        snapshot = Snapshot(live=self.live, ended={"idle": 1, "peer-closed": 2})
+        return succeed(
+            Observation(
+                total=snapshot,
+                workers=self.workers,
+                state=self.state.value,
+                states=tuple(each.value for each in State),
+                build={},
+            )
+        )
+
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+        return succeed({"after": after, "limit": limit})
+
+
+class FakeAdmin:
+    address: Any = None
+
+    def __init__(self, told: list[Any]) -> None:
+        self.told = told
+        self.error: Exception | None = None
+        self.closing: Deferred[None] = succeed(None)
+
+    def open(self, observed: Any) -> "Deferred[None]":
+        self.told.append("admin open")
+        if self.error is not None:
+            return fail(self.error)
+        self.address = IPv4Address("TCP", "127.0.0.1", 9)
+        return succeed(None)
+
+    def close(self) -> "Deferred[None]":
+        self.told.append("admin close")
+        return self.closing
+
+
+class FakeManager:
+    def __init__(self, told: list[Any]) -> None:
+        self.told = told
+
+    def ready(self, status: str) -> None:
+        self.told.append(("ready", status))
+
+    def status(self, status: str) -> None:
+        self.told.append(("status", status))
+
+    def reloading(self) -> None:
+        self.told.append("reloading")
+
+    def stopping(self, within: float, status: str) -> None:
+        self.told.append(("stopping", within, status))
+
+    def close(self) -> None:
+        self.told.append("manager close")
+
+
+class CommandServiceTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.told: list[Any] = []
+        self.reactor = FakeReactor()
+        self.served = FakeServed(self.told)
+        self.admin = FakeAdmin(self.told)
+        self.handlers = {
+            number: signal.signal(number, signal.SIG_IGN)
+            for number in (
+                *(signal.SIGHUP, signal.SIGUSR2),
+                *(signal.SIGTERM, signal.SIGINT),
+            )
+        }
+        for number, handler in self.handlers.items():
+            self.addCleanup(signal.signal, number, handler)
+
+    def service(self, **options: Any) -> CommandService:
+        return CommandService(
+            self.served,
+            self.reactor,
+            **{
+                "admin": self.admin,
+                "manager": FakeManager(self.told),
+                **options,
+            },
+        )
+
+    def running(self, **options: Any) -> CommandService:
+        """
+        A service that listens, with nothing noted.
+        """
+        service = self.service(**options)
+        service.privilegedStartService()
+        service.startService()
+        self.served.listen()
+        self.told.clear()
+        return service
+
+    def assertAllGivenBack(self) -> None:
+        """
+        Nothing is left of the service.
+        """
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        for number in self.handlers:
+            self.assertIs(signal.getsignal(number), signal.SIG_IGN)
+
+    # Start
+
+    def test_start(self) -> None:
+        """
+        The admin port listens first, so that it shows the start; ready is who
+        listens; one line says all.
+        """
+        service = self.service()
+        verifyObject(IService, service)
+        service.privilegedStartService()
+        self.assertEqual(service.readiness(), (False, "starting"))
+        service.startService()
+        self.assertEqual(self.told, ["admin open", "bind", "start"])
+        with capturedLogs() as events:
+            self.served.listen()
+        self.assertEqual(self.told[3:], [("ready", "listening")])
+        self.assertEqual(service.readiness(), (True, "listening"))
+        (event,) = events
+        self.assertEqual(event["event"], "listening")
+        for field, value in (
+            ("addresses", "127.0.0.1:7"),
+            ("by", "nobody"),
+            ("limits", inWords(self.served.limits)),
+            ("admin", "127.0.0.1:9"),
+            ("reactor", "FakeReactor"),
+        ):
+            self.assertEqual(event[field], value)
+        for field in ("version", "twisted", "python"):
+            self.assertTrue(event[field])
+
+    def test_unprivileged(self) -> None:
+        """
+        Where there is no privileged start (under twist), the start binds.
+        """
+        service = self.service(admin=None, manager=None)
+        service.startService()
+        self.assertEqual(self.told, ["bind", "start"])
+        with capturedLogs() as events:
+            self.served.listen()
+        self.assertEqual(events[0]["admin"], "nothing")
+        # Nobody is to be told how it gets on.
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_cannotListen(self) -> None:
+        """
+        What cannot be bound ends the start, and leaves no admin port.
+        """
+        self.served.error = CannotListenError("", 7, OSError(98, "in use"))
+        service = self.service()
+        error = self.assertRaises(CannotStart, service.privilegedStartService)
+        self.assertIn("*:7: ", str(error))
+        self.assertEqual(self.told, ["admin open", "bind", "admin close"])
+        self.assertEqual(self.reactor.turned, 1)
+        self.assertAllGivenBack()
+
+    def test_adminCannotListen(self) -> None:
+        """
+        Neither does anything start without its admin port.
+        """
+        self.admin.error = CannotListenError("", 9, OSError(98, "in use"))
+        error = self.assertRaises(CannotStart, self.service().privilegedStartService)
+        self.assertIn("*:9: ", str(error))
+        self.assertNotIn("bind", self.told)
+        self.assertAllGivenBack()
+
+    # Signals
+
+    def test_reload(self) -> None:
+        """
+        SIGHUP reloads, and the manager is told before and after.
+        """
+        self.running()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual(self.told, ["reloading", "reload", ("ready", "listening")])
+
+    def test_nothingToReload(self) -> None:
+        """
+        Where there is nothing to reload SIGHUP stays what it was: it ends what a
+        terminal has started when the terminal goes.
+        """
+        self.served.canReload = False
+        self.running(manager=None)
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+    def test_nothingToReloadManaged(self) -> None:
+        """
+        Unless there is a manager, whose reload must not end the service.
+        """
+        self.served.canReload = False
+        self.running()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual(self.told, ["reloading", "reload", ("ready", "listening")])
+
+    def test_status(self) -> None:
+        """
+        SIGUSR2 has the log told of the whole, and of each worker.
+        """
+        self.served.workers = {"0": Snapshot(live=1), "1": Snapshot(bytesSent=None)}
+        self.running()
+        with capturedLogs() as events:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        self.assertEqual([each["event"] for each in events], ["status"] * 3)
+        self.assertEqual([each.get("worker") for each in events], [None, "0", "1"])
+        whole, first, second = events
+        self.assertEqual((whole["sessions"], whole["state"]), (2, "listening"))
+        self.assertEqual(whole["ended"], "3 (peer-closed 2, idle 1)")
+        self.assertEqual((first["sessions"], second["sent"]), (1, "?"))
+
+    def test_cannotTell(self) -> None:
+        """
+        What cannot be told is logged, and told the next time.
+        """
+        self.running()
+        self.served.observed = ZeroDivisionError("no")
+        os.kill(os.getpid(), signal.SIGUSR2)
+        self.reactor.advance(5)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.served.observed = None
+        self.reactor.advance(5)
+        self.assertEqual(self.told, [("status", "listening, 2 sessions")])
+
+    # What is seen
+
+    def test_observe(self) -> None:
+        """
+        What is served is shown, with the state that the command is in.
+        """
+        service = self.running(notice=9)
+        observation = self.successResultOf(service.observe())
+        self.assertEqual((observation.state, observation.total.live), ("listening", 2))
+        self.assertEqual(
+            self.successResultOf(service.sessionsPage("x", 3)),
+            {"after": "x", "limit": 3},
+        )
+        service.stopService()
+        self.assertIs(self.served.state, State.LISTENING)
+        observation = self.successResultOf(service.observe())
+        self.assertEqual(observation.state, "draining")
+
+    def test_suspended(self) -> None:
+        service = self.running()
+        self.served.state = State.SUSPENDED
+        self.assertEqual(service.readiness(), (False, "suspended"))
+
+    # Stop
+
+    def test_stop(self) -> None:
+        """
+        Readiness goes first, the admin port last; meanwhile the log is told every
+        five seconds.
+        """
+        service = self.running()
+        stopped = service.stopService()
+        self.assertEqual(service.readiness(), (False, "draining"))
+        self.assertEqual(self.told, [("stopping", 6.0, "draining"), "stop"])
+        self.served.live, self.served.stopsWithin = 1, 1.4
+        with capturedLogs() as events:
+            self.reactor.advance(5)
+        (event,) = events
+        self.assertEqual(
+            (event["event"], event["sessions"], event["seconds"]), ("draining", 1, 1.4)
+        )
+        self.assertEqual(self.told[2:], [("status", "draining, 1 sessions")])
+        self.told.clear()
+        self.admin.closing = Deferred()
+        self.served.stopped.callback(None)
+        self.assertEqual(self.told, ["admin close"])
+        self.assertNoResult(stopped)
+        self.admin.closing.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.told[1:], ["manager close"])
+        self.assertAllGivenBack()
+        self.successResultOf(service.stopService())
+        self.assertEqual(len(self.told), 2)
+
+    def test_stopTwice(self) -> None:
+        """
+        Everybody who stops it gets a Deferred of his own.
+        """
+        service = self.running()
+        one, other = service.stopService(), service.stopService()
+        one.addCallback(lambda _: Deferred())
+        self.assertEqual(self.told.count("stop"), 1)
+        self.served.stopped.callback(None)
+        self.successResultOf(other)
+
+    def test_stopFails(self) -> None:
+        """
+        Whatever fails at the stop, it ends.
+        """
+        service = self.running()
+        self.admin.closing = fail(ZeroDivisionError("admin"))
+        stopped = service.stopService()
+        self.served.stopped.errback(ValueError("served"))
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertAllGivenBack()
+
+    def test_stopBeforeListening(self) -> None:
+        """
+        A stop while it is starting has no notice to give, and it never says that it
+        is ready.
+        """
+        service = self.service(notice=9)
+        service.privilegedStartService()
+        service.startService()
+        service.stopService()
+        self.assertIn("stop", self.told)
+        self.served.listening.callback(None)
+        self.assertNotIn(("ready", "listening"), self.told)
+
+    def test_notice(self) -> None:
+        """
+        It goes on for the time of notice, and is not ready.
+        """
+        service = self.running(notice=9)
+        with capturedLogs() as events:
+            service.stopService()
+            self.reactor.advance(8)
+        self.assertEqual(self.told[0], ("stopping", 15.0, "draining"))
+        self.assertEqual([each["event"] for each in events], ["notice"])
+        self.assertNotIn("stop", self.told)
+        self.assertEqual(service.readiness(), (False, "draining"))
+        self.reactor.advance(1)
+        self.assertIn("stop", self.told)
+
+    def test_hurry(self) -> None:
+        """
+        Another signal cuts off what is left, and says how many that is.
+        """
+        service = self.running()
+        stopped = service.stopService()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.told.clear()
+            with capturedLogs() as events:
+                os.kill(os.getpid(), number)
+            self.assertEqual(self.told, ["hurry"])
+            (event,) = events
+            self.assertEqual(
+                (event["event"], event["sessions"], event["log_level"]),
+                ("stop-hurried", 2, LogLevel.warn),
+            )
+        self.served.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.assertAllGivenBack()
+
+    def test_hurryInNotice(self) -> None:
+        """
+        In the time of notice that ends it, too.
+        """
+        service = self.running(notice=9)
+        service.stopService()
+        self.told.clear()
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.assertEqual(self.told, ["stop", "hurry"])
+        self.reactor.advance(9)
+        self.assertEqual(self.told.count("stop"), 1)
+
+
+class InWordsTests(SynchronousTestCase):
+    def test_limits(self) -> None:
+        self.assertEqual(
+            inWords(Limits(sessions=3, sessionsPerPeer=2, buffered=1)),
+            "3 sessions, 2 by one peer, 1 bytes held",
+        )
+        self.assertEqual(
+            inWords(Limits(buffered=0)),
+            "any number of sessions, any number by one peer, any number of bytes held",
+        )

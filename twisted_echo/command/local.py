@@ -1,0 +1,118 @@
+"""
+The echo service of one process, as the commands run it.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from twisted_echo.command.process import unreadable
+from twisted_echo.echo import EchoConfig, EchoService
+from twisted_echo.endings import EndReason
+from twisted_echo.limits import Limits
+from twisted_echo.listen import Listening
+from twisted_echo.metrics import Observation
+from twisted_echo.view import ServiceView
+
+__all__ = ["LocalService"]
+
+_log = Logger()
+
+
+class LocalService(EchoService):
+    """
+    An echo service that loads its certificates anew, and can be told to hurry.
+    """
+
+    def __init__(
+        self, config: EchoConfig, reactor: Any, listening: list[Listening]
+    ) -> None:
+        super().__init__(
+            config, reactor=reactor, endpoints=[each.endpoint for each in listening]
+        )
+        self._withTLS = [each for each in listening if each.certificates is not None]
+        self._view = ServiceView(self)
+
+    def startService(self) -> None:
+        super().startService()
+        # By now twistd has become the user of --uid.
+        for file in unreadable([file for each in self._withTLS for file in each.files]):
+            _log.warn(
+                "{file} cannot be read any more by this user, so SIGHUP will not be"
+                " able to reload it",
+                event="certificate-unreadable",
+                file=file,
+            )
+
+    def announce(self) -> None:
+        """
+        Nothing: whoever runs it has more to say.
+        """
+
+    @property
+    def by(self) -> str:
+        """
+        What serves it.
+        """
+        return type(self.factory.clock).__name__
+
+    @property
+    def limits(self) -> Limits:
+        """
+        How much there may be at once.
+        """
+        return self.factory.limits
+
+    @property
+    def stopsWithin(self) -> float:
+        """
+        Seconds that a stop takes at the most; what is left of them, once it has begun.
+        """
+        by, now = self.stopsBy, self.factory.clock.seconds()
+        return self.longestStop if by is None else max(0.0, by - now)
+
+    def observe(self) -> "Deferred[Observation]":
+        """
+        Its numbers.
+        """
+        return self._view.observe()
+
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+        """
+        Some of its sessions.
+        """
+        return self._view.sessionsPage(after, limit)
+
+    def hurry(self) -> None:
+        """
+        Wait no longer for the sessions that are left.
+        """
+        self.factory.closeHandshakes()
+        self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
+
+    @property
+    def canReload(self) -> bool:
+        """
+        Whether there are certificates.
+        """
+        return bool(self._withTLS)
+
+    def reload(self) -> None:
+        """
+        Load keys and certificates anew, for connections that are still to come.
+        """
+        for each in self._withTLS:
+            files = ", ".join(each.files)
+            try:
+                each.certificates.reload()
+            except Exception as error:
+                # Every kind of broken file has errors of its own.
+                _log.warn(
+                    "cannot reload {files}, so what was loaded before stays: {reason}",
+                    event="reload-failed",
+                    files=files,
+                    reason=f"{type(error).__name__}: {error}",
+                )
+            else:
+                _log.info("reloaded {files}", event="reloaded", files=files)

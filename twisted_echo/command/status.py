@@ -1,0 +1,57 @@
+"""
+What the log is told of a service: its limits, and all of it when an operator asks.
+"""
+
+from twisted.logger import Logger
+
+from twisted_echo.limits import Limits
+from twisted_echo.metrics import Observation, Snapshot, tally
+
+__all__ = ["inWords", "tellStatus"]
+
+_log = Logger()
+
+
+def inWords(limits: Limits) -> str:
+    """
+    Limits in words.
+    """
+    sessions = f"{limits.sessions} sessions" if limits.sessions else "any number of"
+    perPeer = limits.sessionsPerPeer or "any number"
+    buffered = f"{limits.buffered} bytes" if limits.buffered else "any number of bytes"
+    return (
+        f"{sessions}{'' if limits.sessions else ' sessions'}, {perPeer} by one peer,"
+        f" {buffered} held"
+    )
+
+
+def tellStatus(observation: Observation) -> None:
+    """
+    Tell the log all there is to tell: a line for the whole, and one for each worker.
+    """
+    _tell(observation.total, state=observation.state)
+    for name, snapshot in observation.workers.items():
+        _tell(snapshot, state=observation.state, worker=name)
+
+
+def _tell(snapshot: Snapshot, state: str, worker: str | None = None) -> None:
+    _log.info(
+        "status{of}: {state}, {sessions} sessions, {paused} of them paused,"
+        " {handshakes} handshakes; {pending} bytes wait to be sent; {opened} sessions"
+        " opened, ended {ended}; refused {refused}; {acceptErrors} accept errors;"
+        " {received} bytes received, {sent} sent",
+        event="status",
+        of="" if worker is None else f" of worker {worker}",
+        state=state,
+        **({} if worker is None else {"worker": worker}),
+        sessions=snapshot.live,
+        paused=snapshot.paused,
+        handshakes=snapshot.handshakes,
+        pending=snapshot.pendingBytes,
+        opened=snapshot.opened,
+        ended=tally(snapshot.ended),
+        refused=tally(snapshot.refused),
+        acceptErrors=snapshot.acceptErrors,
+        received=snapshot.bytesReceived,
+        sent="?" if snapshot.bytesSent is None else snapshot.bytesSent,
+    )

@@ -1,0 +1,101 @@
+"""
+What the words of the command line mean. Each function raises a C{ValueError} that says
+what was given and what is allowed.
+"""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from twisted.internet import endpoints
+
+from twisted_echo.sockets import KeepAlive
+
+__all__ = [
+    "AUTO",
+    "OFF",
+    "adminEndpoint",
+    "delimiter",
+    "keepAlive",
+    "network",
+    "sessions",
+]
+
+OFF = "off"
+"""
+For what there is not to be.
+"""
+AUTO = "auto"
+"""
+For L{sessions}: as many as the process may open files for.
+"""
+
+
+def delimiter(text: str) -> bytes:
+    """
+    Read C{\\r\\n}, C{\\0} or C{END} as bytes, with the escapes of Python.
+    """
+    try:
+        # By way of Latin-1, in which every byte is a character.
+        characters = text.encode().decode("unicode_escape")
+        delimiter = characters.encode("latin-1")
+    except UnicodeError:
+        delimiter = b""
+    if not delimiter:
+        raise ValueError(
+            f"--delimiter must be one character or more, in which \\n, \\r, \\0 and"
+            f" \\xHH stand for bytes, got {text!r}"
+        )
+    return delimiter
+
+
+def keepAlive(text: str) -> KeepAlive | None:
+    """
+    Read C{off} or C{IDLE[,INTERVAL[,COUNT]]}.
+    """
+    if text == OFF:
+        return None
+    try:
+        numbers = [int(number) for number in text.split(",")]
+        return KeepAlive(*numbers)
+    except (ValueError, TypeError) as error:
+        detail = f" ({error})" if str(error).startswith("keep-alive") else ""
+        raise ValueError(
+            "--keepalive must be 'off' or IDLE[,INTERVAL[,COUNT]], such as"
+            f" 60,10,6, got {text!r}{detail}"
+        ) from None
+
+
+def sessions(text: str) -> int:
+    """
+    Read a number; C{auto} is for L{makeService} to find out.
+    """
+    return 0 if text == AUTO else int(text)
+
+
+def network(text: str) -> IPv4Network | IPv6Network:
+    """
+    Read C{10.0.0.0/8}, C{::1} or the like.
+    """
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(
+            "--proxy-from must be an address or a network such as 10.0.0.0/8,"
+            f" got {text!r} ({error})"
+        ) from None
+
+
+# Where the name of an interface stands, for those that have none.
+_LOOPBACKS = {"tcp": "127.0.0.1", "ssl": "127.0.0.1", "tcp6": r"\:\:1"}
+
+
+def adminEndpoint(text: str) -> str:
+    """
+    Read an endpoint string, or the number of a port alone. It listens on this machine's
+    loopback address, unless it names another.
+    """
+    described = f"tcp:{text}" if text.isdecimal() else text
+    words, named = endpoints._parse(described)  # type: ignore[no-untyped-call]
+    loopback = _LOOPBACKS.get(words[0]) if words else None
+    if loopback is not None and "interface" not in named and len(words) < 3:
+        return f"{described}:interface={loopback}"
+    return described

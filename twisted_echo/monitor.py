@@ -1,0 +1,179 @@
+"""
+What an embedder, an exporter or a status line asks of a service: its numbers as a
+L{Snapshot}, its sessions a page at a time.
+
+Nothing is counted here, and nothing is done while nobody asks, but for what a
+L{Monitor} that was started measures by itself.
+"""
+
+from itertools import islice
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall
+
+from twisted_echo.addresses import escaped
+from twisted_echo.factory import SessionFactory
+from twisted_echo.metrics import (
+    LATENESS_BOUNDS,
+    READ_TO_SEND_BOUNDS,
+    Histogram,
+    Snapshot,
+)
+from twisted_echo.progress import pendingOutput, tcpState
+from twisted_echo.session import Session
+
+__all__ = ["MOST_ROWS", "Monitor", "sessionRows", "snapshotOf"]
+
+MOST_ROWS = 1000
+"""
+Sessions that are told of at a time: some ten milliseconds' work.
+"""
+_TICK = 0.5
+"""
+Seconds between two looks at how late the reactor is.
+"""
+
+
+def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
+    """
+    The numbers of a factory's sessions, those that are open included. It takes less
+    than a microsecond for each of those.
+    """
+    lines, received, sent = factory.lines, factory.bytesReceived, factory.bytesSent
+    pending = 0
+    for session in factory.sessions:
+        lines += session.lineCount
+        received += session.bytesReceived
+        if sent is not None:
+            more = session.bytesSent
+            sent = None if more is None else sent + more
+        # Layers hand on what they do not know themselves.
+        transport = session.transport
+        if getattr(transport, "dataBuffer", b"") or getattr(
+            transport, "_tempDataBuffer", ()
+        ):
+            pending += pendingOutput(transport)
+    return Snapshot(
+        opened=factory.opened,
+        ended={reason.value: n for reason, n in factory.ended.items()},
+        refused={reason.value: n for reason, n in factory.refused.items()},
+        linesReceived=lines,
+        bytesReceived=received,
+        bytesSent=sent,
+        lengths=factory.lengths.copy(),
+        live=len(factory.sessions),
+        handshakes=len(factory.handshakes),
+        paused=factory.paused,
+        pendingBytes=pending,
+        most=factory.limits.sessions,
+    )
+
+
+def sessionRows(
+    factory: SessionFactory[Any], after: int = 0, limit: int = 100
+) -> list[dict[str, Any]]:
+    """
+    What there is to say of some open sessions, in the order in which they began, as
+    what C{json.dumps} takes:
+
+      - C{id}: its number, from 1 up;
+      - C{peer}: its address, escaped;
+      - C{age}, C{idle}: seconds since it began, and since it sent or received last.
+        (Where the kernel does not tell the latter, since it was last seen to have;
+        which is looked at with the deadlines.)
+      - C{lines}, C{bytesReceived}, C{bytesSent}: see L{Session};
+      - C{pending}: bytes that wait to be sent;
+      - C{state}: C{open}, C{paused} (its peer does not read), C{half-closed} (its peer
+        has sent its last byte), C{closing} or C{aborting}.
+
+    @param after: the number of the last one that is known already.
+    @param limit: how many at most; L{MOST_ROWS}, if it is more.
+    """
+    now = factory.clock.seconds()
+    later = (each for each in factory.sessions if each.serial > after)
+    return [_row(each, now) for each in islice(later, min(limit, MOST_ROWS))]
+
+
+def _row(session: Session, now: float) -> dict[str, Any]:
+    transport = session.transport
+    state = tcpState(transport)
+    if state is not None:
+        idle = state.quiet
+    else:
+        idle = now - (session.began if session.mark is None else session.mark.active)
+    return {
+        "id": session.serial,
+        "peer": escaped(session.peer),
+        "age": round(now - session.began, 3),
+        "idle": round(min(idle, now - session.began), 3),
+        "lines": session.lineCount,
+        "bytesReceived": session.bytesReceived,
+        "bytesSent": session.bytesSent,
+        "pending": pendingOutput(transport),
+        "state": _state(session),
+    }
+
+
+def _state(session: Session) -> str:
+    if session.isAborted:
+        return "aborting"
+    if session.isClosing:
+        return "closing"
+    if session.hasInputEnded:
+        return "half-closed"
+    return "paused" if session.isPaused else "open"
+
+
+class Monitor:
+    """
+    Measures, while it runs, how late the reactor is, and how long the eager reactor
+    takes from a chunk to its answer.
+
+    @ivar lateness: seconds by which calls came late that were due twice a second.
+    @ivar readToSend: of some chunks, seconds from the C{recv} that reads one to the
+        end of the C{send} of what the protocol wrote then, both included. None under
+        another reactor. (It is of all connections of this reactor.)
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.lateness = Histogram(LATENESS_BOUNDS)
+        self.readToSend: Histogram | None = None
+        if hasattr(reactor, "observeReads"):
+            self.readToSend = Histogram(READ_TO_SEND_BOUNDS)
+        self._call: IDelayedCall | None = None
+        self._due = 0.0
+
+    def start(self) -> None:
+        """
+        Measure, until L{stop}. A second call does nothing.
+        """
+        if self._call is None:
+            if self.readToSend is not None:
+                self._reactor.observeReads(self.readToSend.observe)
+            self._schedule()
+
+    def stop(self) -> None:
+        """
+        Measure no more.
+        """
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+            if self.readToSend is not None:
+                self._reactor.unobserveReads(self.readToSend.observe)
+
+    def _schedule(self) -> None:
+        self._due = self._reactor.seconds() + _TICK
+        self._call = self._reactor.callLater(_TICK, self._tick)
+
+    def _tick(self) -> None:
+        self.lateness.observe(max(0.0, self._reactor.seconds() - self._due))
+        self._schedule()
+
+    @property
+    def isRunning(self) -> bool:
+        """
+        Whether it measures.
+        """
+        return self._call is not None

@@ -1,0 +1,92 @@
+"""
+A service as those see it who look at it: an exporter, a web page, a status line.
+"""
+
+import platform
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+
+from twisted_echo.metrics import Observation
+from twisted_echo.monitor import sessionRows
+from twisted_echo.service import SessionService, State
+
+__all__ = ["Observed", "ServiceView", "build"]
+
+
+class Observed(Protocol):
+    """
+    What is looked at.
+    """
+
+    def observe(self) -> "Deferred[Observation]":
+        """
+        Its numbers.
+        """
+
+    def readiness(self) -> tuple[bool, str]:
+        """
+        Whether new connections are welcome, and what it is doing, in a word.
+        """
+
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+        """
+        Some of its sessions: C{sessions}, the rows; C{next}, the cursor of the next
+        page, or None; C{total}, how many sessions there are.
+
+        @param after: a cursor, or empty for the first page.
+        @raise ValueError: if the cursor is none.
+        """
+
+
+def build(reactor: object) -> dict[str, str]:
+    """
+    Which software this is, by what is exported of it.
+    """
+    return {
+        "version": version("twisted-echo"),
+        "twisted": version("twisted"),
+        "python": platform.python_version(),
+        "reactor": type(reactor).__name__,
+    }
+
+
+class ServiceView:
+    """
+    A L{SessionService} of this process, to be looked at.
+    """
+
+    def __init__(self, service: SessionService) -> None:
+        self._service = service
+
+    def observe(self) -> "Deferred[Observation]":
+        service = self._service
+        return succeed(
+            Observation(
+                total=service.snapshot(),
+                workers={},
+                state=service.state.value,
+                states=tuple(each.value for each in State),
+                build=build(service.factory.clock),
+            )
+        )
+
+    def readiness(self) -> tuple[bool, str]:
+        state = self._service.state
+        return state is State.LISTENING, state.value
+
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+        try:
+            last = int(after or 0)
+        except ValueError:
+            raise ValueError(f"a cursor is a number, got {after!r}") from None
+        factory = self._service.factory
+        rows = sessionRows(factory, last, limit)
+        return succeed(
+            {
+                "sessions": rows,
+                "next": str(rows[-1]["id"]) if len(rows) == limit else None,
+                "total": len(factory.sessions),
+            }
+        )
