@@ -2,6 +2,7 @@
 The command line: C{twistd echo} and C{twist echo}.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from twisted.python.usage import UsageError
 
 from twisted_echo.command import words
 from twisted_echo.command.local import LocalService
+from twisted_echo.command.notify import Notifier
 from twisted_echo.command.process import mostSessions, raiseFileLimit
 from twisted_echo.command.service import CommandService
 from twisted_echo.echo import EchoConfig
@@ -385,5 +387,6 @@ def makeService(options: Options) -> IService:
         LocalService(config, reactor, options["listening"]),
         reactor,
         admin=options["adminPort"],
+        manager=Notifier.fromEnvironment(os.environ, reactor),
         notice=options["noticeSeconds"],
     )
