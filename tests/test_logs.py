@@ -68,8 +68,8 @@ class EventTests(SynchronousTestCase):
             for field in call.fields:
                 self.assertRegex(field, r"^[a-z]+([A-Z][a-z]+)*$", call.place)
                 self.assertNotIn(field, [*HEAD, "traceback"], call.place)
-        twice = [name for name, n in Counter(c.event for c in calls).items() if n > 1]
-        self.assertEqual(twice, [])
+        twice = {name for name, n in Counter(c.event for c in calls).items() if n > 1}
+        self.assertEqual(twice, set())
 
     def test_nothingElse(self) -> None:
         """
@@ -321,7 +321,7 @@ class CommandTests(SynchronousTestCase):
             ],
             folder=new_folder(self),
         )
-        server.wait_for(r'"event": "listening".*\n')
+        server.wait_for(r'"event": "started".*\n')
         return server
 
     def events(self, *command: str) -> dict[str, dict[str, Any]]:
@@ -334,7 +334,7 @@ class CommandTests(SynchronousTestCase):
         (listening,) = (
             each
             for each in self.lines(server.stdout)
-            if each.get("event") == "listening"
+            if each.get("event") == "started"
         )
         address = "127.0.0.1", int(listening["addresses"].rpartition(":")[2])
         client = connect(self, address)
@@ -399,7 +399,7 @@ class CommandTests(SynchronousTestCase):
         self.addCleanup(process.kill)
         os.close(write)
         with open(read) as log:
-            self.assertTrue(any('"listening"' in line for line in log))
+            self.assertTrue(any('"started"' in line for line in log))
         for _ in range(3):
             client = connect(self, str(folder / "echo.sock"))
             self.assertEqual(round_trip(client, b"a\n"), b"a\n")

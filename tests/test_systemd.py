@@ -11,6 +11,7 @@ import subprocess
 import time
 from configparser import ConfigParser
 from pathlib import Path
+from select import select
 from threading import Event, Lock, Thread
 from typing import Any
 from unittest import SkipTest
@@ -64,6 +65,17 @@ class Manager:
         self.address = ("@" if isAbstract else "") + path
         self.socket.bind("\0" + path if isAbstract else path)
 
+    def next(self, name: str = "") -> str:
+        """
+        The next message that begins with something, waited for.
+        """
+        while True:
+            ready, _, _ = select([self.socket], [], [], DEADLINE)
+            assert ready, f"it is told no {name!r}"
+            message = self.socket.recv(4096).decode()
+            if message.startswith(name):
+                return message
+
     def told(self) -> list[str]:
         """
         What waits to be read, without waiting.
@@ -86,11 +98,10 @@ class NotifierTests(SynchronousTestCase):
         self.events: list[Any] = []
         self.patch(notify, "_log", Logger(observer=self.events.append))  # type: ignore[arg-type]
 
-    def notifier(self, address: str | None, **more: str) -> Notifier:
-        environ = {"HOME": "/", **more}
-        if address is not None:
-            environ["NOTIFY_SOCKET"] = address
+    def notifier(self, address: str, **more: str) -> Notifier:
+        environ = {"HOME": "/", "NOTIFY_SOCKET": address, **more}
         made = Notifier.fromEnvironment(environ, self.clock)
+        assert made is not None
         self.addCleanup(made.close)
         # A child process would speak for this one.
         self.assertEqual(environ, {"HOME": "/"})
@@ -123,14 +134,11 @@ class NotifierTests(SynchronousTestCase):
 
     def test_nobody(self) -> None:
         """
-        Without a manager nothing is done, not even by a timer.
+        Without a manager there is none.
         """
-        for address in (None, ""):
-            notifier = self.notifier(address, WATCHDOG_USEC="2000000")
-            notifier.ready("serving")
-            notifier.stopping(1, "")
-            self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.events, [])
+        for environ in ({}, {"NOTIFY_SOCKET": ""}, {"WATCHDOG_USEC": "2000000"}):
+            self.assertIsNone(Notifier.fromEnvironment(environ, self.clock))
+            self.assertEqual(environ, {})
 
     def test_watchdog(self) -> None:
         """
@@ -214,6 +222,33 @@ class NotifierTests(SynchronousTestCase):
             (event,) = self.events
             self.assertEqual(event["event"], "notify-failed")
             self.events.clear()
+
+
+class NotifyTests(SynchronousTestCase):
+    """
+    What a real service tells a manager.
+    """
+
+    def test_life(self) -> None:
+        """
+        When it serves, that it lives, that it loads its configuration anew, and that
+        it stops.
+        """
+        for command in (("twistd", "-n"), ("twist",)):
+            manager = Manager(self)
+            env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "200000"}
+            server = Server.start(self, command=command, env=env)
+            self.assertEqual(manager.next(), "READY=1\nSTATUS=listening")
+            for _ in range(3):
+                self.assertEqual(manager.next(), "WATCHDOG=1")
+            server.process.send_signal(signal.SIGHUP)
+            self.assertIn("RELOADING=1\n", manager.next("RELOADING"))
+            self.assertEqual(manager.next("READY"), "READY=1\nSTATUS=listening")
+            self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
+            self.assertEqual(
+                manager.next("STOPPING"),
+                "STOPPING=1\nEXTEND_TIMEOUT_USEC=6000000\nSTATUS=draining",
+            )
 
 
 class UnitTests(SynchronousTestCase):

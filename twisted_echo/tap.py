@@ -383,11 +383,10 @@ def makeService(options: Options) -> IService:
     if options["max-sessions"] == words.AUTO:
         limits = replace(config.limits, sessions=mostSessions(files))
         config = replace(config, limits=limits)
-    manager = Notifier.fromEnvironment(os.environ, reactor)
     return CommandService(
         LocalService(config, reactor, options["listening"]),
         reactor,
         admin=options["adminPort"],
-        manager=manager if manager.isHeard else None,
+        manager=Notifier.fromEnvironment(os.environ, reactor),
         notice=options["noticeSeconds"],
     )

@@ -3,8 +3,7 @@ What systemd is told of the service: the protocol of C{sd_notify(3)}.
 
 It is a datagram of C{NAME=value} lines to the UNIX socket that C{NOTIFY_SOCKET}
 names. What must hold: it never blocks and never raises, for a service manager that
-does not listen is no reason to serve nobody; and without C{NOTIFY_SOCKET} nothing
-is done at all.
+does not listen is no reason to serve nobody.
 """
 
 import os
@@ -29,14 +28,12 @@ Seconds that the manager is left alone when its socket is full.
 
 class Notifier:
     """
-    Tells the service manager, if there is one that wants to know.
+    Tells the service manager how the service gets on.
     """
 
-    def __init__(
-        self, address: str | None, clock: Any, watchdog: float | None = None
-    ) -> None:
+    def __init__(self, address: str, clock: Any, watchdog: float | None = None) -> None:
         """
-        @param address: a path, or an abstract name after an C{@}; None for nobody.
+        @param address: a path, or an abstract name after an C{@}.
         @param watchdog: seconds after which a service that has not been heard of is
             taken for dead; None if it is not.
         """
@@ -49,8 +46,6 @@ class Notifier:
         self._alive = LoopingCall(self._send, WATCHDOG=1)
         self._alive.clock = clock
         self._interval = watchdog / 2 if watchdog else None
-        if address is None:
-            return
         self._address = "\0" + address[1:] if address[:1] == "@" else address
         if address[:1] in ("/", "@"):
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -61,10 +56,12 @@ class Notifier:
     @classmethod
     def fromEnvironment(
         cls, environ: MutableMapping[str, str], clock: Any
-    ) -> "Notifier":
+    ) -> "Notifier | None":
         """
         Make one of C{NOTIFY_SOCKET}, C{WATCHDOG_USEC} and C{WATCHDOG_PID}, and take
         them away, so that no child process speaks for this one.
+
+        @return: None where nobody wants to know.
         """
         address = environ.pop("NOTIFY_SOCKET", None)
         microseconds = environ.pop("WATCHDOG_USEC", "")
@@ -72,14 +69,7 @@ class Notifier:
         watchdog = None
         if pid == str(os.getpid()) and microseconds.isdecimal():
             watchdog = int(microseconds) / 1e6
-        return cls(address or None, clock, watchdog)
-
-    @property
-    def isHeard(self) -> bool:
-        """
-        Whether there is somebody to be told.
-        """
-        return self._socket is not None
+        return cls(address, clock, watchdog) if address else None
 
     def ready(self, status: str) -> None:
         """
@@ -90,11 +80,11 @@ class Notifier:
         if self._socket is not None and self._interval and not self._alive.running:
             self._alive.start(self._interval)
 
-    def status(self, text: str) -> None:
+    def status(self, status: str) -> None:
         """
         Say in a line what it does, for C{systemctl status}.
         """
-        self._send(STATUS=text)
+        self._send(STATUS=status)
 
     def reloading(self) -> None:
         """

@@ -399,4 +399,4 @@ def _cannotStop(failure: Failure) -> None:
 
 
 def _cannotClose(failure: Failure) -> None:
-    _log.failure("the admin port cannot be closed", failure, event="admin-failed")
+    _log.failure("the admin port cannot be closed", failure, event="admin-close-failed")
