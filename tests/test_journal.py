@@ -46,18 +46,20 @@ class JournalTests(SynchronousTestCase):
         self.ended(EndReason.LINE_TOO_LONG, "a line of 7 bytes")
         (event,) = self.events
         fields = {
-            "peer": "IPv4Address(type='TCP', host='192.0.2.1', port=7)",
+            "peer": "192.0.2.1:7",
             "reason": "line-too-long",
             "event": "session-ended",
             "detail": "a line of 7 bytes",
             "bytesReceived": 5,
+            "bytesSent": None,
+            "lines": 0,
             "seconds": 1.5,
         }
         self.assertEqual({each: event[each] for each in fields}, fields)
         self.assertEqual(
             self.told(),
             [
-                "session of IPv4Address(type='TCP', host='192.0.2.1', port=7) ended:"
+                "session of 192.0.2.1:7 ended:"
                 " line-too-long (a line of 7 bytes), 5 bytes received, 1.500 s"
             ],
         )
@@ -68,7 +70,7 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(
             [event["log_level"] for event in self.events], [LogLevel.warn] * 2
         )
-        peer = "IPv4Address(type='TCP', host='192.0.2.1', port=7)"
+        peer = "192.0.2.1:7"
         self.assertEqual(
             self.told(),
             [

@@ -332,9 +332,7 @@ class CommandTests(SynchronousTestCase):
         """
         server = self.json_server(*command)
         (listening,) = (
-            each
-            for each in self.lines(server.stdout)
-            if each.get("event") == "started"
+            each for each in self.lines(server.stdout) if each.get("event") == "started"
         )
         address = "127.0.0.1", int(listening["addresses"].rpartition(":")[2])
         client = connect(self, address)

@@ -13,6 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
 
 from tests.clients import (
+    LEFT,
     collect,
     connect,
     in_thread,
@@ -110,7 +111,8 @@ class PeerTests(ProxyTestCase):
             self.assertEqual(session.transport.getHost(), host)
             self.assertEqual(await in_thread(pump, client, b"a\nb"), b"a\nb")
             await self.ended(service)
-        self.assertEqual(service.factory.ended, {EndReason.PEER_CLOSED: len(HEADERS)})
+        self.assertEqual(service.factory.ended.total(), len(HEADERS))
+        self.assertLessEqual(set(service.factory.ended), set(LEFT))
 
     async def test_overUnix(self) -> None:
         """
@@ -151,7 +153,7 @@ class PeerTests(ProxyTestCase):
             await self.ended(service)
         self.assertEqual(asked, [FROM4, FROM6])
         told = [each["peer"] for each in events if "session of" in each["log_format"]]
-        self.assertEqual(told, [repr(FROM4), repr(FROM6)])
+        self.assertEqual(told, ["192.0.2.1:4000", "[2001:db8::1]:4000"])
 
     async def test_unixPathInLog(self) -> None:
         """
@@ -261,7 +263,8 @@ class CutTests(ProxyTestCase):
         client = self.raw(service)
         self.assertEqual(await in_thread(pump, client, V1), b"")
         await self.ended(service)
-        self.assertEqual(service.factory.ended, {EndReason.PEER_CLOSED: 1})
+        self.assertEqual(service.factory.ended.total(), 1)
+        self.assertLessEqual(set(service.factory.ended), set(LEFT))
 
 
 class HalfCloseTests(ProxyTestCase):
@@ -275,7 +278,8 @@ class HalfCloseTests(ProxyTestCase):
             client = self.raw(service)
             self.assertTrue(await in_thread(pump, client, header + data) == data)
         await self.ended(service)
-        self.assertEqual(service.factory.ended, {EndReason.PEER_CLOSED: 2})
+        self.assertEqual(service.factory.ended.total(), 2)
+        self.assertLessEqual(set(service.factory.ended), set(LEFT))
 
     async def test_byServer(self) -> None:
         """

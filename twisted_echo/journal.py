@@ -12,13 +12,13 @@ from enum import Enum
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger, LogLevel
 
+from twisted_echo.addresses import escaped
 from twisted_echo.endings import EXPECTED_ENDS, EndReason, SessionEnd
 
 __all__ = ["Journal", "LogSessions"]
 
 _A_MINUTE = 60.0
 _PER_MINUTE = 5
-_LONGEST_PEER = 120
 
 # What follows the reason, without a detail and with one.
 _BRACKETS = ("", " ({detail})")
@@ -38,12 +38,6 @@ class LogSessions(Enum):
 def _escaped(detail: str) -> str:
     # A protocol may have let its peer choose it.
     return detail.encode("unicode_escape").decode("ascii")
-
-
-def _named(peer: IAddress | None) -> str:
-    # As text: whoever keeps the event must not keep the address's owner. Cut, for the
-    # path in a PROXY header is the peer's choice.
-    return ascii(peer)[:_LONGEST_PEER]
 
 
 class _Window:
@@ -88,12 +82,16 @@ class Journal:
             LogLevel.warn if problem else LogLevel.info,
             "session of {peer} ended: {reason}"
             + _BRACKETS[bool(end.detail)]
-            + ", {bytesReceived} bytes received, {seconds:.3f} s",
+            + ", {bytesReceived} bytes received"
+            + ("" if end.bytesSent is None else ", {bytesSent} sent")
+            + ", {seconds:.3f} s",
             event="session-ended",
-            peer=_named(peer),
+            peer=escaped(peer),
             reason=end.reason.value,
             detail=_escaped(end.detail),
             bytesReceived=end.bytesReceived,
+            bytesSent=end.bytesSent,
+            lines=end.lines,
             seconds=end.seconds,
         )
 
@@ -108,7 +106,7 @@ class Journal:
         self._log.warn(
             "connection from {peer} refused: {reason}" + _BRACKETS[bool(detail)],
             event="connection-refused",
-            peer=_named(peer),
+            peer=escaped(peer),
             reason=reason.value,
             detail=_escaped(detail),
         )
