@@ -110,7 +110,8 @@ class Listener:
         Stop listening, or trying to.
 
         What is in the port's back-log is accepted first: its client was told
-        that it is connected, and shall see the end of a session, not a reset.
+        that it is connected, and shall see the end of a session, not a reset. Unless
+        the socket is an adopted one, whose owner has it served by whoever comes next.
 
         @return: fires when the port is closed.
         """
@@ -125,12 +126,10 @@ class Listener:
             if ownsSocket(port):
                 # Nobody else listens on it.
                 dropNewConnections(port.socket)
-            _acceptWaiting(port)
-            reactor = getattr(port, "reactor", None)
-            if reactor is not None:
+                _acceptWaiting(port)
                 # Twisted's ports close in the next turn. Until then the kernel
                 # goes on connecting.
-                reactor.callLater(0, _acceptWaiting, port)
+                port.reactor.callLater(0, _acceptWaiting, port)
             self._closing = maybeDeferred(port.stopListening)
         return self._closing
 
