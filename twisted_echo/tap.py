@@ -16,7 +16,11 @@ from twisted.python.runtime import platform
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from twisted_echo.command.binding import checkShareable
 from twisted_echo.command.process import (
+    RELOAD_SIGNAL,
+    OnSignal,
+    failProcess,
     mostSessions,
     raiseFileLimit,
 )
@@ -267,6 +271,12 @@ class Options(UsageOptions):
             " that has been paused longest is cut off. 0 for no limit.",
         ],
         [
+            "workers",
+            None,
+            "1",
+            "How many processes serve. Limits are of each.",
+        ],
+        [
             "log-sessions",
             None,
             "problems",
@@ -341,6 +351,18 @@ class Options(UsageOptions):
         from twisted.internet import reactor
 
         self["listening"] = [_listening(reactor, each, proxyFrom) for each in listen]
+        self["proxyFrom"] = proxyFrom
+        try:
+            self["workers"] = self._read("workers", int, "a whole number")
+            if self["workers"] < 1:
+                raise ValueError(
+                    f"--workers must be from 1 up, got {self['workers']!r}"
+                )
+            if self["workers"] > 1:
+                for each in self["listening"]:
+                    checkShareable(each.bottom)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
     def _config(self, listen: list[str]) -> EchoConfig:
         seconds, count = "a number of seconds", "a whole number"
@@ -379,4 +401,19 @@ def makeService(options: Options) -> IService:
     if options["max-sessions"] == _AUTO:
         limits = replace(config.limits, sessions=mostSessions(files))
         config = replace(config, limits=limits)
+    if options["workers"] > 1:
+        # This imports a reactor, so not before one was chosen.
+        from twisted_echo.command.supervisor import Supervisor
+
+        supervisor = Supervisor(
+            config,
+            reactor,
+            options["listening"],
+            options["workers"],
+            options["proxyFrom"],
+            lambda why: failProcess(reactor, why),
+        )
+        if RELOAD_SIGNAL is not None:
+            OnSignal(RELOAD_SIGNAL, reactor, supervisor.reload)
+        return supervisor
     return CommandService(config, reactor, options["listening"])
