@@ -133,6 +133,8 @@ def owners(clients: Sequence[socket.socket], pids: Sequence[int]) -> list[int | 
         for number, each in enumerate(clients)
     }
     inodes = {}
+    if not pids:
+        return [None] * len(clients)
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         # "0: 0100007F:1B5F 0100007F:C350 01 ...", and the tenth word is the inode.
         _, local, remote, rest = line.split(None, 3)
@@ -623,7 +625,7 @@ class Load:
         pid = None
         # Never refused: the parent has the sockets.
         with socket.create_connection(self.address, DEADLINE) as client:
-            for _ in range(self.random.randrange(1, 200)):
+            for _ in range(self.random.randrange(1, 50)):
                 line = b"%d %s\n" % (self.lines, b"x" * self.random.randrange(300))
                 self.lines += 1
                 try:
@@ -681,12 +683,39 @@ class LoadTests(WorkersTestCase):
         self.assertTrue(broken)
         for pid, began, ended in broken:
             if pid is not None:
+                self.assertLessEqual(killed.get(pid, ended), ended)
                 self.assertIn(pid, killed)
             else:
                 # Its first line was not answered yet, so one was killed meanwhile.
                 self.assertTrue(
                     any(began - 0.1 <= when <= ended for when in killed.values())
                 )
+        self.assert_stops(server, service)
+
+    @pytest.mark.slow
+    def test_restartedInTurn(self) -> None:
+        """
+        Under load, workers are told to end one after the other: with time to finish, no
+        connection is broken, none refused.
+        """
+        server, service = self.start("--drain", "20")
+        loads = [Load(server.address, n, lambda: ()) for n in range(8)]
+        try:
+            for number in (0, 1, 0, 1):
+                pid = service.pids[number]
+                ended = os.pidfd_open(pid)
+                kill(pid, signal.SIGTERM)
+                service.successor(number, pid)
+                self.assertTrue(Daemon.gone(ended))
+            served = sum(each.served for each in loads)
+            wait_until(lambda: sum(each.served for each in loads) > served + 20)
+        finally:
+            for load in loads:
+                load.stop.set()
+            for load in loads:
+                load.thread.join(DEADLINE)
+        self.assertEqual([each.wrong for each in loads], [[]] * len(loads))
+        self.assertEqual([each.broken for each in loads], [[]] * len(loads))
         self.assert_stops(server, service)
 
     def test_drain(self) -> None:

@@ -16,7 +16,6 @@ from twisted.python.runtime import platform
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from twisted_echo.command.binding import checkShareable
 from twisted_echo.command.process import (
     RELOAD_SIGNAL,
     OnSignal,
@@ -359,6 +358,8 @@ class Options(UsageOptions):
                     f"--workers must be from 1 up, got {self['workers']!r}"
                 )
             if self["workers"] > 1:
+                from twisted_echo.command.binding import checkShareable
+
                 for each in self["listening"]:
                     checkShareable(each.bottom)
         except ValueError as error:

@@ -9,6 +9,7 @@ namespace and the fields that it had, and the number of its worker.
 import threading
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -23,6 +24,7 @@ from twisted.logger import (
     globalLogPublisher,
 )
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
 from zope.interface import implementer
 
 __all__ = ["MOST_PENDING", "LogSender", "relay"]
@@ -42,7 +44,7 @@ _LEFT_OUT = (
 
 
 # What Twisted writes so that it can be read again.
-_KEPT = (str, bytes, int, float, list, tuple, dict, Failure, type(LogLevel.info))
+_KEPT = (str, bytes, int, float, list, tuple, dict, type(LogLevel.info))
 
 
 @implementer(ILogObserver, IPushProducer)
@@ -139,12 +141,14 @@ def _asText(event: LogEvent) -> str:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Failure):
+        # Else its exception would be left out, and with it what is wrong.
+        told: Any = copy(value)
+        told.value = safe_str(value.value)
+        return told
     if value is None or isinstance(value, _KEPT):
         return value
-    try:
-        return str(value)
-    except Exception:
-        return object.__repr__(value)
+    return safe_str(value)
 
 
 def relay(worker: int, text: str) -> None:

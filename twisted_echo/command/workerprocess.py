@@ -81,7 +81,8 @@ class WorkerProcess(LoggingProtocol):
         self.wasReady = False
         self.snapshot = Snapshot()
         self.channel = _ParentEnd(self)
-        self._asking: list[Deferred[None]] | None = None
+        self._askers: list[Deferred[None]] = []
+        self._isAsked = False
         self._lines = {"stdout": b"", "stderr": b""}
         self._ended: Failure | None = None
         self._isChannelLost = False
@@ -157,29 +158,25 @@ class WorkerProcess(LoggingProtocol):
         @return: fires when that is done, or is not possible.
         """
         asker: Deferred[None] = Deferred()
-        if self._asking is not None:
-            # It has been asked already, and does not answer faster for that.
-            self._asking.append(asker)
-            return asker
-        askers = self._asking = [asker]
+        # Without those who have waited in vain.
+        self._askers = [*(each for each in self._askers if not each.called), asker]
+        if not self._isAsked:
+            # Else it does not answer faster for being asked again.
+            self._isAsked = True
+            self.channel.ask(GetSnapshot).addBoth(self._heard)
+        return asker.addTimeout(
+            _PATIENCE, self.keeper.clock, onTimeoutCancel=lambda *_: None
+        )
 
-        def heard(answer: Any) -> None:
-            if not isinstance(answer, Failure):
-                self.snapshot = Snapshot.fromJSON(answer["snapshot"])
-            tell()
-            self._asking = None
-            if patience.active():
-                patience.cancel()
-
-        def tell() -> None:
-            waiting, askers[:] = askers[:], []
-            for each in waiting:
-                each.callback(None)
-
-        patience = self.keeper.clock.callLater(_PATIENCE, tell)
-        asked: Deferred[Any] = self.channel.ask(GetSnapshot)
-        asked.addBoth(heard)
-        return asker
+    def _heard(self, answer: Any) -> None:
+        if not isinstance(answer, Failure):
+            self.snapshot = Snapshot.fromJSON(answer["snapshot"])
+        self._isAsked = False
+        # Who is told may ask again.
+        askers, self._askers = self._askers, []
+        for asker in askers:
+            if not asker.called:
+                asker.callback(None)
 
 
 class _ParentEnd(Channel):
