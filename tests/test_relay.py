@@ -194,3 +194,15 @@ class RelayTests(SynchronousTestCase):
         event = self.relayed()
         self.assertEqual((event["a"], event["b"]), ("{1}", "\xff"))
         self.assertIn("Unspeakable", event["c"])
+
+    def test_circular(self) -> None:
+        """
+        A value that cannot be written at all costs the fields, not the event.
+        """
+        circular: list[Any] = []
+        circular.append(circular)
+        self.log.error("it is {what}", what=circular, other=1)
+        event = self.relayed()
+        self.assertEqual(formatEvent(event), "[worker 3] it is [[...]]")
+        self.assertEqual(event["log_level"], LogLevel.error)
+        self.assertEqual(event["log_namespace"], "worker.part")

@@ -73,6 +73,7 @@ class FakeReactor(Clock):
         self.descriptors: list[dict[int, Any]] = []
         self.environments: list[dict[str, str]] = []
         self.failure: Exception | None = None
+        self.cannotAdopt = False
         self.masks: list[set[Any]] = []
 
     def spawnProcess(
@@ -87,6 +88,8 @@ class FakeReactor(Clock):
         protocol.makeConnection(FakeProcess(len(self.processes)))
 
     def adoptStreamConnection(self, descriptor: int, family: Any, factory: Any) -> None:
+        if self.cannotAdopt:
+            raise OSError("no more descriptors")
         protocol = factory.buildProtocol(None)
         protocol.makeConnection(StringTransport())
         self.processes[-1].end = protocol
@@ -202,6 +205,23 @@ class MonitorTests(SynchronousTestCase):
         self.reactor.failure = None
         self.reactor.advance(0.1)
         self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_cannotTalk(self) -> None:
+        """
+        No descriptor to talk by: the worker finds its channel at an end, ends, and is
+        followed by another.
+        """
+        self.reactor.cannotAdopt = True
+        self.monitor.startService()
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
+        self.reactor.cannotAdopt = False
+        first, second = self.reactor.processes
+        self.assertEqual(self.gone, [])
+        first.processEnded(Failure(ProcessDone(None)))
+        self.assertEqual(self.gone, [first])
+        self.reactor.advance(0.1)
+        self.assertEqual(len(self.reactor.processes), 3)
+        second.processEnded(Failure(ProcessDone(None)))
 
     def test_drainsByItself(self) -> None:
         """
@@ -418,6 +438,19 @@ class SupervisorTests(SupervisorTestCase):
         stopped = supervisor.stopService()
         await self.assertFailure(waiting, IllegalTransition)
         await stopped
+
+    async def test_boundOnly(self) -> None:
+        """
+        Stopped before it was started, after the sockets were bound: nothing is left.
+        """
+        supervisor = self.supervisor()
+        supervisor.privilegedStartService()
+        address = supervisor.addresses[0]
+        client = connect(address)
+        self.addCleanup(client.close)
+        await supervisor.stopService()
+        self.assertEqual(client.recv(1), b"")
+        self.assertRaises(ConnectionRefusedError, connect, address)
 
     async def test_numbers(self) -> None:
         """

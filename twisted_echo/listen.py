@@ -35,7 +35,7 @@ class Listening:
     @ivar files: those that the certificates are loaded from.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint, bottom: str) -> None:
+    def __init__(self, endpoint: IStreamServerEndpoint, bottom: str = "") -> None:
         self.endpoint = endpoint
         self.bottom = bottom
         self.certificates: Any = None

@@ -46,6 +46,8 @@ _LEFT_OUT = (
 # What Twisted writes so that it can be read again.
 _KEPT = (str, bytes, int, float, list, tuple, dict, type(LogLevel.info))
 
+_ALWAYS = ("log_level", "log_namespace", "log_time", "log_text", "log_format")
+
 
 @implementer(ILogObserver, IPushProducer)
 class LogSender:
@@ -137,7 +139,11 @@ def _asText(event: LogEvent) -> str:
     # As it is worded here: Twisted's own way of flattening drops format specifiers.
     kept["log_text"] = formatEvent(event)
     kept["log_format"] = "{log_text}"
-    return eventAsJSON(kept)
+    try:
+        return eventAsJSON(kept)
+    except ValueError:
+        # A value that holds itself. What it says is more than nothing.
+        return eventAsJSON({key: kept.get(key) for key in _ALWAYS})
 
 
 def _plain(value: object) -> object:

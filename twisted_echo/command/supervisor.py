@@ -12,7 +12,8 @@ What must hold:
   - the stop fires, always: the kernel begins no more connections, the workers drain,
     and what is left in the back-logs gets its end-of-file here.
 
-Limits (C{--max-sessions}, C{--max-buffered} and so on) are of each process.
+Limits (C{--max-sessions}, C{--max-buffered} and so on) are of each process. Each reads
+the files of C{ssl:} when it starts, so the user of C{--uid} must be able to.
 """
 
 from collections.abc import Callable, Sequence

@@ -10,6 +10,7 @@ has been heard.
 # mypy: disable-error-code="no-untyped-call"
 # (These parts of Twisted are not annotated.)
 
+import socket
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -119,7 +120,18 @@ class WorkerProcess(LoggingProtocol):
                 stream=stream,
             )
 
-    # Its end
+    # Its beginning and its end
+
+    def open(self, reactor: Any, end: socket.socket) -> None:
+        """
+        Talk to it.
+        """
+        try:
+            self.channel.open(reactor, end)
+        except OSError:
+            # Not a descriptor is free. It ends, as its channel has.
+            _log.failure("cannot talk to worker {worker}", worker=self.number)
+            self.channelLost()
 
     def processEnded(self, reason: Failure) -> None:
         for stream, rest in self._lines.items():

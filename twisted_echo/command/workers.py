@@ -128,18 +128,13 @@ class WorkerMonitor(ProcessMonitor):
         self.timeStarted[name] = self._clock.seconds()
         try:
             ours, theirs = socket.socketpair()
-            with theirs:
-                try:
-                    self._spawn(worker, plan, theirs)
-                except BaseException:
-                    ours.close()
-                    raise
+            with theirs, ours:
+                self._spawn(worker, plan, theirs)
+                worker.open(self._reactor, ours)
         except OSError:
             # Such as: no process or descriptor is to be had.
             self.log.failure("cannot start worker {worker}", worker=worker.number)
             self._gone(worker, None)
-        else:
-            worker.channel.open(self._reactor, ours)
 
     def _spawn(self, worker: WorkerProcess, plan: Any, channel: socket.socket) -> None:
         handed = [channel, *self._socketsOf(worker.number)]
