@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, globalLogBeginner
 
 from twisted_echo.command.adopted import AdoptedEndpoint
@@ -113,6 +114,7 @@ class Worker(Channel):
         self._adopted: list[AdoptedEndpoint] = []
         self._listening: list[Listening] = []
         self._service: EchoService | None = None
+        self._calls: list[IDelayedCall] = []
         self._isDraining = self._isFinishing = self._hasStopped = False
 
     def start(self, channel: socket.socket, sockets: Iterable[socket.socket]) -> None:
@@ -213,17 +215,18 @@ class Worker(Channel):
             return
         self._service.stopService().addBoth(lambda _: self._finish())
         # By then its ports are closed, which takes a turn.
-        self._reactor.callLater(0.01, self._say, "draining")
+        self._calls.append(self._reactor.callLater(0.01, self._say, "draining"))
 
     def _finish(self) -> None:
         self._isFinishing = True
         self._say("draining")
-        self._reactor.callLater(_PATIENCE, self._stop)
+        self._calls.append(self._reactor.callLater(_PATIENCE, self._stop))
         self._finishWhenTold()
 
     def _finishWhenTold(self) -> None:
         if self.transport is not None and not self._sender.isEmpty:
-            self._reactor.callLater(0.05, self._finishWhenTold)
+            again = self._reactor.callLater(0.05, self._finishWhenTold)
+            self._calls.append(again)
             return
         # What is logged from here on, nobody hears.
         self.ask(Finish, snapshot=self._snapshot()).addBoth(lambda _: self._stop())
@@ -231,6 +234,9 @@ class Worker(Channel):
     def _stop(self) -> None:
         if not self._hasStopped:
             self._hasStopped = True
+            for call in self._calls:
+                if call.active():
+                    call.cancel()
             self._sender.stopProducing()
             self.close()
             self._reactor.stop()
