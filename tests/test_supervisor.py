@@ -420,8 +420,12 @@ class SupervisorTests(SupervisorTestCase):
             self.addCleanup(client.close)
             got = await in_thread(pump, client, b"hello\nrest")
             self.assertEqual(got, b"hello\nrest")
+            self.assertIsNone(supervisor.stopsBy)
             one, two = supervisor.stopService(), supervisor.stopService()
             self.assertEqual(supervisor.state, State.DRAINING)
+            assert supervisor.stopsBy is not None
+            now = reactor.seconds()  # type: ignore[attr-defined]
+            self.assertTrue(0 < supervisor.stopsBy - now < 15)
             await one
             await two
             self.assertEqual(supervisor.state, State.STOPPED)

@@ -17,7 +17,6 @@ the files of C{ssl:} when it starts, so the user of C{--uid} must be able to.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -27,13 +26,13 @@ from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
 
-from twisted_echo.command.adopted import AdoptedEndpoint
 from twisted_echo.command.binding import Bound, bind, checkShareable
 from twisted_echo.command.channel import Hurry, Reload, Settings
 from twisted_echo.command.inquiry import askSessions, askSnapshots
+from twisted_echo.command.rest import Rest
 from twisted_echo.command.workerprocess import WorkerProcess
-from twisted_echo.command.workers import WorkerMonitor
-from twisted_echo.echo import EchoConfig, EchoService
+from twisted_echo.command.workers import KILLED_WITHIN, WorkerMonitor
+from twisted_echo.echo import EchoConfig
 from twisted_echo.listen import Listening
 from twisted_echo.metrics import Snapshot
 from twisted_echo.service import IllegalTransition, State, _readable
@@ -60,21 +59,16 @@ class NoWorkers(Exception):
     """
 
 
-class _Rest(EchoService):
-    """
-    Serves what the workers have left in the back-logs, at the end.
-    """
-
-    # That it listens for a moment would only confuse.
-    _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]
-
-
 class Supervisor(Service):
     """
     Looks like the service that its workers are.
 
     @ivar state: the present L{State}.
+    @ivar stopsBy: the time, by the reactor, at which a stop that has begun will have
+        ended at the latest; None before.
     """
+
+    stopsBy: float | None = None
 
     _log = Logger()
 
@@ -112,7 +106,7 @@ class Supervisor(Service):
         self._failures = [0] * workers
         self._failure: Exception | None = None
         self._gone = Snapshot()
-        self._rest: _Rest | None = None
+        self._rest: Rest | None = None
         self._restStopped: Deferred[Any] | None = None
         self._portsClose: IDelayedCall | None = None
         self._askers: list[Deferred[None]] = []
@@ -124,6 +118,13 @@ class Supervisor(Service):
         Where it listens now, in the order of the endpoints.
         """
         return [each.address for each in self._bound]
+
+    @property
+    def _patience(self) -> float:
+        """
+        Seconds that a worker may take for its end.
+        """
+        return self._config.drain + self._config.abortAfter + _MARGIN
 
     # Start
 
@@ -140,6 +141,7 @@ class Supervisor(Service):
         self._bound = bind([each.bottom for each in self._listening], self._workers)
         self._hasAdopted = not all(each.isOurs for each in self._bound)
         self.state = State.STARTING
+        self.stopsBy = None
         self._failure = self._rest = self._restStopped = None
         self._failures = [0] * self._workers
         self._ready = set()
@@ -166,7 +168,7 @@ class Supervisor(Service):
                 for number in range(self._workers)
             ],
             lambda number: [each.of(number) for each in self._bound],
-            config.drain + config.abortAfter + _MARGIN,
+            self._patience,
         )
         self._monitor.startService()
 
@@ -248,7 +250,7 @@ class Supervisor(Service):
 
         @param snapshots: what L{snapshots} has just fired with.
         """
-        rest = Snapshot() if self._rest is None else _counted(self._rest)
+        rest = Snapshot() if self._rest is None else self._rest.counted()
         return sum(snapshots.values(), self._gone + rest)
 
     def sessionsPage(
@@ -300,6 +302,7 @@ class Supervisor(Service):
 
     def _drain(self) -> None:
         self.state = State.DRAINING
+        self.stopsBy = self._reactor.seconds() + self._patience + KILLED_WITHIN
         self._tellAskers()
         for each in self._bound:
             each.shut()
@@ -325,44 +328,17 @@ class Supervisor(Service):
             return self._restStopped
         if self._portsClose is not None and self._portsClose.active():
             self._portsClose.cancel()
-        endpoints = [
-            listening.over(AdoptedEndpoint(self._reactor, each, isOwned=True))
-            for listening, bound in zip(self._listening, self._bound, strict=True)
-            if bound.isOurs
-            for each in bound.sockets
-        ]
-        rest = self._rest = _Rest(
-            replace(self._config, drain=0.0), reactor=self._reactor, endpoints=endpoints
-        )
-        try:
-            rest.startService()
-        except Exception:
-            self._log.failure("cannot serve what is left in the back-logs")
-        self._restStopped = rest.stopService()
-        # What is not ours, systemd has served by whoever comes next.
-        for bound in self._bound:
-            bound.close()
+        self._rest = Rest(self._config, self._reactor, self._listening, self._bound)
+        self._restStopped = self._rest.serve()
         return self._restStopped
 
     def _stopped(self, _: Any) -> None:
         self.state = State.STOPPED
         if self._rest is not None:
-            self._gone += _counted(self._rest).settled()
+            self._gone += self._rest.counted().settled()
             self._rest = None
         self._bound = []
         self._log.info("stopped, all {workers} workers", workers=self._workers)
         askers, self._stopAskers = self._stopAskers, []
         for asker in askers:
             asker.callback(None)
-
-
-def _counted(rest: _Rest) -> Snapshot:
-    """
-    What came of connections that were left in the back-logs.
-    """
-    factory = rest.factory
-    return Snapshot(
-        opened=factory.opened,
-        ended={reason.value: n for reason, n in factory.ended.items()},
-        refused={reason.value: n for reason, n in factory.refused.items()},
-    )

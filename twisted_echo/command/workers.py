@@ -32,9 +32,9 @@ from twisted.runner.procmon import ProcessMonitor
 from twisted_echo.command.channel import CHANNEL, HELD_SIGNALS, Settings
 from twisted_echo.command.workerprocess import WorkerProcess
 
-__all__ = ["Listener", "WorkerMonitor"]
+__all__ = ["KILLED_WITHIN", "Listener", "WorkerMonitor"]
 
-_KILLED_WITHIN = 5.0
+KILLED_WITHIN = 5.0
 """
 Seconds between the kill of a process and the end of the wait for it.
 """
@@ -220,7 +220,7 @@ class WorkerMonitor(ProcessMonitor):
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
         self._givesUp = self._clock.callLater(
-            self.killTime + _KILLED_WITHIN, self._giveUp
+            self.killTime + KILLED_WITHIN, self._giveUp
         )
         return stopped
 
