@@ -17,6 +17,7 @@ ALLOWED_SKIPS = (
     "this machine has no IPv6 loopback address",
     "any user may listen on low ports here",
     "only root can become another user",
+    "another user cannot run this Python",
 )
 """
 Regular expressions of the whole reason.

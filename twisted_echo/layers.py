@@ -199,5 +199,11 @@ class LayeredEndpoint:
             self._endpoint, lambda factory: wrap(self._wrap(factory))
         )
 
+    def over(self, endpoint: IStreamServerEndpoint) -> "LayeredEndpoint":
+        """
+        The same layers over another endpoint.
+        """
+        return LayeredEndpoint(endpoint, self._wrap)
+
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         return self._endpoint.listen(self._wrap(protocolFactory))

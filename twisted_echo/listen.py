@@ -6,7 +6,7 @@ C{ssl:} and C{haproxy:}.
 # mypy: disable-error-code="no-untyped-call"
 # (These parts of Twisted are not annotated.)
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -30,20 +30,31 @@ class Listening:
     What became of an endpoint string.
 
     @ivar endpoint: to be listened on by a L{SessionFactory}.
+    @ivar bottom: the string of the endpoint under the layers.
     @ivar certificates: of C{ssl:}, else None.
     @ivar files: those that the certificates are loaded from.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint) -> None:
+    def __init__(self, endpoint: IStreamServerEndpoint, bottom: str = "") -> None:
         self.endpoint = endpoint
+        self.bottom = bottom
         self.certificates: Any = None
         self.files: list[str] = []
+
+    def over(self, bottom: IStreamServerEndpoint) -> IStreamServerEndpoint:
+        """
+        The same layers over another endpoint.
+        """
+        if isinstance(self.endpoint, LayeredEndpoint):
+            return self.endpoint.over(bottom)
+        return bottom
 
 
 def listenString(
     reactor: Any,
     description: str,
     proxyFrom: Sequence[IPv4Network | IPv6Network] = (),
+    bottom: IStreamServerEndpoint | None = None,
 ) -> Listening:
     """
     Make an endpoint of its string.
@@ -52,6 +63,8 @@ def listenString(
     HAProxy sends it.
 
     @param proxyFrom: who may send a PROXY header; everybody, if empty.
+    @param bottom: what takes the place of all that is under TLS and PROXY, for whoever
+        was handed a socket that listens already.
     @raise Exception: each kind of endpoint has errors of its own.
     """
     words, named = endpoints._parse(description)
@@ -62,12 +75,15 @@ def listenString(
         words = words[1:]
         if words[:1] == ["haproxy"]:
             raise ValueError("one PROXY header is all that is expected")
+
+    def plain(words: Sequence[str], named: dict[str, str]) -> Listening:
+        string = _string(words, named)
+        return Listening(bottom or serverFromString(reactor, string), string)
+
     if words[:1] == ["ssl"]:
-        listening = _withTLS(reactor, words[1:], named)
-    elif isProxied:
-        listening = Listening(_plain(reactor, words, named))
+        listening = _withTLS(plain, words[1:], named)
     else:
-        listening = Listening(serverFromString(reactor, description))
+        listening = plain(words, named)
     if isProxied:
         inner = listening.endpoint
 
@@ -82,11 +98,11 @@ def listenString(
     return listening
 
 
-def _plain(reactor: Any, words: Sequence[str], named: dict[str, str]) -> Any:
+def _string(words: Sequence[str], named: dict[str, str]) -> str:
     # In a word without a name an equals sign would end one.
     parts = [quoteStringArgument(word).replace("=", "\\=") for word in words]
     parts += [f"{key}={quoteStringArgument(each)}" for key, each in named.items()]
-    return serverFromString(reactor, ":".join(parts))
+    return ":".join(parts)
 
 
 def _arguments(words: Sequence[str], named: dict[str, str]) -> dict[str, str]:
@@ -109,7 +125,11 @@ def _arguments(words: Sequence[str], named: dict[str, str]) -> dict[str, str]:
     return arguments
 
 
-def _withTLS(reactor: Any, words: Sequence[str], named: dict[str, str]) -> Listening:
+def _withTLS(
+    plain: Callable[[Sequence[str], dict[str, str]], Listening],
+    words: Sequence[str],
+    named: dict[str, str],
+) -> Listening:
     try:
         from OpenSSL import SSL, crypto
 
@@ -138,11 +158,9 @@ def _withTLS(reactor: Any, words: Sequence[str], named: dict[str, str]) -> Liste
     tcp = {
         key: each for key, each in arguments.items() if key not in ("port", *_TLS_WORDS)
     }
-    listening = Listening(
-        LayeredEndpoint(
-            _plain(reactor, ["tcp", port], tcp),
-            lambda factory: TLSFactory(factory, certificates),
-        )
+    listening = plain(["tcp", port], tcp)
+    listening.endpoint = LayeredEndpoint(
+        listening.endpoint, lambda factory: TLSFactory(factory, certificates)
     )
     listening.certificates = certificates
     listening.files = [

@@ -22,7 +22,7 @@ from twisted.python.usage import UsageError
 from twisted_echo.command import words
 from twisted_echo.command.local import LocalService
 from twisted_echo.command.notify import Notifier
-from twisted_echo.command.process import mostSessions, raiseFileLimit
+from twisted_echo.command.process import failProcess, mostSessions, raiseFileLimit
 from twisted_echo.command.service import CommandService
 from twisted_echo.echo import EchoConfig
 from twisted_echo.journal import LogSessions
@@ -251,6 +251,12 @@ class Options(UsageOptions):
             " says no more that it is ready, so that a balancer sends no new ones.",
         ],
         [
+            "workers",
+            None,
+            "1",
+            "How many processes serve. Limits are of each.",
+        ],
+        [
             "log-sessions",
             None,
             "problems",
@@ -327,9 +333,25 @@ class Options(UsageOptions):
         from twisted.internet import reactor
 
         self["listening"] = [_listening(reactor, each, proxyFrom) for each in listen]
+        self["proxyFrom"] = proxyFrom
         self["adminPort"] = None
         if self["admin"] != words.OFF:
             self["adminPort"] = _adminPort(reactor, self["admin"])
+        try:
+            self["workerCount"] = self._workers()
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+    def _workers(self) -> int:
+        count = self._read("workers", int, "a whole number")
+        if count < 1:
+            raise ValueError(f"--workers must be from 1 up, got {count!r}")
+        if count > 1:
+            from twisted_echo.command.binding import checkShareable
+
+            for each in self["listening"]:
+                checkShareable(each.bottom)
+        return count
 
     def _notice(self) -> float:
         notice = self._read("notice", float, "a number of seconds")
@@ -383,8 +405,23 @@ def makeService(options: Options) -> IService:
     if options["max-sessions"] == words.AUTO:
         limits = replace(config.limits, sessions=mostSessions(files))
         config = replace(config, limits=limits)
+    served: Any
+    if options["workerCount"] == 1:
+        served = LocalService(config, reactor, options["listening"])
+    else:
+        # This imports a reactor, so not before one was chosen.
+        from twisted_echo.command.supervisor import Supervisor
+
+        served = Supervisor(
+            config,
+            reactor,
+            options["listening"],
+            options["workerCount"],
+            options["proxyFrom"],
+            lambda why: failProcess(reactor, why),
+        )
     return CommandService(
-        LocalService(config, reactor, options["listening"]),
+        served,
         reactor,
         admin=options["adminPort"],
         manager=Notifier.fromEnvironment(os.environ, reactor),

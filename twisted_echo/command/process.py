@@ -3,8 +3,10 @@ What the command does with its process, and no embedder should have done to his:
 the limit of open files, and signals.
 """
 
+import atexit
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ __all__ = [
     "STATUS_SIGNAL",
     "STOP_SIGNALS",
     "OnSignal",
+    "failProcess",
     "mostSessions",
     "raiseFileLimit",
     "unreadable",
@@ -96,3 +99,23 @@ def unreadable(files: list[str]) -> list[str]:
     return [
         each for each in files if not os.access(each, os.R_OK, effective_ids=effective)
     ]
+
+
+def failProcess(reactor: Any, line: str) -> None:
+    """
+    End this process in order, but with status 1, and tell the user why: for what cannot
+    be known before the reactor runs.
+    """
+    if sys.__stderr__ is not None:
+        # Not `sys.stderr`, which twistd turns into the log.
+        print(f"echo: {line}", file=sys.__stderr__, flush=True)
+    # Twisted's commands have a status of their own only for signals.
+    atexit.register(_exitWithFailure)
+    reactor.stop()
+
+
+def _exitWithFailure() -> None:
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()
+    os._exit(1)

@@ -1,0 +1,593 @@
+"""
+Workers that come back, and the service that they are together.
+"""
+
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import (
+    CannotListenError,
+    ConnectionDone,
+    ProcessDone,
+    ProcessExitedAlready,
+    ProcessTerminated,
+)
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.clients import ServedTestCase, connect, in_thread, pump, until
+from twisted_echo import EchoConfig
+from twisted_echo.command.channel import CHANNEL, Settings
+from twisted_echo.command.supervisor import NoWorkers, Supervisor
+from twisted_echo.command.workerprocess import WorkerProcess
+from twisted_echo.command.workers import WorkerMonitor
+from twisted_echo.listen import listenString
+from twisted_echo.metrics import Snapshot
+from twisted_echo.service import IllegalTransition, State
+
+TCP = "tcp:0:interface=127.0.0.1"
+
+
+class FakeProcess:
+    """
+    What C{spawnProcess} gives to a protocol.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.signals: list[str] = []
+        self.written = b""
+        self.isAlive = True
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def closeStdin(self) -> None:
+        """
+        It has read all.
+        """
+
+    def signalProcess(self, name: str) -> None:
+        if not self.isAlive:
+            raise ProcessExitedAlready()
+        self.signals.append(name)
+
+
+class FakeReactor(Clock):
+    """
+    Starts processes that do nothing.
+
+    @ivar processes: the protocols of all that were started, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: list[Any] = []
+        self.descriptors: list[dict[int, Any]] = []
+        self.environments: list[dict[str, str]] = []
+        self.failure: Exception | None = None
+        self.cannotAdopt = False
+        self.masks: list[set[Any]] = []
+
+    def spawnProcess(
+        self, protocol: Any, executable: str, args: Any, **more: Any
+    ) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        self.descriptors.append(more["childFDs"])
+        self.environments.append(more["env"])
+        self.processes.append(protocol)
+        protocol.makeConnection(FakeProcess(len(self.processes)))
+
+    def adoptStreamConnection(self, descriptor: int, family: Any, factory: Any) -> None:
+        if self.cannotAdopt:
+            raise OSError("no more descriptors")
+        protocol = factory.buildProtocol(None)
+        protocol.makeConnection(StringTransport())
+        self.processes[-1].end = protocol
+
+
+class MonitorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.changed: list[tuple[int, str]] = []
+        self.gone: list[WorkerProcess] = []
+        self.socket = socket.socket()
+        self.addCleanup(self.socket.close)
+        settings = [
+            Settings(
+                number=n, config=EchoConfig(), proxyFrom=(), isOurs=[True], reactor="x"
+            )
+            for n in range(2)
+        ]
+        self.monitor = WorkerMonitor(
+            self.reactor, self, settings, lambda number: [self.socket], 10.0
+        )
+
+    def workerChanged(self, worker: WorkerProcess) -> None:
+        self.changed.append((worker.number, worker.state))
+
+    def workerGone(self, worker: WorkerProcess) -> None:
+        self.gone.append(worker)
+
+    def end(self, process: Any, reason: Exception | None = None) -> None:
+        """
+        A process ends.
+        """
+        process.transport.isAlive = False
+        process.processEnded(Failure(reason or ProcessTerminated(signal=9)))
+        process.end.connectionLost(Failure(ConnectionDone()))
+
+    def say(self, process: Any, state: str) -> None:
+        process.channel._setState(state)
+
+    def test_started(self) -> None:
+        """
+        A worker gets its settings, its channel and its socket, and nothing that is
+        meant for its parent; it is born deaf to signals.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self.patch(os, "environ", {**os.environ, "LISTEN_FDS": "1", "A": "b"})
+        self.setUp()
+        self.monitor.startService()
+        first, second = self.reactor.processes
+        self.assertEqual((first.number, second.number), (0, 1))
+        self.assertIn(b"EchoConfig", first.transport.written)
+        descriptors = self.reactor.descriptors[0]
+        self.assertEqual(sorted(descriptors), [0, 1, 2, CHANNEL, CHANNEL + 1])
+        self.assertEqual(descriptors[CHANNEL + 1], self.socket.fileno())
+        environment = self.reactor.environments[0]
+        self.assertNotIn("LISTEN_FDS", environment)
+        self.assertEqual(environment["A"], "b")
+        held = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
+        self.assertLessEqual(held, self.reactor.masks[0])
+        self.assertEqual(signal.pthread_sigmask(signal.SIG_BLOCK, ()), before)
+
+    def test_backOff(self) -> None:
+        """
+        From a tenth of a second, doubling, to half a minute; not for one that has
+        lived for five seconds. The other worker is left alone.
+        """
+        self.monitor.startService()
+        delays = []
+        for _ in range(12):
+            started = len(self.reactor.processes)
+            self.end(self.monitor.protocols["0"])
+            delays.append(self.monitor.restart["0"].getTime() - self.reactor.seconds())
+            self.reactor.advance(delays[-1] - 0.001)
+            self.assertEqual(len(self.reactor.processes), started)
+            self.reactor.advance(0.002)
+            self.assertEqual(len(self.reactor.processes), started + 1)
+        for got, expected in zip(
+            delays,
+            [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30],
+            strict=True,
+        ):
+            self.assertAlmostEqual(got, expected)
+        self.reactor.advance(5)
+        self.end(self.monitor.protocols["0"])
+        self.reactor.advance(0)
+        self.end(self.monitor.protocols["0"])
+        again = self.monitor.restart["0"].getTime() - self.reactor.seconds()
+        self.assertAlmostEqual(again, 0.1)
+        self.assertEqual({each.number for each in self.gone}, {0})
+
+    def test_goneWhenHeard(self) -> None:
+        """
+        A worker is gone when its process has ended and its channel, in either order.
+        """
+        self.monitor.startService()
+        first, second = self.reactor.processes
+        first.processEnded(Failure(ProcessDone(None)))
+        self.assertEqual(self.gone, [])
+        first.end.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.gone, [first])
+        second.end.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.gone, [first])
+        second.processEnded(Failure(ProcessDone(None)))
+        self.assertEqual(self.gone, [first, second])
+
+    def test_cannotSpawn(self) -> None:
+        """
+        No process to be had: it tries again.
+        """
+        self.reactor.failure = BlockingIOError("no more processes")
+        self.monitor.startService()
+        self.assertEqual(len(self.flushLoggedErrors(BlockingIOError)), 2)
+        self.reactor.failure = None
+        self.reactor.advance(0.1)
+        self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_cannotTalk(self) -> None:
+        """
+        No descriptor to talk by: the worker finds its channel at an end, ends, and is
+        followed by another.
+        """
+        self.reactor.cannotAdopt = True
+        self.monitor.startService()
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
+        self.reactor.cannotAdopt = False
+        first, second = self.reactor.processes
+        self.assertEqual(self.gone, [])
+        first.processEnded(Failure(ProcessDone(None)))
+        self.assertEqual(self.gone, [first])
+        self.reactor.advance(0.1)
+        self.assertEqual(len(self.reactor.processes), 3)
+        second.processEnded(Failure(ProcessDone(None)))
+
+    def test_drainsByItself(self) -> None:
+        """
+        A worker that somebody told to drain has a successor at once, while it
+        finishes; not for longer than any stop may take.
+        """
+        self.monitor.startService()
+        old = self.reactor.processes[0]
+        self.say(old, "listening")
+        self.say(old, "draining")
+        self.reactor.advance(0)
+        successor = self.reactor.processes[2]
+        self.assertEqual(successor.number, 0)
+        self.assertEqual(
+            set(self.monitor.workers), {old, successor, self.reactor.processes[1]}
+        )
+        # It says so once more at its end.
+        self.say(old, "draining")
+        self.reactor.advance(9)
+        self.assertEqual(old.transport.signals, [])
+        self.reactor.advance(1)
+        self.assertEqual(old.transport.signals, ["KILL"])
+        self.end(old)
+        self.reactor.advance(100)
+        self.assertEqual(len(self.reactor.processes), 3)
+        self.assertEqual(self.gone, [old])
+
+    def test_stop(self) -> None:
+        """
+        All are told to drain, and waited for; nobody takes their places.
+        """
+        self.monitor.startService()
+        first, second = self.reactor.processes
+        stopped = self.monitor.stopService()
+        for each in first, second:
+            self.assertEqual(each.transport.signals, ["TERM"])
+            self.say(each, "draining")
+        self.end(first, ProcessDone(None))
+        self.assertNoResult(stopped)
+        self.end(second, ProcessDone(None))
+        self.successResultOf(stopped)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_stopWhileWaiting(self) -> None:
+        """
+        One that was to come back does not.
+        """
+        self.monitor.startService()
+        first, second = self.reactor.processes
+        self.end(first)
+        stopped = self.monitor.stopService()
+        self.end(second)
+        self.successResultOf(stopped)
+        self.reactor.advance(100)
+        self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_stopWithOneLeaving(self) -> None:
+        """
+        One that drains for its own reasons is waited for, too.
+        """
+        self.monitor.startService()
+        old, other = self.reactor.processes
+        self.say(old, "draining")
+        self.reactor.advance(0)
+        stopped = self.monitor.stopService()
+        self.end(other)
+        self.end(self.reactor.processes[2])
+        self.assertNoResult(stopped)
+        self.end(old)
+        self.successResultOf(stopped)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stopHasAnEnd(self) -> None:
+        """
+        A worker that does not end is killed; one that does not end even so is waited
+        for no longer.
+        """
+        self.monitor.startService()
+        first, second = self.reactor.processes
+        stopped = self.monitor.stopService()
+        self.end(first)
+        self.reactor.advance(10)
+        self.assertEqual(second.transport.signals, ["TERM", "KILL"])
+        self.assertNoResult(stopped)
+        self.reactor.advance(5)
+        self.successResultOf(stopped)
+        # Too late.
+        self.end(second)
+
+    def test_printed(self) -> None:
+        """
+        What a worker prints is logged by lines, with its number; no line is endless.
+        """
+        self.monitor.startService()
+        first, _ = self.reactor.processes
+        lines: list[Any] = []
+        from twisted.logger import formatEvent, globalLogPublisher
+
+        def hear(event: Any) -> None:
+            if "line" in event:
+                lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        first.errReceived(b"one\ntw")
+        first.errReceived(b"o\n\xff")
+        first.outReceived(b"x" * 10_000)
+        self.end(first)
+        self.assertEqual(
+            lines,
+            [
+                "[worker 0] one",
+                "[worker 0] two",
+                f"[worker 0] {'x' * 10_000}",
+                "[worker 0] \\xff",
+            ],
+        )
+
+    def test_noAnswer(self) -> None:
+        """
+        A worker that hangs is asked once, and its last numbers are good enough.
+        """
+        self.monitor.startService()
+        first, _ = self.reactor.processes
+        first.snapshot = Snapshot(opened=3)
+        sent = first.end.transport
+        one, two = first.ask(), first.ask()
+        asked = len(sent.value())
+        self.assertNoResult(one)
+        self.reactor.advance(2)
+        self.successResultOf(one)
+        self.successResultOf(two)
+        three, four = first.ask(), first.ask()
+        self.reactor.advance(1)
+        self.assertNoResult(three)
+        self.reactor.advance(1)
+        self.successResultOf(three)
+        self.successResultOf(four)
+        self.assertEqual(len(sent.value()), asked)
+        self.assertEqual(first.snapshot.opened, 3)
+        five = first.ask()
+        self.end(first)
+        self.successResultOf(five)
+
+
+class SupervisorTestCase(ServedTestCase):
+    def supervisor(self, *listen: str, workers: int = 2, **more: Any) -> Supervisor:
+        listen = listen or (TCP,)
+        config = EchoConfig(listen=listen, abortAfter=1.0, **more)
+        listening = [listenString(reactor, each) for each in listen]
+        supervisor = Supervisor(config, reactor, listening, workers)
+        self.addCleanup(self.endOf, supervisor)
+        return supervisor
+
+    async def endOf(self, supervisor: Supervisor) -> None:
+        stopped = supervisor.stopService()
+        supervisor.hurry()
+        await stopped
+
+    async def clients(self, supervisor: Supervisor, count: int) -> list[socket.socket]:
+        """
+        So many clients that are being served.
+        """
+        clients = []
+        for _ in range(count):
+            client = connect(supervisor.addresses[0])
+            self.addCleanup(client.close)
+            clients.append(client)
+            client.sendall(b"hello\n")
+            self.assertEqual(await in_thread(client.recv, 6), b"hello\n")
+        return clients
+
+
+class SupervisorTests(SupervisorTestCase):
+    """
+    Real workers, on the reactor of the tests.
+    """
+
+    async def test_lifecycle(self) -> None:
+        """
+        It listens when all do, serves, stops, and starts again.
+        """
+        supervisor = self.supervisor()
+        self.assertEqual(supervisor.state, State.IDLE)
+        await supervisor.stopService()
+        for _ in range(2):
+            supervisor.privilegedStartService()
+            self.assertEqual(supervisor.state, State.STARTING)
+            address = supervisor.addresses[0]
+            supervisor.startService()
+            self.assertRaises(IllegalTransition, supervisor.privilegedStartService)
+            await supervisor.whenListening()
+            self.assertEqual(supervisor.state, State.LISTENING)
+            client = connect(address)
+            self.addCleanup(client.close)
+            got = await in_thread(pump, client, b"hello\nrest")
+            self.assertEqual(got, b"hello\nrest")
+            self.assertIsNone(supervisor.stopsBy)
+            one, two = supervisor.stopService(), supervisor.stopService()
+            self.assertEqual(supervisor.state, State.DRAINING)
+            assert supervisor.stopsBy is not None
+            now = reactor.seconds()  # type: ignore[attr-defined]
+            self.assertTrue(0 < supervisor.stopsBy - now < 15)
+            await one
+            await two
+            self.assertEqual(supervisor.state, State.STOPPED)
+            self.assertRaises(ConnectionRefusedError, connect, address)
+        await self.assertFailure(supervisor.whenListening(), IllegalTransition)
+
+    async def test_stopWhileStarting(self) -> None:
+        """
+        Even a worker that has just been born ends in order.
+        """
+        supervisor = self.supervisor()
+        supervisor.startService()
+        waiting = supervisor.whenListening()
+        stopped = supervisor.stopService()
+        await self.assertFailure(waiting, IllegalTransition)
+        await stopped
+
+    async def test_boundOnly(self) -> None:
+        """
+        Stopped before it was started, after the sockets were bound: nothing is left.
+        """
+        supervisor = self.supervisor()
+        supervisor.privilegedStartService()
+        address = supervisor.addresses[0]
+        client = connect(address)
+        self.addCleanup(client.close)
+        await supervisor.stopService()
+        self.assertEqual(client.recv(1), b"")
+        self.assertRaises(ConnectionRefusedError, connect, address)
+
+    async def test_numbers(self) -> None:
+        """
+        The numbers of each worker, and their sum, which never decreases: not when a
+        worker dies, nor when all have ended.
+        """
+        supervisor = self.supervisor()
+        supervisor.startService()
+        await supervisor.whenListening()
+        clients = await self.clients(supervisor, 20)
+        snapshots = await supervisor.snapshots()
+        self.assertEqual(list(snapshots), ["0", "1"])
+        for each in snapshots.values():
+            self.assertEqual(each.opened, each.live)
+        total = supervisor.total(snapshots)
+        self.assertEqual((total.opened, total.live), (20, 20))
+        lives = snapshots["0"].live
+        (victim,) = [each for each in supervisor._alive() if each.number == 0]
+        os.kill(victim.pid, signal.SIGKILL)
+        await until(lambda: victim not in supervisor._alive())
+        total = supervisor.total(await supervisor.snapshots())
+        self.assertEqual((total.opened, total.live), (20, 20 - lives))
+        for client in clients:
+            client.close()
+        await supervisor.stopService()
+        self.assertEqual(await supervisor.snapshots(), {})
+        total = supervisor.total({})
+        # Those of the worker that was killed ended uncounted.
+        self.assertEqual((total.opened, total.live), (20, 0))
+        self.assertEqual(sum(total.ended.values()), 20 - lives)
+
+    async def test_pages(self) -> None:
+        """
+        All sessions, worker by worker, page by page.
+        """
+        supervisor = self.supervisor()
+        supervisor.startService()
+        await supervisor.whenListening()
+        await self.clients(supervisor, 20)
+        whole = await supervisor.sessionsPage()
+        self.assertEqual(len(whole["sessions"]), 20)
+        self.assertIsNone(whole["next"])
+        self.assertEqual({each["worker"] for each in whole["sessions"]}, {0, 1})
+        for limit in (1, 3, 20, 50):
+            rows, after, pages = [], "", 0
+            while after is not None:
+                page = await supervisor.sessionsPage(after, limit)
+                self.assertLessEqual(len(page["sessions"]), limit)
+                rows += page["sessions"]
+                after, pages = page["next"], pages + 1
+            self.assertEqual(rows, whole["sessions"])
+            self.assertEqual(pages, 20 // limit + 1)
+        for bad in ("x", "1", "1:2", "1:2:x", "-1:2:3", "1:2:3:4"):
+            self.assertRaises(ValueError, supervisor.sessionsPage, bad, 10)
+
+    async def test_hurry(self) -> None:
+        """
+        Who is still waited for is cut off.
+        """
+        supervisor = self.supervisor(drain=60.0)
+        supervisor.startService()
+        await supervisor.whenListening()
+        clients = await self.clients(supervisor, 5)
+        stopped = supervisor.stopService()
+        await until(lambda: all(w.state == "draining" for w in supervisor._alive()))
+        supervisor.hurry()
+        await stopped
+        for client in clients:
+            self.assertRaises(ConnectionResetError, client.recv, 1)
+
+    async def test_workerHangs(self) -> None:
+        """
+        Nothing of a worker's that hangs keeps the others' numbers back.
+        """
+        supervisor = self.supervisor()
+        supervisor.startService()
+        await supervisor.whenListening()
+        await self.clients(supervisor, 10)
+        before = await supervisor.snapshots()
+        (victim,) = [each for each in supervisor._alive() if each.number == 1]
+        os.kill(victim.pid, signal.SIGSTOP)
+        try:
+            snapshots = await supervisor.snapshots()
+            self.assertEqual(snapshots, before)
+            page = await supervisor.sessionsPage()
+            self.assertEqual({each["worker"] for each in page["sessions"]}, {0})
+        finally:
+            os.kill(victim.pid, signal.SIGCONT)
+
+    async def test_cannotBind(self) -> None:
+        """
+        As any service: with what the endpoint fails with; it can try again.
+        """
+        given = socket.create_server(("127.0.0.1", 0))
+        supervisor = self.supervisor(
+            f"tcp:{given.getsockname()[1]}:interface=127.0.0.1"
+        )
+        with given:
+            self.assertRaises(CannotListenError, supervisor.privilegedStartService)
+            self.assertEqual(supervisor.state, State.IDLE)
+        supervisor.startService()
+        await supervisor.whenListening()
+
+    def test_otherKinds(self) -> None:
+        """
+        What many processes cannot listen on is refused at once.
+        """
+        listening = listenString(reactor, "haproxy:tcp:0")
+        listening.bottom = "stdio:"
+        config = EchoConfig(listen=["stdio:"])
+        error = self.assertRaises(
+            ValueError, Supervisor, config, reactor, [listening], 2
+        )
+        self.assertIn("stdio", str(error))
+
+
+class NeverReadyTests(SupervisorTestCase):
+    """
+    No worker can start.
+    """
+
+    async def test_tellsSo(self) -> None:
+        """
+        The service fails, stops, and tells whoever waits for it.
+        """
+        told: Deferred[str] = Deferred()
+        supervisor = self.supervisor()
+        supervisor._onFailure = told.callback
+        # There is no such program.
+        self.patch(sys, "executable", "/no/such/python")
+        supervisor.startService()
+        await self.assertFailure(supervisor.whenListening(), NoWorkers)
+        self.assertIn("no worker can start", await told)
+        self.assertEqual(supervisor.state, State.STOPPED)
+        self.assertEqual(supervisor._alive(), [])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 6)

@@ -1,0 +1,230 @@
+"""
+The sockets of many processes, bound and listening before any of them runs.
+
+What must hold: the kernel divides new connections among the TCP sockets of the workers
+(C{SO_REUSEPORT}); no second service can put itself among them unnoticed; the sockets
+are bound all or none. This process accepts nothing on them.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (These parts of Twisted are not annotated.)
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet import unix
+from twisted.internet.abstract import isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from twisted_echo.sockets import deepenBacklog, dropNewConnections
+
+__all__ = ["Bound", "bind", "checkShareable"]
+
+SHAREABLE = ("tcp", "tcp6", "unix", "systemd")
+# What an endpoint has that named no back-log, and more than any kernel allows.
+_TWISTED_BACKLOG, _DEEPEST_BACKLOG = 50, 65535
+
+
+def checkShareable(bottom: str) -> None:
+    """
+    Tell whether many processes can listen on an endpoint.
+
+    @param bottom: its string, without layers.
+    @raise ValueError: if they cannot.
+    """
+    kind = bottom.partition(":")[0]
+    if kind not in SHAREABLE:
+        raise ValueError(
+            f"--workers can listen on {', '.join(SHAREABLE)}, and on ssl and haproxy"
+            f" over them, got {kind!r}"
+        )
+    if sys.platform != "linux":
+        raise ValueError("--workers needs Linux, which divides connections among them")
+
+
+class Bound:
+    """
+    What the workers listen on for one endpoint.
+
+    @ivar sockets: one for each worker, or one for all.
+    @ivar address: where they listen.
+    @ivar isOurs: whether nobody outside of this service has them.
+    """
+
+    def __init__(
+        self, sockets: Sequence[socket.socket], *, isOurs: bool, port: Any = None
+    ) -> None:
+        """
+        @param port: of C{unix:}, which knows its file and its lock.
+        """
+        self.sockets = list(sockets)
+        self.isOurs = isOurs
+        self.address = _address(self.sockets[0])
+        self._port = port
+
+    def of(self, worker: int) -> socket.socket:
+        """
+        The socket of a worker.
+        """
+        return self.sockets[worker % len(self.sockets)]
+
+    def shut(self) -> None:
+        """
+        Have the kernel begin no more connections. Those that wait can be accepted.
+        """
+        if self.isOurs:
+            for each in self.sockets:
+                dropNewConnections(each)
+        port, self._port = self._port, None
+        if port is not None:
+            # After --uid it may not be allowed any more. The next start finds a lock
+            # that nobody holds, and clears up.
+            with contextlib.suppress(OSError, ValueError):
+                if not port.port.startswith(b"\0"):
+                    os.unlink(port.port)
+            with contextlib.suppress(OSError, ValueError):
+                if port.lockFile is not None:
+                    port.lockFile.unlock()
+
+    def close(self) -> None:
+        """
+        Give the sockets up.
+        """
+        self.shut()
+        for each in self.sockets:
+            each.close()
+
+
+def bind(bottoms: Sequence[str], workers: int) -> list[Bound]:
+    """
+    Listen on all endpoints.
+
+    @param bottoms: their strings, without layers.
+    @param workers: how many processes will accept.
+    @raise Exception: what the first one that cannot listen fails with, a
+        L{CannotListenError} as a rule. Then none does.
+    """
+    done: list[Bound] = []
+    try:
+        for bottom in bottoms:
+            checkShareable(bottom)
+            binder = _Binder(workers)
+            endpoint = serverFromString(binder, bottom)
+            listening: Deferred[Any] = endpoint.listen(Factory())
+            results: list[Any] = []
+            listening.addBoth(results.append)
+            if isinstance(results[0], Failure):
+                results[0].raiseException()
+            done.append(results[0])
+    except BaseException:
+        for each in done:
+            each.close()
+        raise
+    return done
+
+
+class _Binder:
+    """
+    Stands where Twisted's endpoints expect a reactor: it listens, and accepts nothing.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+
+    def listenTCP(
+        self, port: int, factory: Any, backlog: int = 50, interface: str = ""
+    ) -> Bound:
+        sockets: list[socket.socket] = []
+        try:
+            for _ in range(self._workers):
+                sockets.append(_reusing(interface, port, isFirst=not sockets))
+                # Of port 0 the kernel has made one that is free.
+                port = sockets[0].getsockname()[1]
+            for each in sockets:
+                each.listen(
+                    _DEEPEST_BACKLOG if backlog == _TWISTED_BACKLOG else backlog
+                )
+        except OSError as error:
+            for each in sockets:
+                each.close()
+            raise CannotListenError(interface, port, error) from None
+        return Bound(sockets, isOurs=True)
+
+    def listenUNIX(
+        self,
+        address: Any,
+        factory: Any,
+        backlog: int = 50,
+        mode: int = 0o666,
+        wantPID: Any = 0,
+    ) -> Bound:
+        path = os.fsencode(address)
+        factory.noisy = False
+        port = unix.Port(path, factory, backlog, mode, self, wantPID)
+        port.port = path
+        try:
+            port.startListening()
+        except BaseException:
+            if port.lockFile is not None and port.lockFile.locked:
+                port.lockFile.unlock()
+            raise
+        deepenBacklog(port)
+        return Bound([port.socket], isOurs=True, port=port)
+
+    def adoptStreamPort(self, descriptor: int, family: int, factory: Any) -> Bound:
+        return Bound([socket.socket(fileno=os.dup(descriptor))], isOurs=False)
+
+    def addReader(self, reader: Any) -> None:
+        """
+        Nothing is accepted here.
+        """
+
+    def removeReader(self, reader: Any) -> None:
+        """
+        Nothing was read.
+        """
+
+
+def _reusing(interface: str, port: int, *, isFirst: bool) -> socket.socket:
+    """
+    Bind one of several sockets to the same address.
+    """
+    family, address = socket.AF_INET, (interface, port)
+    if isIPv6Address(interface):
+        family = socket.AF_INET6
+        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        address = socket.getaddrinfo(interface, port, family, flags=numeric)[0][4]  # type: ignore[assignment]
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if isFirst:
+            # The first one shares only afterwards, or another service that shares the
+            # address, a second of this kind, would not be noticed.
+            bound.bind(address)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if not isFirst:
+            bound.bind(address)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _address(listening: socket.socket) -> IAddress:
+    name = listening.getsockname()
+    if listening.family == socket.AF_UNIX:
+        return UNIXAddress(name)
+    if listening.family == socket.AF_INET6:
+        return IPv6Address("TCP", *name)
+    return IPv4Address("TCP", *name)

@@ -1,0 +1,244 @@
+"""
+What a worker and its parent say to each other: first its L{Settings}, on its standard
+input; then Twisted's AMP, over a pair of UNIX sockets that lives as long as the worker.
+
+What must hold: a request that fails is answered, and ends nothing; an end of the
+channel means that the other process is gone.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (AMP is not annotated.)
+
+import json
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from twisted_echo.echo import EchoConfig
+
+__all__ = [
+    "CHANNEL",
+    "HELD_SIGNALS",
+    "Channel",
+    "Finish",
+    "GetSessions",
+    "GetSnapshot",
+    "Hurry",
+    "Log",
+    "Reload",
+    "SetState",
+    "Settings",
+]
+
+CHANNEL = 3
+"""
+The worker's descriptor of its end. Its listening sockets follow.
+"""
+HELD_SIGNALS = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2),
+)
+"""
+What a worker is born with held back, until it knows what to do: it must not die of what
+a terminal, or systemd, sends to all processes of the service.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    What a worker is to be.
+
+    @ivar number: which one, from 0 up.
+    @ivar config: of the echo service; all limits in it are of this worker alone.
+    @ivar proxyFrom: who may send a PROXY header.
+    @ivar isOurs: for each of C{config.listen}, whether nobody outside of this service
+        has its socket.
+    @ivar reactor: the module that installs the reactor.
+    """
+
+    number: int
+    config: EchoConfig
+    proxyFrom: Sequence[IPv4Network | IPv6Network]
+    isOurs: Sequence[bool]
+    reactor: str
+
+
+_PIECE = 0xFFFF
+"""
+The longest value that AMP has, in bytes.
+"""
+
+
+class _Text(amp.Argument):
+    """
+    Text of any length, in as many values as it needs.
+    """
+
+    def toBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+        text = self.toString(objects.pop(name.decode()))
+        for number, start in enumerate(range(0, len(text), _PIECE)):
+            strings[b"%s-%d" % (name, number)] = text[start : start + _PIECE]
+
+    def fromBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+        pieces: list[bytes] = []
+        while (piece := strings.pop(b"%s-%d" % (name, len(pieces)), None)) is not None:
+            pieces.append(piece)
+        objects[name.decode()] = self.fromString(b"".join(pieces))
+
+    def toString(self, inObject: Any) -> bytes:
+        return bytes(inObject, "utf-8", "surrogatepass")
+
+    def fromString(self, inString: bytes) -> Any:
+        return inString.decode("utf-8", "surrogatepass")
+
+
+class _JSON(_Text):
+    """
+    What C{json.dumps} takes.
+    """
+
+    def toString(self, inObject: Any) -> bytes:
+        return json.dumps(inObject).encode()
+
+    def fromString(self, inString: bytes) -> Any:
+        return json.loads(inString)
+
+
+class _Command(amp.Command):
+    # One that is not known would end the channel.
+    errors = {Exception: b"FAILED"}  # noqa: RUF012 - the way of amp
+
+
+# The parent's
+
+
+class GetSnapshot(_Command):
+    """
+    The worker's numbers, as L{Snapshot.toJSON} writes them.
+    """
+
+    response = [(b"snapshot", _JSON())]  # noqa: RUF012
+
+
+class GetSessions(_Command):
+    """
+    Some of its sessions.
+    """
+
+    arguments = [(b"after", amp.Integer()), (b"limit", amp.Integer())]  # noqa: RUF012
+    response = [(b"rows", _JSON())]  # noqa: RUF012
+
+
+class Reload(_Command):
+    """
+    Load keys and certificates anew.
+    """
+
+
+class Hurry(_Command):
+    """
+    Wait no longer for the sessions that are left.
+    """
+
+
+# The worker's
+
+
+class SetState(_Command):
+    """
+    What it does now: C{listening} or C{draining}.
+    """
+
+    arguments = [(b"state", amp.Unicode())]  # noqa: RUF012
+    requiresAnswer = False
+
+
+class Log(_Command):
+    """
+    Something that it has logged, as L{LogSender} writes it.
+    """
+
+    arguments = [(b"event", _Text())]  # noqa: RUF012
+    requiresAnswer = False
+
+
+class Finish(_Command):
+    """
+    Its last numbers. When this is answered, it ends.
+    """
+
+    arguments = [(b"snapshot", _JSON())]  # noqa: RUF012
+
+
+class Channel(amp.BoxDispatcher, amp.CommandLocator):
+    """
+    One end. A subclass has the responders.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(self)
+        self.transport: Any = None
+
+    def open(self, reactor: Any, end: socket.socket) -> None:
+        """
+        Talk over a socket, which is closed here when the reactor has taken it.
+        """
+        end.setblocking(False)
+        with end:
+            reactor.adoptStreamConnection(end.fileno(), end.family, _Once(self))
+
+    def ask(self, command: type[amp.Command], **arguments: Any) -> "Deferred[Any]":
+        """
+        Send a command.
+
+        @return: fires with the answer, or fails; at once for a command that has none.
+        """
+        return self.callRemote(command, **arguments) or succeed(None)
+
+    def startReceivingBoxes(self, boxSender: Any) -> None:
+        super().startReceivingBoxes(boxSender)
+        self.transport = boxSender.transport
+        self.opened()
+
+    def stopReceivingBoxes(self, reason: Failure) -> None:
+        super().stopReceivingBoxes(reason)
+        self.transport = None
+        self.lost()
+
+    def opened(self) -> None:
+        """
+        It is open.
+        """
+
+    def lost(self) -> None:
+        """
+        The other process is gone.
+        """
+
+    def close(self) -> None:
+        """
+        Say no more.
+        """
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+class _Once(Factory[Any]):
+    noisy = False
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        protocol: Protocol = amp.BinaryBoxProtocol(self._channel)
+        return protocol

@@ -1,0 +1,99 @@
+"""
+Questions to all workers at once, and one answer.
+
+What must hold: a worker that does not answer, or dies, does not keep back what the
+others answer.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from twisted_echo.command.channel import GetSessions
+from twisted_echo.command.workerprocess import WorkerProcess
+from twisted_echo.metrics import Snapshot
+
+__all__ = ["askSessions", "askSnapshots"]
+
+_PATIENCE = 2.0
+"""
+Seconds that a worker has to answer.
+"""
+
+
+def askSnapshots(
+    alive: Callable[[], Iterable[WorkerProcess]],
+) -> "Deferred[dict[str, Snapshot]]":
+    """
+    Ask workers for their numbers.
+
+    @param alive: gives those that are alive, which may be others when they have
+        answered: what is gone by then counts as gone.
+    """
+
+    def gathered(_: Any) -> dict[str, Snapshot]:
+        found: dict[str, Snapshot] = {}
+        for worker in sorted(alive(), key=lambda each: each.number):
+            # One that drains has a successor, which has its number.
+            before = found.get(worker.name)
+            found[worker.name] = (
+                worker.snapshot if before is None else before + worker.snapshot
+            )
+        return found
+
+    asked: Deferred[Any] = DeferredList([each.ask() for each in alive()])
+    return asked.addCallback(gathered)
+
+
+def askSessions(
+    workers: Iterable[WorkerProcess], clock: IReactorTime, after: str, limit: int
+) -> "Deferred[dict[str, Any]]":
+    """
+    Ask for some open sessions, worker by worker.
+
+    @param after: where the page before this one has ended: its C{next}; empty for the
+        first.
+    @return: C{sessions}, rows that have the number of their C{worker} and the process
+        C{pid}, and C{next}, None if there are no more.
+    @raise ValueError: if C{after} is not what a page has given.
+    """
+    numbers = (after or "0:0:0").split(":")
+    if len(numbers) != 3 or not all(each.isdecimal() for each in numbers):
+        raise ValueError(f"after must be what a page gives as next, got {after!r}")
+    # A number may be two processes: one that drains, and its successor.
+    start, last = (int(numbers[0]), int(numbers[1])), int(numbers[2])
+    rows: list[dict[str, Any]] = []
+    left = sorted(
+        (each for each in workers if _place(each) >= start), key=_place, reverse=True
+    )
+
+    def askNext() -> "Deferred[dict[str, Any]]":
+        if len(rows) >= limit:
+            row = rows[-1] if rows else {"worker": start[0], "pid": start[1], "id": 0}
+            cursor = f"{row['worker']}:{row['pid']}:{row['id']}"
+            return succeed({"sessions": rows, "next": cursor})
+        if not left:
+            return succeed({"sessions": rows, "next": None})
+        worker = left.pop()
+        number, pid = _place(worker)
+
+        def heard(answer: Any) -> "Deferred[dict[str, Any]]":
+            rows.extend({**row, "worker": number, "pid": pid} for row in answer["rows"])
+            return askNext()
+
+        asked = worker.channel.ask(
+            GetSessions,
+            after=last if (number, pid) == start else 0,
+            limit=limit - len(rows),
+        )
+        # A worker that has died meanwhile has no sessions; one that hangs tells none.
+        asked.addTimeout(_PATIENCE, clock).addErrback(lambda _: {"rows": []})
+        return asked.addCallback(heard)
+
+    return askNext()
+
+
+def _place(worker: WorkerProcess) -> tuple[int, int]:
+    return worker.number, worker.pid

@@ -1,0 +1,272 @@
+"""
+One of many processes that serve the same sockets; C{python -m} this module is started
+by the L{Supervisor} and by nobody else.
+
+What must hold: it ends in order, with status 0, when it is told to by SIGTERM, and when
+its parent is gone; no other signal that a terminal or an operator sends to all
+processes of the service harms it; its last numbers and all that it has logged have
+reached its parent before it ends.
+"""
+
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger, globalLogBeginner
+
+from twisted_echo.command.adopted import AdoptedEndpoint
+from twisted_echo.command.channel import (
+    CHANNEL,
+    HELD_SIGNALS,
+    Channel,
+    Finish,
+    GetSessions,
+    GetSnapshot,
+    Hurry,
+    Log,
+    Reload,
+    SetState,
+    Settings,
+)
+from twisted_echo.command.process import OnSignal
+from twisted_echo.command.relay import LogSender
+from twisted_echo.echo import EchoService
+from twisted_echo.listen import Listening, listenString
+from twisted_echo.metrics import Snapshot
+
+__all__ = ["Worker", "main"]
+
+_PATIENCE = 5.0
+"""
+Seconds that a worker which has ended waits for its parent to hear its last words.
+"""
+
+_log = Logger()
+
+
+def snapshotOf(service: EchoService) -> Snapshot:
+    """
+    The numbers of a service.
+    """
+    factory = service.factory
+    return Snapshot(
+        opened=factory.opened,
+        ended={reason.value: n for reason, n in factory.ended.items()},
+        refused={reason.value: n for reason, n in factory.refused.items()},
+        live=len(factory.sessions),
+        handshakes=len(factory.handshakes),
+        most=factory.limits.sessions,
+    )
+
+
+def sessionRows(service: EchoService, after: int, limit: int) -> list[dict[str, Any]]:
+    """
+    What there is to say of some open sessions, each with its C{id}, ascending.
+
+    @param after: the C{id} of the last one that is known.
+    """
+    rows: list[dict[str, Any]] = [
+        {"id": number, "peer": repr(session.peer)}
+        for number, session in enumerate(service.factory.sessions, 1)
+    ]
+    return [row for row in rows if row["id"] > after][:limit]
+
+
+def reloadCertificates(listening: Iterable[Listening]) -> None:
+    """
+    Load keys and certificates anew, and log how it went.
+    """
+    for each in listening:
+        if each.certificates is None:
+            continue
+        files = ", ".join(each.files)
+        try:
+            each.certificates.reload()
+        except Exception as error:
+            # Every kind of broken file has errors of its own.
+            _log.warn(
+                "cannot reload {files}, so what was loaded before stays: {reason}",
+                files=files,
+                reason=f"{type(error).__name__}: {error}",
+            )
+        else:
+            _log.info("reloaded {files}", files=files)
+
+
+class Worker(Channel):
+    """
+    This process, as its parent sees it.
+
+    @ivar status: what it is to end with.
+    """
+
+    def __init__(self, reactor: Any, settings: Settings, sender: LogSender) -> None:
+        super().__init__()
+        self.status = 0
+        self._reactor = reactor
+        self._settings = settings
+        self._sender = sender
+        self._adopted: list[AdoptedEndpoint] = []
+        self._listening: list[Listening] = []
+        self._service: EchoService | None = None
+        self._calls: list[IDelayedCall] = []
+        self._isDraining = self._isFinishing = self._hasStopped = False
+
+    def start(self, channel: socket.socket, sockets: Iterable[socket.socket]) -> None:
+        """
+        Serve what comes in by some sockets.
+        """
+        self.open(self._reactor, channel)
+        settings = self._settings
+        try:
+            for description, listening in zip(
+                settings.config.listen, sockets, strict=True
+            ):
+                adopted = AdoptedEndpoint(self._reactor, listening)
+                self._adopted.append(adopted)
+                self._listening.append(
+                    listenString(
+                        self._reactor, description, settings.proxyFrom, adopted
+                    )
+                )
+            self._service = EchoService(
+                settings.config,
+                reactor=self._reactor,
+                endpoints=[each.endpoint for each in self._listening],
+            )
+            self._service.startService()
+        except Exception as error:
+            # Every kind of endpoint has errors of its own.
+            _log.critical(
+                "cannot start: {reason}", reason=f"{type(error).__name__}: {error}"
+            )
+            self.status = 1
+            self._isDraining = True
+            self._finish()
+        else:
+            self._say("listening")
+
+    def _say(self, state: str) -> None:
+        self.ask(SetState, state=state)
+
+    # The channel
+
+    def opened(self) -> None:
+        self.transport.registerProducer(self._sender, True)
+        self._sender.begin(lambda text: self.ask(Log, event=text))
+
+    def lost(self) -> None:
+        """
+        The parent has died: nobody else has the sockets now, but systemd its own.
+        """
+        self._sender.stopProducing()
+        if not self._isFinishing:
+            for adopted, isOurs in zip(
+                self._adopted, self._settings.isOurs, strict=False
+            ):
+                if isOurs:
+                    adopted.own()
+        self.drain()
+
+    @GetSnapshot.responder
+    def _getSnapshot(self) -> dict[str, Any]:
+        return {"snapshot": self._snapshot()}
+
+    def _snapshot(self) -> dict[str, Any]:
+        service = self._service
+        return (Snapshot() if service is None else snapshotOf(service)).toJSON()
+
+    @GetSessions.responder
+    def _getSessions(self, after: int, limit: int) -> dict[str, Any]:
+        service = self._service
+        return {"rows": [] if service is None else sessionRows(service, after, limit)}
+
+    @Reload.responder
+    def _reload(self) -> dict[str, Any]:
+        reloadCertificates(self._listening)
+        return {}
+
+    @Hurry.responder
+    def _hurry(self) -> dict[str, Any]:
+        if self._service is not None:
+            _log.warn(
+                "told to stop again: {sessions} sessions are cut off",
+                sessions=len(self._service.factory.sessions),
+            )
+            self._service.factory.abortSessions()
+        return {}
+
+    # The end
+
+    def drain(self) -> None:
+        """
+        End in order. A second call changes nothing.
+        """
+        if self._isDraining:
+            return
+        self._isDraining = True
+        if self._service is None:
+            self._finish()
+            return
+        self._service.stopService().addBoth(lambda _: self._finish())
+        # By then its ports are closed, which takes a turn.
+        self._calls.append(self._reactor.callLater(0.01, self._say, "draining"))
+
+    def _finish(self) -> None:
+        self._isFinishing = True
+        self._say("draining")
+        self._calls.append(self._reactor.callLater(_PATIENCE, self._stop))
+        self._finishWhenTold()
+
+    def _finishWhenTold(self) -> None:
+        if self.transport is not None and not self._sender.isEmpty:
+            again = self._reactor.callLater(0.05, self._finishWhenTold)
+            self._calls.append(again)
+            return
+        # What is logged from here on, nobody hears.
+        self.ask(Finish, snapshot=self._snapshot()).addBoth(lambda _: self._stop())
+
+    def _stop(self) -> None:
+        if not self._hasStopped:
+            self._hasStopped = True
+            for call in self._calls:
+                if call.active():
+                    call.cancel()
+            self._sender.stopProducing()
+            self.close()
+            self._reactor.stop()
+
+
+def main() -> None:
+    """
+    Be the worker that standard input and the inherited descriptors say.
+    """
+    settings: Settings = pickle.load(sys.stdin.buffer)
+    import_module(settings.reactor).install()
+    from twisted.internet import reactor
+
+    running: Any = reactor
+    sender = LogSender(running.callFromThread)
+    globalLogBeginner.beginLoggingTo([sender], redirectStandardIO=False)
+    worker = Worker(running, settings, sender)
+    descriptors = range(CHANNEL, CHANNEL + 1 + len(settings.config.listen))
+    channel, *sockets = [socket.socket(fileno=each) for each in descriptors]
+    # The one that is for this process alone; what concerns the service as a whole, the
+    # parent hears too, and says by the channel.
+    OnSignal(signal.SIGTERM, running, worker.drain)
+    for number in HELD_SIGNALS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
+    running.callWhenRunning(worker.start, channel, sockets)
+    running.run(installSignalHandlers=False)
+    sys.exit(worker.status)
+
+
+if __name__ == "__main__":
+    main()

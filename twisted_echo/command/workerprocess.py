@@ -1,0 +1,229 @@
+"""
+One worker process, as its parent sees it: what it prints, what it says, its end.
+
+Importing this installs a reactor, as C{twisted.runner.procmon} does.
+
+What must hold: a worker is gone when its process has ended and all that it had to say
+has been heard.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (These parts of Twisted are not annotated.)
+
+import socket
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.runner.procmon import LoggingProtocol
+
+from twisted_echo.command.channel import Channel, Finish, GetSnapshot, Log, SetState
+from twisted_echo.command.relay import relay
+from twisted_echo.metrics import Snapshot
+
+__all__ = ["WorkerProcess"]
+
+_PATIENCE = 2.0
+"""
+Seconds that a worker has to answer. It may be busy, but for less.
+"""
+_LONGEST_LINE = 8192
+
+_log = Logger()
+
+
+class Keeper(Protocol):
+    """
+    What a worker belongs to.
+    """
+
+    @property
+    def clock(self) -> IReactorTime:
+        """
+        Where the time comes from.
+        """
+
+    def settingsOf(self, number: int) -> bytes:
+        """
+        What a worker is to be told first.
+        """
+
+    def processChanged(self, worker: "WorkerProcess") -> None:
+        """
+        It listens now, or it drains.
+        """
+
+    def processGone(self, worker: "WorkerProcess", reason: Failure) -> None:
+        """
+        It has ended, and all that it had to say has been heard.
+        """
+
+
+class WorkerProcess(LoggingProtocol):
+    """
+    One process, from its start to its end.
+
+    @ivar number: which worker it is.
+    @ivar state: C{starting}, C{listening} or C{draining}.
+    @ivar snapshot: the last of its numbers that are known.
+    @ivar wasReady: whether it ever listened.
+    """
+
+    transport: Any
+
+    def __init__(self, keeper: Keeper, number: int) -> None:
+        self.keeper = keeper
+        self.name = str(number)
+        self.number = number
+        self.state = "starting"
+        self.wasReady = False
+        self.snapshot = Snapshot()
+        self.channel = _ParentEnd(self)
+        self._askers: list[Deferred[None]] = []
+        self._isAsked = False
+        self._lines = {"stdout": b"", "stderr": b""}
+        self._ended: Failure | None = None
+        self._isChannelLost = False
+
+    @property
+    def pid(self) -> int:
+        """
+        Its process's number.
+        """
+        return self.transport.pid or 0
+
+    # What it prints: nothing, unless something is very wrong.
+
+    def connectionMade(self) -> None:
+        self.transport.write(self.keeper.settingsOf(self.number))
+        self.transport.closeStdin()
+
+    def outReceived(self, data: bytes) -> None:
+        self._printed("stdout", data)
+
+    def errReceived(self, data: bytes) -> None:
+        self._printed("stderr", data)
+
+    def _printed(self, stream: str, data: bytes) -> None:
+        *lines, rest = (self._lines[stream] + data).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        self._lines[stream] = rest
+        for line in lines:
+            _log.warn(
+                "[worker {worker}] {line}",
+                worker=self.number,
+                line=line.decode("utf-8", "backslashreplace"),
+                stream=stream,
+            )
+
+    # Its beginning and its end
+
+    def open(self, reactor: Any, end: socket.socket) -> None:
+        """
+        Talk to it.
+        """
+        try:
+            self.channel.open(reactor, end)
+        except OSError:
+            # Not a descriptor is free. It ends, as its channel has.
+            _log.failure("cannot talk to worker {worker}", worker=self.number)
+            self.channelLost()
+
+    def processEnded(self, reason: Failure) -> None:
+        for stream, rest in self._lines.items():
+            if rest:
+                self._printed(stream, b"\n")
+        self._ended = reason
+        self._perhapsGone()
+
+    def channelLost(self) -> None:
+        """
+        It has said its last word.
+        """
+        self._isChannelLost = True
+        self._perhapsGone()
+
+    def _perhapsGone(self) -> None:
+        if self._ended is not None and self._isChannelLost:
+            self.keeper.processGone(self, self._ended)
+
+    def signal(self, name: str) -> None:
+        """
+        Send it a signal, if it is there.
+        """
+        try:
+            self.transport.signalProcess(name)
+        except ProcessExitedAlready:
+            # What is known of its end is heard soon.
+            return
+
+    # What it is asked
+
+    def ask(self) -> "Deferred[None]":
+        """
+        Bring C{snapshot} up to date.
+
+        @return: fires when that is done, or is not possible.
+        """
+        asker: Deferred[None] = Deferred()
+        # Without those who have waited in vain.
+        self._askers = [*(each for each in self._askers if not each.called), asker]
+        if not self._isAsked:
+            # Else it does not answer faster for being asked again.
+            self._isAsked = True
+            self.channel.ask(GetSnapshot).addBoth(self._heard)
+        return asker.addTimeout(
+            _PATIENCE, self.keeper.clock, onTimeoutCancel=lambda *_: None
+        )
+
+    def _heard(self, answer: Any) -> None:
+        if not isinstance(answer, Failure):
+            self.snapshot = Snapshot.fromJSON(answer["snapshot"])
+        self._isAsked = False
+        # Who is told may ask again.
+        askers, self._askers = self._askers, []
+        for asker in askers:
+            if not asker.called:
+                asker.callback(None)
+
+
+class _ParentEnd(Channel):
+    """
+    The parent's end of a worker's channel.
+    """
+
+    def __init__(self, process: WorkerProcess) -> None:
+        super().__init__()
+        self._process = process
+
+    @Log.responder
+    def _relay(self, event: str) -> dict[str, Any]:
+        # A failure here would end the channel, and with it the worker.
+        try:
+            relay(self._process.number, event)
+        except Exception:
+            _log.failure("cannot log what a worker has logged")
+        return {}
+
+    @SetState.responder
+    def _setState(self, state: str) -> dict[str, Any]:
+        process = self._process
+        process.state = state
+        process.wasReady = process.wasReady or state == "listening"
+        try:
+            process.keeper.processChanged(process)
+        except Exception:
+            _log.failure("cannot deal with a worker's state")
+        return {}
+
+    @Finish.responder
+    def _finish(self, snapshot: Any) -> dict[str, Any]:
+        self._process.snapshot = Snapshot.fromJSON(snapshot)
+        return {}
+
+    def lost(self) -> None:
+        self._process.channelLost()
