@@ -403,7 +403,6 @@ def makeService(options: Options) -> IService:
         limits = replace(config.limits, sessions=mostSessions(files))
         config = replace(config, limits=limits)
     if options["workers"] > 1:
-        # This imports a reactor, so not before one was chosen.
         from twisted_echo.command.supervisor import Supervisor
 
         supervisor = Supervisor(
