@@ -409,7 +409,6 @@ def makeService(options: Options) -> IService:
     if options["workerCount"] == 1:
         served = LocalService(config, reactor, options["listening"])
     else:
-        # This imports a reactor, so not before one was chosen.
         from twisted_echo.command.supervisor import Supervisor
 
         served = Supervisor(

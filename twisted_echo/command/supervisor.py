@@ -1,8 +1,6 @@
 """
 Many processes that serve one service: C{--workers N}.
 
-Importing this installs a reactor: to be imported when that has been chosen.
-
 What must hold:
 
   - all sockets are bound before privileges are shed, and kept: what is connected while
@@ -16,9 +14,10 @@ Limits (C{--max-sessions}, C{--max-buffered} and so on) are of each process. Eac
 the files of C{ssl:} when it starts, so the user of C{--uid} must be able to.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
@@ -30,12 +29,14 @@ from twisted_echo.command.binding import Bound, bind, checkShareable
 from twisted_echo.command.channel import Hurry, Reload, Settings
 from twisted_echo.command.inquiry import askSessions, askSnapshots
 from twisted_echo.command.rest import Rest
-from twisted_echo.command.workerprocess import WorkerProcess
-from twisted_echo.command.workers import KILLED_WITHIN, WorkerMonitor
+from twisted_echo.command.workerprocess import KILLED_WITHIN, WorkerProcess
 from twisted_echo.echo import EchoConfig
 from twisted_echo.listen import Listening
 from twisted_echo.metrics import Snapshot
 from twisted_echo.service import IllegalTransition, State, _readable
+
+if TYPE_CHECKING:
+    from twisted_echo.command.workers import WorkerMonitor
 
 __all__ = ["NoWorkers", "Supervisor"]
 
@@ -98,6 +99,8 @@ class Supervisor(Service):
         self._workers = workers
         self._proxyFrom = tuple(proxyFrom)
         self._onFailure = onFailure
+        # Where relative paths were meant to begin; a daemon may go elsewhere.
+        self._folder = os.getcwd()
         self._bound: list[Bound] = []
         self._monitor: WorkerMonitor | None = None
         self._hasAdopted = False
@@ -153,6 +156,9 @@ class Supervisor(Service):
         if self.state in (State.IDLE, State.STOPPED):
             self.privilegedStartService()
         super().startService()  # type: ignore[no-untyped-call]
+        # This imports a reactor, so not before one was chosen.
+        from twisted_echo.command.workers import WorkerMonitor
+
         config = self._config
         self._monitor = WorkerMonitor(
             self._reactor,
@@ -169,6 +175,7 @@ class Supervisor(Service):
             ],
             lambda number: [each.of(number) for each in self._bound],
             self._patience,
+            self._folder,
         )
         self._monitor.startService()
 

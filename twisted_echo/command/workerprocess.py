@@ -1,8 +1,6 @@
 """
 One worker process, as its parent sees it: what it prints, what it says, its end.
 
-Importing this installs a reactor, as C{twisted.runner.procmon} does.
-
 What must hold: a worker is gone when its process has ended and all that it had to say
 has been heard.
 """
@@ -16,15 +14,20 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.runner.procmon import LoggingProtocol
 
 from twisted_echo.command.channel import Channel, Finish, GetSnapshot, Log, SetState
 from twisted_echo.command.relay import relay
 from twisted_echo.metrics import Snapshot
 
-__all__ = ["WorkerProcess"]
+__all__ = ["KILLED_WITHIN", "WorkerProcess"]
+
+KILLED_WITHIN = 5.0
+"""
+Seconds between the kill of a process and the end of the wait for it.
+"""
 
 _PATIENCE = 2.0
 """
@@ -62,7 +65,7 @@ class Keeper(Protocol):
         """
 
 
-class WorkerProcess(LoggingProtocol):
+class WorkerProcess(ProcessProtocol):
     """
     One process, from its start to its end.
 

@@ -30,14 +30,9 @@ from twisted.python.failure import Failure
 from twisted.runner.procmon import ProcessMonitor
 
 from twisted_echo.command.channel import CHANNEL, HELD_SIGNALS, Settings
-from twisted_echo.command.workerprocess import WorkerProcess
+from twisted_echo.command.workerprocess import KILLED_WITHIN, WorkerProcess
 
-__all__ = ["KILLED_WITHIN", "Listener", "WorkerMonitor"]
-
-KILLED_WITHIN = 5.0
-"""
-Seconds between the kill of a process and the end of the wait for it.
-"""
+__all__ = ["Listener", "WorkerMonitor"]
 
 # What is meant for this process alone: sockets and notices of systemd.
 _NOT_HANDED_ON = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
@@ -80,10 +75,12 @@ class WorkerMonitor(ProcessMonitor):
         settings: Sequence[Settings],
         socketsOf: Callable[[int], Iterable[socket.socket]],
         killTime: float,
+        folder: str | None = None,
     ) -> None:
         """
         @param settings: of each worker.
         @param socketsOf: gives the listening sockets of one.
+        @param folder: where relative paths begin; this process's, if None.
         """
         super().__init__(reactor)
         self.clock = self._clock
@@ -101,8 +98,7 @@ class WorkerMonitor(ProcessMonitor):
                 name,
                 [sys.executable, "-P", "-m", module, name],
                 env=_environment(),
-                # Where relative paths were meant to begin.
-                cwd=os.getcwd(),
+                cwd=folder,
             )
 
     def settingsOf(self, number: int) -> bytes:
@@ -116,15 +112,20 @@ class WorkerMonitor(ProcessMonitor):
         """
         All that are alive.
         """
-        current: Any = self.protocols
-        return [*self.leaving, *current.values()]
+        return [*self.leaving, *self._current.values()]
+
+    @property
+    def _current(self) -> dict[str, WorkerProcess]:
+        # All that a monitor asks of its protocols is their transports.
+        protocols: Any = self.protocols
+        return protocols  # type: ignore[no-any-return]
 
     def startProcess(self, name: str) -> None:
         if name in self.protocols:
             return
         plan = self._processes[name]
         worker = WorkerProcess(self, int(name))
-        self.protocols[name] = worker
+        self._current[name] = worker
         self.timeStarted[name] = self._clock.seconds()
         try:
             ours, theirs = socket.socketpair()
@@ -158,7 +159,7 @@ class WorkerMonitor(ProcessMonitor):
         if (
             worker.state == "draining"
             and self.running
-            and self.protocols.get(name) is worker
+            and self._current.get(name) is worker
         ):
             # Somebody told it to. Its successor serves while it finishes.
             del self.protocols[name]
