@@ -12,8 +12,8 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_echo.command.binding import Bound, bind, checkShareable
 from twisted_echo.command.service import explain
+from twisted_echo.command.workers.binding import Bound, bind, checkShareable
 
 TCP = "tcp:0:interface=127.0.0.1"
 

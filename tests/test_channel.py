@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from tests.clients import ServedTestCase, until
-from twisted_echo.command.channel import (
+from twisted_echo.command.workers.channel import (
     Channel,
     GetSessions,
     GetSnapshot,

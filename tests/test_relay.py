@@ -17,7 +17,7 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_echo.command.relay import MOST_PENDING, LogSender, relay
+from twisted_echo.command.workers.relay import MOST_PENDING, LogSender, relay
 
 
 class Unspeakable:

@@ -24,10 +24,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clients import ServedTestCase, connect, in_thread, pump, until
 from twisted_echo import EchoConfig
-from twisted_echo.command.channel import CHANNEL, Settings
-from twisted_echo.command.supervisor import NoWorkers, Supervisor
-from twisted_echo.command.workerprocess import WorkerProcess
-from twisted_echo.command.workers import WorkerMonitor
+from twisted_echo.command.workers.channel import CHANNEL, Settings
+from twisted_echo.command.workers.monitor import WorkerMonitor
+from twisted_echo.command.workers.process import WorkerProcess
+from twisted_echo.command.workers.supervisor import NoWorkers, Supervisor
 from twisted_echo.listen import listenString
 from twisted_echo.metrics import Snapshot
 from twisted_echo.service import IllegalTransition, State

@@ -16,9 +16,9 @@ from twisted.logger import Logger
 from tests.clients import ServedTestCase, connect, in_thread, until
 from tests.test_command import make_certificate
 from tests.tlsclient import deprecated
-from twisted_echo.command.adopted import AdoptedEndpoint
-from twisted_echo.command.binding import bind
-from twisted_echo.command.channel import (
+from twisted_echo.command.workers.adopted import AdoptedEndpoint
+from twisted_echo.command.workers.binding import bind
+from twisted_echo.command.workers.channel import (
     Channel,
     Finish,
     GetSessions,
@@ -29,8 +29,8 @@ from twisted_echo.command.channel import (
     SetState,
     Settings,
 )
-from twisted_echo.command.relay import LogSender
-from twisted_echo.command.worker import Worker
+from twisted_echo.command.workers.relay import LogSender
+from twisted_echo.command.workers.worker import Worker
 from twisted_echo.echo import EchoConfig, EchoFactory
 from twisted_echo.metrics import Snapshot
 

@@ -347,7 +347,7 @@ class Options(UsageOptions):
         if count < 1:
             raise ValueError(f"--workers must be from 1 up, got {count!r}")
         if count > 1:
-            from twisted_echo.command.binding import checkShareable
+            from twisted_echo.command.workers.binding import checkShareable
 
             for each in self["listening"]:
                 checkShareable(each.bottom)
@@ -409,7 +409,7 @@ def makeService(options: Options) -> IService:
     if options["workerCount"] == 1:
         served = LocalService(config, reactor, options["listening"])
     else:
-        from twisted_echo.command.supervisor import Supervisor
+        from twisted_echo.command.workers.supervisor import Supervisor
 
         served = Supervisor(
             config,

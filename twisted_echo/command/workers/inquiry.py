@@ -11,8 +11,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from twisted_echo.command.channel import GetSessions
-from twisted_echo.command.workerprocess import WorkerProcess
+from twisted_echo.command.workers.channel import GetSessions
+from twisted_echo.command.workers.process import WorkerProcess
 from twisted_echo.metrics import Snapshot
 
 __all__ = ["askSessions", "askSnapshots"]

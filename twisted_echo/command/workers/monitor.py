@@ -29,13 +29,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.runner.procmon import ProcessMonitor
 
-from twisted_echo.command.channel import CHANNEL, HELD_SIGNALS, Settings
-from twisted_echo.command.workerprocess import KILLED_WITHIN, WorkerProcess
+from twisted_echo.command.workers.channel import CHANNEL, HELD_SIGNALS, Settings
+from twisted_echo.command.workers.process import KILLED_WITHIN, WorkerProcess
 
 __all__ = ["Listener", "WorkerMonitor"]
 
 # What is meant for this process alone: sockets and notices of systemd.
 _NOT_HANDED_ON = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
+
+_log = Logger()
 
 
 class Listener(Protocol):
@@ -93,7 +95,7 @@ class WorkerMonitor(ProcessMonitor):
         self._givesUp: IDelayedCall | None = None
         for each in settings:
             name = str(each.number)
-            module = "twisted_echo.command.worker"
+            module = "twisted_echo.command.workers.worker"
             self.addProcess(
                 name,
                 [sys.executable, "-P", "-m", module, name],
@@ -134,7 +136,11 @@ class WorkerMonitor(ProcessMonitor):
                 worker.open(self._reactor, ours)
         except OSError:
             # Such as: no process or descriptor is to be had.
-            self.log.failure("cannot start worker {worker}", worker=worker.number)
+            _log.failure(
+                "cannot start worker {worker}",
+                event="worker-spawn-failed",
+                worker=worker.number,
+            )
             self._gone(worker, None)
 
     def _spawn(self, worker: WorkerProcess, plan: Any, channel: socket.socket) -> None:
@@ -166,8 +172,9 @@ class WorkerMonitor(ProcessMonitor):
             self.leaving[worker] = self._clock.callLater(
                 self.killTime, worker.signal, "KILL"
             )
-            self.log.info(
+            _log.info(
                 "worker {worker} drains, another one takes its place",
+                event="worker-replaced",
                 worker=worker.number,
             )
             self.restart[name] = self._clock.callLater(0, self.startProcess, name)
@@ -192,8 +199,9 @@ class WorkerMonitor(ProcessMonitor):
         self._monitoredProcessExited(name)
         if self.running:
             delay = self.restart[name].getTime() - self._clock.seconds()
-            self.log.warn(
+            _log.warn(
                 "worker {worker} {what}: {how}; another one starts in {delay:.1f} s",
+                event="worker-ended",
                 worker=worker.number,
                 what="has ended" if worker.wasReady else "could not start",
                 how=_told(reason),
@@ -227,8 +235,9 @@ class WorkerMonitor(ProcessMonitor):
 
     def _giveUp(self) -> None:
         stopped, self._stopped = self._stopped, None
-        self.log.error(
+        _log.error(
             "worker {workers} does not end, not even killed",
+            event="worker-forgotten",
             workers=", ".join(each.name for each in self.workers),
         )
         if stopped is not None:

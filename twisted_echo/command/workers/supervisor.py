@@ -25,18 +25,21 @@ from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
 
-from twisted_echo.command.binding import Bound, bind, checkShareable
-from twisted_echo.command.channel import Hurry, Reload, Settings
-from twisted_echo.command.inquiry import askSessions, askSnapshots
-from twisted_echo.command.rest import Rest
-from twisted_echo.command.workerprocess import KILLED_WITHIN, WorkerProcess
+from twisted_echo.command.workers.binding import Bound, bind, checkShareable
+from twisted_echo.command.workers.channel import Hurry, Reload, Settings
+from twisted_echo.command.workers.inquiry import askSessions, askSnapshots
+from twisted_echo.command.workers.process import KILLED_WITHIN, WorkerProcess
+from twisted_echo.command.workers.rest import Rest
 from twisted_echo.echo import EchoConfig
+from twisted_echo.endings import EndReason
+from twisted_echo.limits import Limits
 from twisted_echo.listen import Listening
-from twisted_echo.metrics import Snapshot
-from twisted_echo.service import IllegalTransition, State, _readable
+from twisted_echo.metrics import Observation, Snapshot, tally
+from twisted_echo.service import IllegalTransition, State
+from twisted_echo.view import build
 
 if TYPE_CHECKING:
-    from twisted_echo.command.workers import WorkerMonitor
+    from twisted_echo.command.workers.monitor import WorkerMonitor
 
 __all__ = ["NoWorkers", "Supervisor"]
 
@@ -123,6 +126,36 @@ class Supervisor(Service):
         return [each.address for each in self._bound]
 
     @property
+    def by(self) -> str:
+        """
+        What serves it.
+        """
+        return f"{self._workers} workers with {type(self._reactor).__name__}"
+
+    @property
+    def limits(self) -> Limits:
+        """
+        How much there may be at once, in each worker.
+        """
+        return self._config.limits
+
+    @property
+    def canReload(self) -> bool:
+        """
+        Whether there are certificates.
+        """
+        return any(each.certificates is not None for each in self._listening)
+
+    @property
+    def stopsWithin(self) -> float:
+        """
+        Seconds that a stop takes at the most; what is left of them, once it has begun.
+        """
+        if self.stopsBy is None:
+            return self._patience + KILLED_WITHIN
+        return max(0.0, self.stopsBy - float(self._reactor.seconds()))
+
+    @property
     def _patience(self) -> float:
         """
         Seconds that a worker may take for its end.
@@ -157,7 +190,7 @@ class Supervisor(Service):
             self.privilegedStartService()
         super().startService()  # type: ignore[no-untyped-call]
         # This imports a reactor, so not before one was chosen.
-        from twisted_echo.command.workers import WorkerMonitor
+        from twisted_echo.command.workers.monitor import WorkerMonitor
 
         config = self._config
         self._monitor = WorkerMonitor(
@@ -214,11 +247,6 @@ class Supervisor(Service):
             self._ready.add(worker.number)
             if self.state is State.STARTING and len(self._ready) == self._workers:
                 self.state = State.LISTENING
-                self._log.info(
-                    "listening on {addresses}, by {workers} workers",
-                    addresses=", ".join(_readable(each) for each in self.addresses),
-                    workers=self._workers,
-                )
                 self._tellAskers()
         elif self.state is State.DRAINING:
             self._perhapsServeRest()
@@ -232,7 +260,9 @@ class Supervisor(Service):
             if min(self._failures) >= _TRIES:
                 self._failure = NoWorkers("no worker can start; the log says why")
                 self._log.critical(
-                    "no worker can start, after {tries} tries each", tries=_TRIES
+                    "no worker can start, after {tries} tries each",
+                    event="workers-failed",
+                    tries=_TRIES,
                 )
                 stopped = self.stopService()
                 stopped.addCallback(lambda _: self._onFailure(str(self._failure)))
@@ -257,8 +287,24 @@ class Supervisor(Service):
 
         @param snapshots: what L{snapshots} has just fired with.
         """
-        rest = Snapshot() if self._rest is None else self._rest.counted()
+        rest = Snapshot() if self._rest is None else self._rest.snapshot()
         return sum(snapshots.values(), self._gone + rest)
+
+    def observe(self) -> "Deferred[Observation]":
+        """
+        Ask the workers, and sum up.
+        """
+
+        def told(snapshots: dict[str, Snapshot]) -> Observation:
+            return Observation(
+                total=self.total(snapshots),
+                workers=snapshots,
+                state=self.state.value,
+                states=tuple(each.value for each in State),
+                build=build(self._reactor),
+            )
+
+        return self.snapshots().addCallback(told)
 
     def sessionsPage(
         self, after: str = "", limit: int = 100
@@ -266,7 +312,15 @@ class Supervisor(Service):
         """
         Tell of some open sessions, worker by worker: see L{askSessions}.
         """
-        return askSessions(self._alive(), self._reactor, after, limit)
+        page = askSessions(self._alive(), self._reactor, after, limit)
+
+        def counted(found: dict[str, Any]) -> "Deferred[dict[str, Any]]":
+            def told(snapshots: dict[str, Snapshot]) -> dict[str, Any]:
+                return {**found, "total": self.total(snapshots).live}
+
+            return self.snapshots().addCallback(told)
+
+        return page.addCallback(counted)
 
     # What it is told
 
@@ -276,7 +330,7 @@ class Supervisor(Service):
         """
         self._tellAll(Hurry)
         if self._rest is not None:
-            self._rest.factory.abortSessions()
+            self._rest.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
 
     def reload(self) -> None:
         """
@@ -342,10 +396,16 @@ class Supervisor(Service):
     def _stopped(self, _: Any) -> None:
         self.state = State.STOPPED
         if self._rest is not None:
-            self._gone += self._rest.counted().settled()
+            self._gone += self._rest.snapshot().settled()
             self._rest = None
         self._bound = []
-        self._log.info("stopped, all {workers} workers", workers=self._workers)
+        self._log.info(
+            "stopped, all {workers} workers; served {served}; refused {refused}",
+            event="workers-stopped",
+            workers=self._workers,
+            served=tally(self._gone.ended),
+            refused=tally(self._gone.refused),
+        )
         askers, self._stopAskers = self._stopAskers, []
         for asker in askers:
             asker.callback(None)

@@ -18,8 +18,14 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.command.channel import Channel, Finish, GetSnapshot, Log, SetState
-from twisted_echo.command.relay import relay
+from twisted_echo.command.workers.channel import (
+    Channel,
+    Finish,
+    GetSnapshot,
+    Log,
+    SetState,
+)
+from twisted_echo.command.workers.relay import relay
 from twisted_echo.metrics import Snapshot
 
 __all__ = ["KILLED_WITHIN", "WorkerProcess"]
@@ -118,6 +124,7 @@ class WorkerProcess(ProcessProtocol):
         for line in lines:
             _log.warn(
                 "[worker {worker}] {line}",
+                event="worker-printed",
                 worker=self.number,
                 line=line.decode("utf-8", "backslashreplace"),
                 stream=stream,
@@ -133,7 +140,11 @@ class WorkerProcess(ProcessProtocol):
             self.channel.open(reactor, end)
         except OSError:
             # Not a descriptor is free. It ends, as its channel has.
-            _log.failure("cannot talk to worker {worker}", worker=self.number)
+            _log.failure(
+                "cannot talk to worker {worker}",
+                event="worker-channel-failed",
+                worker=self.number,
+            )
             self.channelLost()
 
     def processEnded(self, reason: Failure) -> None:
@@ -209,7 +220,9 @@ class _ParentEnd(Channel):
         try:
             relay(self._process.number, event)
         except Exception:
-            _log.failure("cannot log what a worker has logged")
+            _log.failure(
+                "cannot log what a worker has logged", event="worker-log-failed"
+            )
         return {}
 
     @SetState.responder
@@ -220,7 +233,9 @@ class _ParentEnd(Channel):
         try:
             process.keeper.processChanged(process)
         except Exception:
-            _log.failure("cannot deal with a worker's state")
+            _log.failure(
+                "cannot deal with a worker's state", event="worker-state-failed"
+            )
         return {}
 
     @Finish.responder

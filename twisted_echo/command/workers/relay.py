@@ -108,6 +108,7 @@ class LogSender:
                 dropped, self.dropped = self.dropped, 0
             _log.warn(
                 "{dropped} events were not logged, for they came too fast",
+                event="events-dropped",
                 dropped=dropped,
             )
 

@@ -19,8 +19,10 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, globalLogBeginner
 
-from twisted_echo.command.adopted import AdoptedEndpoint
-from twisted_echo.command.channel import (
+from twisted_echo.command.local import LocalService
+from twisted_echo.command.process import OnSignal
+from twisted_echo.command.workers.adopted import AdoptedEndpoint
+from twisted_echo.command.workers.channel import (
     CHANNEL,
     HELD_SIGNALS,
     Channel,
@@ -33,11 +35,10 @@ from twisted_echo.command.channel import (
     SetState,
     Settings,
 )
-from twisted_echo.command.process import OnSignal
-from twisted_echo.command.relay import LogSender
-from twisted_echo.echo import EchoService
+from twisted_echo.command.workers.relay import LogSender
 from twisted_echo.listen import Listening, listenString
 from twisted_echo.metrics import Snapshot
+from twisted_echo.monitor import sessionRows
 
 __all__ = ["Worker", "main"]
 
@@ -47,55 +48,6 @@ Seconds that a worker which has ended waits for its parent to hear its last word
 """
 
 _log = Logger()
-
-
-def snapshotOf(service: EchoService) -> Snapshot:
-    """
-    The numbers of a service.
-    """
-    factory = service.factory
-    return Snapshot(
-        opened=factory.opened,
-        ended={reason.value: n for reason, n in factory.ended.items()},
-        refused={reason.value: n for reason, n in factory.refused.items()},
-        live=len(factory.sessions),
-        handshakes=len(factory.handshakes),
-        most=factory.limits.sessions,
-    )
-
-
-def sessionRows(service: EchoService, after: int, limit: int) -> list[dict[str, Any]]:
-    """
-    What there is to say of some open sessions, each with its C{id}, ascending.
-
-    @param after: the C{id} of the last one that is known.
-    """
-    rows: list[dict[str, Any]] = [
-        {"id": number, "peer": repr(session.peer)}
-        for number, session in enumerate(service.factory.sessions, 1)
-    ]
-    return [row for row in rows if row["id"] > after][:limit]
-
-
-def reloadCertificates(listening: Iterable[Listening]) -> None:
-    """
-    Load keys and certificates anew, and log how it went.
-    """
-    for each in listening:
-        if each.certificates is None:
-            continue
-        files = ", ".join(each.files)
-        try:
-            each.certificates.reload()
-        except Exception as error:
-            # Every kind of broken file has errors of its own.
-            _log.warn(
-                "cannot reload {files}, so what was loaded before stays: {reason}",
-                files=files,
-                reason=f"{type(error).__name__}: {error}",
-            )
-        else:
-            _log.info("reloaded {files}", files=files)
 
 
 class Worker(Channel):
@@ -113,7 +65,7 @@ class Worker(Channel):
         self._sender = sender
         self._adopted: list[AdoptedEndpoint] = []
         self._listening: list[Listening] = []
-        self._service: EchoService | None = None
+        self._service: LocalService | None = None
         self._calls: list[IDelayedCall] = []
         self._isDraining = self._isFinishing = self._hasStopped = False
 
@@ -134,16 +86,16 @@ class Worker(Channel):
                         self._reactor, description, settings.proxyFrom, adopted
                     )
                 )
-            self._service = EchoService(
-                settings.config,
-                reactor=self._reactor,
-                endpoints=[each.endpoint for each in self._listening],
+            self._service = LocalService(
+                settings.config, self._reactor, self._listening
             )
             self._service.startService()
         except Exception as error:
             # Every kind of endpoint has errors of its own.
             _log.critical(
-                "cannot start: {reason}", reason=f"{type(error).__name__}: {error}"
+                "cannot start: {reason}",
+                event="worker-start-failed",
+                reason=f"{type(error).__name__}: {error}",
             )
             self.status = 1
             self._isDraining = True
@@ -179,26 +131,25 @@ class Worker(Channel):
 
     def _snapshot(self) -> dict[str, Any]:
         service = self._service
-        return (Snapshot() if service is None else snapshotOf(service)).toJSON()
+        return (Snapshot() if service is None else service.snapshot()).toJSON()
 
     @GetSessions.responder
     def _getSessions(self, after: int, limit: int) -> dict[str, Any]:
         service = self._service
-        return {"rows": [] if service is None else sessionRows(service, after, limit)}
+        if service is None:
+            return {"rows": []}
+        return {"rows": sessionRows(service.factory, after, limit)}
 
     @Reload.responder
     def _reload(self) -> dict[str, Any]:
-        reloadCertificates(self._listening)
+        if self._service is not None:
+            self._service.reload()
         return {}
 
     @Hurry.responder
     def _hurry(self) -> dict[str, Any]:
         if self._service is not None:
-            _log.warn(
-                "told to stop again: {sessions} sessions are cut off",
-                sessions=len(self._service.factory.sessions),
-            )
-            self._service.factory.abortSessions()
+            self._service.hurry()
         return {}
 
     # The end

@@ -11,11 +11,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from twisted_echo.command.adopted import AdoptedEndpoint
-from twisted_echo.command.binding import Bound
+from twisted_echo.command.workers.adopted import AdoptedEndpoint
+from twisted_echo.command.workers.binding import Bound
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.listen import Listening
-from twisted_echo.metrics import Snapshot
 
 __all__ = ["Rest"]
 
@@ -27,7 +26,7 @@ class Rest(EchoService):
     The service itself, in the parent, for the moment that its stop takes.
     """
 
-    # That it listens for a moment would only confuse.
+    # That it listens and stops for a moment would only confuse.
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]
 
     def __init__(
@@ -61,20 +60,11 @@ class Rest(EchoService):
         try:
             self.startService()
         except Exception:
-            _log.failure("cannot serve what is left in the back-logs")
+            _log.failure(
+                "cannot serve what is left in the back-logs", event="rest-failed"
+            )
         stopped = self.stopService()
         # What is not ours, systemd has served by whoever comes next.
         for each in self._bound:
             each.close()
         return stopped
-
-    def counted(self) -> Snapshot:
-        """
-        What came of them.
-        """
-        factory = self.factory
-        return Snapshot(
-            opened=factory.opened,
-            ended={reason.value: n for reason, n in factory.ended.items()},
-            refused={reason.value: n for reason, n in factory.refused.items()},
-        )
