@@ -51,7 +51,7 @@ def adminSite(observed: Observed, reactor: Any) -> BoundedSite:
     """
     A factory to listen with, for whoever should see it.
     """
-    root = Resource()
+    root = _Root()
     root.putChild(b"metrics", _Metrics(observed))
     root.putChild(b"healthz", _Health())
     root.putChild(b"readyz", _Readiness(observed))
@@ -87,6 +87,16 @@ def _text(request: Any, code: int, text: str) -> bytes:
         request.setHeader(b"content-length", b"%d" % len(body))
         return b""
     return body
+
+
+class _Root(Resource):
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        return _Nothing()
+
+
+class _Nothing(_Page):
+    def render(self, request: Any) -> bytes:
+        return _text(request, 404, "there is no such page")
 
 
 class _Health(_Page):
@@ -149,7 +159,7 @@ class _Metrics(_Later):
         accepted = (request.getHeader(b"accept") or b"").decode("latin-1")
         try:
             encode, kind = choose_encoder(accepted)
-        except ValueError:
+        except (TypeError, ValueError):
             # A version that is no number.
             encode, kind = choose_encoder("")
 
