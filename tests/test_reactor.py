@@ -688,6 +688,157 @@ class AdoptTests(LoopTestCase):
         self.same(scenario)
 
 
+class ObserveTests(LoopTestCase):
+    """
+    A chunk now and then is timed, for who wants to know.
+    """
+
+    def served(self, loop: Loop, kind: str = "accepted TCP") -> Any:
+        """
+        A connection that sends back what it gets, and what of it takes one turn.
+        """
+        protocol, peer = loop.link(kind)
+        protocol.onReceived = lambda data: protocol.transport.write(data)
+
+        def echo() -> None:
+            peer.sendall(b"x")
+            loop.read(protocol.transport)
+            self.assertEqual(loop.take(peer, 1), b"x")
+
+        return protocol, peer, echo
+
+    def test_kinds(self) -> None:
+        """
+        On each kind of connection; whoever else wants to know is told the same.
+        """
+        loop = self.eager()
+        for kind in TCP + UNIX:
+            first: list[float] = []
+            second: list[float] = []
+            _, _, echo = self.served(loop, kind)
+            loop.reactor.observeReads(first.append)
+            loop.reactor.observeReads(second.append)
+            for _ in range(32 * 10):
+                echo()
+            loop.reactor.unobserveReads(first.append)
+            loop.reactor.unobserveReads(second.append)
+            self.assertGreaterEqual(len(first), 1, kind)
+            self.assertEqual(first, second)
+            self.assertTrue(all(0 < each < 30 for each in first), first)
+
+    def test_polls(self) -> None:
+        """
+        Thirty-one polls are not timed, and the next one is.
+        """
+        loop = self.eager()
+        _, _, echo = self.served(loop)
+        seen: list[float] = []
+        loop.reactor.observeReads(seen.append)
+        for _ in range(31):
+            loop.turn()
+        self.assertEqual(seen, [])
+        echo()
+        self.assertEqual(len(seen), 1)
+
+    def test_noMore(self) -> None:
+        """
+        Who does not want to know any more is not told; another one is.
+        """
+        loop = self.eager()
+        _, _, echo = self.served(loop)
+        seen: list[float] = []
+        other: list[float] = []
+        loop.reactor.observeReads(seen.append)
+        loop.reactor.observeReads(other.append)
+        loop.reactor.unobserveReads(seen.append)
+        # What was never observed.
+        loop.reactor.unobserveReads(len)
+        for _ in range(200):
+            echo()
+        self.assertEqual(seen, [])
+        self.assertTrue(other)
+
+    def test_includesTheAnswer(self) -> None:
+        """
+        What the protocol does, and the send of what it writes, are in it.
+        """
+        loop = self.eager()
+        protocol, peer, _ = self.served(loop)
+        seen: list[float] = []
+        sent: list[int] = []
+        ticks = iter(range(0, 1000, 7))
+        self.patch(sys.modules[OURS.rpartition(".")[0]], "perf_counter", ticks.__next__)
+
+        def observe(seconds: float) -> None:
+            seen.append(seconds)
+            sent.append(protocol.transport.bytesSent)
+
+        loop.reactor.observeReads(observe)
+        for _ in range(31):
+            loop.turn()
+        peer.sendall(b"abc")
+        loop.read(protocol.transport)
+        self.assertEqual((seen, sent), ([7], [3]))
+
+    def test_others(self) -> None:
+        """
+        In a poll that is timed, every other connection is served as well, each once.
+        """
+        loop = self.eager()
+        links = [self.served(loop) for _ in range(5)]
+        seen: list[float] = []
+        loop.reactor.observeReads(seen.append)
+        for _ in range(31):
+            loop.turn()
+        for _, peer, _ in links:
+            peer.sendall(b"ab")
+        loop.read(links[0][0].transport)
+        for protocol, peer, _ in links:
+            self.assertEqual(loop.take(peer, 2), b"ab")
+            self.assertEqual(protocol.received, b"ab")
+        self.assertGreaterEqual(len(seen), 1)
+
+    def test_end(self) -> None:
+        """
+        An end that is read when it would be timed is an end, and no sample; so is an
+        exception of the protocol's, which is logged as ever.
+        """
+        loop = self.eager()
+        seen: list[float] = []
+        loop.reactor.observeReads(seen.append)
+        protocol, peer, _ = self.served(loop)
+        for _ in range(31):
+            loop.turn()
+        peer.close()
+        loop.read(protocol.transport)
+        self.assertIs(protocol.reason, error.ConnectionDone)
+        protocol, peer, _ = self.served(loop)
+
+        def fails(data: bytes) -> None:
+            raise ZeroDivisionError
+
+        protocol.onReceived = fails
+        loop.reactor._pollsToGo = 1
+        peer.sendall(b"x")
+        loop.read(protocol.transport)
+        self.assertIs(protocol.reason, ZeroDivisionError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(seen, [])
+
+    def test_nothingToRead(self) -> None:
+        """
+        A poll in which there is nothing but what is no connection of ours, such as a
+        port, times nothing, and serves it.
+        """
+        loop = self.eager()
+        seen: list[float] = []
+        loop.reactor.observeReads(seen.append)
+        loop.reactor._pollsToGo = 1
+        _, peer = loop.link("accepted TCP")
+        self.assertEqual(seen, [])
+        self.assertTrue(peer)
+
+
 # Programs
 
 

@@ -6,8 +6,8 @@ What an operator looks at over HTTP: metrics, health, readiness, sessions.
   - C{/readyz}: 200 while new connections are welcome, else 503 and why not;
   - C{/sessions}: JSON, a page at a time: C{?after=CURSOR&limit=NUMBER}.
 
-What must hold: nothing can be changed from here; whoever comes here gets no more
-than a bounded number of connections, and a bounded answer.
+What must hold: nothing can be changed from here, and an answer is bounded. (So is what
+else a client can take up: L{twisted_echo.bounded}.)
 
 Needs prometheus-client (extra C{metrics}).
 """
@@ -16,6 +16,7 @@ Needs prometheus-client (extra C{metrics}).
 # (Twisted's web server is not annotated.)
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,15 +26,14 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
-    IProtocolFactory,
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
-from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET
 
+from twisted_echo.bounded import BoundedSite
 from twisted_echo.metrics import Observation
 from twisted_echo.monitor import MOST_ROWS
 from twisted_echo.prometheus import SnapshotCollector
@@ -41,62 +41,22 @@ from twisted_echo.view import Observed
 
 __all__ = ["Admin", "adminSite"]
 
-_MOST_CONNECTIONS = 64
-"""
-More than any monitoring needs, and far fewer than the descriptors that are kept for
-what is no session.
-"""
-_TIMEOUT = 30.0
 _ROWS = 100
 _NO_STORE = b"no-store"
 
 _log = Logger()
 
 
-def adminSite(observed: Observed, reactor: Any) -> IProtocolFactory:
+def adminSite(observed: Observed, reactor: Any) -> BoundedSite:
     """
     A factory to listen with, for whoever should see it.
     """
-    root = Resource()
+    root = _Root()
     root.putChild(b"metrics", _Metrics(observed))
     root.putChild(b"healthz", _Health())
     root.putChild(b"readyz", _Readiness(observed))
     root.putChild(b"sessions", _Sessions(observed))
-    site = _Site(root, requestFactory=_Request, timeout=_TIMEOUT, reactor=reactor)
-    return _Bounded(site)
-
-
-class _Site(Site):
-    noisy = False
-
-    def log(self, request: Any) -> None:
-        """
-        Nothing: it is the same every few seconds.
-        """
-
-
-class _Bounded(WrappingFactory[Any]):
-    """
-    Takes no more than some connections.
-    """
-
-    noisy = False
-
-    def buildProtocol(self, addr: Any) -> Any:
-        if len(self.protocols) >= _MOST_CONNECTIONS:
-            return None
-        return super().buildProtocol(addr)
-
-
-class _Request(Request):
-    """
-    Has no use for a body, however long it is.
-    """
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """
-        Forget it.
-        """
+    return BoundedSite(root, reactor)
 
 
 class _Page(Resource):
@@ -110,13 +70,33 @@ class _Page(Resource):
         request.setHeader(b"cache-control", _NO_STORE)
         if request.postpath:
             return _text(request, 404, "there is nothing below this")
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"allow", b"GET, HEAD")
+            return _text(
+                request, 405, "nothing can be done here but to look: GET, HEAD"
+            )
         return super().render(request)
 
 
 def _text(request: Any, code: int, text: str) -> bytes:
     request.setResponseCode(code)
     request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-    return f"{text}\n".encode()
+    body = f"{text}\n".encode()
+    if request.method == b"HEAD":
+        # Twisted would tell the log that it drops a body.
+        request.setHeader(b"content-length", b"%d" % len(body))
+        return b""
+    return body
+
+
+class _Root(Resource):
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        return _Nothing()
+
+
+class _Nothing(_Page):
+    def render(self, request: Any) -> bytes:
+        return _text(request, 404, "there is no such page")
 
 
 class _Health(_Page):
@@ -177,7 +157,11 @@ class _Metrics(_Later):
 
     def render_GET(self, request: Any) -> int:
         accepted = (request.getHeader(b"accept") or b"").decode("latin-1")
-        encode, kind = choose_encoder(accepted)
+        try:
+            encode, kind = choose_encoder(accepted)
+        except (TypeError, ValueError):
+            # A version that is no number.
+            encode, kind = choose_encoder("")
 
         def show(observation: Observation) -> bytes:
             registry = CollectorRegistry()
@@ -186,7 +170,7 @@ class _Metrics(_Later):
             request.setHeader(b"content-type", kind.encode("ascii"))
             return encode(registry)
 
-        return self.answer(request, self._observed.observe(), show)
+        return self.answer(request, maybeDeferred(self._observed.observe), show)
 
 
 class _Sessions(_Later):
@@ -215,7 +199,7 @@ def _asked(arguments: Mapping[bytes, list[bytes]]) -> tuple[str, int]:
             raise ValueError(f"there is no {name!r}, only 'after' and 'limit'")
     after = arguments.get(b"after", [b""])[-1].decode("ascii", "replace")
     asked = arguments.get(b"limit", [b"%d" % _ROWS])[-1]
-    if not asked.isdigit() or not 1 <= int(asked) <= MOST_ROWS:
+    if not re.fullmatch(b"[0-9]{1,9}", asked) or not 1 <= int(asked) <= MOST_ROWS:
         raise ValueError(
             f"limit must be a whole number from 1 to {MOST_ROWS},"
             f" got {asked.decode('ascii', 'replace')!r}"
@@ -231,7 +215,7 @@ class Admin:
     def __init__(self, endpoint: IStreamServerEndpoint, reactor: Any) -> None:
         self._endpoint = endpoint
         self._reactor = reactor
-        self._site: Any = None
+        self._site: BoundedSite | None = None
         self._port: IListeningPort | None = None
 
     @property
@@ -245,20 +229,26 @@ class Admin:
         """
         Listen.
         """
+        site = self._site = adminSite(observed, self._reactor)
 
-        def listening(port: IListeningPort) -> None:
+        def listening(port: IListeningPort) -> Any:
+            if self._site is not site:
+                # It was closed before.
+                return port.stopListening()
             self._port = port
+            return None
 
-        self._site = adminSite(observed, self._reactor)
-        return self._endpoint.listen(self._site).addCallback(listening)
+        return self._endpoint.listen(site).addCallback(listening)
 
-    def close(self) -> "Deferred[Any]":
+    def close(self) -> "Deferred[None]":
         """
         Listen no more, and end the connections after what they have been answered.
+
+        @return: fires when all of them have ended: within a second.
         """
+        site, self._site = self._site, None
         port, self._port = self._port, None
         if port is None:
             return succeed(None)
-        for connection in list(self._site.protocols):
-            connection.loseConnection()
-        return maybeDeferred(port.stopListening)
+        closed = maybeDeferred(port.stopListening)
+        return closed.addCallback(lambda _: None if site is None else site.close())

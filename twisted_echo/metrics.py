@@ -140,7 +140,8 @@ class Snapshot:
     @ivar handshakes: connections that are to become sessions.
     @ivar paused: sessions that are not read from, as their peers do not read.
     @ivar pendingBytes: bytes that wait to be sent.
-    @ivar most: how many sessions and handshakes there may be; 0 for no limit.
+    @ivar most: how many sessions and handshakes there may be; 0 for no limit. None
+        of what has no service any more, or not yet, and adds nothing to this.
     """
 
     opened: int = 0
@@ -157,7 +158,7 @@ class Snapshot:
     handshakes: int = 0
     paused: int = 0
     pendingBytes: int = 0
-    most: int = 0
+    most: int | None = None
 
     def __add__(self, other: "Snapshot") -> "Snapshot":
         return Snapshot(
@@ -170,7 +171,7 @@ class Snapshot:
             if self.bytesSent is None or other.bytesSent is None
             else self.bytesSent + other.bytesSent,
             # No limit and another one make no limit.
-            most=self.most and other.most and self.most + other.most,
+            most=_mostOf(self.most, other.most),
         )
 
     def settled(self) -> "Snapshot":
@@ -236,6 +237,12 @@ def tally(counts: Mapping[str, int]) -> str:
     most = Counter(counts).most_common()
     parts = ", ".join(f"{name} {n}" for name, n in most)
     return f"{sum(counts.values())}" + (f" ({parts})" if parts else "")
+
+
+def _mostOf(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one and other and one + other
 
 
 def _added(one: Any, other: Any) -> Any:

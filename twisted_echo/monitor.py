@@ -42,7 +42,7 @@ def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
     lines, received, sent = factory.lines, factory.bytesReceived, factory.bytesSent
     pending = 0
     for session in factory.sessions:
-        lines += session.lineCount
+        lines += session.linesDelivered
         received += session.bytesReceived
         if sent is not None:
             more = session.bytesSent
@@ -106,7 +106,7 @@ def _row(session: Session, now: float) -> dict[str, Any]:
         "peer": escaped(session.peer),
         "age": round(now - session.began, 3),
         "idle": round(min(idle, now - session.began), 3),
-        "lines": session.lineCount,
+        "lines": session.linesDelivered,
         "bytesReceived": session.bytesReceived,
         "bytesSent": session.bytesSent,
         "pending": pendingOutput(transport),

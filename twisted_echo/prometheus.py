@@ -18,6 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from twisted_echo.endings import REFUSALS, EndReason
 from twisted_echo.metrics import Histogram, Observation, Snapshot
@@ -204,7 +205,7 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     """
     below = 0
     buckets: list[tuple[str, float]] = []
-    names = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
+    names = [*map(floatToGoString, histogram.bounds), "+Inf"]
     for name, count in zip(names, histogram.counts, strict=True):
         below += count
         buckets.append((name, below))

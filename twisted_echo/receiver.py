@@ -35,8 +35,10 @@ class _Blocks:
     What the two receivers share: they hold bytes, split and send alike.
 
     @ivar bytesReceived: how many bytes have been received so far.
-    @ivar lineCount: how many lines have been found so far. A subclass that overrides
-        C{blockReceived} counts itself, if somebody wants to know.
+    @ivar lineCount: how many lines have been found so far; those that
+        C{clearLineBuffer} takes back are not counted, until they are found anew. A
+        subclass that overrides C{blockReceived} counts itself, if somebody wants to
+        know.
     """
 
     if TYPE_CHECKING:
@@ -301,8 +303,9 @@ class FastLineReceiver(_Blocks, LineReceiver):
         undelivered = list(self._undelivered)
         self._lines = []
         if undelivered:
-            # They are found anew.
-            self.lineCount -= len(undelivered)
+            # They are found anew, if they are lines then. (Perhaps a subclass has not
+            # counted them.)
+            self.lineCount = max(0, self.lineCount - len(undelivered))
             self._atMost = 256
             undelivered.append(b"" if held is None else held.take())
             return self._foundBy[0].join(undelivered)
@@ -323,6 +326,12 @@ class FastLineReceiver(_Blocks, LineReceiver):
         if left:
             return size + sum(map(len, self._lines[-left:])), None
         return size, None if self.paused else line
+
+    def undeliveredLines(self) -> int:
+        """
+        Tell how many lines have been found, and wait for whoever has paused.
+        """
+        return length_hint(self._undelivered)
 
     def hasUndeliveredLines(self) -> bool:
         """

@@ -296,8 +296,24 @@ class Session(Protocol):
         transport does not count them: those of the eager reactor do, and so does
         the TLS of this package.
         """
-        sent: int | None = getattr(self.transport, "bytesSent", None)
+        transport = self.transport
+        sent: int | None = getattr(transport, "bytesSent", None)
+        if sent is None or (
+            # Under Twisted's own TLS it would be of what is encrypted.
+            getattr(transport, "TLS", False)
+            or (not hasattr(type(transport), "bytesSent") and _isTLS(transport))
+        ):
+            return None
         return sent
+
+    @property
+    def linesDelivered(self) -> int:
+        """
+        How many lines the protocol was given. Unlike C{lineCount} this never goes
+        back: lines that wait may turn out to be none, when the mode is switched.
+        """
+        undelivered = getattr(self, "undeliveredLines", None)
+        return max(0, self.lineCount - (undelivered() if undelivered else 0))
 
     @property
     def isPaused(self) -> bool:
@@ -463,7 +479,7 @@ class Session(Protocol):
                 self.factory.clock.seconds() - self._began,
                 self._detail,
                 self.bytesSent,
-                self.lineCount,
+                self.linesDelivered,
             )
             self._finished = True
             self.factory.sessionEnded(self, self.end)

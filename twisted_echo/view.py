@@ -3,16 +3,21 @@ A service as those see it who look at it: an exporter, a web page, a status line
 """
 
 import platform
+import re
 from importlib.metadata import version
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_echo.metrics import Observation
-from twisted_echo.monitor import sessionRows
+from twisted_echo.monitor import MOST_ROWS, sessionRows
 from twisted_echo.service import SessionService, State
 
 __all__ = ["Observed", "ServiceView", "build"]
+
+
+# (A number of sessions that no service gets to.)
+_CURSOR = re.compile("[0-9]{0,18}")
 
 
 class Observed(Protocol):
@@ -36,6 +41,7 @@ class Observed(Protocol):
         page, or None; C{total}, how many sessions there are.
 
         @param after: a cursor, or empty for the first page.
+        @param limit: how many; L{MOST_ROWS} at most.
         @raise ValueError: if the cursor is none.
         """
 
@@ -77,16 +83,15 @@ class ServiceView:
         return state is State.LISTENING, state.value
 
     def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
-        try:
-            last = int(after or 0)
-        except ValueError:
-            raise ValueError(f"a cursor is a number, got {after!r}") from None
+        if not _CURSOR.fullmatch(after):
+            raise ValueError(f"after must be what next was, a number, got {after!r}")
+        last, limit = int(after or 0), min(limit, MOST_ROWS)
         factory = self._service.factory
         rows = sessionRows(factory, last, limit)
         return succeed(
             {
                 "sessions": rows,
-                "next": str(rows[-1]["id"]) if len(rows) == limit else None,
+                "next": str(rows[-1]["id"]) if rows and len(rows) == limit else None,
                 "total": len(factory.sessions),
             }
         )

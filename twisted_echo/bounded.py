@@ -1,0 +1,148 @@
+"""
+A web site that nobody can wear out, for pages that are looked at now and then.
+
+What must hold:
+
+  - there are no more than some connections, and each is answered once: who sends many
+    requests at once has one of them answered;
+  - a connection ends by a deadline, whatever its client does: it does not send its
+    request, sends it slowly, or does not read the answer;
+  - when the site is closed, whoever is being answered gets the answer.
+"""
+
+# mypy: disable-error-code="no-untyped-call,misc"
+# (Twisted's web server is not annotated.)
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.protocols.policies import WrappingFactory
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+__all__ = ["BoundedSite"]
+
+_MOST_CONNECTIONS = 64
+"""
+More than any monitoring needs, and far fewer than the descriptors that are kept for
+what is no session.
+"""
+_REQUEST_WITHIN = 10.0
+"""
+Seconds for a request, from the connection's first moment to the request's last byte.
+"""
+_READ_WITHIN = 10
+"""
+Seconds in which the client has to take its answer.
+"""
+_CLOSES_WITHIN = 1.0
+"""
+Seconds that a stop waits for those who are being answered.
+"""
+
+
+class BoundedSite(WrappingFactory[Any]):
+    """
+    A factory of connections to a web site.
+    """
+
+    noisy = False
+    _whenEmpty: "Deferred[None] | None" = None
+
+    def __init__(self, root: Resource, clock: Any) -> None:
+        self._clock = clock
+        super().__init__(
+            _Site(root, requestFactory=_Request, timeout=_REQUEST_WITHIN, reactor=clock)
+        )
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """
+        Make a connection, unless there are enough.
+        """
+        if len(self.protocols) >= _MOST_CONNECTIONS:
+            return None
+        return super().buildProtocol(addr)
+
+    def unregisterProtocol(self, p: Any) -> None:
+        super().unregisterProtocol(p)
+        if self._whenEmpty is not None and not self.protocols:
+            whenEmpty, self._whenEmpty = self._whenEmpty, None
+            whenEmpty.callback(None)
+
+    def close(self) -> "Deferred[None]":
+        """
+        End the connections: at once, or after their answer, or in a second.
+
+        @return: fires when all of them have ended.
+        """
+        if not self.protocols:
+            return succeed(None)
+
+        def abort() -> None:
+            for connection in list(self.protocols):
+                connection.abortConnection()
+
+        def ended(result: None) -> None:
+            if late.active():
+                late.cancel()
+
+        late = self._clock.callLater(_CLOSES_WITHIN, abort)
+        self._whenEmpty = closed = Deferred[None]().addCallback(ended)
+        for connection in list(self.protocols):
+            channel = connection.wrappedProtocol
+            if not channel.requests:
+                # (Not the connection, which would wait for the channel: it is its
+                # producer.)
+                channel.loseConnection()
+        return closed
+
+
+class _Channel(HTTPChannel):
+    # Else it tells the log of each client that is silent.
+    _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]
+    abortTimeout = _READ_WITHIN
+
+    def resetTimeout(self) -> None:
+        """
+        Nothing: a line of a request gives no more time for the rest of it.
+        """
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """
+        There is one answer for each connection.
+        """
+        request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        return False
+
+    def loseConnection(self) -> Any:
+        """
+        Wait no longer than allowed for the client to take its answer.
+        """
+        if self._abortingCall is None:
+            self._abortingCall = self.callLater(
+                self.abortTimeout, self.forceAbortClient
+            )
+        return super().loseConnection()
+
+
+class _Site(Site):
+    noisy = False
+    protocol = _Channel  # type: ignore[assignment]
+
+    def log(self, request: Any) -> None:
+        """
+        Nothing: it is the same every few seconds.
+        """
+
+
+class _Request(Request):
+    """
+    Has no use for a body, however long it is.
+    """
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """
+        Forget it.
+        """
