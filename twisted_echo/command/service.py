@@ -219,6 +219,7 @@ class CommandService(Service):
         if self._isStopping:
             return
         admin = None if self._admin is None else self._admin.address
+        software = build(self._reactor)
         _log.info(
             "listening on {addresses}, by {by}; limits: {limits}; admin on {admin};"
             " twisted-echo {version}, Twisted {twisted}, Python {python}",
@@ -227,7 +228,10 @@ class CommandService(Service):
             by=self.served.by,
             limits=inWords(self.served.limits),
             admin="nothing" if admin is None else readable(admin),
-            **build(self._reactor),
+            version=software["version"],
+            twisted=software["twisted"],
+            python=software["python"],
+            reactor=software["reactor"],
         )
         if self._manager is not None:
             self._manager.ready(State.LISTENING.value)

@@ -36,14 +36,14 @@ def tellStatus(observation: Observation) -> None:
 
 def _tell(snapshot: Snapshot, state: str, worker: str | None = None) -> None:
     _log.info(
-        "status{of}: {state}, {sessions} sessions, {paused} of them paused,"
+        f"status{'' if worker is None else ' of worker {worker}'}"
+        ": {state}, {sessions} sessions, {paused} of them paused,"
         " {handshakes} handshakes; {pending} bytes wait to be sent; {opened} sessions"
         " opened, ended {ended}; refused {refused}; {acceptErrors} accept errors;"
         " {received} bytes received, {sent} sent",
         event="status",
-        of="" if worker is None else f" of worker {worker}",
         state=state,
-        **({} if worker is None else {"worker": worker}),
+        worker=worker,
         sessions=snapshot.live,
         paused=snapshot.paused,
         handshakes=snapshot.handshakes,

@@ -68,7 +68,6 @@ class WorkerMonitor(ProcessMonitor):
     threshold = 5  # A worker that has lived so many seconds did not fail to start.
     minRestartDelay = 0.1  # type: ignore[assignment]
     maxRestartDelay = 30  # As long as its part of the connections may wait.
-    log = Logger()
 
     def __init__(
         self,
