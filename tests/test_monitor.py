@@ -415,11 +415,10 @@ class Observing(Clock):
         super().__init__()
         self.observers: list[Any] = []
 
-    def observeReads(self, observe: Any) -> None:
-        self.observers.append(observe)
-
-    def unobserveReads(self, observe: Any) -> None:
-        self.observers.remove(observe)
+    def timeReads(self, observe: Any, count: int) -> None:
+        if observe in self.observers:
+            self.observers.remove(observe)
+        self.observers += [observe] * bool(count)
 
 
 class MonitorTests(SynchronousTestCase):

@@ -716,47 +716,32 @@ class ObserveTests(LoopTestCase):
             first: list[float] = []
             second: list[float] = []
             _, _, echo = self.served(loop, kind)
-            loop.reactor.observeReads(first.append)
-            loop.reactor.observeReads(second.append)
-            for _ in range(32 * 10):
+            loop.reactor.timeReads(first.append, 3)
+            loop.reactor.timeReads(second.append, 2)
+            for _ in range(5):
                 echo()
-            loop.reactor.unobserveReads(first.append)
-            loop.reactor.unobserveReads(second.append)
-            self.assertGreaterEqual(len(first), 1, kind)
-            self.assertEqual(first, second)
+            self.assertEqual((len(first), len(second)), (3, 2), kind)
+            self.assertEqual(first[:2], second)
             self.assertTrue(all(0 < each < 30 for each in first), first)
 
-    def test_polls(self) -> None:
+    def test_again(self) -> None:
         """
-        Thirty-one polls are not timed, and the next one is.
-        """
-        loop = self.eager()
-        _, _, echo = self.served(loop)
-        seen: list[float] = []
-        loop.reactor.observeReads(seen.append)
-        for _ in range(31):
-            loop.turn()
-        self.assertEqual(seen, [])
-        echo()
-        self.assertEqual(len(seen), 1)
-
-    def test_noMore(self) -> None:
-        """
-        Who does not want to know any more is not told; another one is.
+        Who asks again begins anew, and who asks for none is told nothing more.
         """
         loop = self.eager()
         _, _, echo = self.served(loop)
         seen: list[float] = []
         other: list[float] = []
-        loop.reactor.observeReads(seen.append)
-        loop.reactor.observeReads(other.append)
-        loop.reactor.unobserveReads(seen.append)
-        # What was never observed.
-        loop.reactor.unobserveReads(len)
-        for _ in range(200):
+        loop.reactor.timeReads(seen.append, 9)
+        loop.reactor.timeReads(seen.append, 2)
+        loop.reactor.timeReads(other.append, 9)
+        loop.reactor.timeReads(other.append, 0)
+        # What was never asked for.
+        loop.reactor.timeReads(len, 0)
+        for _ in range(4):
             echo()
-        self.assertEqual(seen, [])
-        self.assertTrue(other)
+        self.assertEqual((len(seen), other), (2, []))
+        self.assertEqual(loop.reactor._timings, {})
 
     def test_includesTheAnswer(self) -> None:
         """
@@ -773,9 +758,7 @@ class ObserveTests(LoopTestCase):
             seen.append(seconds)
             sent.append(protocol.transport.bytesSent)
 
-        loop.reactor.observeReads(observe)
-        for _ in range(31):
-            loop.turn()
+        loop.reactor.timeReads(observe, 1)
         peer.sendall(b"abc")
         loop.read(protocol.transport)
         self.assertEqual((seen, sent), ([7], [3]))
@@ -787,9 +770,7 @@ class ObserveTests(LoopTestCase):
         loop = self.eager()
         links = [self.served(loop) for _ in range(5)]
         seen: list[float] = []
-        loop.reactor.observeReads(seen.append)
-        for _ in range(31):
-            loop.turn()
+        loop.reactor.timeReads(seen.append, 1)
         for _, peer, _ in links:
             peer.sendall(b"ab")
         loop.read(links[0][0].transport)
@@ -805,10 +786,8 @@ class ObserveTests(LoopTestCase):
         """
         loop = self.eager()
         seen: list[float] = []
-        loop.reactor.observeReads(seen.append)
+        loop.reactor.timeReads(seen.append, 1)
         protocol, peer, _ = self.served(loop)
-        for _ in range(31):
-            loop.turn()
         peer.close()
         loop.read(protocol.transport)
         self.assertIs(protocol.reason, error.ConnectionDone)
@@ -818,7 +797,6 @@ class ObserveTests(LoopTestCase):
             raise ZeroDivisionError
 
         protocol.onReceived = fails
-        loop.reactor._pollsToGo = 1
         peer.sendall(b"x")
         loop.read(protocol.transport)
         self.assertIs(protocol.reason, ZeroDivisionError)
@@ -832,8 +810,7 @@ class ObserveTests(LoopTestCase):
         """
         loop = self.eager()
         seen: list[float] = []
-        loop.reactor.observeReads(seen.append)
-        loop.reactor._pollsToGo = 1
+        loop.reactor.timeReads(seen.append, 1)
         _, peer = loop.link("accepted TCP")
         self.assertEqual(seen, [])
         self.assertTrue(peer)
@@ -941,7 +918,7 @@ class ProgramTests(LoopTestCase):
         """
         It echoes, and says by which reactor.
         """
-        self.assertRegex(server.stdout, rf"listening on .*, by {name}\n")
+        self.assertRegex(server.stdout, rf"listening on .*, by {name};")
         client = connect(self, server.address)
         self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
         client.close()
@@ -1058,7 +1035,7 @@ class ProgramTests(LoopTestCase):
             self, [script("twistd"), "-n", "-y", "echo.tac"], folder=folder
         )
         self.assertRegex(
-            command.wait_for(r"listening on .*, by (\w+)\n")[1], r"^EPollReactor$"
+            command.wait_for(r"listening on .*, by (\w+)")[1], r"^EPollReactor$"
         )
         self.assertEqual(command.wait_for(r"reactor: (\S+)")[1], EPOLL)
         command.signal(15)

@@ -110,7 +110,7 @@ class Workers:
         """
         found = {}
         for pid, command in sorted(marked(self.mark).items()):
-            match = re.search(r"twisted_echo\.command\.worker (\d+)$", command)
+            match = re.search(r"twisted_echo\.command\.workers\.worker (\d+)$", command)
             if match is not None:
                 found[int(match[1])] = pid
         return found
@@ -171,7 +171,7 @@ class WorkersTestCase(SynchronousTestCase):
         server = Server.start(
             self, "--workers", str(workers), *options, env=env, **more
         )
-        server.wait_for(rf"listening on .*, by {workers} workers\n")
+        server.wait_for(rf"listening on .*, by {workers} workers ")
         return server, service
 
     def assert_stops(
@@ -256,7 +256,7 @@ class ServingTests(WorkersTestCase):
             server.wait_for(
                 r"\n\S+ \[twisted_echo\.journal\.Journal#warn\]"
                 rf" \[worker {number}\] session of .* ended: line-too-long"
-                r" \(a line of 12 bytes.*\), 18 bytes received, \d+\.\d{3} s\n"
+                r" \(a line of 12 bytes.*\), 18 bytes received, 6 sent, \d+\.\d{3} s\n"
             )
         self.assert_stops(server, service)
 
@@ -287,7 +287,7 @@ class ServingTests(WorkersTestCase):
         kill(before[0], signal.SIGTERM)
         server.wait_for(r"worker 0 drains, another one takes its place")
         service.successor(0, before[0])
-        wait_until(lambda: server.stdout.count("[worker 0] listening on unix:") == 2)
+        wait_until(lambda: server.stdout.count("worker 0 listens") == 2)
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
         clients = [self.connect(str(path)) for _ in range(20)]
         for client in clients:
@@ -384,7 +384,7 @@ class ServingTests(WorkersTestCase):
             service.successor(number, pid)
             wait_until(
                 lambda number=number: (
-                    server.stdout.count(f"[worker {number}] listening on") == 2
+                    server.stdout.count(f"worker {number} listens") == 2
                 )
             )
         for _ in range(20):

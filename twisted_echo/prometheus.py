@@ -128,7 +128,7 @@ METRICS = (
     Exported(
         "read_to_send_seconds",
         "histogram",
-        "From the reading of a chunk to the sending of its answer, of one in 32 turns.",
+        "From the reading of a chunk to the sending of its answer, of 32 a second.",
         lambda s: s.readToSend,
     ),
     Exported(

@@ -51,7 +51,6 @@ except (AttributeError, ImportError) as problem:
 __all__ = ["EagerEPollReactor", "UnfitTwisted", "install"]
 
 _EAGER = frozenset((EagerServer, EagerClient, EagerUNIXServer, EagerUNIXClient))
-_POLLS_PER_SAMPLE = 32
 _NO_CONTEXT: dict[object, object] = {}
 
 
@@ -130,24 +129,23 @@ class EagerEPollReactor(EPollReactor):
     # The loop
 
     # Who wants to know how long the reading of a chunk and the sending of its answer
-    # take, and how many polls to go until the next is timed.
-    _observers: tuple[Callable[[float], object], ...] = ()
-    _pollsToGo = _POLLS_PER_SAMPLE
+    # take, and of how many more.
+    _timings: dict[Callable[[float], object], int] = {}  # noqa: RUF012 - see timeReads
 
-    def observeReads(self, observe: Callable[[float], object]) -> None:
+    def timeReads(self, observe: Callable[[float], object], count: int) -> None:
         """
-        Time one C{doRead} of an eager connection now and then: one in 32 polls. It
-        reads, has the protocol answer, and sends what was written.
+        Time one C{doRead} of an eager connection in each of the next polls that have
+        one: it reads, has the protocol answer, and sends what was written. While there
+        is nothing to time, that costs nothing.
 
-        @param observe: called with its seconds. It must not raise.
+        @param observe: called with the seconds. It must not raise.
+        @param count: how many are to be timed from now on; 0 for none.
         """
-        self._observers += (observe,)
-
-    def unobserveReads(self, observe: Callable[[float], object]) -> None:
-        """
-        Do so no more.
-        """
-        self._observers = tuple(each for each in self._observers if each != observe)
+        timings = dict(self._timings)
+        timings.pop(observe, None)
+        if count > 0:
+            timings[observe] = count
+        self._timings = timings
 
     def _readTimed(self, events: Any, contexts: Any, top: int) -> Any:
         """
@@ -155,7 +153,6 @@ class EagerEPollReactor(EPollReactor):
 
         @return: the others.
         """
-        self._pollsToGo = _POLLS_PER_SAMPLE
         for place, (fd, event) in enumerate(events):
             selectable: Any = self._selectables.get(fd)
             if event == EPOLLIN and type(selectable) in _EAGER:
@@ -171,7 +168,8 @@ class EagerEPollReactor(EPollReactor):
                     if why is not None:
                         self._disconnect(selectable, why, True)
                     else:
-                        for observe in self._observers:
+                        for observe, left in list(self._timings.items()):
+                            self.timeReads(observe, left - 1)
                             observe(seconds)
                 return events[:place] + events[place + 1 :]
         return events
@@ -200,10 +198,8 @@ class EagerEPollReactor(EPollReactor):
         contexts.append(_NO_CONTEXT)
         readable, eager = EPOLLIN, _EAGER
         try:
-            if self._observers:
-                self._pollsToGo -= 1
-                if self._pollsToGo <= 0:
-                    events = self._readTimed(events, contexts, top)
+            if self._timings:
+                events = self._readTimed(events, contexts, top)
             for fd, event in events:
                 try:
                     selectable = selectables[fd]

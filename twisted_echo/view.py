@@ -4,6 +4,7 @@ A service as those see it who look at it: an exporter, a web page, a status line
 
 import platform
 import re
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -46,13 +47,18 @@ class Observed(Protocol):
         """
 
 
+@cache
+def _installed() -> dict[str, str]:
+    # It takes a millisecond to find out.
+    return {"version": version("twisted-echo"), "twisted": version("twisted")}
+
+
 def build(reactor: object) -> dict[str, str]:
     """
     Which software this is, by what is exported of it.
     """
     return {
-        "version": version("twisted-echo"),
-        "twisted": version("twisted"),
+        **_installed(),
         "python": platform.python_version(),
         "reactor": type(reactor).__name__,
     }

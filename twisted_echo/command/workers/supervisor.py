@@ -245,6 +245,12 @@ class Supervisor(Service):
     def workerChanged(self, worker: WorkerProcess) -> None:
         if worker.state == "listening":
             self._ready.add(worker.number)
+            self._log.info(
+                "worker {worker} listens, as process {process}",
+                event="worker-listening",
+                worker=worker.number,
+                process=worker.pid,
+            )
             if self.state is State.STARTING and len(self._ready) == self._workers:
                 self.state = State.LISTENING
                 self._tellAskers()
