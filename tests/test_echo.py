@@ -269,7 +269,7 @@ class EchoTests(SynchronousTestCase):
     def assertTold(self, events: list[Any], length: int, orMore: bool) -> None:
         (event,) = events
         more = " or more" if orMore else ""
-        self.assertEqual(event["peer"], repr(PEER))
+        self.assertEqual(event["peer"], f"{PEER.host}:{PEER.port}")
         self.assertEqual(event["reason"], "line-too-long")
         self.assertEqual(
             event["detail"],

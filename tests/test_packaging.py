@@ -134,7 +134,7 @@ class ImportTests(SynchronousTestCase):
         self.assertIn("twisted_echo.tap", modules)
         # But for the one that stands on a module of Twisted's which does, and is
         # imported when the reactor has been chosen.
-        modules.remove("twisted_echo.command.workers")
+        modules.remove("twisted_echo.command.workers.monitor")
         run = subprocess.run(
             [
                 *(sys.executable, "-c", IMPORT, "twisted_echo"),

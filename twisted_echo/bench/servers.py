@@ -17,7 +17,7 @@ LONGEST = EchoConfig().maxLength
 The longest line of L{OURS} with its defaults.
 """
 
-READY = r"listening on (?P<host>[\d.]+):(?P<port>\d+), by (?P<loop>\w+)\n"
+READY = r"listening on (?P<host>[\d.]+):(?P<port>\d+), by (?P<loop>\w+)"
 
 TWISTD = "from twisted.scripts.twistd import run; run()"
 """
