@@ -15,12 +15,14 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from twisted_echo import view
 from twisted_echo.command.errors import CannotStart
 from twisted_echo.command.service import CommandService
 from twisted_echo.command.status import inWords
 from twisted_echo.limits import Limits
 from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.service import State
+from twisted_echo.view import _installed
 
 
 class FakeReactor(Clock):
@@ -253,6 +255,21 @@ class CommandServiceTests(SynchronousTestCase):
         self.assertIn("*:9: ", str(error))
         self.assertNotIn("bind", self.told)
         self.assertAllGivenBack()
+
+    def test_unreadable(self) -> None:
+        """
+        What is installed is looked at before privileges are shed, after which it may
+        not be possible.
+        """
+        _installed.cache_clear()
+        self.addCleanup(_installed.cache_clear)
+        service = self.service()
+        self.patch(view, "version", None)
+        service.privilegedStartService()
+        service.startService()
+        with capturedLogs() as events:
+            self.served.listen()
+        self.assertEqual([each["event"] for each in events], ["started"])
 
     # Signals
 

@@ -49,7 +49,8 @@ class Observed(Protocol):
 
 @cache
 def _installed() -> dict[str, str]:
-    # It takes a millisecond to find out.
+    # It takes a millisecond to find out, and is not possible for whoever may no longer
+    # read what is installed, as after --uid.
     return {"version": version("twisted-echo"), "twisted": version("twisted")}
 
 

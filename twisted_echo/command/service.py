@@ -161,6 +161,8 @@ class CommandService(Service):
         self._admin = admin
         self._manager = manager
         self._notice = notice
+        # Now: see there.
+        self._software = build(reactor)
         self._isBound = False
         self._onSignals: list[OnSignal] = []
         self._teller = LoopingCall(self._tell)
@@ -213,13 +215,15 @@ class CommandService(Service):
                 raise SystemExit(1) from None
         super().startService()  # type: ignore[no-untyped-call]
         self.served.startService()
-        self.served.whenListening().addCallbacks(self._listening, lambda _: None)
+        listening = self.served.whenListening()
+        listening.addCallbacks(self._listening, lambda _: None)
+        listening.addErrback(_cannotTell)
 
     def _listening(self, _: None) -> None:
         if self._isStopping:
             return
         admin = None if self._admin is None else self._admin.address
-        software = build(self._reactor)
+        software = self._software
         _log.info(
             "listening on {addresses}, by {by}; limits: {limits}; admin on {admin};"
             " twisted-echo {version}, Twisted {twisted}, Python {python}",
