@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet import reactor
@@ -28,6 +29,7 @@ from twisted_echo.command.workers.channel import CHANNEL, Settings
 from twisted_echo.command.workers.monitor import WorkerMonitor
 from twisted_echo.command.workers.process import WorkerProcess
 from twisted_echo.command.workers.supervisor import NoWorkers, Supervisor
+from twisted_echo.endings import EndReason
 from twisted_echo.listen import listenString
 from twisted_echo.metrics import Snapshot
 from twisted_echo.service import IllegalTransition, State
@@ -312,6 +314,33 @@ class MonitorTests(SynchronousTestCase):
         # Too late.
         self.end(second)
 
+    def test_hurry(self) -> None:
+        """
+        A worker that hangs does not make a stop that is hurried take its whole time;
+        nor does one that has left before.
+        """
+        self.monitor.killTime = 600.0  # type: ignore[assignment]
+        self.monitor.startService()
+        old, other = self.reactor.processes
+        self.say(old, "draining")
+        self.reactor.advance(0)
+        stopped = self.monitor.stopService()
+        self.reactor.advance(1)
+        self.monitor.hurry()
+        self.reactor.advance(4)
+        # Which gives them no more time.
+        self.monitor.hurry()
+        self.reactor.advance(1)
+        for each, signals in (old, ["KILL"]), (other, ["TERM", "KILL"]):
+            self.assertEqual(each.transport.signals, signals)
+        self.assertNoResult(stopped)
+        self.reactor.advance(5)
+        self.successResultOf(stopped)
+        for each in self.reactor.processes:
+            self.end(each)
+        self.monitor.hurry()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
     def test_printed(self) -> None:
         """
         What a worker prints is logged by lines, with its number; no line is endless.
@@ -529,6 +558,34 @@ class SupervisorTests(SupervisorTestCase):
         await stopped
         for client in clients:
             self.assertRaises(ConnectionResetError, client.recv, 1)
+
+    async def test_hurryFirst(self) -> None:
+        """
+        Who comes to be served after that, out of a back-log, is cut off, too.
+        """
+        supervisor = self.supervisor(drain=60.0)
+        # Longer than the test waits.
+        supervisor._config = replace(supervisor._config, abortAfter=600.0)
+        supervisor.startService()
+        await supervisor.whenListening()
+        for worker in supervisor._alive():
+            os.kill(worker.pid, signal.SIGSTOP)
+        waiting = [connect(supervisor.addresses[0]) for _ in range(10)]
+        stopped = supervisor.stopService()
+        supervisor.hurry()
+        assert supervisor.stopsBy is not None
+        now = reactor.seconds()  # type: ignore[attr-defined]
+        self.assertLess(supervisor.stopsBy - now, 11)
+        for worker in supervisor._alive():
+            os.kill(worker.pid, signal.SIGKILL)
+        served: list[int] = []
+        stopped.addCallback(served.append)
+        await until(lambda: served)
+        assert supervisor._restStopped is not None
+        total = supervisor.total({})
+        self.assertEqual(total.ended, {EndReason.ABORTED_IN_DRAIN.value: total.opened})
+        for client in waiting:
+            client.close()
 
     async def test_workerHangs(self) -> None:
         """

@@ -193,6 +193,16 @@ class WorkerTests(ServedTestCase):
         await self.reactor.stopped
         self.assertRaises(ConnectionResetError, client.recv, 1)
 
+    async def test_hurryFirst(self) -> None:
+        """
+        The signal that it is to end by can come after that.
+        """
+        self.start(drain=60.0)
+        client = await self.client_of()
+        await self.parent.ask(Hurry)
+        await self.reactor.stopped
+        self.assertRaises(ConnectionResetError, client.recv, 1)
+
     async def test_reload(self) -> None:
         """
         Broken files leave it with what it had.

@@ -13,11 +13,35 @@ from twisted_echo.endings import EndReason
 from twisted_echo.limits import Limits
 from twisted_echo.listen import Listening
 from twisted_echo.metrics import Observation
+from twisted_echo.service import State
 from twisted_echo.view import ServiceView
 
-__all__ = ["LocalService"]
+__all__ = ["LocalService", "hurry"]
 
 _log = Logger()
+
+_HURRY_EVERY = 0.1
+"""
+Seconds between two looks for sessions that have begun since a stop was hurried.
+"""
+
+
+def hurry(service: EchoService) -> None:
+    """
+    Have a service that stops wait no longer for the sessions that are left, nor for
+    those that are being accepted yet.
+    """
+    service.factory.closeHandshakes()
+    service.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
+    if service.state is not State.DRAINING:
+        return
+    again = service.factory.clock.callLater(_HURRY_EVERY, hurry, service)
+
+    def ended(_: object) -> None:
+        if again.active():
+            again.cancel()
+
+    service.stopService().addBoth(ended)
 
 
 class LocalService(EchoService):
@@ -88,8 +112,7 @@ class LocalService(EchoService):
         """
         Wait no longer for the sessions that are left.
         """
-        self.factory.closeHandshakes()
-        self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
+        hurry(self)
 
     @property
     def canReload(self) -> bool:

@@ -30,7 +30,11 @@ from twisted.python.failure import Failure
 from twisted.runner.procmon import ProcessMonitor
 
 from twisted_echo.command.workers.channel import CHANNEL, HELD_SIGNALS, Settings
-from twisted_echo.command.workers.process import KILLED_WITHIN, WorkerProcess
+from twisted_echo.command.workers.process import (
+    HURRIED_WITHIN,
+    KILLED_WITHIN,
+    WorkerProcess,
+)
 
 __all__ = ["Listener", "WorkerMonitor"]
 
@@ -231,6 +235,20 @@ class WorkerMonitor(ProcessMonitor):
             self.killTime + KILLED_WITHIN, self._giveUp
         )
         return stopped
+
+    def hurry(self) -> None:
+        """
+        Wait no longer than L{HURRIED_WITHIN} for workers that were told to end.
+        """
+        within = dict.fromkeys(
+            (*self.leaving.values(), *self.murder.values()), HURRIED_WITHIN
+        )
+        if self._givesUp is not None:
+            within[self._givesUp] = HURRIED_WITHIN + KILLED_WITHIN
+        now = self._clock.seconds()
+        for call, seconds in within.items():
+            if call.active() and call.getTime() > now + seconds:
+                call.reset(seconds)
 
     def _giveUp(self) -> None:
         stopped, self._stopped = self._stopped, None

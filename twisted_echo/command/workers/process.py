@@ -28,8 +28,12 @@ from twisted_echo.command.workers.channel import (
 from twisted_echo.command.workers.relay import relay
 from twisted_echo.metrics import Snapshot
 
-__all__ = ["KILLED_WITHIN", "WorkerProcess"]
+__all__ = ["HURRIED_WITHIN", "KILLED_WITHIN", "WorkerProcess"]
 
+HURRIED_WITHIN = 5.0
+"""
+Seconds that a worker has for its end when its sessions are no longer waited for.
+"""
 KILLED_WITHIN = 5.0
 """
 Seconds between the kill of a process and the end of the wait for it.

@@ -25,13 +25,17 @@ from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
 
+from twisted_echo.command.local import hurry
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
 from twisted_echo.command.workers.channel import Hurry, Reload, Settings
 from twisted_echo.command.workers.inquiry import askSessions, askSnapshots
-from twisted_echo.command.workers.process import KILLED_WITHIN, WorkerProcess
+from twisted_echo.command.workers.process import (
+    HURRIED_WITHIN,
+    KILLED_WITHIN,
+    WorkerProcess,
+)
 from twisted_echo.command.workers.rest import Rest
 from twisted_echo.echo import EchoConfig
-from twisted_echo.endings import EndReason
 from twisted_echo.limits import Limits
 from twisted_echo.listen import Listening
 from twisted_echo.metrics import Observation, Snapshot, tally
@@ -109,6 +113,7 @@ class Supervisor(Service):
         self._hasAdopted = False
         # Which workers have ever listened, and how often each could not start.
         self._ready: set[int] = set()
+        self._isHurried = False
         self._failures = [0] * workers
         self._failure: Exception | None = None
         self._gone = Snapshot()
@@ -181,6 +186,7 @@ class Supervisor(Service):
         self._failure = self._rest = self._restStopped = None
         self._failures = [0] * self._workers
         self._ready = set()
+        self._isHurried = False
 
     def startService(self) -> None:
         """
@@ -334,9 +340,16 @@ class Supervisor(Service):
         """
         Wait no longer for the sessions that are left.
         """
+        self._isHurried = True
         self._tellAll(Hurry)
+        if self._monitor is not None:
+            # One that hangs does not hear it.
+            self._monitor.hurry()
+        if self.stopsBy is not None:
+            within = HURRIED_WITHIN + KILLED_WITHIN
+            self.stopsBy = min(self.stopsBy, self._reactor.seconds() + within)
         if self._rest is not None:
-            self._rest.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
+            hurry(self._rest)
 
     def reload(self) -> None:
         """
@@ -397,6 +410,8 @@ class Supervisor(Service):
             self._portsClose.cancel()
         self._rest = Rest(self._config, self._reactor, self._listening, self._bound)
         self._restStopped = self._rest.serve()
+        if self._isHurried:
+            hurry(self._rest)
         return self._restStopped
 
     def _stopped(self, _: Any) -> None:

@@ -148,6 +148,8 @@ class Worker(Channel):
 
     @Hurry.responder
     def _hurry(self) -> dict[str, Any]:
+        # SIGTERM may come after this, and what it accepts meanwhile would stay.
+        self.drain()
         if self._service is not None:
             self._service.hurry()
         return {}
