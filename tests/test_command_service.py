@@ -281,6 +281,22 @@ class CommandServiceTests(SynchronousTestCase):
         os.kill(os.getpid(), signal.SIGHUP)
         self.assertEqual(self.told, ["reloading", "reload", ("ready", "listening")])
 
+    def test_reloadWhileNotReady(self) -> None:
+        """
+        While it starts or stops it reloads, and does not say that it is ready.
+        """
+        service = self.service()
+        service.privilegedStartService()
+        service.startService()
+        self.told.clear()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual(self.told, ["reload"])
+        self.served.listen()
+        service.stopService()
+        self.told.clear()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual(self.told, ["reload"])
+
     def test_nothingToReload(self) -> None:
         """
         Where there is nothing to reload SIGHUP stays what it was: it ends what a

@@ -280,11 +280,13 @@ class CommandService(Service):
             each.end()
 
     def _reload(self) -> None:
-        if self._manager is not None:
-            self._manager.reloading()
+        # While it starts or stops, it is not ready afterwards.
+        manager = self._manager if self.readiness()[0] else None
+        if manager is not None:
+            manager.reloading()
         self.served.reload()
-        if self._manager is not None:
-            self._manager.ready(self.readiness()[1])
+        if manager is not None:
+            manager.ready(self.readiness()[1])
 
     def _tellStatus(self) -> None:
         self.observe().addCallbacks(tellStatus, _cannotTell)
