@@ -35,6 +35,9 @@ class FakeReactor(Clock):
     def callFromThread(self, function: Any) -> None:
         function()
 
+    def callWhenRunning(self, function: Any) -> None:
+        function()
+
     def iterate(self) -> None:
         self.turned += 1
 
@@ -468,6 +471,28 @@ class CommandServiceTests(SynchronousTestCase):
         self.served.stopped.callback(None)
         self.successResultOf(stopped)
         self.assertAllGivenBack()
+
+    def test_twoSignalsAtOnce(self) -> None:
+        """
+        The reactor hears of the first alone; the second counts when the stop begins.
+        """
+        heard: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+        # One that is ignored stays so.
+        before = signal.getsignal(signal.SIGTERM), signal.SIG_IGN
+        service = self.running(notice=9)
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.assertEqual((heard, self.told), ([signal.SIGTERM], []))
+        with capturedLogs() as events:
+            stopped = service.stopService()
+        self.assertEqual(self.told[1:], ["stop", "hurry"])
+        self.assertEqual([each["event"] for each in events], ["notice", "stop-hurried"])
+        self.served.stopped.callback(None)
+        self.successResultOf(stopped)
+        after = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+        self.assertEqual(after, before)
 
     def test_hurryInNotice(self) -> None:
         """

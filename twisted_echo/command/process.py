@@ -7,7 +7,7 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.logger import Logger
@@ -16,6 +16,7 @@ __all__ = [
     "RELOAD_SIGNAL",
     "STATUS_SIGNAL",
     "STOP_SIGNALS",
+    "OnSecondSignal",
     "OnSignal",
     "failProcess",
     "mostSessions",
@@ -88,6 +89,41 @@ class OnSignal:
         Have done again what was done before.
         """
         signal.signal(self._number, self._before or signal.SIG_DFL)
+
+
+class OnSecondSignal:
+    """
+    Has something done in the reactor when one of some signals comes and one of them has
+    come before, which did what it always does; until it is ended.
+    """
+
+    def __init__(
+        self, numbers: Iterable[int], reactor: Any, act: Callable[[], object]
+    ) -> None:
+        self._reactor = reactor
+        self._act = act
+        self._hasCome = False
+        # One that is ignored stays so.
+        handlers = {number: signal.getsignal(number) for number in numbers}
+        self._before: dict[int, Callable[[int, Any], object]] = {
+            number: each for number, each in handlers.items() if callable(each)
+        }
+        for number in self._before:
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self._hasCome:
+            self._reactor.callFromThread(self._act)
+        else:
+            self._hasCome = True
+            self._before[number](number, frame)
+
+    def end(self) -> None:
+        """
+        Have done again what was done before.
+        """
+        for number, each in self._before.items():
+            signal.signal(number, each)
 
 
 def unreadable(files: list[str]) -> list[str]:

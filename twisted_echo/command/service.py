@@ -23,6 +23,7 @@ from twisted_echo.command.process import (
     RELOAD_SIGNAL,
     STATUS_SIGNAL,
     STOP_SIGNALS,
+    OnSecondSignal,
     OnSignal,
 )
 from twisted_echo.command.status import inWords, tellStatus
@@ -164,10 +165,10 @@ class CommandService(Service):
         # Now: see there.
         self._software = build(reactor)
         self._isBound = False
-        self._onSignals: list[OnSignal] = []
+        self._onSignals: list[OnSignal | OnSecondSignal] = []
         self._teller = LoopingCall(self._tell)
         self._teller.clock = reactor
-        self._isStopping = False
+        self._isStopping = self._isHurried = False
         self._noticeEnds: IDelayedCall | None = None
         # Whoever waits for the end of the stop; None when it has ended.
         self._stopAskers: list[Deferred[None]] | None = []
@@ -218,6 +219,8 @@ class CommandService(Service):
         listening = self.served.whenListening()
         listening.addCallbacks(self._listening, lambda _: None)
         listening.addErrback(_cannotTell)
+        # From there on the signals are the reactor's.
+        self._reactor.callWhenRunning(self._mindSecondStop)
 
     def _listening(self, _: None) -> None:
         if self._isStopping:
@@ -291,10 +294,21 @@ class CommandService(Service):
     def _tellStatus(self) -> None:
         self.observe().addCallbacks(tellStatus, _cannotTell)
 
+    def _mindSecondStop(self) -> None:
+        # Two may come in one turn of the reactor, before the stop begins; and Twisted
+        # would take the second for a wish to stop once more, and fail.
+        if not self._isStopping:
+            self._onSignals.append(
+                OnSecondSignal(STOP_SIGNALS, self._reactor, self._hurry)
+            )
+
     def _hurry(self) -> None:
         """
         Wait for nothing any more.
         """
+        if not self._isStopping:
+            self._isHurried = True
+            return
 
         def told(observation: Observation) -> None:
             _log.warn(
@@ -352,7 +366,7 @@ class CommandService(Service):
 
     def _beginStop(self) -> None:
         for each in STOP_SIGNALS:
-            # Twisted would take another one for a wish to stop once more, and fail.
+            # Not only a signal may have begun it.
             self._mind(each, self._hurry)
         notice = self._notice if self.served.state is State.LISTENING else 0.0
         if self._manager is not None:
@@ -370,6 +384,8 @@ class CommandService(Service):
             self._noticeEnds = self._reactor.callLater(notice, self._drain)
         else:
             self._drain()
+        if self._isHurried:
+            self._hurry()
 
     def _drain(self) -> None:
         self._noticeEnds = None
