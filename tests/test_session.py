@@ -824,8 +824,8 @@ class EndTests(ServedTestCase):
     What a session tells of its end, and to whom.
     """
 
-    async def opened(self, protocol=Upper):
-        self.service = self.serve(SessionFactory.forProtocol(protocol))
+    async def opened(self, protocol=Upper, *endpoints):
+        self.service = self.serve(SessionFactory.forProtocol(protocol), *endpoints)
         return await self.session(self.service)
 
     async def ends(self, session, reason):
@@ -839,6 +839,20 @@ class EndTests(ServedTestCase):
         session, client = await self.opened()
         client.close()
         await self.ends(session, EndReason.PEER_CLOSED)
+
+    async def test_peerClosedUNIX(self) -> None:
+        """
+        A peer at a UNIX socket closes both directions at once, which is no loss:
+        neither by itself, nor when it was sent its end-of-file.
+        """
+        session, client = await self.opened(Upper, f"unix:{self.mktemp()}")
+        client.close()
+        await self.ends(session, EndReason.PEER_CLOSED)
+        session, client = await self.opened(Upper, f"unix:{self.mktemp()}")
+        session.close(EndReason.STOPPED)
+        self.assertEqual(await in_thread(read_to_end, client), b"")
+        client.close()
+        await self.ends(session, EndReason.STOPPED)
 
     async def test_localClosed(self) -> None:
         session, client = await self.opened()

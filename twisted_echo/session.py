@@ -22,6 +22,7 @@ What must hold:
 from typing import TYPE_CHECKING, Any, TypeVar
 from typing import Protocol as TypingProtocol
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -491,13 +492,22 @@ class Session(Protocol):
             return self._abortedFor
         if isinstance(error, ConnectionAborted):
             return EndReason.ABORTED
+        isDone = isinstance(error, ConnectionDone) or (
+            # A UNIX socket whose peer has closed hangs up before it is closed here.
+            isinstance(error, ConnectionLost)
+            and self._inputEnded
+            and self._finished
+            and not self._isOwed
+            and isinstance(self.peer, UNIXAddress)
+            and not pendingOutput(self.transport)
+        )
         if self._closing is not None and (
-            isinstance(error, ConnectionDone)
+            isDone
             # Most TLS clients close without a farewell when they got theirs.
             or (self._finished and _isTLS(self.transport))
         ):
             return self._closing
-        if isinstance(error, ConnectionDone):
+        if isDone:
             if self._isOwed:
                 return EndReason.HALF_CLOSED
             if self._inputEnded or not self.transport.disconnecting:
