@@ -3,6 +3,7 @@ L{twisted_echo.listeners}: all ports or none, paused, closed.
 """
 
 import os
+import resource
 import socket
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.clients import (
     connect,
     in_thread,
     turn,
+    until,
 )
 from twisted_echo import EchoFactory, SessionService
 from twisted_echo.listeners import Listeners
@@ -380,6 +382,38 @@ class ListenersTests(SynchronousTestCase):
         (closed,) = listeners.close()
         self.successResultOf(closed)
         self.assertEqual(port.closed, 1)
+
+
+class DescriptorTests(ServedTestCase):
+    """
+    A process that has no descriptor left.
+    """
+
+    async def test_counted(self) -> None:
+        """
+        Each connection that cannot be accepted counts once, however much Twisted says
+        of it.
+        """
+        service = self.serve(EchoFactory())
+        await service.suspend()
+        clients = [connect(service.addresses[0]) for _ in range(3)]
+        for client in clients:
+            self.addCleanup(client.close)
+        # The reactor has descriptors of its own.
+        await turn()
+        free = os.dup(0)
+        os.close(free)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            await service.resume()
+            await until(lambda: service.snapshot().acceptErrors)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        counts = service.snapshot()
+        self.assertEqual((counts.opened, counts.acceptErrors), (0, 3))
+        for client in clients:
+            self.assertEqual(await in_thread(client.recv, 100), b"")
 
 
 class AdoptedTests(ServedTestCase):

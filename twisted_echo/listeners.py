@@ -168,7 +168,8 @@ class Listener:
             self.port.resumeProducing()
 
     def _hearAcceptErrors(self, port: Any) -> None:
-        # Twisted's ports log an event for each connection that they cannot accept.
+        # Twisted's ports log an event for each connection that they cannot accept, or
+        # that they close as there is no descriptor for it, and two around the latter.
         if hasattr(port, "_logger") and hasattr(port, "reactor"):
             port._logger = Logger(observer=self._cannotAccept)  # type: ignore[arg-type]
 
@@ -176,7 +177,8 @@ class Listener:
         """
         Let the port rest, and tell the log once a minute.
         """
-        self.acceptErrors += 1
+        if "acceptError" in event or "address" in event:
+            self.acceptErrors += 1
         if self.port is None:
             # It is being closed, and accepts for the last time.
             return
