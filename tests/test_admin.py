@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from twisted.internet import reactor
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.logger import LogLevel, capturedLogs
 
@@ -571,6 +571,20 @@ def _succeeded(value: Any) -> Any:
 
 
 class CloseTests(AdminTestCase):
+    async def test_siteTwice(self) -> None:
+        """
+        Whoever closes it again is told as well when it is done.
+        """
+        await self.opened()
+        self.raw()
+        await until(lambda: self.connections == 1)
+        site = self.admin._site
+        assert site is not None
+        closed = DeferredList([site.close(), site.close()])
+        closed.addTimeout(5, reactor)
+        await closed
+        self.assertEqual(self.connections, 0)
+
     async def test_idle(self) -> None:
         """
         Connections on which nothing was asked end, and nothing is left: which trial

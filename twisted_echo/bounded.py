@@ -73,12 +73,17 @@ class BoundedSite(WrappingFactory[Any]):
 
     def close(self) -> "Deferred[None]":
         """
-        End the connections: at once, or after their answer, or in a second.
+        End the connections: at once, or after their answer, or in a second. A second
+        call is legal.
 
         @return: fires when all of them have ended.
         """
         if not self.protocols:
             return succeed(None)
+        if self._whenEmpty is not None:
+            again: Deferred[None] = Deferred()
+            self._whenEmpty.chainDeferred(again)
+            return again
 
         def abort() -> None:
             for connection in list(self.protocols):
