@@ -2,6 +2,7 @@
 Workers that come back, and the service that they are together.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import (
     CannotListenError,
     ConnectionDone,
@@ -26,6 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.clients import ServedTestCase, connect, in_thread, pump, until
 from twisted_echo import EchoConfig
 from twisted_echo.command.workers.channel import CHANNEL, Settings
+from twisted_echo.command.workers.inquiry import askSessions
 from twisted_echo.command.workers.monitor import WorkerMonitor
 from twisted_echo.command.workers.process import WorkerProcess
 from twisted_echo.command.workers.supervisor import NoWorkers, Supervisor
@@ -653,3 +655,25 @@ class NeverReadyTests(SupervisorTestCase):
         self.assertEqual(supervisor.state, State.STOPPED)
         self.assertEqual(supervisor._alive(), [])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 6)
+
+
+class PagesTests(SynchronousTestCase):
+    def test_noGarbage(self) -> None:
+        """
+        A page of sessions is gone when it has been shown, without the garbage
+        collector: it may be a megabyte.
+        """
+
+        class Answering:
+            number, pid, channel = 0, 1, property(lambda self: self)
+
+            def ask(self, command: Any, after: int, limit: int) -> Any:
+                return succeed({"rows": [{"id": each} for each in range(limit)]})
+
+        workers: Any = [Answering()]
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        page = self.successResultOf(askSessions(workers, Clock(), "", 3))
+        self.assertEqual((len(page["sessions"]), page["next"]), (3, "0:1:2"))
+        self.assertEqual(gc.collect(), 0)

@@ -8,7 +8,7 @@ others answer.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_echo.command.workers.channel import GetSessions
@@ -69,30 +69,29 @@ def askSessions(
         (each for each in workers if _place(each) >= start), key=_place, reverse=True
     )
 
-    def askNext() -> "Deferred[dict[str, Any]]":
-        if len(rows) >= limit:
-            row = rows[-1] if rows else {"worker": start[0], "pid": start[1], "id": 0}
-            cursor = f"{row['worker']}:{row['pid']}:{row['id']}"
-            return succeed({"sessions": rows, "next": cursor})
-        if not left:
-            return succeed({"sessions": rows, "next": None})
-        worker = left.pop()
-        number, pid = _place(worker)
-
-        def heard(answer: Any) -> "Deferred[dict[str, Any]]":
+    async def askEach() -> dict[str, Any]:
+        # (A function that called itself would keep each page until the garbage
+        # collector came by, a megabyte at a time.)
+        while left and len(rows) < limit:
+            worker = left.pop()
+            number, pid = _place(worker)
+            asked = worker.channel.ask(
+                GetSessions,
+                after=last if (number, pid) == start else 0,
+                limit=limit - len(rows),
+            )
+            # A worker that has died meanwhile has no sessions; one that hangs tells
+            # none.
+            asked.addTimeout(_PATIENCE, clock).addErrback(lambda _: {"rows": []})
+            answer = await asked
             rows.extend({**row, "worker": number, "pid": pid} for row in answer["rows"])
-            return askNext()
+        if len(rows) < limit:
+            return {"sessions": rows, "next": None}
+        row = rows[-1] if rows else {"worker": start[0], "pid": start[1], "id": 0}
+        cursor = f"{row['worker']}:{row['pid']}:{row['id']}"
+        return {"sessions": rows, "next": cursor}
 
-        asked = worker.channel.ask(
-            GetSessions,
-            after=last if (number, pid) == start else 0,
-            limit=limit - len(rows),
-        )
-        # A worker that has died meanwhile has no sessions; one that hangs tells none.
-        asked.addTimeout(_PATIENCE, clock).addErrback(lambda _: {"rows": []})
-        return asked.addCallback(heard)
-
-    return askNext()
+    return Deferred.fromCoroutine(askEach())
 
 
 def _place(worker: WorkerProcess) -> tuple[int, int]:
