@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionDone
 
 from tests.clients import ServedTestCase, until
 from twisted_echo.command.workers.channel import (
@@ -114,6 +115,12 @@ class ChannelTests(ServedTestCase):
         await self.assertFailure(self.one.ask(GetSnapshot), Exception)
         self.one.ask(Log, event="nobody hears it")
         self.one.close()
+
+    def test_neverOpened(self) -> None:
+        """
+        What is asked by a channel that is not open fails, and raises nothing.
+        """
+        self.failureResultOf(Channel().ask(GetSnapshot), ConnectionDone)
 
     def test_settings(self) -> None:
         """

@@ -84,8 +84,11 @@ class FakeServed:
         self.state = State.DRAINING
         return self.stopped
 
-    def hurry(self) -> None:
+    isAccepting = True
+
+    def hurry(self) -> "Deferred[int]":
         self.told.append("hurry")
+        return succeed(self.live)
 
     def reload(self) -> None:
         self.told.append("reload")
@@ -363,6 +366,14 @@ class CommandServiceTests(SynchronousTestCase):
         self.assertIs(self.served.state, State.LISTENING)
         observation = self.successResultOf(service.observe())
         self.assertEqual(observation.state, "draining")
+
+    def test_nobodyAccepts(self) -> None:
+        """
+        It is not ready while nobody accepts what comes.
+        """
+        service = self.running()
+        self.served.isAccepting = False
+        self.assertEqual(service.readiness(), (False, "starting"))
 
     def test_suspended(self) -> None:
         service = self.running()

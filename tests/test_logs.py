@@ -146,6 +146,32 @@ class JSONObserverTests(SynchronousTestCase):
     def test_interface(self) -> None:
         verifyObject(ILogObserver, JSONObserver(self.file))
 
+    def test_torn(self) -> None:
+        """
+        A line that was written in part, on a disk that was full, takes none along that
+        comes later.
+        """
+        written = StringIO()
+        room = [10]
+
+        class Full(StringIO):
+            def write(self, text: str) -> int:
+                written.write(text[: room[0]])
+                if len(text) > room[0]:
+                    raise OSError("no space left")
+                return len(text)
+
+        log = Logger("some.where", observer=JSONObserver(Full()))
+        log.info("lost")
+        log.info("lost, too")
+        room[0] = 1000
+        log.info("kept")
+        log.info("kept, too")
+        *lost, kept, too = written.getvalue().splitlines()
+        self.assertEqual([len(each) for each in lost], [10, 9])
+        told = [json.loads(each)["message"] for each in (kept, too)]
+        self.assertEqual(told, ["kept", "kept, too"])
+
     def test_fields(self) -> None:
         """
         The fixed fields first, then the event's own, and nothing of Twisted's.

@@ -130,6 +130,15 @@ class PeerTests(ProxyTestCase):
         (session,) = service.factory.sessions
         self.assertEqual(session.peer, FROM6)
         self.assertEqual(await in_thread(pump, client, b"a\nb"), b"a\nb")
+        # One that closes both directions at once has lost nothing.
+        await self.ended(service)
+        service.factory.ended.clear()
+        client = connect(service.addresses[0])
+        client.sendall(V2_TCP6)
+        await until(lambda: service.factory.sessions)
+        client.close()
+        await self.ended(service)
+        self.assertEqual(service.factory.ended, {EndReason.PEER_CLOSED: 1})
 
     async def test_factoryAndLog(self) -> None:
         """

@@ -164,6 +164,8 @@ class OptionsTests(SynchronousTestCase):
             ("--listen=haproxy:tcp:70000", "got 70000", "from 0 to 65535"),
             ("--listen=ssl:7007:privateKey=/nokey", "/nokey", "such as tcp:7007"),
             ("--listen=systemd:name=echo", "'systemd:name=echo'", "domain"),
+            ("--listen=systemd:domain=INET:name=no", "handed down", "name"),
+            ("--listen=systemd:domain=INET:index=9", "handed down", "index"),
         ):
             error = self.assertRaises(UsageError, parsed, argument)
             self.assertIn(given, str(error), argument)

@@ -78,7 +78,14 @@ def listenString(
 
     def plain(words: Sequence[str], named: dict[str, str]) -> Listening:
         string = _string(words, named)
-        return Listening(bottom or serverFromString(reactor, string), string)
+        try:
+            return Listening(bottom or serverFromString(reactor, string), string)
+        except LookupError as error:
+            if words[:1] != ["systemd"]:
+                raise
+            raise ValueError(
+                "systemd has handed down no socket of this index or name"
+            ) from error
 
     if words[:1] == ["ssl"]:
         listening = _withTLS(plain, words[1:], named)

@@ -52,14 +52,19 @@ class JSONObserver:
             output.
         """
         self._file = file
+        # Whether a line may have been written in part, as on a full disk.
+        self._isTorn = False
 
     def __call__(self, event: LogEvent) -> None:
         if self._file is None:
             return
         # The file may be closed, or whoever read it be gone; the service goes on.
         with suppress(Exception):
-            self._file.write(_line(event) + "\n")
+            line = _line(event) + "\n"
+            line, self._isTorn = "\n" * self._isTorn + line, True
+            self._file.write(line)
             self._file.flush()
+            self._isTorn = False
 
 
 def json() -> JSONObserver:

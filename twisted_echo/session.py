@@ -498,7 +498,7 @@ class Session(Protocol):
             and self._inputEnded
             and self._finished
             and not self._isOwed
-            and isinstance(self.peer, UNIXAddress)
+            and isinstance(bottomTransport(self.transport).getPeer(), UNIXAddress)
             and not pendingOutput(self.transport)
         )
         if self._closing is not None and (

@@ -4,7 +4,7 @@ The echo service of one process, as the commands run it.
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from twisted_echo.command.process import unreadable
@@ -108,11 +108,22 @@ class LocalService(EchoService):
         """
         return self._view.sessionsPage(after, limit)
 
-    def hurry(self) -> None:
+    def hurry(self) -> "Deferred[int]":
         """
         Wait no longer for the sessions that are left.
+
+        @return: how many those were.
         """
+        left = len(self.factory.sessions)
         hurry(self)
+        return succeed(left)
+
+    @property
+    def isAccepting(self) -> bool:
+        """
+        Whether somebody accepts what comes, while it listens.
+        """
+        return True
 
     @property
     def canReload(self) -> bool:

@@ -87,9 +87,17 @@ class Served(Protocol):
 
     def whenListening(self) -> "Deferred[None]": ...
 
-    def hurry(self) -> object:
+    def hurry(self) -> "Deferred[int]":
         """
         Wait no longer for the sessions that are left.
+
+        @return: how many those were.
+        """
+
+    @property
+    def isAccepting(self) -> bool:
+        """
+        Whether somebody accepts what comes, while it listens.
         """
 
     def reload(self) -> None:
@@ -253,6 +261,8 @@ class CommandService(Service):
         if self._isStopping:
             return False, State.DRAINING.value
         state = self.served.state
+        if state is State.LISTENING and not self.served.isAccepting:
+            state = State.STARTING
         return state is State.LISTENING, state.value
 
     def observe(self) -> "Deferred[Observation]":
@@ -310,18 +320,17 @@ class CommandService(Service):
             self._isHurried = True
             return
 
-        def told(observation: Observation) -> None:
+        def told(sessions: int) -> None:
             _log.warn(
                 "told to stop again: {sessions} sessions are cut off",
                 event="stop-hurried",
-                sessions=observation.total.live,
+                sessions=sessions,
             )
 
-        self.observe().addCallbacks(told, _cannotTell)
         if self._noticeEnds is not None:
             self._noticeEnds.cancel()
             self._drain()
-        self.served.hurry()
+        self.served.hurry().addCallbacks(told, _cannotTell)
 
     # What is told while it runs
 

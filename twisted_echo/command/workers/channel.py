@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols import amp
@@ -147,8 +148,10 @@ class Reload(_Command):
 
 class Hurry(_Command):
     """
-    Wait no longer for the sessions that are left.
+    Wait no longer for the sessions that are left; how many those were.
     """
+
+    response = [(b"sessions", amp.Integer())]  # noqa: RUF012
 
 
 # The worker's
@@ -203,6 +206,8 @@ class Channel(amp.BoxDispatcher, amp.CommandLocator):
 
         @return: fires with the answer, or fails; at once for a command that has none.
         """
+        if self.boxSender is None:
+            return fail(ConnectionDone())
         return self.callRemote(command, **arguments) or succeed(None)
 
     def startReceivingBoxes(self, boxSender: Any) -> None:

@@ -20,7 +20,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
@@ -54,6 +54,10 @@ How often each worker may fail to start, before it is said that none does.
 _MARGIN = 5.0
 """
 Seconds that a worker has more for its end than the end of its sessions takes.
+"""
+_PATIENCE = 2.0
+"""
+Seconds that a worker has to say how many sessions it cuts off.
 """
 _PORTS_CLOSE_WITHIN = 1.0
 """
@@ -336,12 +340,24 @@ class Supervisor(Service):
 
     # What it is told
 
-    def hurry(self) -> None:
+    @property
+    def isAccepting(self) -> bool:
+        """
+        Whether there is a worker that accepts, while it listens.
+        """
+        return any(each.state == "listening" for each in self._alive())
+
+    def hurry(self) -> "Deferred[int]":
         """
         Wait no longer for the sessions that are left.
+
+        @return: how many those were, as far as workers say so in time.
         """
         self._isHurried = True
-        self._tellAll(Hurry)
+        left = 0 if self._rest is None else len(self._rest.factory.sessions)
+        asked = [
+            each.addTimeout(_PATIENCE, self._reactor) for each in self._tellAll(Hurry)
+        ]
         if self._monitor is not None:
             # One that hangs does not hear it.
             self._monitor.hurry()
@@ -351,17 +367,23 @@ class Supervisor(Service):
         if self._rest is not None:
             hurry(self._rest)
 
+        def counted(answers: list[tuple[bool, Any]]) -> int:
+            return left + sum(
+                int(answer["sessions"]) for isAnswered, answer in answers if isAnswered
+            )
+
+        return DeferredList(asked, consumeErrors=True).addCallback(counted)
+
     def reload(self) -> None:
         """
         Have keys and certificates loaded anew, for connections that are still to come.
         """
-        self._tellAll(Reload)
-
-    def _tellAll(self, command: Any) -> None:
-        for worker in self._alive():
-            told: Deferred[Any] = worker.channel.ask(command)
+        for told in self._tellAll(Reload):
             # It has died; its successor will not need it.
             told.addErrback(lambda _: None)
+
+    def _tellAll(self, command: Any) -> "list[Deferred[Any]]":
+        return [worker.channel.ask(command) for worker in self._alive()]
 
     # Stop
 

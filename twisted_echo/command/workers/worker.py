@@ -150,9 +150,11 @@ class Worker(Channel):
     def _hurry(self) -> dict[str, Any]:
         # SIGTERM may come after this, and what it accepts meanwhile would stay.
         self.drain()
-        if self._service is not None:
-            self._service.hurry()
-        return {}
+        if self._service is None:
+            return {"sessions": 0}
+        left = len(self._service.factory.sessions)
+        self._service.hurry()
+        return {"sessions": left}
 
     # The end
 
