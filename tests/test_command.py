@@ -737,7 +737,8 @@ class CannotListenTests(CommandTestCase):
         self.assertIn("log file", told)
         self.assertNotIn("Traceback", told)
         self.assertFalse(daemon.pidfile.exists())
-        self.assertIn("--listen elsewhere", daemon.log.read_text())
+        # The parent is told before the daemon has written all of it.
+        wait_until(lambda: "--listen elsewhere" in daemon.log.read_text())
 
 
 class BadOptionTests(CommandTestCase):
