@@ -156,7 +156,7 @@ class EchoFactory(SessionFactory[EchoProtocol]):
 
 class EchoService(SessionService):
     """
-    The echo service of L{twistd echo}, for any Twisted application::
+    The echo service of C{twistd echo}, for any Twisted application::
 
         EchoService(EchoConfig(listen=["tcp:7007"])).setServiceParent(application)
     """

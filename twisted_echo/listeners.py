@@ -71,7 +71,7 @@ class Listener:
         """
         Listen, as soon as what L{close} began is done.
 
-        @return: fires when it listens, or fails: with a L{CancelledError} if it
+        @return: fires when it listens, or fails: with a C{CancelledError} if it
             is closed before.
         """
         opening: Deferred[None] = Deferred()

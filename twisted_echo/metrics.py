@@ -118,7 +118,8 @@ class Snapshot:
     """
     The numbers of one service at one moment; of several, when added up.
 
-    What only ever grows, while the service lives:
+    From C{opened} to C{lateness} they only grow while the service lives; the others
+    come and go.
 
     @ivar opened: sessions that have begun.
     @ivar ended: sessions that have ended, by L{EndReason} values.
@@ -133,9 +134,6 @@ class Snapshot:
         protocol wrote then; of some chunks. None if it is not measured.
     @ivar lateness: seconds that the reactor was late, now and then. None if it is
         not measured.
-
-    What comes and goes:
-
     @ivar live: sessions that are open.
     @ivar handshakes: connections that are to become sessions.
     @ivar paused: sessions that are not read from, as their peers do not read.

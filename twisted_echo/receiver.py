@@ -2,7 +2,7 @@
 Line receivers that cost what their bytes cost.
 
 L{FastLineReceiver} and L{FastLineOnlyReceiver} are drop-ins for the classes of
-L{twisted.protocols.basic} that they extend: the same names, defaults and
+C{twisted.protocols.basic} that they extend: the same names, defaults and
 semantics, with two coarser hooks above C{lineReceived}. Each hook hands on to
 the next; override the coarsest that serves you:
 
@@ -106,7 +106,7 @@ class _Blocks:
 
 class FastLineReceiver(_Blocks, LineReceiver):
     """
-    L{LineReceiver<twisted.protocols.basic.LineReceiver>}, with blocks.
+    C{LineReceiver} of C{twisted.protocols.basic}, with blocks.
 
     A pause, a switch of the mode, C{clearLineBuffer},
     C{transport.loseConnection} or a truthy return takes effect after the line
@@ -345,7 +345,7 @@ class FastLineReceiver(_Blocks, LineReceiver):
 
 class FastLineOnlyReceiver(_Blocks, LineOnlyReceiver):
     """
-    L{LineOnlyReceiver<twisted.protocols.basic.LineOnlyReceiver>}, with blocks.
+    C{LineOnlyReceiver} of C{twisted.protocols.basic}, with blocks.
 
     As in the original there is no pause and no raw mode, what C{lineReceived}
     returns means nothing, once the transport is closing the rest of a chunk is

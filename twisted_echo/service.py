@@ -166,9 +166,8 @@ class SessionService(Service):
         Listen on all endpoints.
 
         @raise Exception: what the first endpoint that cannot listen fails with,
-            a L{CannotListenError<twisted.internet.error.CannotListenError>} as a
-            rule. Then none listens. An endpoint that fails later has its
-            failure logged, and told by L{whenListening}.
+            a C{CannotListenError} as a rule. Then none listens. An endpoint that
+            fails later has its failure logged, and told by L{whenListening}.
         @raise IllegalTransition: if it was started already, or is stopping.
         """
         self._require("start", State.IDLE, State.STOPPED)

@@ -9,7 +9,7 @@ What must hold:
   - certificates can be replaced while connections are open, and are not replaced by
     files that are broken.
 
-Stands on L{twisted.protocols.tls.TLSMemoryBIOProtocol}, of which it overrides how
+Stands on C{twisted.protocols.tls.TLSMemoryBIOProtocol}, of which it overrides how
 input and the end are dealt with, by C{_checkHandshakeStatus}, C{_flushReceiveBIO}
 and C{_shutdownTLS}, and counts output, by C{_write} and C{_bufferedWrite}.
 """
@@ -49,7 +49,7 @@ class Certificates:
     def __init__(self, load: Callable[[], Any]) -> None:
         """
         @param load: reads the files and makes a context factory of them, such as
-            a L{CertificateOptions<twisted.internet.ssl.CertificateOptions>}.
+            a C{CertificateOptions} of C{twisted.internet.ssl}.
         @raise Exception: what C{load} raises.
         """
         self._load = load

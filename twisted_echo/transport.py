@@ -54,7 +54,7 @@ else:
 
 class EagerMixin(_Base):
     """
-    The sending half: goes before a subclass of L{tcp.Connection}.
+    The sending half: goes before a subclass of C{tcp.Connection}.
 
     The connection is I{plain} while nothing forbids to send at once: it is
     connected, neither closing nor half-closed, without TLS of its own and
@@ -181,7 +181,7 @@ class EagerMixin(_Base):
     def __getitem__(self, key: object) -> Any:
         """
         Be a log context: the reactor pushes this transport on the stack of
-        L{twisted.python.context} while it reads. So the context costs nothing
+        C{twisted.python.context} while it reads. So the context costs nothing
         before somebody asks for it, which is when something is logged.
         """
         if key is not log.ILogContext:

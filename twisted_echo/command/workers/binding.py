@@ -112,7 +112,7 @@ def bind(bottoms: Sequence[str], workers: int) -> list[Bound]:
     @param bottoms: their strings, without layers.
     @param workers: how many processes will accept.
     @raise Exception: what the first one that cannot listen fails with, a
-        L{CannotListenError} as a rule. Then none does.
+        C{CannotListenError} as a rule. Then none does.
     """
     done: list[Bound] = []
     try:
