@@ -1,6 +1,8 @@
 """
 An echo service for Twisted, and what it is made of.
 
+Used by: whoever embeds the service: what a program needs is imported from here.
+
   - L{twisted_echo.framing}: where lines end; pure.
   - L{twisted_echo.receiver}: L{FastLineReceiver} and L{FastLineOnlyReceiver}.
   - L{twisted_echo.sockets}: options of a connection's socket.

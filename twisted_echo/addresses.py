@@ -1,5 +1,7 @@
 """
 Addresses in few words, for logs and for people.
+
+Used by: whatever logs or shows an address; it knows nothing else of this package.
 """
 
 import os

@@ -1,6 +1,8 @@
 """
 What an operator looks at over HTTP: metrics, health, readiness, sessions.
 
+Used by: the command for C{--admin}, and embedders, by C{adminSite}.
+
   - C{/metrics}: for Prometheus, as text or OpenMetrics, by C{Accept};
   - C{/healthz}: 200 while the reactor turns;
   - C{/readyz}: 200 while new connections are welcome, else 503 and why not;

@@ -1,5 +1,7 @@
 """
 Input that stops while there is too much output.
+
+Used by: L{twisted_echo.session} alone.
 """
 
 from typing import Any, Protocol

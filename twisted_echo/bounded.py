@@ -1,6 +1,8 @@
 """
 A web site that nobody can wear out, for pages that are looked at now and then.
 
+Used by: L{twisted_echo.admin}; it serves any C{twisted.web} resource.
+
 What must hold:
 
   - there are no more than some connections, and each is answered once: who sends many

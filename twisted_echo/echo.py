@@ -1,5 +1,7 @@
 """
 The echo service: what the rest of the package is composed to here.
+
+Used by: embedders and the commands. It is also the model of a service of your own.
 """
 
 from collections.abc import Sequence

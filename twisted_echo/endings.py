@@ -1,5 +1,7 @@
 """
 Why sessions end, and what is left of one that has.
+
+Used by: embedders, who read them; sessions and layers, which say them.
 """
 
 from dataclasses import dataclass

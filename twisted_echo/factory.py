@@ -1,6 +1,8 @@
 """
 The record of all sessions that are open, and of how many there may be.
 
+Used by: embedders. What L{Session} and the layers call of it says so; leave it to them.
+
 What must hold: whatever is accepted is counted once, as a session or as refused;
 C{opened} is what C{ended} sums up to and the sessions that are open.
 """

@@ -1,6 +1,8 @@
 """
 Where lines end: pure functions, and one buffer, over bytes.
 
+Used by: L{twisted_echo.receiver}, and whoever splits lines without Twisted.
+
 Nothing here knows Twisted, sockets or protocols. L{twisted_echo.receiver} turns
 what is found here into calls; tests and benchmarks use it alone.
 

@@ -1,6 +1,8 @@
 """
 The deadlines of all sessions, kept by one sweep.
 
+Used by: L{twisted_echo.factory} alone.
+
 Nothing is done per message and per session there is no timer: every now and then
 the guard looks at what each session has received, holds and has still to send,
 and compares it with what it saw before. So a deadline strikes late by two sweeps

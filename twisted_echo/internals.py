@@ -1,6 +1,8 @@
 """
 What the eager reactor leans on in Twisted, beyond what Twisted promises.
 
+Used by: L{twisted_echo.reactor}, before it is installed.
+
 Named here and nowhere else, and checked before the reactor is installed: under a
 Twisted that lacks one of these, it is refused (see L{unfit}) instead of failing
 later, in the middle of somebody's connection.

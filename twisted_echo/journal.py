@@ -1,6 +1,8 @@
 """
 What is logged of sessions and of connections that were refused.
 
+Used by: L{twisted_echo.factory}; embedders choose a L{LogSessions}.
+
 What must hold: a session has one event at most, at its end; however many peers
 misbehave, each kind of misbehaviour is logged a few times a minute at most, with
 the number of what was left out; no byte of a peer's payload is logged, and what

@@ -2,6 +2,9 @@
 What stands between a connection and its session, and has first to come to terms
 with the peer: TLS, or a PROXY header.
 
+Used by: L{twisted_echo.tls}, L{twisted_echo.proxy}, L{twisted_echo.listen}, and who
+writes a layer of his own.
+
 What must hold:
 
   - a session begins when every layer below it is ready, with the peer that they

@@ -1,6 +1,9 @@
 """
 What a peer may do, and how long: the numbers, validated.
 
+Used by: embedders, who hand them to a
+L{SessionFactory<twisted_echo.factory.SessionFactory>}.
+
 Every number can be 0, for no limit.
 """
 

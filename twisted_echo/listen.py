@@ -1,6 +1,9 @@
 """
 What C{--listen} takes: Twisted's endpoint strings, with layers of our own for
 C{ssl:} and C{haproxy:}.
+
+Used by: the commands, and embedders who want the strings of C{--listen}, by
+L{listenString}.
 """
 
 # mypy: disable-error-code="no-untyped-call"

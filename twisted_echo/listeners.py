@@ -1,5 +1,7 @@
 """
 The listening ports of some endpoints: opened all or none, paused, closed.
+
+Used by: L{twisted_echo.service} alone.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,8 @@
 """
 The log as JSON, one object per line: C{twistd -n --logger=twisted_echo.logs.json}.
 
+Used by: C{twistd --logger}, which finds it by its name, and any other Twisted program.
+
 Every line has these fields, in this order; their names and meanings stay:
 
   - C{time}: RFC 3339, UTC, with microseconds;

@@ -2,6 +2,9 @@
 What an embedder, an exporter or a status line asks of a service: its numbers as a
 L{Snapshot}, its sessions a page at a time.
 
+Used by: L{twisted_echo.service}, L{twisted_echo.view} and what shows sessions;
+embedders ask the service.
+
 Nothing is counted here, and nothing is done while nobody asks, but for what a
 L{Monitor} that was started measures by itself.
 """

@@ -1,5 +1,8 @@
 """
 How far a connection's bytes have got, as its transport and the kernel know it.
+
+Used by: what looks at sessions from outside: guard, monitor, and
+L{Session<twisted_echo.session.Session>} at its end.
 """
 
 import socket

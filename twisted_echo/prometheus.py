@@ -1,6 +1,8 @@
 """
 Snapshots as Prometheus metrics. Needs prometheus-client (extra C{metrics}).
 
+Used by: L{twisted_echo.admin} alone.
+
 C{METRICS} is what is exported, in one table. Names and units are Prometheus' own
 conventions: seconds and bytes, C{_total} for what only grows.
 """

@@ -1,6 +1,8 @@
 """
 Connections that a proxy announces: the PROXY protocol as a layer.
 
+Used by: L{twisted_echo.listen}, and embedders who put it under a factory.
+
 What must hold: the peer is the one announced, wherever it is asked for; a header
 that is none, is cut off or comes too late ends the connection without a session,
 and without a byte of it in a log.

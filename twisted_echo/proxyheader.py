@@ -2,6 +2,8 @@
 The header with which a proxy announces whom it speaks for: HAProxy's PROXY
 protocol, versions 1 and 2, as a pure function over bytes.
 
+Used by: L{twisted_echo.proxy}, and whoever parses such headers without Twisted.
+
 Nothing here knows Twisted, sockets or sessions, nor who may send a header.
 
 What must hold, whatever a peer sends and however it is cut:

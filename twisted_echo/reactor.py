@@ -1,6 +1,8 @@
 """
 The eager reactor: Twisted's epoll reactor with a shorter way for one chunk.
 
+Used by: any Twisted program, once, before it imports a reactor.
+
 Its TCP and UNIX transports are those of L{twisted_echo.transport}, and its poll
 loop calls a transport that can be read directly, with a log context that was
 prepared once, instead of by way of C{log.callWithLogger}. All else is inherited.

@@ -1,6 +1,8 @@
 """
 Line receivers that cost what their bytes cost.
 
+Used by: embedders, in place of Twisted's own receivers, with or without a session.
+
 L{FastLineReceiver} and L{FastLineOnlyReceiver} are drop-ins for the classes of
 C{twisted.protocols.basic} that they extend: the same names, defaults and
 semantics, with two coarser hooks above C{lineReceived}. Each hook hands on to

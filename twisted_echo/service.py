@@ -1,6 +1,8 @@
 """
 Listening, suspending, and a stop that loses nothing and ends on time.
 
+Used by: embedders and the commands.
+
 L{SessionService} knows listeners and sessions, and nothing of what they say. What
 must hold:
 

@@ -1,6 +1,8 @@
 """
 One connection's life: registered, throttled, closed in order, told of.
 
+Used by: embedders, who extend it; its factory and its guard call the rest.
+
 L{Session} is a base or a mix-in for any Twisted protocol::
 
     class Upper(Session, FastLineReceiver):

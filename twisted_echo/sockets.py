@@ -1,5 +1,7 @@
 """
 Options of the socket under a transport, where there is one.
+
+Used by: sessions and listeners; embedders choose a L{KeepAlive}.
 """
 
 import ctypes

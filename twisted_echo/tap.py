@@ -1,5 +1,7 @@
 """
 The command line: C{twistd echo} and C{twist echo}.
+
+Used by: Twisted's commands, by way of the plugin, and by nobody else.
 """
 
 import os

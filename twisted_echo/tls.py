@@ -1,6 +1,8 @@
 """
 TLS as a layer under sessions, for servers. Needs pyOpenSSL (extra C{tls}).
 
+Used by: L{twisted_echo.listen}, and embedders who put it under a factory.
+
 What must hold:
 
   - a peer that has sent its close_notify still gets every answer: end of input and

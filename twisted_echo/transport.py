@@ -1,6 +1,8 @@
 """
 TCP and UNIX transports that send when they are told to.
 
+Used by: L{twisted_echo.reactor}, which makes them; protocols meet them as C{transport}.
+
 Twisted's transports only note what is written; a later turn of the reactor sends
 it, after two changes to what epoll watches. These try to send at once, and hand
 to the inherited machinery only what the kernel does not take. While a transport

@@ -1,5 +1,7 @@
 """
 A service as those see it who look at it: an exporter, a web page, a status line.
+
+Used by: L{twisted_echo.admin}, the commands, and exporters of an embedder's own.
 """
 
 import platform

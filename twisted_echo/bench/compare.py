@@ -2,6 +2,8 @@
 Measure servers side by side: in every round each one in turn, under one case after
 the other, so that drift hits all alike.
 
+Used by: L{twisted_echo.bench.compare_command} alone.
+
 What must hold: the figure to quote is the server's processor time per line, which
 does not depend on who was the bottleneck. It is taken from when all connections
 are made to when all lines are back; and every run has a new server.

@@ -1,5 +1,7 @@
 """
 C{compare}: this service beside others, each started here, in turn, in one run.
+
+Used by: L{twisted_echo.bench.cli} alone.
 """
 
 import argparse

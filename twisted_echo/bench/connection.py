@@ -1,6 +1,8 @@
 """
 One connection of a load: what L{lines.Exchange} knows, on an asyncio transport.
 
+Used by: L{twisted_echo.bench.load} alone.
+
 Cost: in a closed loop one call of C{data_received} for each chunk, and in it one
 comparison, one dict update and one C{write}.
 

@@ -1,6 +1,8 @@
 """
 What goes wrong in a benchmark, by who is to blame.
 
+Used by: all of this folder.
+
 ::
 
     BenchError

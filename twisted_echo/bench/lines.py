@@ -1,6 +1,8 @@
 """
 The lines that a load sends, and the proof that they come back.
 
+Used by: a load's plan and its connections.
+
 Pure: no socket and no clock. Every line names its connection and its number, and
 long ones do so again in every L{UNIT} bytes, so that a byte that is wrong, lost,
 sent twice, in another's place or on another's connection is noticed.

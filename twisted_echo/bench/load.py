@@ -1,6 +1,8 @@
 """
 One process's part of a load: connect, send, check, count.
 
+Used by: C{load}, in its own process or in workers.
+
 asyncio protocols, on uvloop where it is installed.
 
 What must hold: a run ends, C{timeout} seconds after the last line came back at the

@@ -1,5 +1,7 @@
 """
 C{load}: put load on any echo server, check every byte, and tell how it did.
+
+Used by: L{twisted_echo.bench.cli} alone.
 """
 
 import argparse

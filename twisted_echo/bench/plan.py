@@ -1,6 +1,8 @@
 """
 What a load is to do: a target, a plan, and the share of each process in it.
 
+Used by: loads and whatever starts one.
+
 Plain data, which goes to another process as JSON.
 """
 

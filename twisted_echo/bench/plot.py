@@ -1,5 +1,7 @@
 """
 C{plot}: a picture of what C{compare} has measured.
+
+Used by: L{twisted_echo.bench.cli} alone.
 """
 
 import argparse

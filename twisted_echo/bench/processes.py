@@ -1,5 +1,7 @@
 """
 A load of several processes: each its share of the connections, all at once.
+
+Used by: C{load} and C{compare}.
 """
 
 import contextlib

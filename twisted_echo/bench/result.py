@@ -1,5 +1,7 @@
 """
 What a load has seen: of one process, or of several added up.
+
+Used by: loads, and what shows their results.
 """
 
 import json

@@ -1,5 +1,7 @@
 """
 The servers that C{compare} starts, each in a process of its own.
+
+Used by: C{compare}, and pictures for the names.
 """
 
 import importlib.util

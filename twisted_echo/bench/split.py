@@ -1,5 +1,7 @@
 """
 C{split}: what splitting costs, I/O left out, beside Twisted's own receivers.
+
+Used by: L{twisted_echo.bench.cli} alone.
 """
 
 import argparse

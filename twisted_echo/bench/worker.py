@@ -1,6 +1,8 @@
 """
 A process that carries out one share of a load: C{python -m twisted_echo.bench.worker}.
 
+Used by: the interpreter of a worker's process; nothing imports it.
+
 Reads the plan, a line of JSON, from standard input; says C{connected}; waits for a
 line; says C{progress LINES} now and then, C{measured LINES} when its lines are
 back, and last C{result JSON}. C{refused MESSAGE} is for a plan that it cannot

@@ -1,5 +1,7 @@
 """
 Why the command cannot start, in a line for its user.
+
+Used by: L{twisted_echo.command.service} alone.
 """
 
 import errno

@@ -1,5 +1,7 @@
 """
 The echo service of one process, as the commands run it.
+
+Used by: L{twisted_echo.tap} for one process; workers run it, too.
 """
 
 from typing import Any

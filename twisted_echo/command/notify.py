@@ -1,6 +1,9 @@
 """
 What systemd is told of the service: the protocol of C{sd_notify(3)}.
 
+Used by: L{twisted_echo.tap}, which hands it to the
+L{CommandService<twisted_echo.command.service.CommandService>}.
+
 It is a datagram of C{NAME=value} lines to the UNIX socket that C{NOTIFY_SOCKET}
 names. What must hold: it never blocks and never raises, for a service manager that
 does not listen is no reason to serve nobody.

@@ -1,6 +1,8 @@
 """
 What the command does with its process, and no embedder should have done to his:
 the limit of open files, and signals.
+
+Used by: the commands and their workers.
 """
 
 import atexit

@@ -1,6 +1,8 @@
 """
 The service of the commands: what is served, and all that an operator has around it.
 
+Used by: L{twisted_echo.tap} alone.
+
 One thing is served, by this process or by many. Around it: an error that is told in a
 line when it cannot start; signals; the admin port; what a service manager is told; and
 the order of a stop, in which readiness goes first, and the admin port last.

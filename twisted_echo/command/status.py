@@ -1,5 +1,7 @@
 """
 What the log is told of a service: its limits, and all of it when an operator asks.
+
+Used by: L{twisted_echo.command.service} alone.
 """
 
 from twisted.logger import Logger

@@ -1,6 +1,8 @@
 """
 What the words of the command line mean. Each function raises a C{ValueError} that says
 what was given and what is allowed.
+
+Used by: L{twisted_echo.tap} alone; pure.
 """
 
 from ipaddress import IPv4Network, IPv6Network, ip_network

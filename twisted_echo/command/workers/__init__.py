@@ -1,6 +1,8 @@
 """
 Many processes that serve one service: C{--workers N}.
 
+Used by: L{twisted_echo.tap}, when more than one process is asked for.
+
 In the parent: L{binding<twisted_echo.command.workers.binding>} opens the sockets,
 L{monitor<twisted_echo.command.workers.monitor>} keeps a
 L{process<twisted_echo.command.workers.process>} for each worker, and

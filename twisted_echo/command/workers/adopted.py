@@ -1,6 +1,8 @@
 """
 Listening on a socket that another process has bound.
 
+Used by: workers, and L{twisted_echo.command.workers.rest}.
+
 What must hold: whoever stops listening on it leaves it as he found it, for others go on
 with it: it is not shut down, the file of a UNIX socket stays, and what waits in the
 back-log is left to them.

@@ -1,6 +1,8 @@
 """
 The sockets of many processes, bound and listening before any of them runs.
 
+Used by: the supervisor; L{checkShareable} by L{twisted_echo.tap}, too.
+
 What must hold: the kernel divides new connections among the TCP sockets of the workers
 (C{SO_REUSEPORT}); no second service can put itself among them unnoticed; the sockets
 are bound all or none. This process accepts nothing on them.

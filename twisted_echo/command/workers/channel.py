@@ -2,6 +2,8 @@
 What a worker and its parent say to each other: first its L{Settings}, on its standard
 input; then Twisted's AMP, over a pair of UNIX sockets that lives as long as the worker.
 
+Used by: both ends: the parent's modules here, and the worker.
+
 What must hold: a request that fails is answered, and ends nothing; an end of the
 channel means that the other process is gone.
 """

@@ -1,6 +1,8 @@
 """
 Questions to all workers at once, and one answer.
 
+Used by: L{twisted_echo.command.workers.supervisor} alone.
+
 What must hold: a worker that does not answer, or dies, does not keep back what the
 others answer.
 """

@@ -2,6 +2,8 @@
 Worker processes that come back when they die: Twisted's C{ProcessMonitor}, which hands
 down descriptors, talks to its processes, and waits for them when it stops.
 
+Used by: L{twisted_echo.command.workers.supervisor} alone.
+
 Importing this installs a reactor, as C{twisted.runner.procmon} does: to be imported
 when the reactor has been chosen.
 

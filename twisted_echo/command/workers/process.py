@@ -1,6 +1,8 @@
 """
 One worker process, as its parent sees it: what it prints, what it says, its end.
 
+Used by: the parent's modules here.
+
 What must hold: a worker is gone when its process has ended and all that it had to say
 has been heard.
 """

@@ -1,6 +1,8 @@
 """
 What many processes leave in the back-logs when they stop.
 
+Used by: L{twisted_echo.command.workers.supervisor} alone.
+
 What must hold: who was told that he is connected sees an end-of-file, not a reset.
 """
 

@@ -1,6 +1,8 @@
 """
 Many processes that serve one service: C{--workers N}.
 
+Used by: L{twisted_echo.tap} alone.
+
 What must hold:
 
   - all sockets are bound before privileges are shed, and kept: what is connected while

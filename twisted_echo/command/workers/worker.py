@@ -2,6 +2,8 @@
 One of many processes that serve the same sockets; C{python -m} this module is started
 by the L{Supervisor} and by nobody else.
 
+Used by: the interpreter of a worker's process; nothing imports it.
+
 What must hold: it ends in order, with status 0, when it is told to by SIGTERM, and when
 its parent is gone; no other signal that a terminal or an operator sends to all
 processes of the service harms it; its last numbers and all that it has logged have
