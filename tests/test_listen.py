@@ -222,7 +222,7 @@ class SSLTests(ListenTestCase):
         without = {"OpenSSL": None, "twisted_echo.tls": None}
         with (
             mock.patch.dict(sys.modules, without),
-            self.assertRaisesRegex(ImportError, "the extra 'tls'"),
+            self.assertRaisesRegex(ValueError, "the extra 'tls'"),
         ):
             self.listening(f"ssl:0:{self.files}")
 

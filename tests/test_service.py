@@ -838,6 +838,42 @@ class FullTests(ServedTestCase):
         self.assertEqual(service.factory.ended, {EndReason.STOPPED: 1})
 
 
+class StringTests(ServedTestCase):
+    """
+    Endpoints by their strings.
+    """
+
+    async def test_listens(self) -> None:
+        """
+        One string, or many with endpoints among them; they are those of C{--listen}.
+        """
+        proxied = f"haproxy:{TCP}"
+        for endpoints in (TCP, proxied, [serverFromString(reactor, TCP), TCP, proxied]):
+            factory = SessionFactory.forProtocol(EchoProtocol)
+            service = SessionService(endpoints, factory)
+            service.startService()
+            self.addCleanup(service.stopService)
+            await service.whenListening()
+            client = connect(service.addresses[-1])
+            self.addCleanup(client.close)
+            if endpoints != TCP:
+                client.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 7 7\r\n")
+            await until(lambda sessions=factory.sessions: sessions)
+            (session,) = factory.sessions
+            expected = "127.0.0.1" if endpoints == TCP else "192.0.2.1"
+            self.assertEqual(session.peer.host, expected)
+
+    def test_none(self) -> None:
+        """
+        What is no endpoint is told at once, and what would be one.
+        """
+        for wrong in ("7008", "", "tcp:x", "foo:1", "ssl:7008:privateKey=/nope"):
+            with self.assertRaisesRegex(
+                ValueError, f"'{wrong}' is no endpoint: .*; such as tcp:7007"
+            ):
+                SessionService(wrong, SessionFactory())
+
+
 class RealPortTests(ServedTestCase):
     """
     Real ports over loopback.

@@ -68,8 +68,25 @@ def listenString(
     @param proxyFrom: who may send a PROXY header; everybody, if empty.
     @param bottom: what takes the place of all that is under TLS and PROXY, for whoever
         was handed a socket that listens already.
-    @raise Exception: each kind of endpoint has errors of its own.
+    @raise ValueError: if the string is no endpoint's.
     """
+    try:
+        return _listening(reactor, description, proxyFrom, bottom)
+    except Exception as error:
+        # Every kind of endpoint has errors of its own.
+        raise ValueError(
+            f"{description!r} is no endpoint: {str(error) or type(error).__name__};"
+            " such as tcp:7007, tcp6:7007, unix:/run/echo.sock or"
+            " ssl:7007:privateKey=key.pem"
+        ) from error
+
+
+def _listening(
+    reactor: Any,
+    description: str,
+    proxyFrom: Sequence[IPv4Network | IPv6Network],
+    bottom: IStreamServerEndpoint | None,
+) -> Listening:
     words, named = endpoints._parse(description)
     if not words:
         raise ValueError("no type of endpoint, such as tcp")

@@ -30,11 +30,17 @@ from twisted.python.failure import Failure
 from twisted_echo.addresses import readable
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
+from twisted_echo.listen import listenString
 from twisted_echo.listeners import Listeners
 from twisted_echo.metrics import Snapshot, tally
 from twisted_echo.monitor import Monitor, snapshotOf
 
-__all__ = ["IllegalTransition", "SessionService", "State"]
+__all__ = ["Endpoint", "IllegalTransition", "SessionService", "State"]
+
+Endpoint = IStreamServerEndpoint | str
+"""
+Where to listen: an endpoint, or its string.
+"""
 
 _GIVE_UP_AFTER = 1.0
 """
@@ -76,7 +82,9 @@ class IllegalTransition(RuntimeError):
 class SessionService(Service):
     """
     Listens on any number of endpoints, and keeps what comes in by them until it
-    has ended.
+    has ended::
+
+        SessionService("tcp:7008", SessionFactory.forProtocol(Upper))
 
     @ivar factory: makes and records the sessions. Its C{abortAfter} is the
         deadline of the stop.
@@ -91,17 +99,31 @@ class SessionService(Service):
 
     def __init__(
         self,
-        endpoints: IStreamServerEndpoint | Iterable[IStreamServerEndpoint],
+        endpoints: Endpoint | Iterable[Endpoint],
         factory: SessionFactory[Any],
         *,
         grace: float = 0.0,
     ) -> None:
-        if IStreamServerEndpoint.providedBy(endpoints):
+        """
+        @param endpoints: where to listen: one or many, each an endpoint of Twisted's
+            or its string, such as C{tcp:7008} or C{ssl:7008:privateKey=key.pem}, which
+            L{listenString} makes one of, for the factory's clock.
+        @raise ValueError: if a string is no endpoint's.
+        """
+        if isinstance(endpoints, str) or IStreamServerEndpoint.providedBy(endpoints):
             endpoints = [endpoints]
         self.factory = factory
         self.grace = grace
         self.state = State.IDLE
-        self._listeners = Listeners(endpoints, factory)
+        self._listeners = Listeners(
+            [
+                listenString(factory.clock, each).endpoint
+                if isinstance(each, str)
+                else each
+                for each in endpoints
+            ],
+            factory,
+        )
         factory.gate = self._listeners
         self._askers: list[Deferred[None]] = []
         self._failure: Failure | None = None

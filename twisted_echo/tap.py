@@ -92,13 +92,8 @@ def _listening(
     """
     try:
         listening = listenString(reactor, description, proxyFrom)
-    except Exception as error:
-        # Every kind of endpoint has errors of its own.
-        detail = str(error) or type(error).__name__
-        raise UsageError(
-            f"--listen {description!r} is no endpoint: {detail}; such as tcp:7007,"
-            " tcp6:7007, unix:/run/echo.sock or ssl:7007:privateKey=key.pem"
-        ) from None
+    except ValueError as error:
+        raise UsageError(f"--listen {error}") from None
     for word in description.split(":"):
         # What is not a port's number is too short or not a number.
         name, _, number = word.rpartition("=")
