@@ -293,9 +293,9 @@ class ServedTests(ServedTestCase):
         self.addCleanup(gc.enable)
         session, client = await self.session(service)
         client.sendall(b"a1\nd2\n")
-        await until(lambda: len(session.asked) == 2)
+        asked, cancelled = session.asked, session.cancelled
+        await until(lambda: len(asked) == 2)
         weak, queue = ref(session), ref(session._answers)
-        cancelled = session.cancelled
         del session
         await self.gone(client, service)
         self.assertEqual(cancelled, [b"a1"])

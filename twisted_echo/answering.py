@@ -88,8 +88,11 @@ class _Pending:
         if queue is not None:
             self.isReady, self.result = True, result
             queue.pump()
-        elif isinstance(result, Failure) and not result.check(CancelledError):
-            _logFailure(result)
+        elif isinstance(result, Failure):
+            if not result.check(CancelledError):
+                _logFailure(result)
+            # The frames of its code refer to it, perhaps, and to the session.
+            result.cleanFailure()
 
     def cancel(self) -> None:
         """
@@ -296,8 +299,11 @@ class AnswerQueue:
             except Exception:
                 instead = Failure()
         if self._session is None:
+            result.cleanFailure()
             return
         if instead is None or isinstance(instead, bytes):
+            # Who asked for it may still hold what its frames refer to.
+            result.cleanFailure()
             self._failed = failed
             self._waiting.popleft()
         else:
@@ -315,6 +321,7 @@ class AnswerQueue:
             # What the exception says may be what the peer has sent.
             detail = f"an answer failed: {type(failure.value).__name__}"
             _logFailure(failure)
+        failure.cleanFailure()
         session.discardInput()
         forgetInput = getattr(session, "clearLineBuffer", None)
         if forgetInput is not None:
