@@ -28,6 +28,7 @@ from twisted_echo import (
     AnswerQueue,
     EndReason,
     SessionFactory,
+    SessionService,
 )
 
 
@@ -306,3 +307,16 @@ class ServedTests(ServedTestCase):
         await until(lambda: not service.factory.sessions)
         for _ in range(3):
             await until(lambda: True)
+
+    async def test_strings(self) -> None:
+        """
+        A service takes strings and endpoints, one or many.
+        """
+        factory = SessionFactory.forProtocol(Asked)
+        service = SessionService("tcp:0:interface=127.0.0.1", factory)
+        service.startService()
+        self.addCleanup(self.end, service)
+        client = self.client(service)
+        client.sendall(b"x\n")
+        client.shutdown(socket.SHUT_WR)
+        self.assertEqual(await in_thread(read_to_end, client), b"X\n")

@@ -18,6 +18,7 @@ An echo service for Twisted, and what it is made of.
   - L{twisted_echo.factory}: L{SessionFactory}, the record of all sessions.
   - L{twisted_echo.layers}, L{twisted_echo.proxyheader}, L{twisted_echo.proxy},
     L{twisted_echo.tls}: what stands between a connection and its session.
+  - L{twisted_echo.listen}: what C{--listen} takes.
   - L{twisted_echo.listeners}: the ports of some endpoints, all or none.
   - L{twisted_echo.monitor}: snapshots of a factory's sessions.
   - L{twisted_echo.service}: L{SessionService}: listen, suspend, stop.
@@ -27,7 +28,6 @@ An echo service for Twisted, and what it is made of.
   - L{twisted_echo.prometheus}, L{twisted_echo.admin}: numbers, health and sessions over
     HTTP.
   - L{twisted_echo.logs}: the log as JSON.
-  - L{twisted_echo.listen}: what C{--listen} takes.
   - L{twisted_echo.command}: what only the commands do.
   - L{twisted_echo.tap}: the command line of C{twistd echo}.
   - L{twisted_echo.bench}: C{python -m twisted_echo.bench}.

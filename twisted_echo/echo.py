@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
 from twisted_echo.endings import EndReason
@@ -177,13 +176,10 @@ class EchoService(SessionService):
         config = config or EchoConfig()
         if reactor is None:
             from twisted.internet import reactor
-        if endpoints is None:
-            endpoints = [
-                serverFromString(reactor, each)  # type: ignore[no-untyped-call]
-                for each in config.listen
-            ]
         super().__init__(
-            endpoints, EchoFactory(config, clock=reactor), grace=config.drain
+            config.listen if endpoints is None else endpoints,
+            EchoFactory(config, clock=reactor),
+            grace=config.drain,
         )
         if config.measure:
             self.measure()

@@ -13,7 +13,7 @@ must hold:
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
@@ -28,11 +28,14 @@ from twisted.python.failure import Failure
 from twisted_echo.addresses import readable
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
+from twisted_echo.listen import listenString
 from twisted_echo.listeners import Listeners
 from twisted_echo.metrics import Snapshot, tally
 from twisted_echo.monitor import Monitor, snapshotOf
 
 __all__ = ["IllegalTransition", "SessionService", "State"]
+
+_Listened: TypeAlias = IStreamServerEndpoint | str
 
 _GIVE_UP_AFTER = 1.0
 """
@@ -87,19 +90,34 @@ class SessionService(Service):
 
     _log = Logger()
 
+    if TYPE_CHECKING:
+        # Twisted does not annotate it.
+        def setServiceParent(self, parent: object) -> None: ...
+
     def __init__(
         self,
-        endpoints: IStreamServerEndpoint | Iterable[IStreamServerEndpoint],
+        endpoints: "_Listened | Iterable[_Listened]",
         factory: SessionFactory[Any],
         *,
         grace: float = 0.0,
     ) -> None:
-        if IStreamServerEndpoint.providedBy(endpoints):
+        """
+        @param endpoints: one or many, or strings of them, as C{--listen} takes them.
+            The reactor of strings is the factory's clock.
+        @raise Exception: if a string is not legal; each kind has errors of its own.
+        """
+        if isinstance(endpoints, str) or IStreamServerEndpoint.providedBy(endpoints):
             endpoints = [endpoints]
+        listened = [
+            listenString(factory.clock, each).endpoint
+            if isinstance(each, str)
+            else each
+            for each in endpoints
+        ]
         self.factory = factory
         self.grace = grace
         self.state = State.IDLE
-        self._listeners = Listeners(endpoints, factory)
+        self._listeners = Listeners(listened, factory)
         factory.gate = self._listeners
         self._askers: list[Deferred[None]] = []
         self._failure: Failure | None = None
