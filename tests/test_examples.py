@@ -14,6 +14,7 @@ from tests.processes import (
     Server,
     connect,
     new_folder,
+    read_exactly,
     read_to_end,
     script,
 )
@@ -44,6 +45,37 @@ class ExampleTests(SynchronousTestCase):
             b"slept 0.02\r\nslept 0.01\r\nerror: not a number\r\nerror: too long\r\n",
         )
         self.assertEqual(server.signal(signal.SIGTERM), 0)
+
+    def test_chat(self) -> None:
+        """
+        All others hear what one says; who does not read is cut off alone.
+        """
+        server = Command(
+            self,
+            [
+                sys.executable,
+                str(EXAMPLES / "chat.py"),
+                "tcp:0:interface=127.0.0.1",
+            ],
+            folder=new_folder(self),
+        )
+        address = ("127.0.0.1", int(server.wait_for(r"port=(\d+)")[1]))
+        first = connect(self, address)
+        second = connect(self, address)
+        # Until each is heard, it is perhaps not there yet.
+        second.sendall(b"x\r\n")
+        self.assertEqual(read_exactly(first, 6), b"2: x\r\n")
+        deaf = connect(self, address, receive_buffer=4096)
+        deaf.sendall(b"y\r\n")
+        self.assertEqual(read_exactly(first, 6), b"3: y\r\n")
+        self.assertEqual(read_exactly(second, 6), b"3: y\r\n")
+        line = b"z" * 10_000
+        for _ in range(1500):
+            first.sendall(line + b"\r\n")
+            heard = read_exactly(second, len(line) + 5)
+            self.assertEqual(heard, b"1: " + line + b"\r\n")
+        with self.assertRaises(ConnectionResetError):
+            read_to_end(deaf)
 
     def test_keyValue(self) -> None:
         folder = new_folder(self)
