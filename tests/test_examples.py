@@ -2,11 +2,16 @@
 C{docs/examples}: each is run, by a real process.
 """
 
+import re
 import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.processes import (
@@ -101,3 +106,26 @@ class ExampleTests(SynchronousTestCase):
         for path in EXAMPLES.glob("*.py"):
             self.assertLess(len(path.read_text().splitlines()), 61, path)
             self.assertIn(f"docs/examples/{path.name}", path.read_text())
+
+
+class EmbeddingTests(SynchronousTestCase):
+    """
+    The snippets of C{docs/embedding.md}.
+    """
+
+    def test_snippets(self) -> None:
+        text = (EXAMPLES.parent / "embedding.md").read_text()
+        names: dict[str, Any] = {}
+        for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(snippet, names)
+        for name, sent, answer in (
+            ("Upper", b"a\r\nb\r\n", b"A\r\nB\r\n"),
+            ("Greeter", b"a\r\n", b"hello a\r\n"),
+            ("Frames", b"\0\2ab", b"\0\2ba"),
+        ):
+            protocol = names[name]()
+            transport = StringTransport()
+            protocol.makeConnection(transport)
+            protocol.dataReceived(sent)
+            self.assertEqual(transport.value(), answer)
+            protocol.connectionLost(Failure(ConnectionDone()))
