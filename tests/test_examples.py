@@ -4,6 +4,7 @@ C{docs/examples}: each is run, by a real process.
 
 import re
 import signal
+import smtplib
 import socket
 import sys
 from pathlib import Path
@@ -81,6 +82,25 @@ class ExampleTests(SynchronousTestCase):
             self.assertEqual(heard, b"1: " + line + b"\r\n")
         with self.assertRaises(ConnectionResetError):
             read_to_end(deaf)
+
+    def test_smtp(self) -> None:
+        """
+        The stock protocol takes a mail, and a stop ends the session in order.
+        """
+        server = Command(
+            self,
+            [sys.executable, str(EXAMPLES / "smtp.py"), "tcp:0:interface=127.0.0.1"],
+            folder=new_folder(self),
+        )
+        port = int(server.wait_for(r"port=(\d+)")[1])
+        with smtplib.SMTP("127.0.0.1", port, timeout=30) as sender:
+            sender.sendmail("a@b.example", ["c@d.example"], "one\ntwo\n")
+        client = connect(self, ("127.0.0.1", port))
+        self.assertEqual(read_exactly(client, 4), b"220 ")
+        server.process.send_signal(signal.SIGTERM)
+        self.assertTrue(read_to_end(client).endswith(b"\r\n"))
+        client.close()
+        self.assertEqual(server.wait(), 0)
 
     def test_keyValue(self) -> None:
         folder = new_folder(self)
