@@ -11,6 +11,8 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.endings}: L{EndReason} and L{SessionEnd}.
   - L{twisted_echo.backpressure}: input that stops while there is too much output.
   - L{twisted_echo.session}: L{Session}, one connection's life.
+  - L{twisted_echo.answering}: L{AnswerQueue}, L{AnsweringSession},
+    L{AnsweringLineReceiver}: answers from one's own code, now or later.
   - L{twisted_echo.limits}: L{Deadlines} and L{Limits}.
   - L{twisted_echo.progress}: how far a connection's bytes have got.
   - L{twisted_echo.guard}: the deadlines of all sessions, kept by one sweep.
@@ -36,6 +38,12 @@ Each imports only what stands above it. Importing this package installs no
 reactor.
 """
 
+from twisted_echo.answering import (
+    Answer,
+    AnsweringLineReceiver,
+    AnsweringSession,
+    AnswerQueue,
+)
 from twisted_echo.echo import EchoConfig, EchoFactory, EchoProtocol, EchoService
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.factory import SessionFactory
@@ -49,6 +57,10 @@ from twisted_echo.sockets import KeepAlive
 from twisted_echo.view import ServiceView
 
 __all__ = [
+    "Answer",
+    "AnswerQueue",
+    "AnsweringLineReceiver",
+    "AnsweringSession",
     "Deadlines",
     "EchoConfig",
     "EchoFactory",

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-__all__ = ["BY_PROTOCOL", "BY_TRANSPORT", "Backpressure", "Stoppable"]
+__all__ = ["BY_ANSWERS", "BY_PROTOCOL", "BY_TRANSPORT", "Backpressure", "Stoppable"]
 
 # Who has stopped an input.
 BY_PROTOCOL = 1
 BY_TRANSPORT = 2
+BY_ANSWERS = 4
 
 
 class Stoppable(Protocol):

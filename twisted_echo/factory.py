@@ -8,8 +8,8 @@ C{opened} is what C{ended} sums up to and the sessions that are open.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -85,6 +85,13 @@ class SessionFactory(Factory[_S]):
     closing: EndReason | None = None
 
     _log = Logger()
+
+    if TYPE_CHECKING:
+        # Twisted's says that it makes a Factory.
+        @classmethod
+        def forProtocol(
+            cls, protocol: Callable[..., _S], *args: Any, **kwargs: Any
+        ) -> "SessionFactory[_S]": ...
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ must hold:
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
@@ -37,7 +37,7 @@ from twisted_echo.monitor import Monitor, snapshotOf
 
 __all__ = ["Endpoint", "IllegalTransition", "SessionService", "State"]
 
-Endpoint = IStreamServerEndpoint | str
+Endpoint: TypeAlias = IStreamServerEndpoint | str
 """
 Where to listen: an endpoint, or its string.
 """
@@ -96,6 +96,10 @@ class SessionService(Service):
     """
 
     _log = Logger()
+
+    if TYPE_CHECKING:
+        # Twisted does not annotate it.
+        def setServiceParent(self, parent: object) -> None: ...
 
     def __init__(
         self,

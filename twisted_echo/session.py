@@ -21,6 +21,7 @@ What must hold:
   - nothing that is kept points back at a session that has ended.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from typing import Protocol as TypingProtocol
 
@@ -137,6 +138,7 @@ class Session(Protocol):
     _abortedFor: EndReason | None = None
     _deadline: IDelayedCall | None = None
     _askers: "dict[Deferred[SessionEnd], None] | None" = None
+    _atEnd: tuple[Callable[[], None], ...] = ()
 
     if TYPE_CHECKING:
         transport: Any
@@ -234,14 +236,36 @@ class Session(Protocol):
             been written.
         @return: C{answer}.
         """
-        self._answersInFlight += 1
+        self.answersBegin()
 
         def answered(result: _T) -> _T:
-            self._answersInFlight -= 1
-            self._finishWhenAnswered()
+            self.answersDone()
             return result
 
         return answer.addBoth(answered)
+
+    def answersBegin(self) -> None:
+        """
+        The same without a Deferred: the session is not closed before as many
+        calls of L{answersDone}.
+        """
+        self._answersInFlight += 1
+
+    def answersDone(self) -> None:
+        """
+        What one L{answersBegin} announced has been written.
+        """
+        self._answersInFlight -= 1
+        self._finishWhenAnswered()
+
+    def callAtEnd(self, function: Callable[[], None]) -> None:
+        """
+        Have a function called when the connection is lost, before those hear of it
+        who asked L{whenEnded}.
+
+        @param function: it raises nothing. The session forgets it then.
+        """
+        self._atEnd += (function,)
 
     def endOfInput(self) -> None:
         """
@@ -485,8 +509,15 @@ class Session(Protocol):
                 self.linesDelivered,
             )
             self._finished = True
+            self._callAtEnd()
             self.factory.sessionEnded(self, self.end)
         self._finished = True
+        self._callAtEnd()
+
+    def _callAtEnd(self) -> None:
+        functions, self._atEnd = self._atEnd, ()
+        for function in functions:
+            function()
 
     def _endReason(self, reason: Failure) -> EndReason:
         error = reason.value

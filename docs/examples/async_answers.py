@@ -1,0 +1,50 @@
+"""
+Answers that take time, in the order of the questions.
+
+    twistd -ny async_answers.py
+
+Sixteen of a client's questions are worked on at once, however many it has sent; it is
+not read from meanwhile. An answer that takes over five seconds is cancelled, and told
+of in its place. At a stop, and at the client's end-of-file, answers in flight are
+waited for. When the client has gone, they are cancelled.
+"""
+
+from twisted.application.service import Application
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from twisted_echo import AnsweringLineReceiver, SessionFactory, SessionService
+
+
+def lookUp(seconds: float) -> Deferred[None]:
+    """
+    What takes time: a database, another service.
+    """
+    from twisted.internet import reactor
+
+    return deferLater(IReactorTime(reactor), seconds)
+
+
+class Sleeper(AnsweringLineReceiver):
+    delimiter = b"\n"
+    answersAtOnce = 16
+    answerTimeout = 5.0
+
+    async def answer(self, line: bytes) -> bytes:
+        seconds = float(line)
+        await lookUp(seconds)
+        return b"slept %g s" % seconds
+
+    def answerFailed(self, line: bytes, failure: Failure) -> bytes | Failure:
+        if isinstance(failure.value, TimeoutError):
+            return b"ERROR too slow"
+        if isinstance(failure.value, ValueError):
+            return b"ERROR not a number"
+        return failure
+
+
+application = Application("sleeper")  # type: ignore[no-untyped-call]
+factory = SessionFactory.forProtocol(Sleeper)
+SessionService("tcp:7008:interface=127.0.0.1", factory).setServiceParent(application)

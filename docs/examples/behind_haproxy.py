@@ -1,0 +1,31 @@
+"""
+A line server behind HAProxy, which tells it who its clients are.
+
+    twistd -ny behind_haproxy.py
+    haproxy -db -f behind_haproxy.cfg
+
+    printf '\\n' | nc -N 127.0.0.1 7000
+
+`haproxy:` before an endpoint expects the PROXY header (version 1 or 2) that
+`send-proxy` sends; `peer` is then the client, not HAProxy. Whoever can reach the port
+can claim to be anybody, so let nobody but HAProxy reach it. `docs/deploy/haproxy.cfg`
+is a configuration for production: many servers, health checks, rolling restarts.
+"""
+
+from twisted.application.service import Application
+
+from twisted_echo import FastLineReceiver, Session, SessionFactory, SessionService
+from twisted_echo.addresses import readable
+
+
+class WhoAmI(Session, FastLineReceiver):
+    delimiter = b"\n"
+
+    def lineReceived(self, line: bytes) -> None:
+        self.sendLine(readable(self.peer).encode())
+
+
+application = Application("who am I")  # type: ignore[no-untyped-call]
+SessionService(
+    "haproxy:tcp:7008:interface=127.0.0.1", SessionFactory.forProtocol(WhoAmI)
+).setServiceParent(application)

@@ -1,0 +1,58 @@
+"""
+A chat: what one says, all others hear.
+
+    twistd -ny chat.py
+
+What comes from others is no answer to this peer's own lines, so backpressure does not
+bound it: one who does not read would have everything said wait for him. `say` looks,
+and cuts him off at `MOST_WAITING` bytes; the others notice nothing.
+"""
+
+from twisted.application.service import Application
+
+from twisted_echo import (
+    Deadlines,
+    EndReason,
+    FastLineReceiver,
+    Session,
+    SessionFactory,
+    SessionService,
+)
+from twisted_echo.progress import pendingOutput
+
+MOST_WAITING = 1 << 20
+
+
+class Talker(Session, FastLineReceiver):
+    delimiter = b"\n"
+    MAX_LENGTH = 1000
+    factory: SessionFactory["Talker"]
+    name = b""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.sendLine(b"your name?")
+
+    def lineReceived(self, line: bytes) -> None:
+        if self.name:
+            self.say(self.name + b": " + line)
+        elif line.strip():
+            self.name = line.strip()
+            self.say(self.name + b" is here")
+        else:
+            self.sendLine(b"your name?")
+
+    def say(self, line: bytes) -> None:
+        for other in list(self.factory.sessions):
+            if other is self or not isinstance(other, Talker) or not other.name:
+                continue
+            if pendingOutput(other.transport) > MOST_WAITING:
+                other.abort(EndReason.OVER_BUFFERED)
+            else:
+                other.sendLine(line)
+
+
+# Somebody who only listens is welcome for as long as he likes.
+factory = SessionFactory.forProtocol(Talker, deadlines=Deadlines(idle=0))
+application = Application("chat")  # type: ignore[no-untyped-call]
+SessionService("tcp:7008:interface=127.0.0.1", factory).setServiceParent(application)

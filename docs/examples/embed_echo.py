@@ -1,0 +1,45 @@
+"""
+Echo in an application of one's own, beside other services.
+
+    twistd -ny embed_echo.py
+
+`EchoService` is a service as any other: it starts and stops with its parent, which
+waits until every session has ended. Its numbers are there to be looked at, here once a
+minute, without any exporter.
+"""
+
+from twisted.application.internet import TimerService
+from twisted.application.service import Application
+from twisted.logger import Logger
+
+from twisted_echo import Deadlines, EchoConfig, EchoService, Limits
+
+log = Logger()
+
+
+echo = EchoService(
+    EchoConfig(
+        listen=["tcp:7008:interface=127.0.0.1"],
+        maxLength=1024,
+        deadlines=Deadlines(idle=30),
+        limits=Limits(sessions=1000, sessionsPerPeer=100),
+        drain=2,
+    )
+)
+
+
+def report() -> None:
+    now = echo.snapshot()
+    log.info(
+        "{live} sessions open, {opened} so far, {received} bytes received",
+        live=now.live,
+        opened=now.opened,
+        received=now.bytesReceived,
+    )
+
+
+# (Twisted's own services are not annotated.)
+application = Application("reporting echo")  # type: ignore[no-untyped-call]
+reports = TimerService(60, report)  # type: ignore[no-untyped-call]
+reports.setServiceParent(application)  # type: ignore[no-untyped-call]
+echo.setServiceParent(application)
