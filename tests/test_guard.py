@@ -361,6 +361,20 @@ class DeadlineTests(GuardTestCase):
         self.assertOpen(session)
         self.assertLessEqual(self.strikes(session, 5), 2.55)
 
+    def test_answering(self) -> None:
+        """
+        A peer is not idle while an answer to it is still to come, whatever it is
+        and however long it takes; from then on it may be.
+        """
+        self.factory.deadlines = _only(idle=2)
+        session = self.session()
+        answer: Deferred[None] = Deferred()
+        session.answerLater(answer)
+        self.advance(10.0)
+        self.assertOpen(session)
+        answer.callback(None)
+        self.assertGreater(self.strikes(session, 3.0), 1.5)
+
     def test_uncounted(self) -> None:
         """
         A protocol that does not count what it receives is not idle where nobody

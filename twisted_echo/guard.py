@@ -270,7 +270,9 @@ class Guard:
                 return 0
         else:
             mark.output = None
-        if received != mark.received:
+        isAnswering = session.isAnswering
+        if received != mark.received or isAnswering:
+            # (A peer that waits for an answer is not to blame.)
             mark.received, mark.active = received, now
         line = None
         heldInput = getattr(session, "heldInput", None)
@@ -297,6 +299,7 @@ class Guard:
         if (
             not (waiting or queued)
             and not held
+            and not isAnswering
             and hasattr(transport, "dataBuffer")
             and hasattr(transport, "_tempDataBuffer")
         ):

@@ -27,7 +27,9 @@ class Deadlines:
     A deadline strikes never early, and late by a quarter of the shortest of them at
     most, which is counted as 0.4 to 16 seconds: 0.1 to 4 seconds late.
 
-    @ivar idle: nothing is sent, either way. The session is closed.
+    @ivar idle: nothing is sent, either way, and no answer is still to come
+        (L{Session.answerLater<twisted_echo.session.Session.answerLater>}). The session
+        is closed.
     @ivar line: from the first byte of a line to its last; a byte now and then does
         not extend it. The lines before it are answered, the session is closed.
     @ivar write: something waits for the peer, and it takes nothing. Cut off.

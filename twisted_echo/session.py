@@ -357,6 +357,13 @@ class Session(Protocol):
         return self._inputEnded
 
     @property
+    def isAnswering(self) -> bool:
+        """
+        Whether answers are still to come, as L{answerLater} was told.
+        """
+        return self._answersInFlight > 0
+
+    @property
     def isClosing(self) -> bool:
         """
         Whether L{close} was called: it will be over by its own deadline.
