@@ -8,19 +8,13 @@ TLS: C{close_notify}), and a reset (an C{OSError}).
 
 import contextlib
 import os
-import re
-import resource
 import select
-import signal
 import socket
 import ssl
 import struct
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Generic, TypeVar
 
@@ -29,13 +23,16 @@ import pytest
 from tests.processes import (
     DEADLINE,
     EXEC,
-    Command,
     Server,
     connect,
     new_folder,
     wait_until,
 )
 from tests.test_command import CommandTestCase, make_certificate
+from twisted_echo.testing.processes import Books, Vitals
+from twisted_echo.testing.sockets import dial
+
+__all__ = ["Books", "Vitals", "dial"]
 
 _T = TypeVar("_T")
 _Slow = TypeVar("_Slow", bound=Callable[..., Any])
@@ -83,87 +80,6 @@ def slow(test: _Slow) -> _Slow:
 # The server, looked at from outside
 
 
-class Vitals:
-    """
-    What a process uses.
-    """
-
-    def __init__(self, command: Command) -> None:
-        self._folder = Path(f"/proc/{command.process.pid}")
-
-    def runs(self) -> bool:
-        """
-        Whether its reactor does: the last thing that it sets up is how it hears
-        of SIGCHLD.
-        """
-        caught = re.search(r"SigCgt:\s*(\w+)", (self._folder / "status").read_text())
-        assert caught is not None
-        return bool(int(caught[1], 16) & 1 << (signal.SIGCHLD - 1))
-
-    def descriptors(self) -> int:
-        return len(os.listdir(self._folder / "fd"))
-
-    def memory(self) -> int:
-        """
-        Bytes resident.
-        """
-        pages = int((self._folder / "statm").read_text().split()[1])
-        return pages * resource.getpagesize()
-
-    def cpu(self) -> float:
-        """
-        Seconds of processor time.
-        """
-        fields = (self._folder / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Books:
-    """
-    What a server says at its stop.
-
-    @ivar live: the sessions that were open at the stop.
-    @ivar served: all sessions.
-    @ivar ended: why sessions ended. One that was half-closed counts as closed by its
-        peer: which it was depends on what the server saw first.
-    @ivar refused: all connections that did not become sessions.
-    @ivar refusals: why.
-    """
-
-    live: int
-    served: int
-    ended: "Counter[str]"
-    refused: int
-    refusals: "Counter[str]"
-
-    @classmethod
-    def of(cls, log: str) -> "Books":
-        line = re.search(
-            r"stopped, (\d+) sessions were open, after [\d.]+ s"
-            r"; served (\d+)(?: sessions)?(?: \(([^)]*)\))?"
-            r"(?:; refused (\d+)(?: \(([^)]*)\))?)?",
-            log,
-        )
-        if line is None:
-            raise AssertionError(f"it does not say what it served:\n{log[-5000:]}")
-
-        def counts(text: str | None) -> "Counter[str]":
-            each = re.findall(r"([\w-]+) (\d+)", text or "")
-            counted: Counter[str] = Counter()
-            for name, number in each:
-                counted[name.replace("half-closed", "peer-closed")] += int(number)
-            return counted
-
-        return cls(
-            int(line[1]),
-            int(line[2]),
-            counts(line[3]),
-            int(line[4] or 0),
-            counts(line[5]),
-        )
-
-
 # Clients
 
 
@@ -196,32 +112,6 @@ class Background(Thread, Generic[_T]):
         if self._error is not None:
             raise self._error
         return self._result
-
-
-def dial(
-    address: tuple[str, int] | str, *, source: str | None = None, buffer: int = 0
-) -> socket.socket:
-    """
-    Connect to a TCP address, or to a path.
-
-    @param source: the address to come from.
-    @param buffer: the size of the receive buffer, if not 0.
-    """
-    unix = isinstance(address, str)
-    client = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
-    try:
-        client.settimeout(DEADLINE)
-        if not unix:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if buffer:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        if source is not None:
-            client.bind((source, 0))
-        client.connect(address)
-    except BaseException:
-        client.close()
-        raise
-    return client
 
 
 class Client:

@@ -10,36 +10,50 @@ import contextlib
 import errno
 import functools
 import os
-import re
 import select
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from threading import Condition, Thread
-from typing import IO, Protocol
+from typing import Protocol
 
-DEADLINE = 30.0
-"""
-Seconds for what takes a fraction of one: far too long for a machine that is only
-busy, so that who waits for it in vain has found a bug.
-"""
+from twisted_echo.testing import processes as testing
+from twisted_echo.testing.processes import (
+    DEADLINE,
+    EXEC,
+    echo_command,
+    environment,
+    ports_in,
+    script,
+)
+from twisted_echo.testing.sockets import Address, dial
 
-EXEC = """\
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-"""
-Becomes the command of its arguments. A shell's background job ignores SIGINT, and
-so would everything that is started from it.
-"""
+__all__ = [
+    "DEADLINE",
+    "EXEC",
+    "EXEC_ACTIVATED",
+    "EXEC_WITHOUT_LOW_PORTS",
+    "Command",
+    "Daemon",
+    "Server",
+    "Test",
+    "connect",
+    "echo_command",
+    "environment",
+    "finished",
+    "is_refused",
+    "new_folder",
+    "ports_in",
+    "read_exactly",
+    "read_to_end",
+    "round_trip",
+    "script",
+    "wait_until",
+]
 
 EXEC_WITHOUT_LOW_PORTS = """\
 import ctypes, os, sys
@@ -81,32 +95,10 @@ def new_folder(test: Test) -> Path:
     return Path(path)
 
 
-def script(name: str) -> str:
-    """
-    The path of a command that is installed beside this Python.
-    """
-    return str(Path(sysconfig.get_path("scripts"), name))
-
-
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """
-    This process's environment, without what would change how a command behaves.
-    """
-    unwanted = re.compile("COV_|COVERAGE_|LISTEN_|PYTHON(?!HOME|PATH|DONTWRITE)")
-    kept = {
-        name: value for name, value in os.environ.items() if not unwanted.match(name)
-    }
-    return {**kept, **(more or {})}
-
-
-class Command:
+class Command(testing.Command):
     """
     A running command, killed at the end of the test at the latest.
-
-    @cvar deadline: seconds after which what it does not do fails the test.
     """
-
-    deadline = DEADLINE
 
     def __init__(
         self,
@@ -118,102 +110,10 @@ class Command:
         launcher: str = EXEC,
         pass_fds: Sequence[int] = (),
     ) -> None:
-        self.folder = folder
-        self.name = " ".join([Path(arguments[0]).name, *arguments[1:]])
-        self._printed = {"stdout": "", "stderr": ""}
-        self._more = Condition()
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", launcher, *arguments],
-            cwd=folder,
-            env=environment(env),
-            pass_fds=pass_fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+        super().__init__(
+            arguments, folder=folder, env=env, launcher=launcher, pass_fds=pass_fds
         )
         test.addCleanup(self.end)
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self._readers = [
-            Thread(target=self._read, args=("stdout", self.process.stdout)),
-            Thread(target=self._read, args=("stderr", self.process.stderr)),
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def _read(self, name: str, pipe: IO[bytes]) -> None:
-        with pipe:
-            for line in pipe:
-                with self._more:
-                    self._printed[name] += line.decode()
-                    self._more.notify_all()
-
-    @property
-    def stdout(self) -> str:
-        """
-        What it has printed so far; all of it, after it has ended.
-        """
-        return self._printed["stdout"]
-
-    @property
-    def stderr(self) -> str:
-        return self._printed["stderr"]
-
-    def report(self, what: str) -> AssertionError:
-        """
-        An error with what a person needs to see why.
-        """
-        return AssertionError(
-            f"{self.name}: {what}; return code {self.process.poll()}\n"
-            f"--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
-        )
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """
-        Wait until its standard output has C{pattern}.
-        """
-        found: list[re.Match[str]] = []
-
-        def look() -> bool:
-            found.extend(re.finditer(pattern, self.stdout))
-            return bool(found) or self.process.poll() is not None
-
-        # An end makes no line, so it is looked for now and then.
-        deadline = time.monotonic() + self.deadline
-        with self._more:
-            while not look() and time.monotonic() < deadline:
-                self._more.wait(0.1)
-        if not found:
-            raise self.report(f"no {pattern!r}")
-        return found[0]
-
-    def wait(self) -> int:
-        """
-        Wait for its end.
-
-        @return: its return code, negative for a signal.
-        """
-        try:
-            code = self.process.wait(self.deadline)
-        except subprocess.TimeoutExpired:
-            raise self.report("did not end") from None
-        for reader in self._readers:
-            reader.join(self.deadline)
-        return code
-
-    def signal(self, number: int) -> int:
-        """
-        Send it a signal and wait for its end.
-        """
-        self.process.send_signal(number)
-        return self.wait()
-
-    def end(self) -> None:
-        """
-        Make sure that it is gone.
-        """
-        self.process.kill()
-        self.wait()
 
 
 class Server(Command):
@@ -257,35 +157,6 @@ class Server(Command):
         Its first address.
         """
         return "127.0.0.1", self.ports[0]
-
-
-def echo_command(
-    command: Sequence[str], listen: Iterable[str], options: Sequence[str] = ()
-) -> list[str]:
-    """
-    The command line of C{twistd echo} or C{twist echo}.
-    """
-    program, *before = command
-    if program == "twist":
-        # Else it is JSON, where standard output is no terminal.
-        before = [*before, "--log-format=text"]
-    endpoints = [part for each in listen for part in ("--listen", each)]
-    return [script(program), *before, "echo", *endpoints, *options]
-
-
-def ports_in(log: str) -> list[int]:
-    """
-    The TCP ports that a service says in its log that it listens on.
-    """
-    line = re.search(r"listening on (.*), by .*\n", log)
-    if line is None:
-        raise AssertionError(f"it does not say that it listens:\n{log}")
-    addresses = line[1].split(", ")
-    return [
-        int(address.rpartition(":")[2])
-        for address in addresses
-        if not address.startswith("unix:")
-    ]
 
 
 def finished(
@@ -371,25 +242,12 @@ class Daemon:
 # Sockets
 
 
-def connect(
-    test: Test,
-    address: tuple[str, int] | str,
-    *,
-    receive_buffer: int | None = None,
-) -> socket.socket:
+def connect(test: Test, address: Address, *, receive_buffer: int = 0) -> socket.socket:
     """
     Connect to a TCP address, or to a path.
     """
-    if isinstance(address, str):
-        family = socket.AF_UNIX
-    else:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    client = socket.socket(family, socket.SOCK_STREAM)
+    client = dial(address, buffer=receive_buffer)
     test.addCleanup(client.close)
-    client.settimeout(DEADLINE)
-    if receive_buffer is not None:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    client.connect(address)
     return client
 
 

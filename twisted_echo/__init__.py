@@ -33,28 +33,33 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.command}: what only the commands do.
   - L{twisted_echo.tap}: the command line of C{twistd echo}.
   - L{twisted_echo.bench}: C{python -m twisted_echo.bench}.
+  - L{twisted_echo.testing}: servers, faults and leaks, for tests.
 
 Each imports only what stands above it. Importing this package installs no
-reactor.
+reactor, and imports no module before a name of it is asked for.
 """
 
-from twisted_echo.answering import (
-    Answer,
-    AnsweringLineReceiver,
-    AnsweringSession,
-    AnswerQueue,
-)
-from twisted_echo.echo import EchoConfig, EchoFactory, EchoProtocol, EchoService
-from twisted_echo.endings import EndReason, SessionEnd
-from twisted_echo.factory import SessionFactory
-from twisted_echo.journal import LogSessions
-from twisted_echo.limits import Deadlines, Limits, WhenFull
-from twisted_echo.metrics import Histogram, Observation, Snapshot
-from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
-from twisted_echo.service import IllegalTransition, SessionService, State
-from twisted_echo.session import Session
-from twisted_echo.sockets import KeepAlive
-from twisted_echo.view import ServiceView
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twisted_echo.answering import (
+        Answer,
+        AnsweringLineReceiver,
+        AnsweringSession,
+        AnswerQueue,
+    )
+    from twisted_echo.echo import EchoConfig, EchoFactory, EchoProtocol, EchoService
+    from twisted_echo.endings import EndReason, SessionEnd
+    from twisted_echo.factory import SessionFactory
+    from twisted_echo.journal import LogSessions
+    from twisted_echo.limits import Deadlines, Limits, WhenFull
+    from twisted_echo.metrics import Histogram, Observation, Snapshot
+    from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
+    from twisted_echo.service import IllegalTransition, SessionService, State
+    from twisted_echo.session import Session
+    from twisted_echo.sockets import KeepAlive
+    from twisted_echo.view import ServiceView
 
 __all__ = [
     "Answer",
@@ -84,3 +89,65 @@ __all__ = [
     "State",
     "WhenFull",
 ]
+
+_NAMES = {
+    "answering": (
+        "Answer",
+        "AnsweringLineReceiver",
+        "AnsweringSession",
+        "AnswerQueue",
+    ),
+    "echo": (
+        "EchoConfig",
+        "EchoFactory",
+        "EchoProtocol",
+        "EchoService",
+    ),
+    "endings": (
+        "EndReason",
+        "SessionEnd",
+    ),
+    "factory": ("SessionFactory",),
+    "journal": ("LogSessions",),
+    "limits": (
+        "Deadlines",
+        "Limits",
+        "WhenFull",
+    ),
+    "metrics": (
+        "Histogram",
+        "Observation",
+        "Snapshot",
+    ),
+    "receiver": (
+        "FastLineOnlyReceiver",
+        "FastLineReceiver",
+    ),
+    "service": (
+        "IllegalTransition",
+        "SessionService",
+        "State",
+    ),
+    "session": ("Session",),
+    "sockets": ("KeepAlive",),
+    "view": ("ServiceView",),
+}
+"""
+Which module has which of them. It is imported when one is asked for: pytest imports
+this package whenever it starts, for the plugin in L{twisted_echo.testing}, and most of
+what it then runs has nothing to do with this package.
+"""
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

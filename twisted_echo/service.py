@@ -137,6 +137,8 @@ class SessionService(Service):
         self._timer: IDelayedCall | None = None
         self._monitor: Monitor | None = None
         self.stopsBy: float | None = None
+        # Also of those that are closed.
+        self._wereAt: list[IAddress] = []
 
     # What there is to know
 
@@ -182,6 +184,13 @@ class SessionService(Service):
         Where it listens now, in the order of the endpoints.
         """
         return [port.getHost() for port in self._listeners.ports]
+
+    @property
+    def lastAddresses(self) -> list[IAddress]:
+        """
+        Where it listens, or has listened last.
+        """
+        return self.addresses or self._wereAt
 
     def _require(self, wish: str, *allowed: State) -> None:
         if self.state not in allowed:
@@ -338,6 +347,7 @@ class SessionService(Service):
         clock = self.factory.clock
         began, sessions = clock.seconds(), len(self.factory.sessions)
         self.stopsBy = began + self.longestStop
+        self._wereAt = self.addresses
         self.factory.waitNoMore()
         closings = self._listeners.close()
         self.factory.closeHandshakes()

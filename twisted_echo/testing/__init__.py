@@ -1,0 +1,57 @@
+"""
+For tests: a real echo server, any service without a dirty reactor, faults, leaks.
+
+Used by: who writes tests, of clients in any language or of services in Twisted. In
+pytest its fixtures (L{twisted_echo.testing.plugin}) are there without an import.
+
+  - L{EchoServer}: C{twistd echo} in a process of its own.
+  - L{FaultProxy}: what networks do to connections.
+  - L{running}, L{startForTest}: a service in a trial test; L{ServiceThread}: in a test
+    that knows no reactor.
+  - L{assertNothingLeft}: that a service has left nothing behind.
+
+Importing it imports neither Twisted nor pytest, before a name is asked for that needs
+them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twisted_echo.testing.faultproxy import FaultProxy, Flow
+    from twisted_echo.testing.leaks import Footprint, assertNothingLeft, leftBehind
+    from twisted_echo.testing.server import EchoServer
+    from twisted_echo.testing.services import running, startForTest
+    from twisted_echo.testing.threads import ServiceThread
+
+__all__ = [
+    "EchoServer",
+    "FaultProxy",
+    "Flow",
+    "Footprint",
+    "ServiceThread",
+    "assertNothingLeft",
+    "leftBehind",
+    "running",
+    "startForTest",
+]
+
+_HOMES = {
+    "EchoServer": "server",
+    "FaultProxy": "faultproxy",
+    "Flow": "faultproxy",
+    "Footprint": "leaks",
+    "ServiceThread": "threads",
+    "assertNothingLeft": "leaks",
+    "leftBehind": "leaks",
+    "running": "services",
+    "startForTest": "services",
+}
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,66 @@
+"""
+A throw-away certificate of this machine's loopback address.
+
+Used by: L{twisted_echo.testing.server} and whoever tests TLS.
+"""
+
+from pathlib import Path
+
+__all__ = ["MissingExtra", "make_certificate"]
+
+
+class MissingExtra(RuntimeError):
+    """
+    What was asked for needs an extra of this package that is not installed.
+    """
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(
+            f"the extra {extra!r} is not installed: pip install 'twisted-echo[{extra}]'"
+        )
+
+
+def make_certificate(folder: Path) -> None:
+    """
+    Put a key and a certificate of 127.0.0.1 into C{key.pem} and C{cert.pem}. Clients
+    take the latter for their authority.
+
+    @raise MissingExtra: without the extra C{tls}.
+    """
+    try:
+        import OpenSSL  # noqa: F401
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+    except ImportError:
+        raise MissingExtra("tls") from None
+    from datetime import UTC, datetime, timedelta
+    from ipaddress import ip_address
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "echo")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            pem,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )

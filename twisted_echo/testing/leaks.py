@@ -1,0 +1,196 @@
+"""
+What a service has left behind, by name.
+
+Used by: who writes tests, and L{twisted_echo.testing.services}.
+
+What is the service's is told from what is the test's own by this: a socket is the
+service's if its own end is where the service listens. What its reactor waits for, and
+delayed calls, must not be more than there were in the L{Footprint}; without one, only
+calls of this package count.
+"""
+
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
+
+from twisted_echo.addresses import readable
+from twisted_echo.factory import SessionFactory
+from twisted_echo.service import SessionService, State
+
+__all__ = ["Footprint", "assertNothingLeft", "leftBehind"]
+
+
+class Footprint:
+    """
+    What is open before a service starts, to be compared with what is open after.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: the service's C{factory.clock}; the delayed calls are asked of
+            it.
+        """
+        self.sockets = _sockets()
+        self.selectables = _selectables(reactor)
+        self.calls = _calls(reactor)
+
+
+def assertNothingLeft(service: SessionService, before: Footprint | None = None) -> None:
+    """
+    Assert that a service which has stopped left nothing behind: no session, handshake
+    or port; no socket of its own; and nothing that its reactor waits for, be it a
+    descriptor or a delayed call.
+
+    @param before: taken before it was started.
+
+    @raise AssertionError: names each thing that was left.
+    """
+    left = leftBehind(service, before)
+    if left:
+        raise AssertionError("left behind: " + "; ".join(left))
+
+
+def leftBehind(service: SessionService, before: Footprint | None = None) -> list[str]:
+    """
+    Name what L{assertNothingLeft} looks for.
+    """
+    factory, left = service.factory, []
+    now = factory.clock.seconds()
+    if service.state not in (State.IDLE, State.STOPPED):
+        left.append(f"the service, which is {service.state.value}")
+    left += [f"the port {readable(each)}" for each in service.addresses]
+    for session in factory.sessions:
+        state = (
+            "aborting"
+            if session.isAborted
+            else "closing"
+            if session.isClosing
+            else "answering"
+            if session.isAnswering
+            else "open"
+        )
+        left.append(
+            f"session {session.serial}, {type(session).__name__}, of"
+            f" {readable(session.peer)}, {state}, since {now - session.began:.3f} s"
+        )
+    left += [
+        f"a handshake, {type(each).__name__}, since {now - each.began:.3f} s"
+        for each in factory.handshakes
+    ]
+    left += _ownSockets(service, before)
+    known = () if before is None else before.calls
+    call: Any
+    for call in _calls(factory.clock):
+        if (
+            call not in known
+            and (before is not None or _isOurs(call))
+            and not _isOfAnother(getattr(call.func, "__self__", None), factory)
+        ):
+            left.append(
+                f"a delayed call of {_named(call)}, due in {call.getTime() - now:.3f} s"
+            )
+    if before is not None:
+        left += [
+            f"descriptor {each.fileno()} in the reactor, {each!r}"
+            for each in _selectables(factory.clock)
+            if each not in before.selectables and not _isOfAnother(each, factory)
+        ]
+    return left
+
+
+def _isOfAnother(thing: Any, factory: SessionFactory[Any]) -> bool:
+    """
+    Whether something in a reactor is of another service that runs: its port, its
+    connection, its guard.
+    """
+    while thing is not None and not isinstance(thing, SessionFactory):
+        names = ("protocol", "wrappedProtocol", "factory", "wrappedFactory", "_guarded")
+        thing = next((vars(thing)[each] for each in names if each in vars(thing)), None)
+    return thing is not None and thing is not factory
+
+
+# Delayed calls
+
+
+def _calls(reactor: IReactorTime) -> list[IDelayedCall]:
+    # (Of a Clock, those that wait; trial's own is that of a test which takes too long.)
+    return [
+        each
+        for each in reactor.getDelayedCalls()
+        if each.active() and not _named(each).startswith("twisted.trial.")
+    ]
+
+
+def _named(call: Any) -> str:
+    function = call.func
+    name = getattr(function, "__qualname__", None) or repr(function)
+    return f"{getattr(function, '__module__', '?')}.{name}"
+
+
+def _isOurs(call: IDelayedCall) -> bool:
+    return _named(call).startswith("twisted_echo.")
+
+
+# Descriptors
+
+
+def _selectables(reactor: Any) -> list[Any]:
+    """
+    What a reactor waits for, but for what is its own. (A C{Clock} waits for none.)
+    """
+    if not IReactorFDSet.providedBy(reactor):
+        return []
+    own = getattr(reactor, "_internalReaders", ())
+    found = [*reactor.getReaders(), *reactor.getWriters()]
+    return [each for each in dict.fromkeys(found) if each not in own]
+
+
+def _sockets() -> dict[int, int]:
+    """
+    The sockets that are open, each with what tells one use of its number from another.
+    """
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        if os.path.isdir(folder):
+            numbers: Iterable[int] = map(int, os.listdir(folder))
+            break
+    else:
+        numbers = range(1024)
+    found = {}
+    for number in numbers:
+        # (The one by which the folder was read is closed.)
+        with suppress(OSError):
+            status = os.fstat(number)
+            if stat.S_ISSOCK(status.st_mode):
+                found[number] = status.st_ino
+    return found
+
+
+def _ownSockets(service: SessionService, before: Footprint | None) -> list[str]:
+    """
+    Sockets whose own end is where the service listens, or did.
+    """
+    known = {} if before is None else before.sockets
+    places = [
+        getattr(each, "port", None) or getattr(each, "name", None)
+        for each in service.lastAddresses
+    ]
+    left = []
+    for number, identity in _sockets().items():
+        if known.get(number) == identity:
+            continue
+        with suppress(OSError), socket.socket(fileno=os.dup(number)) as duplicate:
+            own: Any = duplicate.getsockname()
+            place = own[1] if isinstance(own, tuple) else os.fsencode(own)
+            if not place or place not in places:
+                continue
+            peer: Any = None
+            with suppress(OSError):
+                peer = duplicate.getpeername()
+            end = "without a peer" if peer is None else f"connected to {peer!r}"
+            left.append(f"descriptor {number}, a socket at {own!r} {end}")
+    return left

@@ -1,0 +1,310 @@
+"""
+A real C{twistd echo} for tests of clients, in any language or framework.
+
+Used by: who writes tests, and the fixtures of L{twisted_echo.testing.plugin}.
+
+What must hold: when it is stopped the process is gone, whatever the test did; and what
+it has left behind, or complained of, fails the test with what that was.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import tempfile
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+
+from twisted_echo.testing.certificates import MissingExtra, make_certificate
+from twisted_echo.testing.processes import (
+    DEADLINE,
+    Books,
+    Command,
+    Vitals,
+    echo_command,
+    ports_in,
+)
+from twisted_echo.testing.sockets import Address, dial
+
+__all__ = ["EchoServer"]
+
+_ENDPOINTS = {
+    "tcp": "tcp:0:interface=127.0.0.1",
+    "tls": "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem",
+    "unix": "unix:echo.sock",
+}
+_COMPLAINTS = ("Traceback", "Unhandled", "#critical", "#error")
+
+
+class EchoServer:
+    """
+    An echo server that listens when it is made, on loopback or on a UNIX socket, and
+    is stopped and looked after at the end::
+
+        with EchoServer("--max-length", "100") as server:
+            client = server.connect()
+
+    @ivar address: the host and the port, or the path of the UNIX socket.
+    @ivar certificate: the file of the authority that a client has to trust; None
+        without TLS.
+    @ivar folder: its working directory, which goes with it.
+    @ivar process: the process; a L{subprocess.Popen}.
+    """
+
+    address: Address
+
+    def __init__(
+        self,
+        *options: str,
+        unix: bool = False,
+        tls: bool = False,
+        metrics: bool = False,
+    ) -> None:
+        """
+        @param options: more of C{twistd echo --help}.
+        @param unix: whether to listen on a UNIX socket, instead of a port of the
+            kernel's choice.
+        @param tls: whether to speak TLS, with a certificate made for the occasion.
+        @param metrics: whether L{metrics} will be asked for.
+        @raise MissingExtra: if that needs an extra which is not installed.
+        @raise AssertionError: if it does not start; with what it has printed.
+        """
+        if unix and tls:
+            raise ValueError("either unix or tls can be true, got both")
+        if metrics and find_spec("prometheus_client") is None:
+            raise MissingExtra("metrics")
+        self.folder = Path(tempfile.mkdtemp(prefix="echo-"))
+        self._command: Command | None = None
+        self._admin: str | None = None
+        self.certificate: Path | None = None
+        try:
+            if tls:
+                make_certificate(self.folder)
+                self.certificate = self.folder / "cert.pem"
+            if metrics:
+                self._admin = str(self.folder / "admin.sock")
+                options = (*options, "--admin", f"unix:{self._admin}")
+            kind = "unix" if unix else "tls" if tls else "tcp"
+            self._command = command = Command(
+                echo_command(("twistd", "-n"), [_ENDPOINTS[kind]], options),
+                folder=self.folder,
+            )
+            self.process = command.process
+            command.wait_for(r"listening on .*, by .*\n")
+            if unix:
+                self.address = str(self.folder / "echo.sock")
+            else:
+                self.address = ("127.0.0.1", ports_in(command.stdout)[0])
+            # Only Linux tells what a process has open.
+            self._vitals = Vitals(command) if os.path.isdir("/proc/self/fd") else None
+            self._atStart = 0
+            if self._vitals is not None:
+                self._until(self._vitals.runs, "does not run")
+                self._atStart = self._vitals.descriptors()
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self) -> "EchoServer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.stop()
+        else:
+            # That is what there is to be told of.
+            self.kill()
+
+    @property
+    def host(self) -> str:
+        """
+        @raise ValueError: if it listens on a UNIX socket.
+        """
+        return self._tcp()[0]
+
+    @property
+    def port(self) -> int:
+        """
+        @raise ValueError: if it listens on a UNIX socket.
+        """
+        return self._tcp()[1]
+
+    def _tcp(self) -> tuple[str, int]:
+        if isinstance(self.address, str):
+            raise ValueError(f"it listens on a UNIX socket, {self.address}")
+        return self.address
+
+    @property
+    def path(self) -> str:
+        """
+        @raise ValueError: if it listens on a port.
+        """
+        if not isinstance(self.address, str):
+            raise ValueError(f"it listens on a port, {self.address}")
+        return self.address
+
+    @property
+    def log(self) -> str:
+        """
+        What it has logged so far.
+        """
+        return "" if self._command is None else self._command.stdout
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """
+        Wait until its log has a regular expression.
+
+        @raise AssertionError: if it does not within half a minute.
+        """
+        assert self._command is not None
+        return self._command.wait_for(pattern)
+
+    def connect(self) -> socket.socket:
+        """
+        A client's connection, the caller's to close; with TLS, if it has a
+        certificate.
+        """
+        connected = dial(self.address)
+        if self.certificate is None:
+            return connected
+        try:
+            context = ssl.create_default_context(cafile=str(self.certificate))
+            return context.wrap_socket(connected, server_hostname="127.0.0.1")
+        except BaseException:
+            connected.close()
+            raise
+
+    def metrics(self) -> dict[str, float]:
+        """
+        What it exports to Prometheus, by name and labels, such as
+        C{twisted_echo_sessions_ended_total{reason="idle"}}.
+
+        @raise ValueError: if it was made without C{metrics}.
+        """
+        if self._admin is None:
+            raise ValueError("it was made without metrics=True")
+        from prometheus_client.parser import text_string_to_metric_families
+
+        connection = HTTPConnection("localhost")
+        connection.sock = dial(self._admin)
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        finally:
+            connection.close()
+        numbers = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = ",".join(f'{k}="{v}"' for k, v in sample.labels.items())
+                numbers[sample.name + f"{{{labels}}}" * bool(labels)] = sample.value
+        return numbers
+
+    # The end
+
+    def stop(self) -> None:
+        """
+        Stop it by SIGTERM, and see that all is well. A second call does nothing.
+
+        @raise AssertionError: if it had more descriptors open than its sessions need,
+            did not end by that signal in time, logged an error, lost count of its
+            sessions, or left a socket behind; with what that was, and its log.
+        """
+        command, wrong = self._command, []
+        if command is None:
+            return
+        try:
+            if command.process.poll() is None:
+                wrong += self._leaks()
+            code = command.signal(signal.SIGTERM)
+            if code != -signal.SIGTERM:
+                wrong.append(f"it ended with {code}, not by SIGTERM")
+            wrong += self._complaints()
+            wrong += [f"{each.name} is left" for each in self.folder.glob("*.sock*")]
+            if wrong:
+                raise command.report("; ".join(wrong))
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """
+        End it at once, and look at nothing. A second call does nothing.
+        """
+        command, self._command = self._command, None
+        if command is not None:
+            command.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _until(
+        self, true: Callable[[], bool], what: str, *, orEnd: bool = False
+    ) -> None:
+        command = self._command
+        assert command is not None
+        deadline = time.monotonic() + DEADLINE
+        while not true():
+            hasEnded = command.process.poll() is not None
+            if hasEnded and orEnd:
+                return
+            if hasEnded or time.monotonic() > deadline:
+                raise command.report(what)
+            time.sleep(0.01)
+
+    def _leaks(self) -> list[str]:
+        """
+        Descriptors that no session accounts for.
+        """
+        vitals, command = self._vitals, self._command
+        if vitals is None or command is None:
+            return []
+        pattern = r"status: \w+, (\d+) sessions, \d+ of them paused, (\d+) handshakes"
+        open_ = told = connections = 0
+        # Between the two looks a client may come or go; what leaks stays.
+        for _ in range(20):
+            seen = len(re.findall(pattern, command.stdout))
+            command.process.send_signal(signal.SIGUSR2)
+
+            def answers(seen: int = seen) -> bool:
+                return len(re.findall(pattern, command.stdout)) > seen
+
+            self._until(answers, "it does not answer SIGUSR2", orEnd=True)
+            if command.process.poll() is not None:
+                # Of which there is to be told.
+                return []
+            live, shaking = re.findall(pattern, command.stdout)[-1]
+            connections = int(live) + int(shaking)
+            told, open_ = self._atStart + connections, vitals.descriptors()
+            if open_ <= told:
+                return []
+            time.sleep(0.05)
+        names = vitals.names()
+        return [
+            f"it has {open_ - told} descriptors more than its {connections} connections"
+            f" need: {', '.join(names)}"
+        ]
+
+    def _complaints(self) -> list[str]:
+        command = self._command
+        assert command is not None
+        log = command.stdout
+        wrong = [f"{each!r} in its log" for each in _COMPLAINTS if each in log]
+        if command.stderr:
+            wrong.append("it wrote to standard error")
+        try:
+            books = Books.of(log)
+        except AssertionError:
+            return [*wrong, "it did not say what it served"]
+        if books.served != sum(books.ended.values()):
+            wrong.append(
+                f"of {books.served} sessions only {sum(books.ended.values())} ended"
+            )
+        return wrong

@@ -1,0 +1,79 @@
+"""
+Any L{SessionService} in a test that runs a reactor: trial, or pytest with
+pytest-twisted.
+
+Used by: who writes tests. One that knows no reactor takes
+L{twisted_echo.testing.threads}.
+
+What must hold: when the test has ended the service has stopped, and left nothing that
+makes a reactor dirty; else the test fails, and says what it was.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from twisted_echo.service import SessionService
+from twisted_echo.testing.leaks import Footprint, assertNothingLeft
+
+__all__ = ["running", "startForTest"]
+
+_Service = TypeVar("_Service", bound=SessionService)
+
+
+class _Test(Protocol):
+    def addCleanup(self, f: Callable[[], object], /) -> object: ...
+
+
+@asynccontextmanager
+async def running(service: _Service) -> AsyncIterator[_Service]:
+    """
+    Have a service listen, and stop when the block is left; then nothing may be left of
+    it (L{assertNothingLeft})::
+
+        async def test_upper(self):
+            async with running(SessionService("tcp:0", factory)) as service:
+                port = service.addresses[0].port
+
+    Clients of the test's own are to be closed before: those that do not close are cut
+    off after the factory's C{abortAfter}.
+
+    @raise AssertionError: names what was left.
+    @raise Exception: why it cannot listen.
+    """
+    before = Footprint(service.factory.clock)
+    service.startService()
+    await service.whenListening()
+    try:
+        yield service
+    except BaseException:
+        await service.stopService()
+        raise
+    await _stop(service, before)
+
+
+def startForTest(test: _Test, service: _Service) -> "Deferred[_Service]":
+    """
+    The same for tests that return Deferreds: the service stops as a clean-up of
+    C{test}.
+
+    @return: fires with the service when it listens, or fails if it cannot.
+    """
+    before = Footprint(service.factory.clock)
+
+    def stop() -> "Deferred[None]":
+        return Deferred.fromCoroutine(_stop(service, before))
+
+    service.startService()
+    test.addCleanup(stop)
+    return service.whenListening().addCallback(lambda _: service)
+
+
+async def _stop(service: SessionService, before: Footprint) -> None:
+    await service.stopService()
+    # What ends in this turn of the reactor has ended in the next.
+    await deferLater(service.factory.clock, 0)
+    assertNothingLeft(service, before)
