@@ -4,6 +4,10 @@ An echo service for Twisted, and what it is made of.
 Used by: whoever embeds the service: what a program needs is imported from here.
 
   - L{twisted_echo.framing}: where lines end; pure.
+  - L{twisted_echo.prefixes}: where frames end; pure.
+  - L{twisted_echo.delivery}: what was found is handed on, and can be interrupted.
+  - L{twisted_echo.frames}: L{FastInt8StringReceiver}, L{FastInt16StringReceiver},
+    L{FastInt32StringReceiver}, L{FastIntNStringReceiver}.
   - L{twisted_echo.receiver}: L{FastLineReceiver} and L{FastLineOnlyReceiver}.
   - L{twisted_echo.sockets}: options of a connection's socket.
   - L{twisted_echo.addresses}: addresses in few words.
@@ -52,6 +56,12 @@ if TYPE_CHECKING:
     from twisted_echo.echo import EchoConfig, EchoFactory, EchoProtocol, EchoService
     from twisted_echo.endings import EndReason, SessionEnd
     from twisted_echo.factory import SessionFactory
+    from twisted_echo.frames import (
+        FastInt8StringReceiver,
+        FastInt16StringReceiver,
+        FastInt32StringReceiver,
+        FastIntNStringReceiver,
+    )
     from twisted_echo.journal import LogSessions
     from twisted_echo.limits import Deadlines, Limits, WhenFull
     from twisted_echo.metrics import Histogram, Observation, Snapshot
@@ -72,6 +82,10 @@ __all__ = [
     "EchoProtocol",
     "EchoService",
     "EndReason",
+    "FastInt8StringReceiver",
+    "FastInt16StringReceiver",
+    "FastInt32StringReceiver",
+    "FastIntNStringReceiver",
     "FastLineOnlyReceiver",
     "FastLineReceiver",
     "Histogram",
@@ -108,6 +122,12 @@ _NAMES = {
         "SessionEnd",
     ),
     "factory": ("SessionFactory",),
+    "frames": (
+        "FastInt8StringReceiver",
+        "FastInt16StringReceiver",
+        "FastInt32StringReceiver",
+        "FastIntNStringReceiver",
+    ),
     "journal": ("LogSessions",),
     "limits": (
         "Deadlines",

@@ -18,7 +18,7 @@ What must hold, for C{n} bytes received in any number of pieces:
 import sys
 from functools import lru_cache
 
-__all__ = ["LineBuffer", "end_of_lines", "overlaps_itself"]
+__all__ = ["HeldBytes", "LineBuffer", "end_of_lines", "overlaps_itself"]
 
 
 @lru_cache(maxsize=256)
@@ -87,21 +87,16 @@ def _end_of_lines_one_by_one(
         start = found + len(delimiter)
 
 
-class LineBuffer:
+class HeldBytes:
     """
-    Bytes that wait for the rest of their line, or for somebody to want them.
-
-    Appending is amortized over the bytes, and what was searched once without
-    success is not searched again.
+    Bytes that wait: added at the end, taken from the front, for what their copying
+    costs.
     """
 
-    __slots__ = ("_bytes", "_delimiter", "_searched")
+    __slots__ = ("_bytes",)
 
     def __init__(self, data: bytes = b"") -> None:
         self._bytes = bytearray(data)
-        # How many leading bytes are known to hold no whole `_delimiter`.
-        self._searched = 0
-        self._delimiter = b""
 
     def __len__(self) -> int:
         return len(self._bytes)
@@ -111,6 +106,42 @@ class LineBuffer:
         Add bytes at the end.
         """
         self._bytes += data
+
+    def take(self, size: int | None = None) -> bytes:
+        """
+        Take the first C{size} bytes, or all.
+        """
+        data = self._bytes
+        if size is None or size == len(data):
+            self._bytes = bytearray()
+            return bytes(data)
+        with memoryview(data) as view:
+            taken = bytes(view[:size])
+        del data[:size]
+        return taken
+
+    def peek(self) -> bytes:
+        """
+        Copy all bytes and leave them.
+        """
+        return bytes(self._bytes)
+
+
+class LineBuffer(HeldBytes):
+    """
+    Bytes that wait for the rest of their line, or for somebody to want them.
+
+    Appending is amortized over the bytes, and what was searched once without
+    success is not searched again.
+    """
+
+    __slots__ = ("_delimiter", "_searched")
+
+    def __init__(self, data: bytes = b"") -> None:
+        super().__init__(data)
+        # How many leading bytes are known to hold no whole `_delimiter`.
+        self._searched = 0
+        self._delimiter = b""
 
     def find(self, delimiter: bytes) -> int:
         """
@@ -145,22 +176,8 @@ class LineBuffer:
         """
         Take the first C{size} bytes, or all.
         """
-        data = self._bytes
-        if size is None or size == len(data):
-            self._bytes = bytearray()
-            taken = bytes(data)
-        else:
-            with memoryview(data) as view:
-                taken = bytes(view[:size])
-            del data[:size]
         self._searched = 0
-        return taken
-
-    def peek(self) -> bytes:
-        """
-        Copy all bytes and leave them.
-        """
-        return bytes(self._bytes)
+        return super().take(size)
 
     def is_overlong(self, delimiter: bytes, limit: int) -> bool:
         """

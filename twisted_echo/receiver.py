@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
+from twisted_echo.delivery import Delivery
 from twisted_echo.framing import LineBuffer, end_of_lines, overlaps_itself
 
 __all__ = ["FastLineOnlyReceiver", "FastLineReceiver"]
@@ -51,6 +52,7 @@ class _Blocks:
         def linesReceived(self, lines: list[bytes]) -> object: ...
         def lineReceived(self, line: bytes) -> Any: ...
         def lineLengthExceeded(self, line: bytes) -> Any: ...
+        def sendLine(self, line: bytes) -> Any: ...
 
     bytesReceived = 0
     lineCount = 0
@@ -106,7 +108,7 @@ class _Blocks:
             self.transport.write(block)
 
 
-class FastLineReceiver(_Blocks, LineReceiver):
+class FastLineReceiver(_Blocks, Delivery, LineReceiver):
     """
     C{LineReceiver} of C{twisted.protocols.basic}, with blocks.
 
@@ -123,10 +125,8 @@ class FastLineReceiver(_Blocks, LineReceiver):
     replace C{transport} between two lines.
     """
 
-    # The lines that `linesReceived` is delivering, what is left of them, and
-    # what they were found by. While something is left, `_held` is not None.
-    _lines: list[bytes] = []  # noqa: RUF012 - never changed in place
-    _undelivered: Any = iter(_lines)
+    # What the lines were found by that are being delivered. While some are left,
+    # `_held` is not None.
     _foundBy: tuple[bytes, int] = (b"", 0)
     # How many bytes of lines to find at once. Fewer, for a while, after lines were
     # found in vain: a protocol that switches its mode at every message would have
@@ -241,13 +241,8 @@ class FastLineReceiver(_Blocks, LineReceiver):
             than C{MAX_LENGTH}.
         @return: something true to be handed nothing more before new bytes come.
         """
-        if length_hint(self._undelivered):
-            # Interrupted in lines that the same hook handed on before.
-            self._lines = [*self._undelivered, *lines]
-            self._undelivered = iter(self._lines)
+        if not self._setOut(lines):
             return None
-        self._lines = lines
-        self._undelivered = iter(lines)
         self._foundBy = self.delimiter, self.MAX_LENGTH
         return self._deliverLines()
 
@@ -265,30 +260,6 @@ class FastLineReceiver(_Blocks, LineReceiver):
                 self._lines = []
         return None
 
-    def _interrupt(self) -> None:
-        """
-        End the loop in L{_deliverLines} after the current line.
-
-        Its iterator is put to its end, and another one goes on where it stood.
-        So the loop has nothing to ask for each line, which would cost more than
-        all the rest of it, and an interruption costs the same however many
-        lines are left.
-        """
-        lines, undelivered = self._lines, self._undelivered
-        left = length_hint(undelivered)
-        if left:
-            self._undelivered = iter(lines)
-            self._undelivered.__setstate__(len(lines) - left)
-            undelivered.__setstate__(len(lines))
-
-    def pauseProducing(self) -> None:
-        self._interrupt()
-        super().pauseProducing()  # type: ignore[no-untyped-call]
-
-    def stopProducing(self) -> None:
-        self._interrupt()
-        super().stopProducing()  # type: ignore[no-untyped-call]
-
     def setRawMode(self) -> None:
         self._interrupt()
         super().setRawMode()  # type: ignore[no-untyped-call]
@@ -302,8 +273,7 @@ class FastLineReceiver(_Blocks, LineReceiver):
         Take everything that has been received and not been delivered.
         """
         held, self._held = self._held, None
-        undelivered = list(self._undelivered)
-        self._lines = []
+        undelivered = self._takeBack()
         if undelivered:
             # They are found anew, if they are lines then. (Perhaps a subclass has not
             # counted them.)
@@ -324,16 +294,10 @@ class FastLineReceiver(_Blocks, LineReceiver):
         if self._held is None:
             return _NOTHING_HELD
         size, line = super().heldInput()
-        left = length_hint(self._undelivered)
+        left = self._left()
         if left:
-            return size + sum(map(len, self._lines[-left:])), None
+            return size + sum(map(len, left)), None
         return size, None if self.paused else line
-
-    def undeliveredLines(self) -> int:
-        """
-        Tell how many lines have been found, and wait for whoever has paused.
-        """
-        return length_hint(self._undelivered)
 
     def hasUndeliveredLines(self) -> bool:
         """

@@ -1,0 +1,91 @@
+"""
+A list of what was received that is handed on one by one, and can be interrupted.
+
+For the receivers of L{twisted_echo.receiver} and L{twisted_echo.frames}, which find
+much at once.
+
+What must hold: the loop over the list has nothing to ask for each item, and an
+interruption costs the same however many items are left.
+"""
+
+from operator import length_hint
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["Delivery"]
+
+if TYPE_CHECKING:
+
+    class _Pausable:
+        def pauseProducing(self) -> None: ...
+        def stopProducing(self) -> None: ...
+
+else:
+    _Pausable = object
+
+
+class Delivery(_Pausable):
+    """
+    A mix-in for a receiver that can be paused, to be put before Twisted's own.
+    """
+
+    # What is being delivered, and what is left of it.
+    _lines: list[bytes] = []  # noqa: RUF012 - never changed in place
+    _undelivered: Any = iter(_lines)
+
+    def _setOut(self, lines: list[bytes]) -> bool:
+        """
+        Take what is to be delivered.
+
+        @return: whether to go on with delivering it: not, if it comes from a hook that
+            was interrupted in what it handed on before.
+        """
+        if length_hint(self._undelivered):
+            self._lines = [*self._undelivered, *lines]
+            self._undelivered = iter(self._lines)
+            return False
+        self._lines = lines
+        self._undelivered = iter(lines)
+        return True
+
+    def _interrupt(self) -> None:
+        """
+        End the loop over C{_undelivered} after the current item.
+
+        Its iterator is put to its end, and another one goes on where it stood.
+        """
+        lines, undelivered = self._lines, self._undelivered
+        left = length_hint(undelivered)
+        if left:
+            self._undelivered = iter(lines)
+            self._undelivered.__setstate__(len(lines) - left)
+            undelivered.__setstate__(len(lines))
+
+    def _left(self) -> list[bytes]:
+        """
+        Copy what is not delivered yet.
+        """
+        left = length_hint(self._undelivered)
+        return self._lines[-left:] if left else []
+
+    def _takeBack(self) -> list[bytes]:
+        """
+        Take what is not delivered yet, which ends the loop over it.
+        """
+        undelivered = list(self._undelivered)
+        self._lines = []
+        return undelivered
+
+    def pauseProducing(self) -> None:
+        self._interrupt()
+        super().pauseProducing()
+
+    def stopProducing(self) -> None:
+        self._interrupt()
+        super().stopProducing()
+
+    def undeliveredLines(self) -> int:
+        """
+        Tell how many lines, or frames, have been found, and wait for whoever has
+        paused.
+        """
+        return length_hint(self._undelivered)
