@@ -1,8 +1,8 @@
 """
 A list of what was received that is handed on one by one, and can be interrupted.
 
-For the receivers of L{twisted_echo.receiver} and L{twisted_echo.frames}, which find
-much at once.
+Used by: L{twisted_echo.receiver} and L{twisted_echo.frames}, whose receivers find much
+at once.
 
 What must hold: the loop over the list has nothing to ask for each item, and an
 interruption costs the same however many items are left.

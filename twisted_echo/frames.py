@@ -1,6 +1,8 @@
 """
 Receivers of length-prefixed frames that cost what their bytes cost.
 
+Used by: embedders, and L{twisted_echo.echo}.
+
 L{FastInt8StringReceiver}, L{FastInt16StringReceiver} and L{FastInt32StringReceiver}
 are drop-ins for the classes of L{twisted.protocols.basic} that they extend, C{recvd}
 included. Each hook hands on to the next; override the coarsest that serves you:
@@ -71,6 +73,8 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
     _held: FrameBuffer | None = None
     # How many bytes of the overlong frame that is held were dropped.
     _dropped = 0
+    # The limit of those that are being delivered.
+    _foundBy = 0
     _busyReceiving = False
     _prefix: Prefix
     # How many bytes to look for frames in; few, after some were found in vain.
@@ -85,6 +89,12 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
         def lengthLimitExceeded(self, length: int) -> Any: ...
         def sendString(self, string: bytes) -> Any: ...
 
+    def makeConnection(self, transport: Any) -> None:
+        # What is asked for with every string becomes the instance's own, which is
+        # faster to load than the class's.
+        self.MAX_LENGTH = self.MAX_LENGTH
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]
+
     def dataReceived(self, data: bytes) -> None:
         """
         Hand whole frames to C{blockReceived} and keep the rest.
@@ -96,7 +106,8 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
         if self._held is not None or self._busyReceiving or self.paused:
             self._receive(data)
             return
-        end, count = end_of_frames(data, 0, len(data), prefix, self.MAX_LENGTH)
+        self._foundBy = limit = self.MAX_LENGTH
+        end, count = end_of_frames(data, 0, len(data), prefix, limit)
         if end < len(data):
             self._held = FrameBuffer(data[end:])
             data = data[:end]
@@ -141,6 +152,7 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
                     self._dropped += held.cut(prefix.size)
                     return
                 continue
+            self._foundBy = limit
             block, count = held.take_frames(prefix, limit, self._atMost)
             if not block:
                 return
@@ -169,22 +181,38 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
         return None
 
     def _deliverStrings(self) -> None:
+        undelivered, limit = self._undelivered, self._foundBy
         try:
-            for string in self._undelivered:
-                if len(string) > self.MAX_LENGTH:
-                    # It has become less.
-                    back = [string, *self._takeBack()]
-                    self.lineCount = max(0, self.lineCount - len(back))
-                    rest = self._packed(back)
-                    held = b"" if self._held is None else self._held.take()
-                    self._held = FrameBuffer(rest + held)
+            if limit == self.MAX_LENGTH:
+                for string in undelivered:
+                    self.stringReceived(string)
+                    if limit != self.MAX_LENGTH:
+                        break
+                else:
                     return
-                self.stringReceived(string)
+                if self._undelivered is not undelivered:
+                    # Interrupted as well.
+                    return
+            self._deliverLegal(undelivered)
         finally:
             if not length_hint(self._undelivered):
                 self._lines = []
             elif self._held is None:
                 self._held = FrameBuffer()
+
+    def _deliverLegal(self, undelivered: Iterable[bytes]) -> None:
+        """
+        Deliver what was found by another limit than that of now.
+        """
+        for string in undelivered:
+            if len(string) > self.MAX_LENGTH:
+                back = [string, *self._takeBack()]
+                self.lineCount = max(0, self.lineCount - len(back))
+                rest = self._packed(back)
+                held = b"" if self._held is None else self._held.take()
+                self._held = FrameBuffer(rest + held)
+                return
+            self.stringReceived(string)
 
     def _packed(self, strings: Iterable[bytes]) -> bytes:
         pack = prefix_of(self.structFormat, self.prefixLength).struct.pack

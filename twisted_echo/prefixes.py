@@ -2,8 +2,8 @@
 Where frames end whose length stands before them: pure functions, and one buffer, over
 bytes.
 
-Nothing here knows Twisted, sockets or protocols. L{twisted_echo.frames} turns what is
-found here into calls; tests and benchmarks use it alone.
+Used by: L{twisted_echo.frames}, which turns what is found here into calls. Nothing here
+knows Twisted, sockets or protocols.
 
 What must hold, for C{n} bytes received in any number of pieces:
 
@@ -28,6 +28,10 @@ __all__ = ["FrameBuffer", "Prefix", "end_of_frames", "prefix_of", "split_frames"
 _RUN = 8
 """
 How many frames of one length make it likely that there are more.
+"""
+_BATCH = 64
+"""
+How many of them to unpack at once.
 """
 
 
@@ -76,8 +80,11 @@ def prefix_of(format: str | bytes, size: int) -> Prefix:
 
 
 @lru_cache(maxsize=256)
-def _bodies(size: int, length: int) -> Struct:
-    return Struct(f"{size}x{length}s")
+def _bodies(size: int, length: int, count: int) -> Struct:
+    """
+    What unpacks the bodies of so many frames.
+    """
+    return Struct(f"{size}x{length}s" * count)
 
 
 def _same(data: bytes | bytearray, start: int, step: int, size: int, most: int) -> int:
@@ -162,15 +169,15 @@ def split_frames(block: bytes, prefix: Prefix) -> list[bytes]:
             continue
         step = size + length
         most = min(2 * run, (end - start) // step)
-        same = _same(block, start, step, size, most)
-        if same:
-            after = start + same * step
-            with memoryview(block) as view, view[start:after] as frames:
-                strings += chain.from_iterable(
-                    _bodies(size, length).iter_unpack(frames)
-                )
-            start = after
-        run = run + same if same == most else 0
+        same = passed = _same(block, start, step, size, most)
+        for batch in (_BATCH, 1):
+            after = start + same // batch * batch * step
+            if after > start:
+                with memoryview(block) as view, view[start:after] as frames:
+                    found = _bodies(size, length, batch).iter_unpack(frames)
+                    strings += chain.from_iterable(found)
+                start, same = after, same % batch
+        run = run + passed if passed == most else 0
     return strings
 
 
