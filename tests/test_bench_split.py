@@ -9,7 +9,7 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 ROW = re.compile(
-    r"^  (?P<name>\S.*?) +\d+\.\d (?:ns a line|ms) +\d+\.\d\d x"
+    r"^  (?P<name>\S.*?) +\d+\.\d (?:ns a line|ns a frame|ms) +\d+\.\d\d x"
     r"  \(\d+\.\d\d to \d+\.\d\d\)$",
     re.MULTILINE,
 )
@@ -22,6 +22,17 @@ RECEIVERS = [
     "FastLineReceiver.blockReceived",
 ]
 LONG_LINES = ["LineReceiver", "FastLineReceiver", "FastLineReceiver, 4 MiB"]
+
+FRAMES = [
+    row
+    for bits in (8, 16, 32)
+    for row in 2
+    * [
+        f"Int{bits}StringReceiver",
+        f"FastInt{bits}StringReceiver.stringReceived",
+        f"FastInt{bits}StringReceiver.blockReceived",
+    ]
+]
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +55,7 @@ class BenchTests(SynchronousTestCase):
         """
         done = bench("split", "--rounds", "1")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertEqual(ROW.findall(done.stdout), RECEIVERS * 3 + LONG_LINES)
+        self.assertEqual(ROW.findall(done.stdout), RECEIVERS * 3 + LONG_LINES + FRAMES)
         for size in (16, 64, 512):
             self.assertIn(f"lines of {size} bytes in chunks of 64 KiB\n", done.stdout)
         self.assertIn("a line of 1 MiB in pieces of 512 bytes\n", done.stdout)

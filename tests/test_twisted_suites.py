@@ -26,13 +26,18 @@ from importlib import import_module
 from twisted.protocols import basic
 
 ours, *modules = sys.argv[1:]
-stock = basic.LineReceiver, basic.LineOnlyReceiver
+NAMES = (
+    "LineReceiver", "LineOnlyReceiver",
+    "Int8StringReceiver", "Int16StringReceiver", "Int32StringReceiver",
+)
+stock = [getattr(basic, each) for each in NAMES]
 if ours == "ours":
-    from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
+    from twisted_echo import frames, receiver
 
-    basic.LineReceiver = FastLineReceiver
-    basic.LineOnlyReceiver = FastLineOnlyReceiver
-used = basic.LineReceiver, basic.LineOnlyReceiver
+    for each in NAMES:
+        home = receiver if each.startswith("Line") else frames
+        setattr(basic, each, getattr(home, "Fast" + each))
+used = tuple(getattr(basic, each) for each in NAMES)
 
 def descendants(cls):
     for each in cls.__subclasses__():
@@ -109,7 +114,7 @@ def run_suites(whose: str, modules: list[str]) -> Outcome:
 
 class TwistedSuitesTests(SynchronousTestCase):
     """
-    What passes with C{LineReceiver} and C{LineOnlyReceiver} passes with ours.
+    What passes with Twisted's receivers passes with ours.
     """
 
     def check(self, modules: list[str], least: int, protocols: list[str]) -> None:
@@ -140,6 +145,47 @@ class TwistedSuitesTests(SynchronousTestCase):
             protocols=[
                 "twisted.protocols.test.test_basic.LineTester",
                 "twisted.protocols.test.test_basic.LineOnlyTester",
+                "twisted.protocols.test.test_basic.TestInt8",
+                "twisted.protocols.test.test_basic.TestInt16",
+                "twisted.protocols.test.test_basic.TestInt32",
+            ],
+        )
+
+    def test_names(self) -> None:
+        self.check(
+            [
+                f"twisted.names.test.test_{each}"
+                for each in (
+                    "cache",
+                    "client",
+                    "common",
+                    "dns",
+                    "examples",
+                    "hosts",
+                    "names",
+                    "resolve",
+                    "rfc1982",
+                    "rootresolve",
+                    "server",
+                    "srvconnect",
+                    "tap",
+                    "util",
+                )
+            ],
+            least=500,
+            protocols=["twisted.names.dns.DNSProtocol"],
+        )
+
+    def test_amp(self) -> None:
+        """
+        Frames whose limit changes from one to the next.
+        """
+        self.check(
+            ["twisted.test.test_amp"],
+            least=130,
+            protocols=[
+                "twisted.protocols.amp.BinaryBoxProtocol",
+                "twisted.protocols.amp.AMP",
             ],
         )
 

@@ -6,14 +6,25 @@ Used by: L{twisted_echo.bench.cli} alone.
 
 import argparse
 import statistics
+import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
-from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
+from twisted.protocols.basic import (
+    LineOnlyReceiver,
+    LineReceiver,
+)
 
 from twisted_echo.bench.options import number
+from twisted_echo.frames import (
+    FastInt8StringReceiver,
+    FastInt16StringReceiver,
+    FastInt32StringReceiver,
+    FastIntNStringReceiver,
+)
 from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
 
 CHUNK = 64 * 1024
@@ -53,10 +64,40 @@ class FastBlocks(FastLines):
         pass
 
 
-Receiver = type[StockLines | StockOnlyLines | FastLines | FastOnlyLines]
+class _SilentStrings:
+    """
+    The same with a string.
+    """
+
+    def stringReceived(self, string: bytes) -> None:
+        pass
 
 
-def time_chunks(receiver: Receiver, chunks: Sequence[bytes]) -> float:
+class _SilentBlocks:
+    """
+    The same with a block.
+    """
+
+    def blockReceived(self, block: bytes) -> None:
+        pass
+
+
+def frame_receivers(
+    fast: type[FastIntNStringReceiver],
+) -> list[tuple[str, type[Protocol]]]:
+    """
+    Receivers of frames of one kind: Twisted's, and the fast one with two hooks.
+    """
+    (stock,) = [each for each in fast.__bases__ if each is not FastIntNStringReceiver]
+    kinds = (
+        (stock.__name__, _SilentStrings, stock),
+        (f"{fast.__name__}.stringReceived", _SilentStrings, fast),
+        (f"{fast.__name__}.blockReceived", _SilentBlocks, fast),
+    )
+    return [(name, type(name, (silent, base), {})) for name, silent, base in kinds]
+
+
+def time_chunks(receiver: type[Protocol], chunks: Sequence[bytes]) -> float:
     """
     Feed the chunks to a new receiver.
 
@@ -76,6 +117,20 @@ def chunks_of_lines(size: int) -> list[bytes]:
     included, that run on from chunk to chunk.
     """
     data = (b"x" * (size - 1) + b"\n") * (16 * CHUNK // size + 1)
+    return [data[start : start + CHUNK] for start in range(0, 16 * CHUNK, CHUNK)]
+
+
+def chunks_of_frames(
+    fast: type[FastIntNStringReceiver], sizes: Sequence[int]
+) -> list[bytes]:
+    """
+    The same, filled with frames of these sizes, prefixes included, again and again.
+    """
+    format, prefix = fast.structFormat, fast.prefixLength
+    some = b"".join(
+        struct.pack(format, size - prefix) + b"x" * (size - prefix) for size in sizes
+    )
+    data = some * (16 * CHUNK // len(some) + 1)
     return [data[start : start + CHUNK] for start in range(0, 16 * CHUNK, CHUNK)]
 
 
@@ -125,7 +180,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    receivers: list[tuple[str, Receiver]] = [
+    receivers: list[tuple[str, type[Protocol]]] = [
         ("LineReceiver", StockLines),
         ("LineOnlyReceiver", StockOnlyLines),
         ("FastLineReceiver.lineReceived", FastLines),
@@ -152,4 +207,24 @@ def run(options: argparse.Namespace) -> int:
         options.rounds,
     )
     report(results, 1e-3, "ms")
+    for fast in (
+        FastInt8StringReceiver,
+        FastInt16StringReceiver,
+        FastInt32StringReceiver,
+    ):
+        for name, sizes in (
+            ("16 bytes", [16]),
+            # 16 bytes on the average.
+            ("5 to 27 bytes", [(7 * each) % 23 + 5 for each in range(23)]),
+        ):
+            chunks = chunks_of_frames(fast, sizes)
+            print(f"frames of {name} in chunks of 64 KiB")
+            results = compare(
+                [
+                    (kind, partial(time_chunks, each, chunks))
+                    for kind, each in frame_receivers(fast)
+                ],
+                options.rounds,
+            )
+            report(results, len(chunks) * CHUNK / 16 / 1e9, "ns a frame")
     return 0
