@@ -448,7 +448,7 @@ def exchange(client: Client, pieces: Iterable[bytes]) -> bytes:
 class Flood:
     """
     A client that sends numbered lines without waiting for the replies, until the
-    server ends it.
+    server ends it. A subclass may send something else.
 
     @ivar busy: set when there are enough replies to be in the middle of it.
     """
@@ -464,13 +464,22 @@ class Flood:
         self._ended = Event()
         self._threads = [Background(self._send), Background(self._receive)]
 
+    def line(self, number: int) -> bytes:
+        """
+        What to send, one by one.
+        """
+        return b"%s line %d %s\n" % (self._name, number, b"." * (number % 97))
+
+    def is_whole(self, received: bytes) -> bool:
+        """
+        Whether there is nothing in it but whole lines.
+        """
+        return received.endswith(b"\n")
+
     def _send(self) -> None:
         line = 0
         while not self._ended.is_set():
-            batch = b"".join(
-                b"%s line %d %s\n" % (self._name, each, b"." * (each % 97))
-                for each in range(line, line + 100)
-            )
+            batch = b"".join([self.line(each) for each in range(line, line + 100)])
             line += 100
             self._sent += batch
             self._client.send(batch)
@@ -505,7 +514,7 @@ class Flood:
             raise errors[0]
         received = bytes(self._received)
         assert self._sent.startswith(received), received[-200:]
-        assert received.endswith(b"\n"), received[-200:]
+        assert self.is_whole(received), received[-200:]
 
 
 def is_cut_off(client: Client) -> bool:

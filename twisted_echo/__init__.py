@@ -26,7 +26,7 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.monitor}: snapshots of a factory's sessions.
   - L{twisted_echo.service}: L{SessionService}: listen, suspend, stop.
   - L{twisted_echo.echo}: the composition: L{EchoProtocol}, L{EchoFactory},
-    L{EchoService}, L{EchoConfig}.
+    L{EchoService}, L{EchoConfig}, L{Framing}.
   - L{twisted_echo.view}: a service as those see it who look at it.
   - L{twisted_echo.prometheus}, L{twisted_echo.admin}: numbers, health and sessions over
     HTTP.
@@ -40,7 +40,13 @@ Each imports only what stands above it. Importing this package installs no
 reactor.
 """
 
-from twisted_echo.echo import EchoConfig, EchoFactory, EchoProtocol, EchoService
+from twisted_echo.echo import (
+    EchoConfig,
+    EchoFactory,
+    EchoProtocol,
+    EchoService,
+    Framing,
+)
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.factory import SessionFactory
 from twisted_echo.frames import (
@@ -71,6 +77,7 @@ __all__ = [
     "FastIntNStringReceiver",
     "FastLineOnlyReceiver",
     "FastLineReceiver",
+    "Framing",
     "Histogram",
     "IllegalTransition",
     "KeepAlive",
