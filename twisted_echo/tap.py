@@ -144,8 +144,8 @@ class Options(UsageOptions):
 
     synopsis = "[options]"
     longdesc = (
-        "Sends every line, or frame, back to the client that it came from. SIGTERM and SIGINT"
-        " stop it in order: no new connections, an answer to every line that was"
+        "Sends every line, or frame, back to the client that it came from. SIGTERM and"
+        " SIGINT stop it in order: no new connections, an answer to every line that was"
         " received, end-of-file for every client."
     )
 
