@@ -29,6 +29,7 @@ from tests.processes import (
     wait_until,
 )
 from tests.test_command import CommandTestCase, make_certificate
+from twisted_echo.testing.faultproxy import FaultProxy
 from twisted_echo.testing.processes import Books, Vitals
 from twisted_echo.testing.sockets import dial
 
@@ -338,7 +339,7 @@ def exchange(client: Client, pieces: Iterable[bytes]) -> bytes:
 class Flood:
     """
     A client that sends numbered lines without waiting for the replies, until the
-    server ends it.
+    server ends it. A subclass may send something else.
 
     @ivar busy: set when there are enough replies to be in the middle of it.
     """
@@ -354,13 +355,22 @@ class Flood:
         self._ended = Event()
         self._threads = [Background(self._send), Background(self._receive)]
 
+    def line(self, number: int) -> bytes:
+        """
+        What to send, one by one.
+        """
+        return b"%s line %d %s\n" % (self._name, number, b"." * (number % 97))
+
+    def is_whole(self, received: bytes) -> bool:
+        """
+        Whether there is nothing in it but whole lines.
+        """
+        return received.endswith(b"\n")
+
     def _send(self) -> None:
         line = 0
         while not self._ended.is_set():
-            batch = b"".join(
-                b"%s line %d %s\n" % (self._name, each, b"." * (each % 97))
-                for each in range(line, line + 100)
-            )
+            batch = b"".join([self.line(each) for each in range(line, line + 100)])
             line += 100
             self._sent += batch
             self._client.send(batch)
@@ -395,7 +405,7 @@ class Flood:
             raise errors[0]
         received = bytes(self._received)
         assert self._sent.startswith(received), received[-200:]
-        assert received.endswith(b"\n"), received[-200:]
+        assert self.is_whole(received), received[-200:]
 
 
 def is_cut_off(client: Client) -> bool:
@@ -476,14 +486,17 @@ class FaultTestCase(CommandTestCase):
         buffer: int = 0,
         context: ssl.SSLContext | None = None,
         piece: int = 0,
+        through: FaultProxy | None = None,
     ) -> Any:
         """
         Connect, and close when the test has ended.
 
+        @param through: what stands before the server.
         @param header: what to send before all else, in the clear.
         @param handshake: whether to shake hands, if this is TLS.
         """
-        connected = dial(server.address, source=source, buffer=buffer)
+        address = server.address if through is None else through.address
+        connected = dial(address, source=source, buffer=buffer)
         self.addCleanup(connected.close)
         if header:
             connected.sendall(header)
@@ -493,6 +506,14 @@ class FaultTestCase(CommandTestCase):
         if handshake:
             client.handshake()
         return client
+
+    def proxy(self, server: Server) -> FaultProxy:
+        """
+        Stand between a server and those who connect to it.
+        """
+        proxy = FaultProxy(server.address)
+        self.addCleanup(proxy.stop)
+        return proxy
 
     def raw(self, server: Server) -> Client:
         """

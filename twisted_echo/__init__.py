@@ -29,7 +29,7 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.monitor}: snapshots of a factory's sessions.
   - L{twisted_echo.service}: L{SessionService}: listen, suspend, stop.
   - L{twisted_echo.echo}: the composition: L{EchoProtocol}, L{EchoFactory},
-    L{EchoService}, L{EchoConfig}.
+    L{EchoService}, L{EchoConfig}, L{Framing}.
   - L{twisted_echo.view}: a service as those see it who look at it.
   - L{twisted_echo.prometheus}, L{twisted_echo.admin}: numbers, health and sessions over
     HTTP.
@@ -53,7 +53,13 @@ if TYPE_CHECKING:
         AnsweringSession,
         AnswerQueue,
     )
-    from twisted_echo.echo import EchoConfig, EchoFactory, EchoProtocol, EchoService
+    from twisted_echo.echo import (
+        EchoConfig,
+        EchoFactory,
+        EchoProtocol,
+        EchoService,
+        Framing,
+    )
     from twisted_echo.endings import EndReason, SessionEnd
     from twisted_echo.factory import SessionFactory
     from twisted_echo.frames import (
@@ -88,6 +94,7 @@ __all__ = [
     "FastIntNStringReceiver",
     "FastLineOnlyReceiver",
     "FastLineReceiver",
+    "Framing",
     "Histogram",
     "IllegalTransition",
     "KeepAlive",
@@ -111,12 +118,7 @@ _NAMES = {
         "AnsweringSession",
         "AnswerQueue",
     ),
-    "echo": (
-        "EchoConfig",
-        "EchoFactory",
-        "EchoProtocol",
-        "EchoService",
-    ),
+    "echo": ("EchoConfig", "EchoFactory", "EchoProtocol", "EchoService", "Framing"),
     "endings": (
         "EndReason",
         "SessionEnd",

@@ -6,6 +6,7 @@ Used by: embedders and the commands. It is also the model of a service of your o
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from math import isfinite
 from typing import Any
 
@@ -13,6 +14,12 @@ from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import DEFAULT_ABORT_AFTER, SessionFactory
+from twisted_echo.frames import (
+    FastInt8StringReceiver,
+    FastInt16StringReceiver,
+    FastInt32StringReceiver,
+    FastIntNStringReceiver,
+)
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits
 from twisted_echo.receiver import FastLineReceiver
@@ -20,7 +27,25 @@ from twisted_echo.service import SessionService
 from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
 
-__all__ = ["EchoConfig", "EchoFactory", "EchoProtocol", "EchoService"]
+__all__ = ["EchoConfig", "EchoFactory", "EchoProtocol", "EchoService", "Framing"]
+
+
+class Framing(Enum):
+    """
+    What is echoed as a whole.
+    """
+
+    LINE = "line"
+    """Lines, and at end-of-file what is left."""
+    INT8 = "int8"
+    """Frames with their length in one byte before them. One that is not finished at
+    end-of-file is not echoed."""
+    INT16 = "int16"
+    """Likewise with two bytes, the first the more significant."""
+    INT32 = "int32"
+    """Likewise with four bytes."""
+    RAW = "raw"
+    """Nothing: whatever has come is echoed at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +55,10 @@ class EchoConfig:
 
     @ivar listen: Twisted endpoint strings. The default can be reached from this
         machine alone: an echo service that anybody reaches reflects traffic.
-    @ivar delimiter: what ends a line, one byte or more.
-    @ivar maxLength: the longest legal line in bytes, delimiter not counted. With
-        the default one slow line holds at most 64 KiB, as one read does.
+    @ivar framing: what is echoed as a whole.
+    @ivar delimiter: what ends a line, one byte or more; for that framing alone.
+    @ivar maxLength: the longest legal line or frame in bytes, delimiter or prefix not
+        counted. With the default one slow line holds at most 64 KiB, as one read does.
     @ivar drain: seconds in which, at a stop, clients may finish by themselves
         before their connections are closed.
     @ivar abortAfter: seconds that a closed connection waits for its peer before
@@ -43,10 +69,11 @@ class EchoConfig:
     @ivar logSessions: which sessions' ends are logged.
     @ivar measure: whether to count lines, and to L{measure<SessionService.measure>},
         for who looks at the metrics. The lines cost a third of a nanosecond a byte, for
-        nothing else needs to look at each.
+        nothing else needs to look at each. (Frames are counted anyway, as lines.)
     """
 
     listen: Sequence[str] = ("tcp:7007:interface=127.0.0.1",)
+    framing: Framing = Framing.LINE
     delimiter: bytes = b"\n"
     maxLength: int = 65536
     drain: float = 0.0
@@ -66,6 +93,13 @@ class EchoConfig:
         if not isinstance(self.delimiter, bytes) or not self.delimiter:
             raise ValueError(
                 f"delimiter must be one byte or more, got {self.delimiter!r}"
+            )
+        if not isinstance(self.framing, Framing):
+            raise ValueError(f"framing must be a Framing, got {self.framing!r}")
+        if self.framing is not Framing.LINE and self.delimiter != b"\n":
+            raise ValueError(
+                "delimiter is for the framing 'line' alone, got"
+                f" {self.delimiter!r} with the framing {self.framing.value!r}"
             )
         if not isinstance(self.maxLength, int) or self.maxLength < 1:
             raise ValueError(
@@ -122,12 +156,70 @@ class _CountingEcho(EchoProtocol):
         self.transport.write(block)
 
 
-class EchoFactory(SessionFactory[EchoProtocol]):
+class _FrameEcho(Session, FastIntNStringReceiver):
     """
-    Makes L{EchoProtocol}s as a configuration says.
+    Sends every frame back as it came.
     """
 
-    protocol = EchoProtocol
+    def blockReceived(self, block: bytes) -> None:
+        self.transport.write(block)
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        """
+        Close the connection after the frames before this one are answered.
+        """
+        self.close(
+            EndReason.FRAME_TOO_LONG,
+            f"a frame of {length} bytes is over the limit of {self.MAX_LENGTH}",
+        )
+        self.discardInput()
+
+
+class _Int8Echo(_FrameEcho, FastInt8StringReceiver):
+    pass
+
+
+class _Int16Echo(_FrameEcho, FastInt16StringReceiver):
+    pass
+
+
+class _Int32Echo(_FrameEcho, FastInt32StringReceiver):
+    pass
+
+
+class _RawEcho(Session):
+    """
+    Sends back whatever comes.
+    """
+
+    def dataReceived(self, data: bytes) -> None:
+        self.bytesReceived += len(data)
+        self.transport.write(data)
+
+    def heldInput(self) -> tuple[int, int | None]:
+        """
+        Tell that nothing is ever held, nor begun and not finished.
+        """
+        return 0, None
+
+    def hasUndeliveredLines(self) -> bool:
+        return False
+
+
+_PROTOCOLS: dict[Framing, type[Session]] = {
+    Framing.LINE: EchoProtocol,
+    Framing.INT8: _Int8Echo,
+    Framing.INT16: _Int16Echo,
+    Framing.INT32: _Int32Echo,
+    Framing.RAW: _RawEcho,
+}
+
+
+class EchoFactory(SessionFactory[Session]):
+    """
+    Makes sessions as a configuration says: L{EchoProtocol}s, where the framing is by
+    lines.
+    """
 
     def __init__(
         self, config: EchoConfig | None = None, *, clock: IReactorTime | None = None
@@ -144,13 +236,16 @@ class EchoFactory(SessionFactory[EchoProtocol]):
             limits=config.limits,
             logSessions=config.logSessions,
         )
-        if config.measure:
+        self.protocol = _PROTOCOLS[config.framing]
+        if config.measure and self.protocol is EchoProtocol:
             self.protocol = _CountingEcho
 
-    def buildProtocol(self, addr: Any) -> EchoProtocol | None:
+    def buildProtocol(self, addr: Any) -> Session | None:
         protocol = super().buildProtocol(addr)
-        if protocol is not None:
+        if isinstance(protocol, EchoProtocol):
             protocol.delimiter = self.config.delimiter
+            protocol.MAX_LENGTH = self.config.maxLength
+        elif isinstance(protocol, _FrameEcho):
             protocol.MAX_LENGTH = self.config.maxLength
         return protocol
 

@@ -26,6 +26,8 @@ class EndReason(Enum):
     """The service stopped, and the peer got all its answers."""
     LINE_TOO_LONG = "line-too-long"
     """The peer sent a line over the limit."""
+    FRAME_TOO_LONG = "frame-too-long"
+    """The peer began a length-prefixed frame over the limit."""
     IDLE = "idle"
     """Nothing was sent either way for longer than allowed."""
     LINE_TIMEOUT = "line-timeout"

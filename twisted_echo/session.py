@@ -50,7 +50,12 @@ __all__ = ["Session", "SessionKeeper"]
 _T = TypeVar("_T")
 
 
-_OFFENCES = (EndReason.LINE_TOO_LONG, EndReason.IDLE, EndReason.LINE_TIMEOUT)
+_OFFENCES = (
+    EndReason.LINE_TOO_LONG,
+    EndReason.FRAME_TOO_LONG,
+    EndReason.IDLE,
+    EndReason.LINE_TIMEOUT,
+)
 # What a session that was closed for a reason has ended by if it is cut off then; else
 # it is just aborted.
 _CUT_OFF = {

@@ -26,7 +26,7 @@ from twisted_echo.command.local import LocalService
 from twisted_echo.command.notify import Notifier
 from twisted_echo.command.process import failProcess, mostSessions, raiseFileLimit
 from twisted_echo.command.service import CommandService
-from twisted_echo.echo import EchoConfig
+from twisted_echo.echo import EchoConfig, Framing
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import Listening, listenString
@@ -50,6 +50,7 @@ def _named(message: str) -> str:
 
 
 _OPTIONS_OF = {
+    "delimiter": "--delimiter",
     "maxLength": "--max-length",
     "abortAfter": "--abort-after",
     "drain": "--drain",
@@ -138,12 +139,19 @@ class Options(UsageOptions):
 
     synopsis = "[options]"
     longdesc = (
-        "Sends every line back to the client that it came from. SIGTERM and SIGINT"
-        " stop it in order: no new connections, an answer to every line that was"
+        "Sends every line, or frame, back to the client that it came from. SIGTERM and"
+        " SIGINT stop it in order: no new connections, an answer to every line that was"
         " received, end-of-file for every client."
     )
 
     optParameters = [  # noqa: RUF012 - the way of twisted.python.usage
+        [
+            "framing",
+            "f",
+            "line",
+            "What is sent back as a whole: 'line'; 'int8', 'int16' or 'int32', a frame"
+            " with its length in as many bits before it; or 'raw', whatever has come.",
+        ],
         [
             "delimiter",
             "d",
@@ -154,8 +162,8 @@ class Options(UsageOptions):
             "max-length",
             "m",
             "65536",
-            "The longest line in bytes, its delimiter not counted. A client that"
-            " sends a longer one is disconnected.",
+            "The longest line or frame in bytes, its delimiter or length not counted."
+            " A client that sends a longer one is disconnected.",
         ],
         [
             "drain",
@@ -189,7 +197,8 @@ class Options(UsageOptions):
             "line-timeout",
             None,
             "60",
-            "Seconds that a client may take from the first byte of a line to its last.",
+            "Seconds that a client may take from the first byte of a line or frame to"
+            " its last.",
         ],
         [
             "write-timeout",
@@ -366,6 +375,9 @@ class Options(UsageOptions):
         seconds, count = "a number of seconds", "a whole number"
         return EchoConfig(
             listen=tuple(listen),
+            framing=self._read(
+                "framing", Framing, "'line', 'int8', 'int16', 'int32' or 'raw'"
+            ),
             delimiter=words.delimiter(self["delimiter"]),
             maxLength=self._read("max-length", int, "a number of bytes"),
             drain=self._read("drain", float, seconds),
