@@ -114,10 +114,16 @@ class StepTests(StepTestCase):
 
     def test_endOfFile(self) -> None:
         """
-        With sessions, also a slow reader who does not quit gets all answers.
+        With sessions, also who does not quit gets all answers, be it that end-of-file
+        comes along with his line, or that he reads slowly.
         """
         for name in SESSIONS:
             server, address = self.serve(name)
+            for _ in range(20):
+                with connect(self, address) as client:
+                    client.sendall(b"a/b\n")
+                    client.shutdown(socket.SHUT_WR)
+                    self.assertEqual(read_to_end(client), b"a_b\n", name)
             client = connect(self, address, receive_buffer=4096)
             sender = self.pour(client)
             self.assertTrue(read_to_end(client) == FLOOD_ANSWER, name)
