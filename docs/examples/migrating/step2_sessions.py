@@ -1,0 +1,44 @@
+"""
+Step 2: sessions, and a service that stops in order.
+
+    twistd -ny step2_sessions.py
+
+At SIGTERM each client gets the answers to all that was read from it, whole, then
+end-of-file; also one that sends end-of-file itself. One that does not read is not
+read from; how many there are, and how long one may be silent, is limited.
+"""
+
+import re
+
+from twisted.application.service import Application
+
+from twisted_echo import (
+    Deadlines,
+    FastLineReceiver,
+    Limits,
+    Session,
+    SessionFactory,
+    SessionService,
+)
+
+# Whatever is no letter, digit, dot or dash becomes an underscore.
+SAFE = re.sub(rb"[^\w.-]", b"_", bytes(range(256)))
+
+
+class SafeNames(Session, FastLineReceiver):
+    delimiter = b"\n"
+    MAX_LENGTH = 1024
+
+    def lineReceived(self, line: bytes) -> None:
+        if line == b"quit":
+            self.transport.loseConnection()
+        else:
+            self.sendLine(line.translate(SAFE))
+
+
+factory = SessionFactory.forProtocol(
+    SafeNames, deadlines=Deadlines(idle=60), limits=Limits(sessions=1000)
+)
+application = Application("safe-names")  # type: ignore[no-untyped-call]
+service = SessionService("tcp:7008:interface=127.0.0.1", factory)
+service.setServiceParent(application)
