@@ -21,6 +21,7 @@ from unittest import SkipTest
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.faults import slow
 from tests.processes import DEADLINE, environment, new_folder
 from tests.test_bench_lines import FakeTransport, need_extra
 from tests.test_bench_load import bench
@@ -369,6 +370,7 @@ class RivalTests(LinuxCase):
 
 
 class CompareTests(LinuxCase):
+    @slow
     def test_quick(self) -> None:
         """
         Two servers measured, the ratios printed, all runs written, and drawn.

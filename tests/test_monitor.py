@@ -27,6 +27,7 @@ from tests.clients import (
     turn,
     until,
 )
+from tests.faults import slow
 from tests.tlsclient import TLSTestCase
 from twisted_echo import (
     EchoConfig,
@@ -648,6 +649,7 @@ class ReactorTests(ServedTestCase):
         self.assertFalse(service._monitor.isRunning)
         self.assertIs(service.factory.clock, reactor)
 
+    @slow
     async def test_idleUNIX(self) -> None:
         """
         On a UNIX socket C{idle} is what the deadlines know, never more than the age.

@@ -16,6 +16,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.faults import slow
 from tests.processes import environment, new_folder
 
 # Seconds: many times what a suite takes.
@@ -275,6 +276,7 @@ class OwnSuitesTests(SynchronousTestCase):
     This project's suites.
     """
 
+    @slow
     def test_eager(self) -> None:
         """
         They pass on the eager reactor.

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clients import ServedTestCase, connect, in_thread, pump, until
+from tests.faults import slow
 from twisted_echo import EchoConfig
 from twisted_echo.command.workers.channel import CHANNEL, Settings
 from twisted_echo.command.workers.inquiry import askSessions
@@ -589,6 +590,7 @@ class SupervisorTests(SupervisorTestCase):
         for client in waiting:
             client.close()
 
+    @slow
     async def test_workerHangs(self) -> None:
         """
         Nothing of a worker's that hangs keeps the others' numbers back.

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.faults import slow
+
 # Seconds. All suites together take a tenth of it.
 TIMEOUT = 300
 
@@ -224,6 +226,7 @@ class TwistedSuitesTests(SynchronousTestCase):
             "twisted.web.test.test_http needs PyHamcrest"
         )
 
+    @slow
     def test_others(self) -> None:
         self.check(
             [

@@ -1,7 +1,6 @@
 """
 Tests by pytest, of a server of one's own and of a client of anything.
 
-    pip install twisted-echo pytest
     pytest test_with_pytest.py
 
 The fixtures are there as soon as twisted-echo is installed. `serve` runs a protocol in
