@@ -82,7 +82,7 @@ class ExampleTests(ExampleTestCase):
         index = (EXAMPLES / "index.md").read_text()
         self.assertGreater(len(EVERY), 6)
         for path in EVERY:
-            self.assertLess(len(path.read_text().splitlines()), 71, path)
+            self.assertLess(len(path.read_text().splitlines()), 81, path)
             self.assertIn(f"({path.name})", index)
 
     def test_embedEcho(self) -> None:

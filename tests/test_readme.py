@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_echo
-from tests.processes import Server, new_folder, script
+from tests.processes import Server, finished, new_folder, script
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text()
@@ -18,22 +18,29 @@ README = (PROJECT / "README.md").read_text()
 class ReadmeTests(SynchronousTestCase):
     def test_embedding(self) -> None:
         """
-        The ten lines, saved as the README says, run a server of upper case.
+        The program, saved as the README says, runs a server of upper case; and its
+        test passes.
         """
         (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        (test,) = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
         folder = new_folder(self)
         source = program.replace("tcp:7008:", "tcp:0:")
         self.assertNotEqual(source, program)
-        (folder / "upper.tac").write_text(source)
+        (folder / "upper.py").write_text(source)
         server = Server(
-            self, [script("twistd"), "--pidfile=", "-ny", "upper.tac"], folder=folder
+            self, [script("twistd"), "--pidfile=", "-ny", "upper.py"], folder=folder
         )
         server.wait_for(r"listening on .*, by .*\n")
         with socket.create_connection(server.address, 30) as client:
-            client.sendall(b"hello\r\nthere\r\n")
+            client.sendall(b"hello\nthere\n")
             client.shutdown(socket.SHUT_WR)
             reply = b"".join(iter(lambda: client.recv(100), b""))
-        self.assertEqual(reply, b"HELLO\r\nTHERE\r\n")
+        self.assertEqual(reply, b"HELLO\nTHERE\n")
+        (folder / "test_upper.py").write_text(test)
+        tested = finished(
+            self, [script("pytest"), "-q", "-p", "no:twisted"], folder=folder
+        )
+        self.assertIn("1 passed", tested.stdout)
 
     def test_map(self) -> None:
         """

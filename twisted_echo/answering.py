@@ -67,7 +67,7 @@ class _Pending:
     """
     A question that is not answered yet.
 
-    @ivar result: what to send, or a L{Failure}, once C{isReady}.
+    @ivar result: what to send, or a C{Failure}, once C{isReady}.
     @ivar due: when it will have taken too long.
     """
 
@@ -136,7 +136,7 @@ class AnswerQueue:
             their turn count.
         @param timeout: seconds for one answer, from its question on; 0 for as many as
             it takes. One that is late is cancelled, and fails with a
-            L{TimeoutError<twisted.internet.defer.TimeoutError>}.
+            C{twisted.internet.defer.TimeoutError}.
         @param failed: called, when its turn has come, with the question of an answer
             that has failed, and its failure. What it returns is sent instead; a
             failure, as by default, closes the session.
@@ -182,7 +182,7 @@ class AnswerQueue:
         """
         Answer the next question.
 
-        @param result: an L{Answer}. Anything else, and a L{Failure}, is an answer
+        @param result: an L{Answer}. Anything else, and a C{Failure}, is an answer
             that has failed.
         @param question: for C{failed}.
         """
@@ -417,7 +417,7 @@ class AnsweringSession(Session):
         that tells of an error. Called when its turn has come.
 
         @param failure: of the answer's own code, or a
-            L{TimeoutError<twisted.internet.defer.TimeoutError>}.
+            C{twisted.internet.defer.TimeoutError}.
         @return: what to send instead; None for nothing; or, by default, the failure,
             to close the session with L{EndReason.ERROR} after the answers before
             this one. Nothing later is answered then.

@@ -4,7 +4,7 @@ Receivers of length-prefixed frames that cost what their bytes cost.
 Used by: embedders, and L{twisted_echo.echo}.
 
 L{FastInt8StringReceiver}, L{FastInt16StringReceiver} and L{FastInt32StringReceiver}
-are drop-ins for the classes of L{twisted.protocols.basic} that they extend, C{recvd}
+are drop-ins for the classes of C{twisted.protocols.basic} that they extend, C{recvd}
 included. Each hook hands on to the next; override the coarsest that serves you:
 
   - C{blockReceived(block)}: whole frames as one run of bytes, prefixes included;
@@ -47,7 +47,7 @@ __all__ = [
 
 class FastIntNStringReceiver(Delivery, IntNStringReceiver):
     """
-    L{IntNStringReceiver<twisted.protocols.basic.IntNStringReceiver>}, with blocks, for
+    C{IntNStringReceiver}, with blocks, for
     any C{structFormat} of one unsigned integer, with its C{prefixLength}.
 
     A pause, or assigning C{recvd} or C{MAX_LENGTH}, takes effect after the string in

@@ -54,7 +54,7 @@ class EchoServer:
     @ivar certificate: the file of the authority that a client has to trust; None
         without TLS.
     @ivar folder: its working directory, which goes with it.
-    @ivar process: the process; a L{subprocess.Popen}.
+    @ivar process: the process; a C{subprocess.Popen}.
     """
 
     address: Address
