@@ -4,6 +4,7 @@ a service in a thread, and what is left behind.
 """
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -533,6 +534,59 @@ class PluginTests(SynchronousTestCase):
             "['twisted_echo', 'twisted_echo.testing', 'twisted_echo.testing.plugin']",
             told,
         )
+
+
+PRELUDE = """
+import subprocess
+import pytest
+from twisted.internet.defer import inlineCallbacks
+from twisted.trial.unittest import TestCase
+from twisted_echo import Limits, SessionFactory, SessionService
+from twisted_echo.testing import running, startForTest
+import test_with_pytest
+from test_with_trial import connect, upper
+Upper = test_with_pytest.Upper
+"""
+
+MY_CLIENT = f"""#!{sys.executable}
+import socket, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[2])
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as plain:
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as client:
+        client.sendall(b"hello\\n")
+        assert client.recv(100) == b"hello\\n"
+        client.unwrap()
+"""
+
+
+class PageTests(SynchronousTestCase):
+    """
+    C{docs/testing.md}: those of its blocks which are no programs by themselves.
+    """
+
+    def test_blocks(self) -> None:
+        docs = Path(__file__).parents[1] / "docs"
+        blocks = re.findall(
+            r"^```py\n(.*?)^```$", (docs / "testing.md").read_text(), re.M | re.S
+        )
+        folder = new_folder(self)
+        (folder / "test_page.py").write_text(PRELUDE + "\n".join(blocks))
+        client = folder / "my-client"
+        client.write_text(MY_CLIENT)
+        client.chmod(0o755)
+        path = f"{folder}:{os.environ['PATH']}"
+        done = subprocess.run(
+            [*PYTEST, "-p", "no:twisted", "test_page.py"],
+            cwd=folder,
+            env=environment({"PYTHONPATH": str(docs / "examples"), "PATH": path}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("6 passed", done.stdout)
 
 
 class TrialTests(SynchronousTestCase):

@@ -32,20 +32,12 @@ class Delivery(_Pausable):
     _lines: list[bytes] = []  # noqa: RUF012 - never changed in place
     _undelivered: Any = iter(_lines)
 
-    def _setOut(self, lines: list[bytes]) -> bool:
+    def _deliverLater(self, lines: list[bytes]) -> None:
         """
-        Take what is to be delivered.
-
-        @return: whether to go on with delivering it: not, if it comes from a hook that
-            was interrupted in what it handed on before.
+        Put what comes from a hook that was interrupted behind what it handed on before.
         """
-        if length_hint(self._undelivered):
-            self._lines = [*self._undelivered, *lines]
-            self._undelivered = iter(self._lines)
-            return False
-        self._lines = lines
-        self._undelivered = iter(lines)
-        return True
+        self._lines = [*self._undelivered, *lines]
+        self._undelivered = iter(self._lines)
 
     def _interrupt(self) -> None:
         """

@@ -176,7 +176,11 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
         @param strings: one or more, without their prefixes, none longer than
             C{MAX_LENGTH}.
         """
-        if self._setOut(strings):
+        if length_hint(self._undelivered):
+            self._deliverLater(strings)
+        else:
+            self._lines = strings
+            self._undelivered = iter(strings)
             self._deliverStrings()
         return None
 

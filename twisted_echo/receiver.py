@@ -241,8 +241,11 @@ class FastLineReceiver(_Blocks, Delivery, LineReceiver):
             than C{MAX_LENGTH}.
         @return: something true to be handed nothing more before new bytes come.
         """
-        if not self._setOut(lines):
+        if length_hint(self._undelivered):
+            self._deliverLater(lines)
             return None
+        self._lines = lines
+        self._undelivered = iter(lines)
         self._foundBy = self.delimiter, self.MAX_LENGTH
         return self._deliverLines()
 
