@@ -107,15 +107,23 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
             self._receive(data)
             return
         self._foundBy = limit = self.MAX_LENGTH
-        end, count = end_of_frames(data, 0, len(data), prefix, limit)
-        if end < len(data):
+        strings: list[bytes] | None = None
+        size = len(data)
+        if self._splitsBlocks():
+            end, strings = split_frames(data, size, prefix, limit)
+            count = len(strings)
+        else:
+            end, count = end_of_frames(data, 0, size, prefix, limit)
+        if end < size:
             self._held = FrameBuffer(data[end:])
-            data = data[:end]
-        if data:
+        if end:
             self.lineCount += count
             self._busyReceiving = True
             try:
-                self.blockReceived(data)
+                if strings is None:
+                    self.blockReceived(data if end == size else data[:end])
+                else:
+                    self.stringsReceived(strings)
             finally:
                 self._busyReceiving = False
         if self._held is not None:
@@ -153,12 +161,28 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
                     return
                 continue
             self._foundBy = limit
-            block, count = held.take_frames(prefix, limit, self._atMost)
+            at_most = self._atMost
+            if self._splitsBlocks():
+                strings = held.take_strings(prefix, limit, at_most)
+                if not strings:
+                    return
+                self._atMost = min(2 * at_most, sys.maxsize)
+                self.lineCount += len(strings)
+                self.stringsReceived(strings)
+                continue
+            block, count = held.take_frames(prefix, limit, at_most)
             if not block:
                 return
-            self._atMost = min(2 * self._atMost, sys.maxsize)
+            self._atMost = min(2 * at_most, sys.maxsize)
             self.lineCount += count
             self.blockReceived(block)
+
+    def _splitsBlocks(self) -> bool:
+        """
+        Whether C{blockReceived} is that of here, so that frames can be split as they
+        are found, instead of going over them twice.
+        """
+        return getattr(self.blockReceived, "__func__", None) is _splitBlock
 
     def blockReceived(self, block: bytes) -> object:
         """
@@ -167,7 +191,9 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
         @param block: one or more whole frames, each with its prefix and none longer
             than C{MAX_LENGTH}.
         """
-        return self.stringsReceived(split_frames(block, self._prefix))
+        prefix = self._prefix
+        _, strings = split_frames(block, len(block), prefix, prefix.most)
+        return self.stringsReceived(strings)
 
     def stringsReceived(self, strings: list[bytes]) -> object:
         """
@@ -285,6 +311,9 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
             length_hint(self._undelivered)
             or (self._held and self._held.has_frame(self._prefix))
         )
+
+
+_splitBlock = FastIntNStringReceiver.blockReceived
 
 
 class FastInt8StringReceiver(FastIntNStringReceiver, Int8StringReceiver):

@@ -120,6 +120,15 @@ class HeldBytes:
         del data[:size]
         return taken
 
+    def drop(self, size: int) -> None:
+        """
+        Forget the first C{size} bytes.
+        """
+        if size == len(self._bytes):
+            self._bytes = bytearray()
+        else:
+            del self._bytes[:size]
+
     def peek(self) -> bytes:
         """
         Copy all bytes and leave them.

@@ -145,22 +145,30 @@ def end_of_frames(
     return start, count
 
 
-def split_frames(block: bytes, prefix: Prefix) -> list[bytes]:
+def split_frames(
+    data: bytes, end: int, prefix: Prefix, limit: int
+) -> tuple[int, list[bytes]]:
     """
-    Split whole frames.
+    Split the whole frames of legal length at the front.
 
-    @param block: nothing else than whole frames.
-    @return: what is in them, without the prefixes.
+    @param data: the bytes; it begins with a frame.
+    @param end: where to stop looking.
+    @param limit: the longest legal frame in bytes, prefix not counted.
+    @return: the index after the last of them, as L{end_of_frames} finds it; and what is
+        in them, without the prefixes.
     """
     size, unpack_from = prefix.size, prefix.struct.unpack_from
     strings: list[bytes] = []
     append = strings.append
-    start, end, last, run = 0, len(block), -1, 0
-    while start < end:
-        (length,) = unpack_from(block, start)
+    start, last_prefix, last, run = 0, end - size, -1, 0
+    while start <= last_prefix:
+        (length,) = unpack_from(data, start)
         begin = start + size
-        start = begin + length
-        append(block[begin:start])
+        after = begin + length
+        if length > limit or after > end:
+            break
+        start = after
+        append(data[begin:start])
         if length != last:
             last, run = length, 0
             continue
@@ -169,16 +177,16 @@ def split_frames(block: bytes, prefix: Prefix) -> list[bytes]:
             continue
         step = size + length
         most = min(2 * run, (end - start) // step)
-        same = passed = _same(block, start, step, size, most)
+        same = passed = _same(data, start, step, size, most)
         for batch in (_BATCH, 1):
             after = start + same // batch * batch * step
             if after > start:
-                with memoryview(block) as view, view[start:after] as frames:
+                with memoryview(data) as view, view[start:after] as frames:
                     found = _bodies(size, length, batch).iter_unpack(frames)
                     strings += chain.from_iterable(found)
                 start, same = after, same % batch
         run = run + passed if passed == most else 0
-    return strings
+    return start, strings
 
 
 class FrameBuffer(HeldBytes):
@@ -225,6 +233,23 @@ class FrameBuffer(HeldBytes):
         stop = max(prefix.size + first, min(at_most, size))
         end, count = end_of_frames(self._bytes, 0, stop, prefix, limit)
         return self.take(end), count
+
+    def take_strings(
+        self, prefix: Prefix, limit: int, at_most: int = sys.maxsize
+    ) -> list[bytes]:
+        """
+        Take what is in the frames that L{take_frames} would take.
+        """
+        first = self.first(prefix)
+        size = len(self._bytes)
+        if first is None or first > limit or prefix.size + first > size:
+            return []
+        stop = max(prefix.size + first, min(at_most, size))
+        with memoryview(self._bytes) as view:
+            data = bytes(view[:stop])
+        end, strings = split_frames(data, stop, prefix, limit)
+        self.drop(end)
+        return strings
 
     def cut(self, size: int) -> int:
         """
