@@ -2,6 +2,7 @@
 The README is a promise.
 """
 
+import ast
 import re
 import socket
 from pathlib import Path
@@ -50,3 +51,20 @@ class ReadmeTests(SynchronousTestCase):
         folder = Path(twisted_echo.__file__).parent
         modules = {each.name for each in folder.glob("*.py")} - {"__init__.py"}
         self.assertEqual(told, modules | {"bench/", "command/", "testing/"})
+
+    def test_order(self) -> None:
+        """
+        Each module imports only what stands above it.
+        """
+        order = re.findall(r"^\| `([a-z]+)(?:\.py|/)` \|", README, re.M)
+        place = {name: number for number, name in enumerate(order)}
+        folder = Path(twisted_echo.__file__).parent
+        for path in folder.rglob("*.py"):
+            who = path.relative_to(folder).parts[0].removesuffix(".py")
+            if who == "__init__":
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                module = getattr(node, "module", None) or ""
+                if module.startswith("twisted_echo."):
+                    whom = module.split(".")[1]
+                    self.assertLessEqual(place[whom], place[who], f"{path}: {module}")

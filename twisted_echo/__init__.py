@@ -14,11 +14,11 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.metrics}: L{Snapshot} and L{Histogram}, plain numbers.
   - L{twisted_echo.endings}: L{EndReason} and L{SessionEnd}.
   - L{twisted_echo.backpressure}: input that stops while there is too much output.
+  - L{twisted_echo.progress}: how far a connection's bytes have got.
   - L{twisted_echo.session}: L{Session}, one connection's life.
   - L{twisted_echo.answering}: L{AnswerQueue}, L{AnsweringSession},
     L{AnsweringLineReceiver}: answers from one's own code, now or later.
   - L{twisted_echo.limits}: L{Deadlines} and L{Limits}.
-  - L{twisted_echo.progress}: how far a connection's bytes have got.
   - L{twisted_echo.guard}: the deadlines of all sessions, kept by one sweep.
   - L{twisted_echo.journal}: what is logged of sessions.
   - L{twisted_echo.factory}: L{SessionFactory}, the record of all sessions.
