@@ -125,8 +125,8 @@ class FaultProxy:
         self.target = target
         self._loop = asyncio.new_event_loop()
         self.to_server, self.to_client = Flow(self._loop), Flow(self._loop)
-        self._links: dict[asyncio.Task[None], None] = {}
-        self._free = asyncio.Semaphore(most)
+        self._links: dict[asyncio.Task[None], socket.socket] = {}
+        self._most = most
         self._folder: str | None = None
         if isinstance(target, str):
             self._folder = tempfile.mkdtemp(prefix="echo-")
@@ -138,6 +138,7 @@ class FaultProxy:
             self.address = self._socket.getsockname()
         self._socket.listen(128)
         self._socket.setblocking(False)
+        self._main = self._loop.create_task(self._accept())
         self._thread = Thread(target=self._run, name="fault-proxy", daemon=True)
         self._thread.start()
 
@@ -184,26 +185,37 @@ class FaultProxy:
     # In its thread
 
     def _run(self) -> None:
-        self._main = self._loop.create_task(self._accept())
         with contextlib.suppress(asyncio.CancelledError):
             self._loop.run_until_complete(self._main)
         self._loop.close()
 
     async def _accept(self) -> None:
+        self._loop.add_reader(self._socket, self._welcome)
         try:
-            while True:
-                await self._free.acquire()
-                client, _ = await self._loop.sock_accept(self._socket)
-                link = self._loop.create_task(self._link(client))
-                self._links[link] = None
-                link.add_done_callback(self._gone)
+            await self._loop.create_future()
         finally:
+            self._loop.remove_reader(self._socket)
             self._socket.close()
             await self._reset()
 
+    def _welcome(self) -> None:
+        # Not `sock_accept`: what it has accepted is lost if it is cancelled then.
+        try:
+            client, _ = self._socket.accept()
+        except OSError:
+            # It has gone again.
+            return
+        link = self._loop.create_task(self._link(client))
+        self._links[link] = client
+        link.add_done_callback(self._gone)
+        if len(self._links) >= self._most:
+            self._loop.remove_reader(self._socket)
+
     def _gone(self, link: "asyncio.Task[None]") -> None:
-        self._links.pop(link, None)
-        self._free.release()
+        # A task that is cancelled before it begins closes nothing itself.
+        self._links.pop(link).close()
+        if self._socket.fileno() != -1:
+            self._loop.add_reader(self._socket, self._welcome)
 
     async def _reset(self) -> None:
         links = list(self._links)

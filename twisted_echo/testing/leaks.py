@@ -183,7 +183,7 @@ def _ownSockets(service: SessionService, before: Footprint | None) -> list[str]:
     for number, identity in _sockets().items():
         if known.get(number) == identity:
             continue
-        with suppress(OSError), socket.socket(fileno=os.dup(number)) as duplicate:
+        with suppress(OSError), _duplicate(number) as duplicate:
             own: Any = duplicate.getsockname()
             place = own[1] if isinstance(own, tuple) else os.fsencode(own)
             if not place or place not in places:
@@ -194,3 +194,13 @@ def _ownSockets(service: SessionService, before: Footprint | None) -> list[str]:
             end = "without a peer" if peer is None else f"connected to {peer!r}"
             left.append(f"descriptor {number}, a socket at {own!r} {end}")
     return left
+
+
+def _duplicate(number: int) -> socket.socket:
+    copy = os.dup(number)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        # Another thread has closed it, and its number is that of something else.
+        os.close(copy)
+        raise
