@@ -221,6 +221,8 @@ class EchoFactory(SessionFactory[Session]):
     lines.
     """
 
+    protocol: type[Session] = EchoProtocol
+
     def __init__(
         self, config: EchoConfig | None = None, *, clock: IReactorTime | None = None
     ) -> None:
@@ -236,9 +238,11 @@ class EchoFactory(SessionFactory[Session]):
             limits=config.limits,
             logSessions=config.logSessions,
         )
-        self.protocol = _PROTOCOLS[config.framing]
-        if config.measure and self.protocol is EchoProtocol:
-            self.protocol = _CountingEcho
+        if self.protocol is EchoProtocol:
+            # Else a subclass has one of its own.
+            self.protocol = _PROTOCOLS[config.framing]
+            if config.measure and self.protocol is EchoProtocol:
+                self.protocol = _CountingEcho
 
     def buildProtocol(self, addr: Any) -> Session | None:
         protocol = super().buildProtocol(addr)
