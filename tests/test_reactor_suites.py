@@ -211,6 +211,7 @@ class TwistedReactorSuitesTests(SynchronousTestCase):
         report: dict[str, Any] = json.loads(child.report.read_text())
         return report
 
+    @slow
     def test_sameAsEPoll(self) -> None:
         """
         They pass, fail and are skipped on the eager reactor as they do on
