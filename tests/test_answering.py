@@ -7,7 +7,7 @@ import socket
 from typing import Any
 from weakref import ref
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.protocols.basic import Int16StringReceiver
@@ -27,6 +27,7 @@ from twisted_echo import (
     AnsweringSession,
     AnswerQueue,
     EndReason,
+    FastInt8StringReceiver,
     SessionFactory,
     SessionService,
 )
@@ -258,6 +259,112 @@ class AnsweringTests(SynchronousTestCase):
         session.asked[2].callback(b"x" * 70000)
         self.assertTrue(transport.halfClosed)
         self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_ownSendAnswer(self) -> None:
+        """
+        A subclass's own way to frame an answer is used, however many are ready.
+        """
+
+        class Own(Asked):
+            def sendAnswer(self, answer: bytes) -> None:
+                self.transport.write(b"OK " + answer + b"\n")
+
+        session, transport = self.make(Own)
+        session.dataReceived(b"d1\nd2\n")
+        session.asked[b"d2"].callback(b"2")
+        session.asked[b"d1"].callback(b"1")
+        self.assertEqual(transport.value(), b"OK 1\nOK 2\n")
+
+    def test_cannotBeFramed(self) -> None:
+        """
+        An answer that is too long for its prefix fails, with others before it or
+        without, and those before it are sent.
+        """
+
+        class Short(AnsweringSession, FastInt8StringReceiver):
+            stringReceived = AnsweringSession.questionReceived
+            sendAnswer = FastInt8StringReceiver.sendString
+            sendAnswers = FastInt8StringReceiver.sendStrings
+
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                self.asked: dict[bytes, Deferred[bytes]] = {}
+
+            def answer(self, question: bytes) -> Any:
+                if question == b"now":
+                    return b"x" * 300
+                self.asked[question] = Deferred()
+                return self.asked[question]
+
+            def answerFailed(self, question: bytes, failure: Failure) -> bytes:
+                return b"ERR " + question
+
+        session, transport = self.make(Short)
+        session.dataReceived(b"\3now")
+        self.assertEqual(transport.value(), b"\x07ERR now")
+        transport.clear()
+        session.dataReceived(b"\1a\1b\1c\1d")
+        for each, answer in ((b"b", b"2"), (b"c", b"x" * 300), (b"d", b"4")):
+            session.asked[each].callback(answer)
+        session.asked[b"a"].callback(b"1")
+        self.assertEqual(transport.value(), b"\x011\x012\x05ERR c\x014")
+
+    def test_overlong(self) -> None:
+        """
+        An overlong line, or frame, closes the session after the answers before it.
+        """
+        session, transport = self.make(Asked)
+        session.MAX_LENGTH = 10
+        session.dataReceived(b"d1\n" + b"x" * 20 + b"\nd2\n")
+        self.assertFalse(transport.disconnecting)
+        session.asked[b"d1"].callback(b"1")
+        self.assertEqual(transport.value(), b"1\n")
+        self.assertEqual(list(session.asked), [b"d1"])
+        session.connectionLost(Failure(ConnectionDone()))
+        self.assertIs(session.end.reason, EndReason.LINE_TOO_LONG)
+        self.assertIn("a line of 20 bytes", session.end.detail)
+
+    def test_wrongAnswerFailed(self) -> None:
+        """
+        Whatever goes wrong in C{answerFailed} is logged, and what it was called for.
+        """
+
+        async def later() -> bytes:
+            return b""
+
+        for wrong, names in (
+            ("text", "answerFailed must return bytes, None or a Failure, got str"),
+            (later(), "answerFailed must return .* got coroutine"),
+            (KeyError("mine"), "mine"),
+        ):
+
+            class Wrong(Asked):
+                def answerFailed(self, question: bytes, failure: Failure) -> Any:
+                    if isinstance(wrong, Exception):  # noqa: B023
+                        raise wrong  # noqa: B023
+                    return wrong  # noqa: B023
+
+            session, _ = self.make(Wrong)
+            session.dataReceived(b"raise\n")
+            logged = self.flushLoggedErrors()
+            self.assertEqual(len(logged), 2)
+            self.assertIsInstance(logged[0].value, ZeroDivisionError)
+            self.assertRegex(str(logged[1].value), names)
+
+    def test_timeoutOfItsOwn(self) -> None:
+        """
+        A time-out of the answer's own is a failure as any other.
+        """
+
+        class Impatient(Asked):
+            def answer(self, question: bytes) -> Any:
+                clock = self.factory.clock  # type: ignore[union-attr]
+                return super().answer(question).addTimeout(3, clock)
+
+        session, _ = self.make(Impatient)
+        session.dataReceived(b"d1\n")
+        self.clock.advance(4)
+        self.assertEqual(len(self.flushLoggedErrors(TimeoutError)), 1)
 
     def test_illegal(self) -> None:
         session, _ = self.make()

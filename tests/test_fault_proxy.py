@@ -157,9 +157,10 @@ class FaultProxyTests(SynchronousTestCase):
 
     def test_nobodyListens(self) -> None:
         self.listener.close()
-        client = self.proxy.connect()
-        self.addCleanup(client.close)
+        # Perhaps it is gone before it is told that it is there.
         with contextlib.suppress(ConnectionResetError):
+            client = self.proxy.connect()
+            self.addCleanup(client.close)
             self.assertEqual(client.recv(100), b"")
         wait_until(lambda: self.proxy.connections == 0)
 
@@ -202,6 +203,9 @@ class FaultProxyTests(SynchronousTestCase):
         No thread, no descriptor, whatever was open; and changes come too late then.
         """
         before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            # At once, perhaps before its thread has begun.
+            FaultProxy(self.listener.getsockname()).stop()
         proxy = FaultProxy(self.listener.getsockname())
         client, server = self.join(proxy)
         proxy.to_client.stall()

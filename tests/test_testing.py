@@ -16,6 +16,7 @@ from unittest import mock
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -79,6 +80,7 @@ class EchoServerTests(SynchronousTestCase):
                 server.metrics()
         self.assertIsNotNone(server.process.poll())
         self.assertFalse(folder.exists())
+        self.assertIn("stopped, 0 sessions were open", server.log)
         server.stop()
 
     def test_unixWithMetrics(self) -> None:
@@ -201,36 +203,41 @@ class RunningTests(TestCase):
         """
         What is left fails the test, and is named.
         """
-        service = upper()
+        calls: list[Any] = []
+
+        class Leaky(Upper):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                calls.append(reactor.callLater(100, self.later))
+
+            def later(self) -> None:
+                """
+                Never called.
+                """
+
+        service = SessionService(TCP, SessionFactory.forProtocol(Leaky))
         with self.assertRaisesRegex(
-            AssertionError, r"left behind: a delayed call of .*test_leak.*due in \d+"
+            AssertionError, r"left behind: a delayed call of .*Leaky.later, due in \d+"
         ):
             async with running(service):
+                connect(service.addresses[0]).close()
+                await until(lambda: service.factory.ended)
+        calls[0].cancel()
 
-                def later() -> None:
-                    """
-                    Never called.
-                    """
-
-                call = reactor.callLater(100, later)
-        call.cancel()
-
-    async def test_leakedConnection(self) -> None:
+    async def test_othersThings(self) -> None:
         """
-        So is a connection that was made to elsewhere.
+        What the test itself has in the reactor, or another service, is none of its.
         """
-        other = upper()
-        await startForTest(self, other)
-        service = upper()
-        from twisted.internet.endpoints import TCP4ClientEndpoint
-
+        other = await startForTest(self, upper())
         address: Any = other.addresses[0]
-        with self.assertRaisesRegex(
-            AssertionError, r"left behind: descriptor \d+ in the reactor, .*Client"
-        ):
-            async with running(service):
-                endpoint = TCP4ClientEndpoint(reactor, address.host, address.port)
-                made = await endpoint.connect(Factory.forProtocol(Protocol))
+        async with running(upper()):
+            call = reactor.callLater(100, lambda: None)
+            endpoint = TCP4ClientEndpoint(reactor, address.host, address.port)
+            made = await endpoint.connect(Factory.forProtocol(Protocol))
+            await until(lambda: other.factory.sessions)
+            port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
+        call.cancel()
+        await port.stopListening()
         made.transport.loseConnection()
 
     async def test_startForTest(self) -> None:
@@ -373,13 +380,56 @@ class ServiceThreadTests(SynchronousTestCase):
             ServiceThread(lambda _: upper(), abortAfter=1)
         with self.assertRaisesRegex(TypeError, "nonsense"):
             ServiceThread(Upper, nonsense=1)
+        for wrong in (FastLineReceiver, upper()):
+            with self.assertRaisesRegex(TypeError, "a Session, or a function"):
+                ServiceThread(wrong)
+
+        def nowhere(reactor: Any) -> SessionService:
+            return SessionService([], SessionFactory(clock=reactor))
+
+        with self.assertRaisesRegex(ValueError, "no endpoint to listen on"):
+            ServiceThread(nowhere)
         self.assertEqual(threading.active_count(), before)
 
     def test_leak(self) -> None:
+        """
+        The reactor is the service's alone, and so is all that is in it.
+        """
         server = ServiceThread(Upper)
-        server.call(lambda: server.service.factory.clock.callLater(99, lambda: None))
-        with self.assertRaisesRegex(AssertionError, "left behind: a delayed call of"):
+
+        def leak() -> None:
+            clock = server.service.factory.clock
+            clock.callLater(99, lambda: None)
+            clock.listenTCP(0, Factory(), interface="127.0.0.1")
+
+        server.call(leak)
+        with self.assertRaisesRegex(
+            AssertionError, "left behind: a delayed call .*descriptor .* in the reactor"
+        ):
             server.stop()
+
+    def test_errors(self) -> None:
+        """
+        An error of the protocol's fails the test, unless it is expected.
+        """
+
+        class Raising(Upper):
+            def lineReceived(self, line: bytes) -> None:
+                raise RuntimeError(f"mine {line!r}")
+
+        for expected in (True, False):
+            server = ServiceThread(Raising)
+            with server.connect() as client:
+                client.sendall(b"hello\n")
+                self.assertEqual(client.recv(100), b"")
+            if expected:
+                (error,) = server.flushLoggedErrors()
+                self.assertIn("RuntimeError: mine b'hello'", error)
+                server.stop()
+            else:
+                with self.assertRaisesRegex(AssertionError, "mine b'hello'"):
+                    server.stop()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_noGlobalReactor(self) -> None:
         """

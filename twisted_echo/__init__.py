@@ -16,6 +16,7 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.backpressure}: input that stops while there is too much output.
   - L{twisted_echo.progress}: how far a connection's bytes have got.
   - L{twisted_echo.session}: L{Session}, one connection's life.
+  - L{twisted_echo.overlong}: a line or a frame over the limit, refused in order.
   - L{twisted_echo.answering}: L{AnswerQueue}, L{AnsweringSession},
     L{AnsweringLineReceiver}: answers from one's own code, now or later.
   - L{twisted_echo.limits}: L{Deadlines} and L{Limits}.

@@ -37,6 +37,7 @@ from twisted.python.failure import Failure
 
 from twisted_echo.backpressure import BY_ANSWERS
 from twisted_echo.endings import EndReason
+from twisted_echo.overlong import RefusesOverlong
 from twisted_echo.receiver import FastLineReceiver
 from twisted_echo.session import Session
 
@@ -61,6 +62,12 @@ a client can send in one chunk.
 """
 
 _log = Logger()
+
+
+class _Late(TimeoutError):
+    """
+    An answer took longer than the queue allows; other time-outs are its own affair.
+    """
 
 
 class _Pending:
@@ -140,7 +147,8 @@ class AnswerQueue:
         @param failed: called, when its turn has come, with the question of an answer
             that has failed, and its failure. What it returns is sent instead; a
             failure, as by default, closes the session.
-        @param sendMany: sends several by one write, if there is something that does.
+        @param sendMany: sends several by one write, all of them or, if it raises, none;
+            if there is something that does.
         @raise ValueError: if C{atOnce} or C{timeout} is not legal.
         """
         if not isinstance(atOnce, int) or atOnce < 1:
@@ -269,8 +277,14 @@ class AnswerQueue:
             elif answers:
                 self._sendMany(answers)
         except Exception:
-            # It cannot be framed, such as one that is too long.
-            self._waiting[0].result = Failure()
+            # One cannot be framed, such as one that is too long.
+            if count == 1:
+                self._waiting[0].result = Failure()
+            else:
+                sendMany, self._sendMany = self._sendMany, None
+                self._sendReady()
+                if self._session is not None:
+                    self._sendMany = sendMany
             return
         for _ in range(min(count, len(self._waiting))):
             self._waiting.popleft()
@@ -293,7 +307,18 @@ class AnswerQueue:
             try:
                 instead = failed(pending.question, result)
             except Exception:
+                _logFailure(result)
                 instead = Failure()
+            if not (instead is None or isinstance(instead, (bytes, Failure))):
+                if isinstance(instead, Coroutine):
+                    instead.close()
+                _logFailure(result)
+                instead = Failure(
+                    TypeError(
+                        "answerFailed must return bytes, None or a Failure, got"
+                        f" {type(instead).__name__}"
+                    )
+                )
         if instead is None or isinstance(instead, bytes):
             try:
                 if instead is not None and self._send is not None:
@@ -309,7 +334,8 @@ class AnswerQueue:
             self._failed = failed
             self._waiting.popleft()
         else:
-            self._breakOff(instead if isinstance(instead, Failure) else result)
+            self._breakOff(instead)
+            result.cleanFailure()
 
     def _breakOff(self, failure: Failure) -> None:
         """
@@ -317,7 +343,7 @@ class AnswerQueue:
         """
         session = self._session
         assert session is not None
-        if failure.check(TimeoutError):
+        if failure.check(_Late):
             detail = f"no answer within {self._timeout:g} s"
         else:
             # What the exception says may be what the peer has sent.
@@ -375,14 +401,14 @@ class AnswerQueue:
             if pending.queue is not None and not pending.isReady:
                 pending.cancel()
                 pending.isReady = True
-                pending.result = Failure(TimeoutError(self._timeout, "answer"))
+                pending.result = Failure(_Late(self._timeout, "answer"))
         if late:
             self.pump()
         if self._waiting and self._timer is None:
             self._schedule()
 
 
-class AnsweringSession(Session):
+class AnsweringSession(RefusesOverlong):
     """
     A session whose questions are answered by L{answer}. Put it before a receiver,
     have the receiver's hook for one message be L{questionReceived}, and override
@@ -438,12 +464,18 @@ class AnsweringSession(Session):
         except Exception:
             self._queue().add(Failure(), question)
         else:
-            if not answers and type(answer) is bytes:
-                self.sendAnswer(answer)
-                return None
             if not answers and answer is None:
                 return None
-            self._queue().add(answer, question)
+            if not answers and type(answer) is bytes:
+                try:
+                    self.sendAnswer(answer)
+                except Exception:
+                    # It cannot be framed, such as one that is too long.
+                    self._queue().add(Failure(), question)
+                else:
+                    return None
+            else:
+                self._queue().add(answer, question)
         return self._queue().isOver
 
     def _queue(self) -> AnswerQueue:
@@ -455,9 +487,22 @@ class AnsweringSession(Session):
                 atOnce=self.answersAtOnce,
                 timeout=self.answerTimeout,
                 failed=self.answerFailed,
-                sendMany=getattr(self, "sendAnswers", None),
+                sendMany=self._sendMany(),
             )
         return answers
+
+    def _sendMany(self) -> Callable[[list[bytes]], object] | None:
+        """
+        C{sendAnswers}, if there is one, and it is not older than C{sendAnswer}: else
+        it does not know how to frame an answer.
+        """
+        for each in type(self).__mro__:
+            if "sendAnswers" in vars(each):
+                many: Callable[[list[bytes]], object] = self.sendAnswers  # type: ignore[attr-defined]
+                return many
+            if "sendAnswer" in vars(each):
+                break
+        return None
 
 
 class AnsweringLineReceiver(AnsweringSession, FastLineReceiver):

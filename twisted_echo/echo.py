@@ -12,7 +12,6 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
-from twisted_echo.endings import EndReason
 from twisted_echo.factory import DEFAULT_ABORT_AFTER, SessionFactory
 from twisted_echo.frames import (
     FastInt8StringReceiver,
@@ -22,6 +21,7 @@ from twisted_echo.frames import (
 )
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits
+from twisted_echo.overlong import RefusesOverlong
 from twisted_echo.receiver import FastLineReceiver
 from twisted_echo.service import SessionService
 from twisted_echo.session import Session
@@ -120,7 +120,7 @@ class EchoConfig:
                 )
 
 
-class EchoProtocol(Session, FastLineReceiver):
+class EchoProtocol(RefusesOverlong, FastLineReceiver):
     """
     Sends every line back as it came, and at end-of-file what is left.
     """
@@ -133,18 +133,6 @@ class EchoProtocol(Session, FastLineReceiver):
     def endOfInput(self) -> None:
         self.transport.write(self.clearLineBuffer())
 
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """
-        Close the connection after the lines before this one are answered.
-        """
-        length = line.find(self.delimiter)
-        size = f"{len(line)} bytes or more" if length < 0 else f"{length} bytes"
-        self.close(
-            EndReason.LINE_TOO_LONG,
-            f"a line of {size} is over the limit of {self.MAX_LENGTH}",
-        )
-        self.discardInput()
-
 
 class _CountingEcho(EchoProtocol):
     """
@@ -156,23 +144,13 @@ class _CountingEcho(EchoProtocol):
         self.transport.write(block)
 
 
-class _FrameEcho(Session, FastIntNStringReceiver):
+class _FrameEcho(RefusesOverlong, FastIntNStringReceiver):
     """
     Sends every frame back as it came.
     """
 
     def blockReceived(self, block: bytes) -> None:
         self.transport.write(block)
-
-    def lengthLimitExceeded(self, length: int) -> None:
-        """
-        Close the connection after the frames before this one are answered.
-        """
-        self.close(
-            EndReason.FRAME_TOO_LONG,
-            f"a frame of {length} bytes is over the limit of {self.MAX_LENGTH}",
-        )
-        self.discardInput()
 
 
 class _Int8Echo(_FrameEcho, FastInt8StringReceiver):

@@ -89,12 +89,6 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
         def lengthLimitExceeded(self, length: int) -> Any: ...
         def sendString(self, string: bytes) -> Any: ...
 
-    def makeConnection(self, transport: Any) -> None:
-        # What is asked for with every string becomes the instance's own, which is
-        # faster to load than the class's.
-        self.MAX_LENGTH = self.MAX_LENGTH
-        super().makeConnection(transport)  # type: ignore[no-untyped-call]
-
     def dataReceived(self, data: bytes) -> None:
         """
         Hand whole frames to C{blockReceived} and keep the rest.
@@ -237,6 +231,8 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
         for string in undelivered:
             if len(string) > self.MAX_LENGTH:
                 back = [string, *self._takeBack()]
+                # Perhaps it changes again and again: do not find many in vain.
+                self._atMost = 256
                 self.lineCount = max(0, self.lineCount - len(back))
                 rest = self._packed(back)
                 held = b"" if self._held is None else self._held.take()

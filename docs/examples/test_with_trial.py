@@ -1,7 +1,7 @@
 """
 Tests by trial, of a server of one's own.
 
-    trial test_with_trial.py
+    trial ./test_with_trial.py
 
 The service listens on a port of the kernel's choice. When the block is left it stops,
 and when it has, nothing is left of it: no session, no port, no delayed call; what is

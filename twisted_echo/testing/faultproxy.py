@@ -187,6 +187,8 @@ class FaultProxy:
     def _run(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             self._loop.run_until_complete(self._main)
+        # Who is cancelled before he begins closes nothing.
+        self._socket.close()
         self._loop.close()
 
     async def _accept(self) -> None:

@@ -3,10 +3,10 @@ What a service has left behind, by name.
 
 Used by: who writes tests, and L{twisted_echo.testing.services}.
 
-What is the service's is told from what is the test's own by this: a socket is the
-service's if its own end is where the service listens. What its reactor waits for, and
-delayed calls, must not be more than there were in the L{Footprint}; without one, only
-calls of this package count.
+What is the service's is told from what is the test's own: a socket is the service's if
+its own end is where the service listens; a delayed call, or what a reactor waits for,
+if it belongs to the service's factory, to a session or to a port. What a session has
+opened elsewhere is not known as its own, but in a reactor that is the service's alone.
 """
 
 import os
@@ -30,11 +30,14 @@ class Footprint:
     What is open before a service starts, to be compared with what is open after.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, *, exclusive: bool = False) -> None:
         """
         @param reactor: the service's C{factory.clock}; the delayed calls are asked of
             it.
+        @param exclusive: whether the reactor is the service's alone, so that all that
+            it has is.
         """
+        self.exclusive = exclusive
         self.sockets = _sockets()
         self.selectables = _selectables(reactor)
         self.calls = _calls(reactor)
@@ -84,12 +87,11 @@ def leftBehind(service: SessionService, before: Footprint | None = None) -> list
     ]
     left += _ownSockets(service, before)
     known = () if before is None else before.calls
+    everything = before is not None and before.exclusive
     call: Any
     for call in _calls(factory.clock):
-        if (
-            call not in known
-            and (before is not None or _isOurs(call))
-            and not _isOfAnother(getattr(call.func, "__self__", None), factory)
+        if call not in known and (
+            everything or _isOf(getattr(call.func, "__self__", None), factory)
         ):
             left.append(
                 f"a delayed call of {_named(call)}, due in {call.getTime() - now:.3f} s"
@@ -98,20 +100,21 @@ def leftBehind(service: SessionService, before: Footprint | None = None) -> list
         left += [
             f"descriptor {each.fileno()} in the reactor, {each!r}"
             for each in _selectables(factory.clock)
-            if each not in before.selectables and not _isOfAnother(each, factory)
+            if each not in before.selectables and (everything or _isOf(each, factory))
         ]
     return left
 
 
-def _isOfAnother(thing: Any, factory: SessionFactory[Any]) -> bool:
+def _isOf(thing: Any, factory: SessionFactory[Any]) -> bool:
     """
-    Whether something in a reactor is of another service that runs: its port, its
-    connection, its guard.
+    Whether something in a reactor is of a service: its port, a connection, a session,
+    its guard.
     """
+    names = ("protocol", "wrappedProtocol", "factory", "wrappedFactory", "_guarded")
     while thing is not None and not isinstance(thing, SessionFactory):
-        names = ("protocol", "wrappedProtocol", "factory", "wrappedFactory", "_guarded")
-        thing = next((vars(thing)[each] for each in names if each in vars(thing)), None)
-    return thing is not None and thing is not factory
+        inside = getattr(thing, "__dict__", {})
+        thing = next((inside[each] for each in names if each in inside), None)
+    return thing is factory
 
 
 # Delayed calls
@@ -130,10 +133,6 @@ def _named(call: Any) -> str:
     function = call.func
     name = getattr(function, "__qualname__", None) or repr(function)
     return f"{getattr(function, '__module__', '?')}.{name}"
-
-
-def _isOurs(call: IDelayedCall) -> bool:
-    return _named(call).startswith("twisted_echo.")
 
 
 # Descriptors

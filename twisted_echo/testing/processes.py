@@ -27,6 +27,7 @@ from typing import IO
 __all__ = [
     "DEADLINE",
     "EXEC",
+    "EXEC_WITH_PARENT",
     "Books",
     "Command",
     "Vitals",
@@ -51,6 +52,19 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 Becomes the command of its arguments. A shell's background job ignores SIGINT, and
 so would everything that is started from it.
+"""
+
+EXEC_WITH_PARENT = """\
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+if os.getppid() != int(os.environ.pop("PARENT")):
+    sys.exit("the parent is gone")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""
+Becomes the command of its arguments, which ends when the thread does that started it,
+whatever ends that. For Linux.
 """
 
 
@@ -99,6 +113,8 @@ class Command:
             cwd=folder,
             env=environment(env),
             pass_fds=pass_fds,
+            # Ctrl-C is for who waits for the command, not for the command.
+            process_group=0,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

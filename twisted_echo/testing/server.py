@@ -13,7 +13,9 @@ import shutil
 import signal
 import socket
 import ssl
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection
@@ -24,6 +26,8 @@ from types import TracebackType
 from twisted_echo.testing.certificates import MissingExtra, make_certificate
 from twisted_echo.testing.processes import (
     DEADLINE,
+    EXEC,
+    EXEC_WITH_PARENT,
     Books,
     Command,
     Vitals,
@@ -81,6 +85,7 @@ class EchoServer:
             raise MissingExtra("metrics")
         self.folder = Path(tempfile.mkdtemp(prefix="echo-"))
         self._command: Command | None = None
+        self._log = ""
         self._admin: str | None = None
         self.certificate: Path | None = None
         try:
@@ -91,9 +96,19 @@ class EchoServer:
                 self._admin = str(self.folder / "admin.sock")
                 options = (*options, "--admin", f"unix:{self._admin}")
             kind = "unix" if unix else "tls" if tls else "tcp"
+            # If the test is killed nobody else ends it. (But it shall not end with some
+            # thread that has only started it.)
+            isTied = (
+                sys.platform == "linux"
+                and threading.current_thread() is threading.main_thread()
+            )
+            # A client that the test has left open is not waited for as long.
+            options = ("--abort-after=1", *options)
             self._command = command = Command(
                 echo_command(("twistd", "-n"), [_ENDPOINTS[kind]], options),
                 folder=self.folder,
+                launcher=EXEC_WITH_PARENT if isTied else EXEC,
+                env={"PARENT": str(os.getpid())},
             )
             self.process = command.process
             command.wait_for(r"listening on .*, by .*\n")
@@ -159,7 +174,7 @@ class EchoServer:
         """
         What it has logged so far.
         """
-        return "" if self._command is None else self._command.stdout
+        return self._log if self._command is None else self._command.stdout
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """
@@ -243,6 +258,7 @@ class EchoServer:
         command, self._command = self._command, None
         if command is not None:
             command.end()
+            self._log = command.stdout
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _until(

@@ -15,11 +15,19 @@ process; and when the thread ends, it has left nothing behind.
 import socket
 from collections.abc import Callable
 from queue import SimpleQueue
-from threading import Thread
-from typing import Any, TypeVar, cast, overload
+from threading import Thread, get_ident
+from typing import Any, TypeVar, overload
 
 from twisted.internet.defer import Deferred
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    formatEvent,
+    globalLogPublisher,
+)
 from twisted.python.failure import Failure
+from zope.interface import provider
 
 from twisted_echo.factory import SessionFactory
 from twisted_echo.service import SessionService
@@ -72,8 +80,8 @@ class ServiceThread:
         @param factory: for a protocol: more arguments of L{SessionFactory}.
         @raise Exception: why it cannot be made, or cannot listen.
         """
-        self._reactor = _newReactor()
         self._stopped = False
+        self._errors: list[str] = []
         told: SimpleQueue[BaseException | None] = SimpleQueue()
         make: Callable[[Any], SessionService]
         if isinstance(what, type) and issubclass(what, Session):
@@ -82,8 +90,14 @@ class ServiceThread:
             raise TypeError(
                 f"{', '.join(factory)} can be given for a protocol only, got {what!r}"
             )
+        elif isinstance(what, type) or not callable(what):
+            raise TypeError(
+                "a Session, or a function that makes a service for a reactor, is what"
+                f" can be served, got {what!r}"
+            )
         else:
-            make = cast(Callable[[Any], SessionService], what)
+            make = what
+        self._reactor = _newReactor()
         self._thread = Thread(
             target=self._run, args=(make, told), name="service", daemon=True
         )
@@ -137,12 +151,20 @@ class ServiceThread:
             result.raiseException()
         return result
 
+    def flushLoggedErrors(self) -> list[str]:
+        """
+        Take the errors that were logged in the thread, as text: those that a test
+        expects.
+        """
+        errors, self._errors[:] = self._errors[:], []
+        return errors
+
     def stop(self) -> None:
         """
         Stop the service, see that nothing is left of it, and end the thread. A second
         call does nothing.
 
-        @raise AssertionError: names what was left.
+        @raise AssertionError: names what was left, or tells what errors were logged.
         """
         if self._stopped:
             return
@@ -154,6 +176,9 @@ class ServiceThread:
             self._thread.join(DEADLINE)
             if self._thread.is_alive():
                 raise AssertionError("the thread of the service does not end")
+        errors = self.flushLoggedErrors()
+        if errors:
+            raise AssertionError("logged in the service:\n" + "\n".join(errors))
 
     # In the thread
 
@@ -165,7 +190,7 @@ class ServiceThread:
         reactor = self._reactor
 
         async def start() -> None:
-            self._before = Footprint(reactor)
+            self._before = Footprint(reactor, exclusive=True)
             self.service = service = make(reactor)
             if service.factory.clock is not reactor:
                 raise ValueError(
@@ -174,6 +199,8 @@ class ServiceThread:
                 )
             service.startService()
             await service.whenListening()
+            if not service.addresses:
+                raise ValueError("the service has no endpoint to listen on")
             address: Any = service.addresses[0]
             name = getattr(address, "name", None)
             if name is None:
@@ -192,16 +219,33 @@ class ServiceThread:
             started = Deferred.fromCoroutine(start())
             started.addCallbacks(told.put, failed)
 
+        thread = get_ident()
+
+        @provider(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            level = event.get("log_level")
+            if level is not None and level >= LogLevel.error and get_ident() == thread:
+                failure = event.get("log_failure")
+                told = formatEvent(event)
+                self._errors.append(
+                    told if failure is None else f"{told}\n{failure.getTraceback()}"
+                )
+
         reactor.callWhenRunning(begin)
+        globalLogPublisher.addObserver(observe)
         try:
             reactor.run(installSignalHandlers=False)
         finally:
+            globalLogPublisher.removeObserver(observe)
             _dispose(reactor)
 
 
 def _onAPort(
     protocol: type[Session], factory: dict[str, Any]
 ) -> Callable[[Any], SessionService]:
+    # A client that the test has left open is not waited for as long.
+    factory = {"abortAfter": 1.0, **factory}
+
     def make(reactor: Any) -> SessionService:
         made = SessionFactory.forProtocol(protocol, clock=reactor, **factory)
         return SessionService("tcp:0:interface=127.0.0.1", made)

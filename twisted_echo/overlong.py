@@ -1,0 +1,44 @@
+"""
+A line or a frame over the limit, refused in order.
+
+Used by: L{twisted_echo.answering} and L{twisted_echo.echo}, and embedders.
+
+What must hold: what came before it is answered, also by answers that take time; nothing
+after it is; and the end tells whose it was, how long, and the limit.
+"""
+
+from typing import TYPE_CHECKING
+
+from twisted_echo.endings import EndReason
+from twisted_echo.session import Session
+
+__all__ = ["RefusesOverlong"]
+
+
+class RefusesOverlong(Session):
+    """
+    A session that closes in order where Twisted's receivers would close at once. Put it
+    before a receiver that has no way of its own to do so.
+    """
+
+    if TYPE_CHECKING:
+        delimiter: bytes
+        MAX_LENGTH: int
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """
+        Close the connection after the lines before this one are answered.
+        """
+        length = line.find(self.delimiter)
+        size = f"{len(line)} bytes or more" if length < 0 else f"{length} bytes"
+        self._refuse(EndReason.LINE_TOO_LONG, f"a line of {size}")
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        """
+        Close the connection after the frames before this one are answered.
+        """
+        self._refuse(EndReason.FRAME_TOO_LONG, f"a frame of {length} bytes")
+
+    def _refuse(self, reason: EndReason, what: str) -> None:
+        self.close(reason, f"{what} is over the limit of {self.MAX_LENGTH}")
+        self.discardInput()
