@@ -17,8 +17,8 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.progress}: how far a connection's bytes have got.
   - L{twisted_echo.session}: L{Session}, one connection's life.
   - L{twisted_echo.overlong}: a line or a frame over the limit, refused in order.
-  - L{twisted_echo.answering}: L{AnswerQueue}, L{AnsweringSession},
-    L{AnsweringLineReceiver}: answers from one's own code, now or later.
+  - L{twisted_echo.answers}: the answers of a session that are still to come.
+  - L{twisted_echo.answering}: L{AnsweringSession}, L{AnsweringLineReceiver}.
   - L{twisted_echo.limits}: L{Deadlines} and L{Limits}.
   - L{twisted_echo.guard}: the deadlines of all sessions, kept by one sweep.
   - L{twisted_echo.journal}: what is logged of sessions.
@@ -48,12 +48,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twisted_echo.answering import (
-        Answer,
-        AnsweringLineReceiver,
-        AnsweringSession,
-        AnswerQueue,
-    )
+    from twisted_echo.answering import AnsweringLineReceiver, AnsweringSession
+    from twisted_echo.answers import Answer, AnswerQueue
     from twisted_echo.echo import (
         EchoConfig,
         EchoFactory,
@@ -113,12 +109,8 @@ __all__ = [
 ]
 
 _NAMES = {
-    "answering": (
-        "Answer",
-        "AnsweringLineReceiver",
-        "AnsweringSession",
-        "AnswerQueue",
-    ),
+    "answering": ("AnsweringLineReceiver", "AnsweringSession"),
+    "answers": ("Answer", "AnswerQueue"),
     "echo": ("EchoConfig", "EchoFactory", "EchoProtocol", "EchoService", "Framing"),
     "endings": (
         "EndReason",

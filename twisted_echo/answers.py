@@ -1,0 +1,397 @@
+"""
+The answers of one session that are still to come, in the order of the questions.
+
+Used by: L{twisted_echo.answering}, and embedders whose protocols want no more than
+this.
+
+What must hold:
+
+  - answers go out in the order of the questions, and no more than C{atOnce} are in
+    flight: while they are, the session takes no input;
+  - the session is not closed in order before they are out, and when it is lost, what
+    is in flight is cancelled, and nothing is kept;
+  - there is one timer for a session, not one for an answer.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (Twisted's Failure is not annotated.)
+
+from collections import deque
+from collections.abc import Callable, Coroutine
+from math import isfinite
+from typing import Any, TypeAlias
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_echo.backpressure import BY_ANSWERS
+from twisted_echo.endings import EndReason
+from twisted_echo.session import Session
+
+__all__ = ["DEFAULT_AT_ONCE", "Answer", "AnswerQueue"]
+
+Answer: TypeAlias = (
+    bytes
+    | Deferred[bytes]
+    | Deferred[None]
+    | Deferred[bytes | None]
+    | Coroutine[Any, Any, bytes | None]
+    | None
+)
+"""
+What a question is answered with. None answers nothing.
+"""
+
+DEFAULT_AT_ONCE = 32
+"""
+Answers in flight for one session: enough to keep a database busy, and few beside what
+a client can send in one chunk.
+"""
+
+_log = Logger()
+
+
+class _Late(TimeoutError):
+    """
+    An answer took longer than the queue allows; other time-outs are its own affair.
+    """
+
+
+class _Pending:
+    """
+    A question that is not answered yet.
+
+    @ivar result: what to send, or a C{Failure}, once C{isReady}.
+    @ivar due: when it will have taken too long.
+    """
+
+    __slots__ = ("deferred", "due", "isReady", "question", "queue", "result")
+
+    def __init__(self, queue: "AnswerQueue", question: bytes, due: float) -> None:
+        self.queue: AnswerQueue | None = queue
+        self.question = question
+        self.due = due
+        self.deferred: Deferred[Any] | None = None
+        self.isReady = False
+        self.result: object = None
+
+    def settled(self, result: object) -> None:
+        """
+        Called by its Deferred, perhaps when nobody wants to know any more.
+        """
+        self.deferred = None
+        queue = self.queue
+        if queue is not None:
+            self.isReady, self.result = True, result
+            queue.pump()
+        elif isinstance(result, Failure):
+            if not result.check(CancelledError):
+                _logFailure(result)
+            # The frames of its code refer to it, perhaps, and to the session.
+            result.cleanFailure()
+
+    def cancel(self) -> None:
+        """
+        Want it no more. What its code does with that concerns nobody.
+        """
+        self.queue = None
+        deferred, self.deferred = self.deferred, None
+        if deferred is not None:
+            try:
+                deferred.cancel()
+            except Exception:
+                _log.failure(
+                    "an answer cannot be cancelled", event="answer-cancel-failed"
+                )
+
+
+def _logFailure(failure: Failure) -> None:
+    _log.failure("an answer failed", failure=failure, event="answer-failed")
+
+
+class AnswerQueue:
+    """
+    The answers of one session that are in flight, whatever its framing.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        send: Callable[[bytes], object],
+        *,
+        atOnce: int = DEFAULT_AT_ONCE,
+        timeout: float = 0.0,
+        failed: Callable[[bytes, Failure], bytes | Failure | None] | None = None,
+        sendMany: Callable[[list[bytes]], object] | None = None,
+    ) -> None:
+        """
+        @param send: sends one answer, framed.
+        @param atOnce: how many may be in flight; those that are ready and wait for
+            their turn count.
+        @param timeout: seconds for one answer, from its question on; 0 for as many as
+            it takes. One that is late is cancelled, and fails with a
+            C{twisted.internet.defer.TimeoutError}.
+        @param failed: called, when its turn has come, with the question of an answer
+            that has failed, and its failure. What it returns is sent instead; a
+            failure, as by default, closes the session.
+        @param sendMany: sends several by one write, all of them or, if it raises, none;
+            if there is something that does.
+        @raise ValueError: if C{atOnce} or C{timeout} is not legal.
+        """
+        if not isinstance(atOnce, int) or atOnce < 1:
+            raise ValueError(f"atOnce must be a whole number from 1 up, got {atOnce!r}")
+        if (
+            not isinstance(timeout, (int, float))
+            or not isfinite(timeout)
+            or timeout < 0
+        ):
+            raise ValueError(
+                f"timeout must be a number of seconds, 0 or more, got {timeout!r}"
+            )
+        self._session: Session | None = session
+        self._send: Any = send
+        self._sendMany: Any = sendMany
+        self._failed: Any = failed
+        self._atOnce = atOnce
+        self._timeout = timeout
+        self._waiting: deque[_Pending] = deque()
+        self._timer: IDelayedCall | None = None
+        self._isPumping = self._isFull = self._isOwing = False
+        session.callAtEnd(self.end)
+
+    def __len__(self) -> int:
+        """
+        How many are in flight.
+        """
+        return len(self._waiting)
+
+    @property
+    def isOver(self) -> bool:
+        """
+        Whether nothing more is answered: an answer has failed, or the session has
+        ended.
+        """
+        return self._session is None
+
+    def add(self, result: object, question: bytes = b"") -> None:
+        """
+        Answer the next question.
+
+        @param result: an L{Answer}. Anything else, and a C{Failure}, is an answer
+            that has failed.
+        @param question: for C{failed}.
+        """
+        session = self._session
+        if session is None:
+            self._drop(result)
+            return
+        due = self._clock.seconds() + self._timeout if self._timeout else 0.0
+        pending = _Pending(self, question, due)
+        self._waiting.append(pending)
+        if not self._isOwing:
+            self._isOwing = True
+            session.answersBegin()
+        if isinstance(result, Coroutine):
+            result = Deferred.fromCoroutine(result)
+        if isinstance(result, Deferred):
+            pending.deferred = result
+            result.addBoth(pending.settled)
+        else:
+            pending.isReady, pending.result = True, result
+        if pending.isReady:
+            self.pump()
+        elif self._timeout and self._timer is None and pending.queue is not None:
+            self._schedule()
+        if len(self._waiting) >= self._atOnce and not self._isFull:
+            self._isFull = True
+            session.stopInput(BY_ANSWERS)
+
+    def _drop(self, result: object) -> None:
+        if isinstance(result, Coroutine):
+            result.close()
+        elif isinstance(result, Deferred):
+            late = _Pending(self, b"", 0.0)
+            late.deferred = result
+            late.queue = None
+            result.addBoth(late.settled)
+            late.cancel()
+
+    def pump(self) -> None:
+        """
+        Send what is ready and has its turn. Called when something has become ready.
+        """
+        if self._isPumping:
+            return
+        self._isPumping = True
+        try:
+            while self._waiting and self._waiting[0].isReady:
+                self._sendReady()
+        finally:
+            self._isPumping = False
+        session = self._session
+        if session is None:
+            return
+        if self._isFull and len(self._waiting) < self._atOnce:
+            self._isFull = False
+            session.startInput(BY_ANSWERS)
+        # Perhaps it has taken more questions now, or ended.
+        if self._isOwing and not self._waiting:
+            self._isOwing = False
+            session.answersDone()
+
+    def _sendReady(self) -> None:
+        """
+        Send the first answer, and those behind it that are ready, too. (They stay in
+        the queue meanwhile, so that nothing overtakes them.)
+        """
+        answers: list[bytes] = []
+        count = 0
+        for pending in self._waiting:
+            result = pending.result
+            if not pending.isReady or not (result is None or isinstance(result, bytes)):
+                break
+            count += 1
+            if result is not None:
+                answers.append(result)
+            if self._sendMany is None:
+                break
+        if not count:
+            self._fail(self._waiting[0])
+            return
+        try:
+            if len(answers) == 1:
+                self._send(answers[0])
+            elif answers:
+                self._sendMany(answers)
+        except Exception:
+            # One cannot be framed, such as one that is too long.
+            if count == 1:
+                self._waiting[0].result = Failure()
+            else:
+                sendMany, self._sendMany = self._sendMany, None
+                self._sendReady()
+                if self._session is not None:
+                    self._sendMany = sendMany
+            return
+        for _ in range(min(count, len(self._waiting))):
+            self._waiting.popleft()
+
+    def _fail(self, pending: _Pending) -> None:
+        """
+        Have somebody else answer, or close the session.
+        """
+        result, pending.result = pending.result, None
+        if not isinstance(result, Failure):
+            result = Failure(
+                TypeError(
+                    "an answer must be bytes, None, a Deferred or a coroutine of"
+                    f" these, got {type(result).__name__}"
+                )
+            )
+        instead: Any = result
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            try:
+                instead = failed(pending.question, result)
+            except Exception:
+                _logFailure(result)
+                instead = Failure()
+            if not (instead is None or isinstance(instead, (bytes, Failure))):
+                if isinstance(instead, Coroutine):
+                    instead.close()
+                _logFailure(result)
+                instead = Failure(
+                    TypeError(
+                        "answerFailed must return bytes, None or a Failure, got"
+                        f" {type(instead).__name__}"
+                    )
+                )
+        if instead is None or isinstance(instead, bytes):
+            try:
+                if instead is not None and self._send is not None:
+                    self._send(instead)
+            except Exception:
+                instead = Failure()
+        if self._session is None:
+            result.cleanFailure()
+            return
+        if instead is None or isinstance(instead, bytes):
+            # Who asked for it may still hold what its frames refer to.
+            result.cleanFailure()
+            self._failed = failed
+            self._waiting.popleft()
+        else:
+            self._breakOff(instead)
+            result.cleanFailure()
+
+    def _breakOff(self, failure: Failure) -> None:
+        """
+        Answer nothing more, and close after what has been answered.
+        """
+        session = self._session
+        assert session is not None
+        if failure.check(_Late):
+            detail = f"no answer within {self._timeout:g} s"
+        else:
+            # What the exception says may be what the peer has sent.
+            detail = f"an answer failed: {type(failure.value).__name__}"
+            _logFailure(failure)
+        failure.cleanFailure()
+        session.discardInput()
+        forgetInput = getattr(session, "clearLineBuffer", None)
+        if forgetInput is not None:
+            forgetInput()
+        session.close(EndReason.ERROR, detail)
+        self.end()
+        if self._isFull:
+            session.startInput(BY_ANSWERS)
+        session.answersDone()
+
+    def end(self) -> None:
+        """
+        Cancel what is in flight, and forget the session.
+        """
+        self._session = self._send = self._sendMany = self._failed = None
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        for pending in waiting:
+            pending.result = None
+            pending.cancel()
+
+    # Time: what was asked first is due first, so the head's is all there is to watch.
+
+    @property
+    def _clock(self) -> IReactorTime:
+        factory = None if self._session is None else self._session.factory
+        if factory is not None:
+            return factory.clock
+        from twisted.internet import reactor
+
+        return IReactorTime(reactor)
+
+    def _schedule(self) -> None:
+        clock = self._clock
+        delay = max(0.0, self._waiting[0].due - clock.seconds())
+        self._timer = clock.callLater(delay, self._look)
+
+    def _look(self) -> None:
+        """
+        Whatever is late fails. (The head may have changed since this was scheduled.)
+        """
+        self._timer = None
+        now = self._clock.seconds()
+        late = [each for each in self._waiting if not each.isReady and each.due <= now]
+        for pending in late:
+            if pending.queue is not None and not pending.isReady:
+                pending.cancel()
+                pending.isReady = True
+                pending.result = Failure(_Late(self._timeout, "answer"))
+        if late:
+            self.pump()
+        if self._waiting and self._timer is None:
+            self._schedule()
