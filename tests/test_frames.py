@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import IntNStringReceiver, StringTooLongError
 
 from twisted_echo.frames import FastIntNStringReceiver
-from twisted_echo.prefixes import prefix_of
+from twisted_echo.prefixes import end_of_frames, prefix_of, split_frames
 
 FORMATS = ("!B", "!H", "!I", "<H", "!Q")
 
@@ -104,3 +104,101 @@ def test_send() -> None:
 def test_refused(format: str) -> None:
     with pytest.raises(ValueError, match="structFormat must be"):
         prefix_of(format, 2)
+
+
+class Counted(bytes):
+    """
+    Bytes that know how many of them were looked at.
+    """
+
+    looked = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        self.looked += 1 if isinstance(found, int) else len(found)
+        return found
+
+
+class CountedStruct:
+    """
+    What unpacks a prefix, and knows how often.
+    """
+
+    def __init__(self, struct_: struct.Struct) -> None:
+        self.struct = struct_
+        self.times = 0
+
+    def unpack_from(self, data: bytes, offset: int = 0) -> tuple[Any, ...]:
+        self.times += 1
+        return self.struct.unpack_from(data, offset)
+
+
+@pytest.mark.parametrize("period", [1, 2, 7, 8, 9, 10, 17, 33, 64, 100, 1000, 5000])
+def test_linear(period: int) -> None:
+    """
+    Whatever the mix, runs that end just when they were found to be some included, no
+    byte is looked at more often than a few times, and no prefix unpacked twice.
+    """
+    prefix = prefix_of("!H", 2)
+    # Runs of one length, each a frame longer than the one before it.
+    sizes = [3 + each // period % 2 for each in range(5000)]
+    data = Counted(b"".join(struct.pack("!H", n) + b"x" * n for n in sizes))
+    counting = CountedStruct(prefix.struct)
+    counted: Any = prefix._replace(struct=counting)
+    end, count = end_of_frames(data, 0, len(data), counted, 100)
+    assert (end, count) == (len(data), len(sizes))
+    assert counting.times <= len(sizes)
+    assert data.looked <= 2 * len(data)
+    data.looked = counting.times = 0
+    end, strings = split_frames(data, len(data), counted, 100)
+    assert (end, list(map(len, strings))) == (len(data), sizes)
+    assert counting.times <= len(sizes)
+    assert data.looked <= 3 * len(data)
+
+
+def test_limitOfAnotherMaking() -> None:
+    """
+    C{MAX_LENGTH} may be a property, or be changed in the class.
+    """
+    made = receiver(FastIntNStringReceiver, "!B", 9)
+    type(made).MAX_LENGTH = 2
+    made.dataReceived(b"\5hello")
+    assert made.events == [5]
+
+    class Asking(receiver(FastIntNStringReceiver, "!B", 0).__class__):  # type: ignore[misc]
+        MAX_LENGTH = property(lambda self: 5)
+
+    asking = Asking()
+    asking.makeConnection(StringTransport())
+    asking.dataReceived(b"\5hello\6")
+    assert asking.events == [b"hello", 6]
+
+
+def test_limitThatChangesEachTime() -> None:
+    """
+    A limit that changes with every string is minded each time, and costs no more
+    splitting the more strings wait.
+    """
+
+    class Changing(receiver(FastIntNStringReceiver, "!B", 9).__class__):  # type: ignore[misc]
+        def stringReceived(self, string: bytes) -> None:
+            self.events.append(string)
+            self.MAX_LENGTH = 1
+
+        def lengthLimitExceeded(self, length: int) -> None:
+            self.MAX_LENGTH = 9
+
+        def _packed(self, strings: Any) -> bytes:
+            strings = list(strings)
+            self.again += len(strings)
+            packed: bytes = super()._packed(strings)
+            return packed
+
+    count = 2000
+    changing = Changing()
+    changing.again = 0
+    changing.makeConnection(StringTransport())
+    changing.dataReceived(b"\2ab" * count)
+    assert len(changing.events) == count
+    # All of them once, then each time as many as fit into what is looked at.
+    assert changing.again <= count + count * 256 // 3

@@ -29,7 +29,16 @@ from tests.clients import (
     turn,
     until,
 )
-from twisted_echo import EchoConfig, EchoFactory, EchoProtocol, SessionService
+from twisted_echo import (
+    AnsweringLineReceiver,
+    EchoConfig,
+    EchoFactory,
+    EchoProtocol,
+    FastInt16StringReceiver,
+    Session,
+    SessionFactory,
+    SessionService,
+)
 from twisted_echo.backpressure import Backpressure
 from twisted_echo.endings import SessionEnd
 
@@ -254,3 +263,85 @@ def _sent(client: socket.socket) -> int | None:
         return client.send(b"a line of sixteen\n" * 10_000)
     except BlockingIOError:
         return None
+
+
+class Framed(Session, FastInt16StringReceiver):
+    """
+    Answers each frame by itself.
+    """
+
+    MAX_LENGTH = 100
+
+    def stringReceived(self, string: bytes) -> None:
+        self.sendString(string)
+
+
+class Answering(AnsweringLineReceiver):
+    """
+    Answers later; to C{never} it does not.
+    """
+
+    delimiter = b"\n"
+    answerTimeout = 0.2
+
+    async def answer(self, line: bytes) -> bytes:
+        if line == b"never":
+            await Deferred()
+        await deferLater(reactor, 0)
+        return line
+
+    def answerFailed(self, line: bytes, failure: Failure) -> bytes:
+        return b"failed"
+
+
+class OtherLeakTests(ServedTestCase):
+    """
+    The same for frames, and for answers that take time.
+    """
+
+    timeout = 120
+
+    async def check(self, protocol: type[Session], first: bytes, *rests: bytes) -> None:
+        """
+        Have sessions answer C{first}, be sent a rest, and then be reset or closed.
+        """
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        weak: list[Any] = []
+
+        class Remembered(protocol):  # type: ignore[misc,valid-type]
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                weak.append(ref(self))
+                weak.append(ref(self.transport))
+
+        service = self.serve(SessionFactory.forProtocol(Remembered))
+        (address,) = service.addresses
+
+        def clients() -> None:
+            for rest in rests:
+                for end in (reset, socket.socket.close):
+                    client = connect(address)
+                    client.sendall(first)
+                    assert collect(client, len(first)) == first
+                    client.sendall(rest)
+                    end(client)
+
+        await in_thread(clients)
+        await until(lambda: not service.factory.sessions)
+        await service.stopService()
+        for _ in range(3):
+            await turn()
+        self.assertEqual(len(weak), 2 * 2 * len(rests))
+        self.assertEqual([each() for each in weak if each() is not None], [])
+
+    async def test_frames(self) -> None:
+        await self.check(
+            Framed, b"\0\5first", b"", b"\0", b"\0\5sec", b"\xff\xff" + b"x" * 200
+        )
+
+    async def test_answers(self) -> None:
+        await self.check(
+            Answering, b"first\n", b"", b"never\n", b"a\nb\nnever\nc\n", b"part"
+        )
