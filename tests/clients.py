@@ -11,15 +11,10 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
 from select import select
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
@@ -38,6 +33,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from twisted_echo import EndReason, SessionFactory, SessionService
+from twisted_echo.testing.certificates import key_and_certificate
 
 __all__ = [
     "LEFT",
@@ -208,19 +204,7 @@ class _Connections:
     """
 
     def __init__(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-        now = datetime.now(UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .sign(key, hashes.SHA256())
-        )
+        key, certificate = key_and_certificate()
         self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
         self._context.use_certificate(certificate)
         self._context.use_privatekey(key)

@@ -5,11 +5,13 @@ a service in a thread, and what is left behind.
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from select import select
 from typing import Any
 from unittest import mock
 
@@ -22,7 +24,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.clients import FakeEndpoint, connect, until
-from tests.processes import environment, new_folder
+from tests.processes import DEADLINE, environment, new_folder
 from twisted_echo import (
     EchoConfig,
     EchoService,
@@ -45,6 +47,24 @@ from twisted_echo.testing.certificates import MissingExtra
 PYTEST = [sys.executable, "-W", "error", "-m", "pytest", "-q"]
 TRIAL = [sys.executable, "-W", "error", "-m", "twisted.trial"]
 TCP = "tcp:0:interface=127.0.0.1"
+
+
+def run(
+    command: list[str], folder: Path, env: dict[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """
+    Run a command to its end.
+    """
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 class Upper(Session, FastLineReceiver):
@@ -503,6 +523,14 @@ def test_killed(echo_server):
     echo_server.process.kill()
 """
 
+WAITING = """
+import time
+
+def test_waiting(echo_server):
+    print(echo_server.process.pid, flush=True)
+    time.sleep(60)
+"""
+
 WITH_TWISTED = """
 import pytest_twisted
 from twisted_echo import EchoProtocol, SessionFactory, SessionService
@@ -532,15 +560,10 @@ class PluginTests(SynchronousTestCase):
     def run_pytest(self, source: str, *options: str) -> "tuple[int, str]":
         folder = new_folder(self)
         (folder / "test_it.py").write_text(source)
-        done = subprocess.run(
+        done = run(
             [*PYTEST, "--strict-markers", "-W", "error", *options, "test_it.py"],
-            cwd=folder,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
+            folder,
+            environment(),
         )
         return done.returncode, done.stdout
 
@@ -559,6 +582,51 @@ class PluginTests(SynchronousTestCase):
         self.assertIn("2 passed, 2 errors", told)
         self.assertIn("left behind: a delayed call of", told)
         self.assertIn("it ended with -9, not by SIGTERM", told)
+
+    def interrupted(self, number: int) -> "tuple[int, str, int]":
+        """
+        Send pytest a signal while a server runs, as a terminal does: to all of its
+        process group.
+
+        @return: how it ended, what it told, and a descriptor that can be read when the
+            server is gone.
+        """
+        folder = new_folder(self)
+        (folder / "test_it.py").write_text(WAITING)
+        pytest = subprocess.Popen(
+            [*PYTEST, "-p", "no:twisted", "-s", "test_it.py"],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        )
+        self.addCleanup(pytest.kill)
+        assert pytest.stdout is not None
+        server = os.pidfd_open(int(pytest.stdout.readline()))
+        self.addCleanup(os.close, server)
+        os.killpg(pytest.pid, number)
+        told = pytest.communicate(timeout=60)[0]
+        return pytest.returncode, told, server
+
+    def test_interrupted(self) -> None:
+        """
+        Ctrl-C is no fault of the server's, which ends in order.
+        """
+        code, told, server = self.interrupted(signal.SIGINT)
+        self.assertEqual(code, 2, told)
+        self.assertIn("KeyboardInterrupt", told)
+        self.assertNotIn("AssertionError", told)
+        self.assertTrue(select([server], [], [], DEADLINE)[0])
+
+    def test_killed(self) -> None:
+        """
+        The server goes with a pytest that is killed, and can end nothing.
+        """
+        code, _, server = self.interrupted(signal.SIGKILL)
+        self.assertEqual(code, -signal.SIGKILL)
+        self.assertTrue(select([server], [], [], DEADLINE)[0])
 
     def test_withPytestTwisted(self) -> None:
         pytest.importorskip("pytest_twisted", reason="pytest-twisted is missing")
@@ -625,15 +693,10 @@ class PageTests(SynchronousTestCase):
         client.write_text(MY_CLIENT)
         client.chmod(0o755)
         path = f"{folder}:{os.environ['PATH']}"
-        done = subprocess.run(
+        done = run(
             [*PYTEST, "-p", "no:twisted", "test_page.py"],
-            cwd=folder,
-            env=environment({"PYTHONPATH": str(docs / "examples"), "PATH": path}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            check=False,
+            folder,
+            environment({"PYTHONPATH": str(docs / "examples"), "PATH": path}),
         )
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn("6 passed", done.stdout)
@@ -647,15 +710,10 @@ class TrialTests(SynchronousTestCase):
     def test_reactors(self) -> None:
         examples = Path(__file__).parents[1] / "docs" / "examples"
         for name in ("eager", "epoll", "asyncio", "select"):
-            done = subprocess.run(
+            done = run(
                 [*TRIAL, f"--reactor={name}", "test_with_trial"],
-                cwd=new_folder(self),
-                env=environment({"PYTHONPATH": str(examples)}),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=60,
-                check=False,
+                new_folder(self),
+                environment({"PYTHONPATH": str(examples)}),
             )
             self.assertEqual(done.returncode, 0, (name, done.stdout))
             self.assertIn("PASSED (successes=2)", done.stdout)
@@ -665,15 +723,10 @@ class TrialTests(SynchronousTestCase):
         examples = Path(__file__).parents[1] / "docs" / "examples"
         root = ["--rootdir", str(new_folder(self)), "-c", "/dev/null"]
         plugins = ["-p", "no:twisted", "-p", "no:cacheprovider"]
-        done = subprocess.run(
+        done = run(
             [*PYTEST, *plugins, *root, str(examples / "test_with_pytest.py")],
-            cwd=new_folder(self),
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            check=False,
+            new_folder(self),
+            environment(),
         )
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn("5 passed", done.stdout)

@@ -4,9 +4,12 @@ A throw-away certificate of this machine's loopback address.
 Used by: L{twisted_echo.testing.server} and whoever tests TLS.
 """
 
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
-__all__ = ["MissingExtra", "make_certificate"]
+__all__ = ["MissingExtra", "key_and_certificate", "make_certificate"]
 
 
 class MissingExtra(RuntimeError):
@@ -20,23 +23,21 @@ class MissingExtra(RuntimeError):
         )
 
 
-def make_certificate(folder: Path) -> None:
+def key_and_certificate() -> tuple[Any, Any]:
     """
-    Put a key and a certificate of 127.0.0.1 into C{key.pem} and C{cert.pem}. Clients
-    take the latter for their authority.
+    Make a key and a certificate of 127.0.0.1 that it signs itself, of C{cryptography}'s
+    kinds.
 
     @raise MissingExtra: without the extra C{tls}.
     """
     try:
         import OpenSSL  # noqa: F401
         from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.x509.oid import NameOID
     except ImportError:
         raise MissingExtra("tls") from None
-    from datetime import UTC, datetime, timedelta
-    from ipaddress import ip_address
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "echo")])
@@ -55,6 +56,19 @@ def make_certificate(folder: Path) -> None:
         )
         .sign(key, hashes.SHA256())
     )
+    return key, certificate
+
+
+def make_certificate(folder: Path) -> None:
+    """
+    Put a key and a certificate of 127.0.0.1 into C{key.pem} and C{cert.pem}. Clients
+    take the latter for their authority.
+
+    @raise MissingExtra: without the extra C{tls}.
+    """
+    key, certificate = key_and_certificate()
+    from cryptography.hazmat.primitives import serialization
+
     pem = serialization.Encoding.PEM
     (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
     (folder / "key.pem").write_bytes(

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted_echo.service import SessionService
 from twisted_echo.testing.leaks import Footprint, assertNothingLeft
 
-__all__ = ["running", "startForTest"]
+__all__ = ["running", "startForTest", "stopAndCheck"]
 
 _Service = TypeVar("_Service", bound=SessionService)
 
@@ -52,7 +52,7 @@ async def running(service: _Service) -> AsyncIterator[_Service]:
     except BaseException:
         await service.stopService()
         raise
-    await _stop(service, before)
+    await stopAndCheck(service, before)
 
 
 def startForTest(test: _Test, service: _Service) -> "Deferred[_Service]":
@@ -65,14 +65,20 @@ def startForTest(test: _Test, service: _Service) -> "Deferred[_Service]":
     before = Footprint(service.factory.clock)
 
     def stop() -> "Deferred[None]":
-        return Deferred.fromCoroutine(_stop(service, before))
+        return Deferred.fromCoroutine(stopAndCheck(service, before))
 
     service.startService()
     test.addCleanup(stop)
     return service.whenListening().addCallback(lambda _: service)
 
 
-async def _stop(service: SessionService, before: Footprint) -> None:
+async def stopAndCheck(service: SessionService, before: Footprint) -> None:
+    """
+    Stop a service, and see that nothing is left of it.
+
+    @param before: taken before it was started.
+    @raise AssertionError: names what was left.
+    """
     await service.stopService()
     # What ends in this turn of the reactor has ended in the next.
     await deferLater(service.factory.clock, 0)

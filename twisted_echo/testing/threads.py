@@ -34,7 +34,7 @@ from twisted_echo.service import SessionService
 from twisted_echo.session import Session
 from twisted_echo.testing.leaks import Footprint
 from twisted_echo.testing.processes import DEADLINE
-from twisted_echo.testing.services import _stop
+from twisted_echo.testing.services import stopAndCheck
 from twisted_echo.testing.sockets import Address, dial
 
 __all__ = ["ServiceThread"]
@@ -170,7 +170,9 @@ class ServiceThread:
             return
         self._stopped = True
         try:
-            self.call(lambda: Deferred.fromCoroutine(_stop(self.service, self._before)))
+            self.call(
+                lambda: Deferred.fromCoroutine(stopAndCheck(self.service, self._before))
+            )
         finally:
             self._reactor.callFromThread(self._reactor.stop)
             self._thread.join(DEADLINE)
