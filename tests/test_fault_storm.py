@@ -31,6 +31,7 @@ from tests.faults import (
     dial,
     exchange,
     is_cut_off,
+    slow,
 )
 from tests.processes import DEADLINE, Server, new_folder, wait_until
 from tests.test_command import make_certificate
@@ -315,6 +316,7 @@ class StormTests(FaultTestCase):
         self.assertGreater(storm.clean, self.SESSIONS / 4, told)
 
 
+@slow
 class StormByEPollTests(StormTests):
     """
     By Twisted's epoll reactor.

@@ -1152,6 +1152,7 @@ class TLSTests(
     tls = True
 
 
+@slow
 class PlainByEPollTests(DeadlineFaults, Faults, FaultTestCase):
     """
     Without TLS, by Twisted's epoll reactor.
@@ -1160,6 +1161,7 @@ class PlainByEPollTests(DeadlineFaults, Faults, FaultTestCase):
     reactor = EPOLL
 
 
+@slow
 class TLSByEPollTests(TLSFaults, Faults, FaultTestCase):
     """
     With TLS, by Twisted's epoll reactor.
