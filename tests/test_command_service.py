@@ -60,7 +60,7 @@ class FakeServed:
         self.stopped: Deferred[None] = Deferred()
         self.error: Exception | None = None
         self.observed: Exception | None = None
-        self.live = 2
+        self.sessions = 2
         self.workers: dict[str, Snapshot] = {}
 
     def privilegedStartService(self) -> None:
@@ -88,7 +88,7 @@ class FakeServed:
 
     def hurry(self) -> "Deferred[int]":
         self.told.append("hurry")
-        return succeed(self.live)
+        return succeed(self.sessions)
 
     def reload(self) -> None:
         self.told.append("reload")
@@ -96,7 +96,7 @@ class FakeServed:
     def observe(self) -> "Deferred[Observation]":
         if self.observed is not None:
             return fail(self.observed)
-        snapshot = Snapshot(live=self.live, ended={"idle": 1, "peer-closed": 2})
+        snapshot = Snapshot(sessions=self.sessions, ended={"idle": 1, "peer-closed": 2})
         return succeed(
             Observation(
                 total=snapshot,
@@ -325,7 +325,7 @@ class CommandServiceTests(SynchronousTestCase):
         """
         SIGUSR2 has the log told of the whole, and of each worker.
         """
-        self.served.workers = {"0": Snapshot(live=1), "1": Snapshot(bytesSent=None)}
+        self.served.workers = {"0": Snapshot(sessions=1), "1": Snapshot(bytesSent=None)}
         self.running()
         with capturedLogs() as events:
             os.kill(os.getpid(), signal.SIGUSR2)
@@ -357,7 +357,9 @@ class CommandServiceTests(SynchronousTestCase):
         """
         service = self.running(notice=9)
         observation = self.successResultOf(service.observe())
-        self.assertEqual((observation.state, observation.total.live), ("listening", 2))
+        self.assertEqual(
+            (observation.state, observation.total.sessions), ("listening", 2)
+        )
         self.assertEqual(
             self.successResultOf(service.sessionsPage("x", 3)),
             {"after": "x", "limit": 3},
@@ -391,7 +393,7 @@ class CommandServiceTests(SynchronousTestCase):
         stopped = service.stopService()
         self.assertEqual(service.readiness(), (False, "draining"))
         self.assertEqual(self.told, [("stopping", 6.0, "draining"), "stop"])
-        self.served.live, self.served.stopsWithin = 1, 1.4
+        self.served.sessions, self.served.stopsWithin = 1, 1.4
         with capturedLogs() as events:
             self.reactor.advance(5)
         (event,) = events

@@ -306,7 +306,7 @@ class StormTests(FaultTestCase):
         self.assert_calm(server)
         books = Books.of(server.stdout)
         told = f"STORM_SEED={storm.seed}: {books}"
-        self.assertEqual(books.live, self.LIVE, told)
+        self.assertEqual(books.sessions, self.LIVE, told)
         self.assertEqual(books.ended["stopped"], self.LIVE, told)
         self.assertEqual(books.served, sum(books.ended.values()), told)
         self.assertEqual(books.refused, sum(books.refusals.values()), told)

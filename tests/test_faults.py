@@ -312,7 +312,7 @@ class Faults:
         self.assertLess(took(), 20)
         self.assert_calm(server)
         books = Books.of(server.stdout)
-        self.assertEqual((books.live, books.ended), (6, {"stopped": 6}))
+        self.assertEqual((books.sessions, books.ended), (6, {"stopped": 6}))
 
     def test_stopTwice(self) -> None:
         """

@@ -39,7 +39,7 @@ def full(more: int = 0) -> Snapshot:
         lengths=filled(LENGTH_BOUNDS, 0.5 + more),
         readToSend=filled(READ_TO_SEND_BOUNDS, 0.0001),
         lateness=filled(LATENESS_BOUNDS, 0.002),
-        live=6 + more,
+        sessions=6 + more,
         handshakes=1 + more,
         paused=2 + more,
         pendingBytes=50 + more,
@@ -144,7 +144,7 @@ class SnapshotTests(SynchronousTestCase):
                 lengths=filled(LENGTH_BOUNDS, 0.5, 1.5),
                 readToSend=filled(READ_TO_SEND_BOUNDS, 0.0001, 0.0001),
                 lateness=filled(LATENESS_BOUNDS, 0.002, 0.002),
-                live=13,
+                sessions=13,
                 handshakes=3,
                 paused=5,
                 pendingBytes=101,
@@ -204,7 +204,7 @@ class SnapshotTests(SynchronousTestCase):
             *("bytesSent", "acceptErrors", "lengths", "readToSend", "lateness"),
         ):
             self.assertEqual(getattr(stays, name), getattr(full(), name), name)
-        for name in ("live", "handshakes", "paused", "pendingBytes", "most"):
+        for name in ("sessions", "handshakes", "paused", "pendingBytes", "most"):
             self.assertEqual(getattr(stays, name), getattr(Snapshot(), name), name)
         self.assertEqual((stays + full(1)).most, full(1).most)
 

@@ -108,7 +108,7 @@ class SnapshotTests(MadeTestCase):
         seen = snapshotOf(self.factory)
         growing = (seen.opened, seen.linesReceived, seen.bytesReceived, seen.bytesSent)
         self.assertEqual(growing, (2, 3, 13, 9))
-        self.assertEqual((seen.live, seen.ended), (2, {}))
+        self.assertEqual((seen.sessions, seen.ended), (2, {}))
         self.clock.advance(5)
         first.connectionLost(DONE)
         later = snapshotOf(self.factory)
@@ -116,7 +116,7 @@ class SnapshotTests(MadeTestCase):
             growing,
             (later.opened, later.linesReceived, later.bytesReceived, later.bytesSent),
         )
-        self.assertEqual((later.live, later.ended), (1, {"peer-closed": 1}))
+        self.assertEqual((later.sessions, later.ended), (1, {"peer-closed": 1}))
         self.assertEqual((later.lengths.count, later.lengths.sum), (1, 5.0))
         # The one from before stays as it was.
         self.assertEqual(seen.lengths.count, 0)
@@ -404,7 +404,7 @@ class TLSRowTests(TLSTestCase):
         self.client(service)
         await until(lambda: service.snapshot().handshakes)
         seen = service.snapshot()
-        self.assertEqual((seen.opened, seen.live, seen.handshakes), (0, 0, 1))
+        self.assertEqual((seen.opened, seen.sessions, seen.handshakes), (0, 0, 1))
 
 
 class Observing(Clock):

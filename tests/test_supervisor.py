@@ -504,22 +504,22 @@ class SupervisorTests(SupervisorTestCase):
         snapshots = await supervisor.snapshots()
         self.assertEqual(list(snapshots), ["0", "1"])
         for each in snapshots.values():
-            self.assertEqual(each.opened, each.live)
+            self.assertEqual(each.opened, each.sessions)
         total = supervisor.total(snapshots)
-        self.assertEqual((total.opened, total.live), (20, 20))
-        lives = snapshots["0"].live
+        self.assertEqual((total.opened, total.sessions), (20, 20))
+        lives = snapshots["0"].sessions
         (victim,) = [each for each in supervisor._alive() if each.number == 0]
         os.kill(victim.pid, signal.SIGKILL)
         await until(lambda: victim not in supervisor._alive())
         total = supervisor.total(await supervisor.snapshots())
-        self.assertEqual((total.opened, total.live), (20, 20 - lives))
+        self.assertEqual((total.opened, total.sessions), (20, 20 - lives))
         for client in clients:
             client.close()
         await supervisor.stopService()
         self.assertEqual(await supervisor.snapshots(), {})
         total = supervisor.total({})
         # Those of the worker that was killed ended uncounted.
-        self.assertEqual((total.opened, total.live), (20, 0))
+        self.assertEqual((total.opened, total.sessions), (20, 0))
         self.assertEqual(sum(total.ended.values()), 20 - lives)
 
     async def test_pages(self) -> None:

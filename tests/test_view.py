@@ -67,7 +67,7 @@ class StateTests(ViewTestCase):
         self.made().dataReceived(b"a\n")
         seen = self.observed()
         self.assertEqual(seen.total, self.service.snapshot())
-        self.assertEqual((seen.total.live, seen.total.bytesReceived), (1, 2))
+        self.assertEqual((seen.total.sessions, seen.total.bytesReceived), (1, 2))
         self.assertEqual(seen.workers, {})
         self.assertEqual(seen.build["reactor"], "Clock")
 

@@ -135,7 +135,7 @@ class WorkerTests(ServedTestCase):
         clients = [await self.client_of() for _ in range(3)]
         answer = await self.parent.ask(GetSnapshot)
         snapshot = Snapshot.fromJSON(answer["snapshot"])
-        self.assertEqual((snapshot.opened, snapshot.live), (3, 3))
+        self.assertEqual((snapshot.opened, snapshot.sessions), (3, 3))
         answer = await self.parent.ask(GetSessions, after=0, limit=2)
         first, second = answer["rows"]
         answer = await self.parent.ask(GetSessions, after=second["id"], limit=2)
@@ -161,7 +161,7 @@ class WorkerTests(ServedTestCase):
         self.assertEqual(self.parent.heard[0], "listening")
         self.assertEqual(set(self.parent.heard[1:]), {"draining"})
         assert self.parent.last is not None
-        self.assertEqual((self.parent.last.opened, self.parent.last.live), (1, 0))
+        self.assertEqual((self.parent.last.opened, self.parent.last.sessions), (1, 0))
         self.assertEqual(worker.status, 0)
         accepted, _ = self.bound.sockets[0].accept()
         accepted.close()

@@ -136,7 +136,7 @@ class Snapshot:
         protocol wrote then; of some chunks. None if it is not measured.
     @ivar lateness: seconds that the reactor was late, now and then. None if it is
         not measured.
-    @ivar live: sessions that are open.
+    @ivar sessions: sessions that are open.
     @ivar handshakes: connections that are to become sessions.
     @ivar paused: sessions that are not read from, as their peers do not read.
     @ivar pendingBytes: bytes that wait to be sent.
@@ -154,7 +154,7 @@ class Snapshot:
     lengths: Histogram = field(default_factory=_lengths)
     readToSend: Histogram | None = None
     lateness: Histogram | None = None
-    live: int = 0
+    sessions: int = 0
     handshakes: int = 0
     paused: int = 0
     pendingBytes: int = 0

@@ -69,7 +69,7 @@ def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
         bytesReceived=received,
         bytesSent=sent,
         lengths=factory.lengths.copy(),
-        live=len(factory.sessions),
+        sessions=len(factory.sessions),
         handshakes=len(factory.handshakes),
         paused=factory.paused,
         pendingBytes=pending,

@@ -96,7 +96,7 @@ METRICS = (
         "Bytes that were sent, under TLS before they are encrypted.",
         lambda s: s.bytesSent,
     ),
-    Exported("sessions", "gauge", "Sessions that are open.", lambda s: s.live),
+    Exported("sessions", "gauge", "Sessions that are open.", lambda s: s.sessions),
     Exported(
         "sessions_max",
         "gauge",

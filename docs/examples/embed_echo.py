@@ -31,8 +31,8 @@ echo = EchoService(
 def report() -> None:
     now = echo.snapshot()
     log.info(
-        "{live} sessions open, {opened} so far, {received} bytes received",
-        live=now.live,
+        "{sessions} sessions open, {opened} so far, {received} bytes received",
+        sessions=now.sessions,
         opened=now.opened,
         received=now.bytesReceived,
     )

@@ -342,15 +342,15 @@ class CommandService(Service):
         """
 
         def told(observation: Observation) -> None:
-            live = observation.total.live
+            sessions = observation.total.sessions
             if self._manager is not None:
-                self._manager.status(f"{observation.state}, {live} sessions")
+                self._manager.status(f"{observation.state}, {sessions} sessions")
             if self._isStopping and self._noticeEnds is None:
                 _log.info(
                     "draining: {sessions} sessions are left, for {seconds:.0f} s at"
                     " most",
                     event="draining",
-                    sessions=live,
+                    sessions=sessions,
                     seconds=self.served.stopsWithin,
                 )
 

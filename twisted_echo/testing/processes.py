@@ -282,7 +282,7 @@ class Books:
     """
     What a server says at its stop.
 
-    @ivar live: the sessions that were open at the stop.
+    @ivar sessions: the sessions that were open at the stop.
     @ivar served: all sessions.
     @ivar ended: why sessions ended. One that was half-closed counts as closed by its
         peer: which it was depends on what the server saw first.
@@ -290,7 +290,7 @@ class Books:
     @ivar refusals: why.
     """
 
-    live: int
+    sessions: int
     served: int
     ended: "Counter[str]"
     refused: int

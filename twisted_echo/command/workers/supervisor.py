@@ -334,7 +334,7 @@ class Supervisor(Service):
 
         def counted(found: dict[str, Any]) -> "Deferred[dict[str, Any]]":
             def told(snapshots: dict[str, Snapshot]) -> dict[str, Any]:
-                return {**found, "total": self.total(snapshots).live}
+                return {**found, "total": self.total(snapshots).sessions}
 
             return self.snapshots().addCallback(told)
 
