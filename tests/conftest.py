@@ -6,6 +6,9 @@ CI installs everything, so there (where the environment has C{CI=true}) any skip
 those of L{ALLOWED_SKIPS} fails the run.
 """
 
+# (Older releases of pytest that the project allows lack names of these.)
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Iterator

@@ -395,14 +395,16 @@ class NetworkFaults:
                 for cut in cuts:
                     flow.cut_after = cut
                     got = b""
-                    client = self.client(server, through=proxy, handshake=False)
-                    with contextlib.suppress(OSError, EOFError):
+                    # (A reset may even come before it has connected.)
+                    with (
+                        contextlib.suppress(OSError, EOFError),
+                        self.client(server, through=proxy, handshake=False) as client,
+                    ):
                         if self.tls:
                             client.handshake()
                         client.send(sent, finish=True)
                         while data := client.receive():
                             got += data
-                    client.close()
                     self.assertTrue(sent.startswith(got), (flow, by, cut, got))
                     if not self.tls and by == "end":
                         self.assertEqual(len(got), cut)

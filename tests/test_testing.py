@@ -721,7 +721,11 @@ class TrialTests(SynchronousTestCase):
 
     def test_byPytest(self) -> None:
         examples = Path(__file__).parents[1] / "docs" / "examples"
-        root = ["--rootdir", str(new_folder(self)), "-c", "/dev/null"]
+        # A configuration of its own, or pytest would take this project's: its file
+        # is the nearest above the example.
+        folder = new_folder(self)
+        (folder / "pytest.ini").write_text("[pytest]\n")
+        root = ["--rootdir", str(folder), "-c", str(folder / "pytest.ini")]
         plugins = ["-p", "no:twisted", "-p", "no:cacheprovider"]
         done = run(
             [*PYTEST, *plugins, *root, str(examples / "test_with_pytest.py")],

@@ -158,6 +158,9 @@ class FaultProxy:
     def connect(self) -> socket.socket:
         """
         A client's connection through this proxy, the caller's to close.
+
+        @raise OSError: if it is reset before it is there, as with a L{Flow.cut_after}
+            of 0.
         """
         return dial(self.address)
 
