@@ -715,26 +715,27 @@ class BadOptionTests(CommandTestCase):
     """
 
     def test_refused(self) -> None:
+        """
+        One line on standard error, nothing on standard output, and the status that the
+        command has for wrong options.
+        """
         for options, given, allowed in (
             (["--max-length=0"], "got 0", "from 1 up"),
             (["--listen=nix:1"], "nix:1", "tcp:7007"),
-            (["--nonsense"], "nonsense", ""),
+            (["--nonsense"], "nonsense", "--help"),
+            (["--drain"], "drain", "--help"),
+            (["--drain=5x"], "'5x'", "5m"),
+            (["--admin=99999"], "--admin '99999'", "from 0 to 65535"),
+            (["tcp:7007"], "tcp:7007", "--listen"),
         ):
-            echo = finished(self, [script("twistd"), "-n", "echo", *options])
-            self.assertEqual(echo.process.returncode, 1, echo.report("ended"))
-            # Where twistd prints what is wrong with an option.
-            last = echo.stdout.splitlines()[-1]
-            self.assertIn(given, last)
-            self.assertIn(allowed, last)
-            self.assertNotIn("Traceback", echo.stdout + echo.stderr)
-            self.assertEqual(list(echo.folder.iterdir()), [])
-
-    def test_refusedByTwist(self) -> None:
-        echo = finished(self, [script("twist"), "echo", "--max-length=0"])
-        self.assertEqual(echo.process.returncode, os.EX_USAGE)
-        told = echo.stdout + echo.stderr
-        self.assertIn("from 1 up, got 0", told)
-        self.assertNotIn("Traceback", told)
+            for program, status in (("twistd", 1), ("twist", os.EX_USAGE)):
+                echo = finished(self, [script(program), "echo", *options])
+                self.assertEqual(echo.process.returncode, status, echo.report("ended"))
+                self.assertEqual(echo.stdout, "")
+                (line,) = echo.stderr.splitlines()
+                for each in (given, allowed, f"'{program} echo --help'"):
+                    self.assertIn(each, line)
+                self.assertEqual(list(echo.folder.iterdir()), [])
 
 
 class DaemonTests(CommandTestCase):

@@ -9,11 +9,14 @@ import resource
 import signal
 import socket
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 from unittest.mock import patch
 
+from twisted.application.app import ServerOptions
 from twisted.application.service import IService, IServiceMaker
+from twisted.application.twist._options import TwistOptions
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -21,6 +24,7 @@ from twisted.internet.error import AlreadyListened, CannotListenError
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import LogLevel, capturedLogs
 from twisted.plugin import getPlugins
+from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -30,6 +34,7 @@ from tests.clients import until
 from tests.tlsclient import TLSTestCase, deprecated
 from twisted_echo.command import words
 from twisted_echo.command.errors import CannotStart, explain
+from twisted_echo.command.help import GROUPS
 from twisted_echo.command.process import mostSessions
 from twisted_echo.command.service import CommandService
 from twisted_echo.echo import EchoConfig, EchoService
@@ -38,6 +43,7 @@ from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import Listening
 from twisted_echo.sockets import KeepAlive
 from twisted_echo.tap import Options, makeService
+from twisted_echo.units import format_duration, format_size
 
 
 def parsed(*arguments: str) -> Options:
@@ -91,6 +97,15 @@ class OptionsTests(SynchronousTestCase):
             (["--max-sessions-per-peer", "2"], {"limits": Limits(sessionsPerPeer=2)}),
             (["--when-full", "refuse"], {"limits": Limits(whenFull=WhenFull.REFUSE)}),
             (["--max-buffered", "1000"], {"limits": Limits(buffered=1000)}),
+            (["--max-buffered", "1G"], {"limits": Limits(buffered=1 << 30)}),
+            (["-m", "64k"], {"maxLength": 65536}),
+            (["--drain", "1h30m"], {"drain": 5400.0}),
+            (["--abort-after", "500ms"], {"abortAfter": 0.5}),
+            (["--idle-timeout", "2d"], {"deadlines": Deadlines(idle=172800)}),
+            (["--line-timeout", "1.5s"], {"deadlines": Deadlines(line=1.5)}),
+            (["--write-timeout", "5m"], {"deadlines": Deadlines(write=300)}),
+            (["--handshake-timeout", "0s"], {"deadlines": Deadlines(handshake=0)}),
+            (["--keepalive", "2m,10s,6"], {"keepAlive": KeepAlive(120, 10, 6)}),
             (["--log-sessions", "all"], {"logSessions": LogSessions.ALL}),
         ):
             self.assertEqual(config_of(*arguments), EchoConfig(**expected), arguments)
@@ -120,37 +135,46 @@ class OptionsTests(SynchronousTestCase):
             ("--delimiter=", "''", "one character or more"),
             (r"--delimiter=\x", r"\\x", r"\xHH"),
             (r"--delimiter=\u20ac", r"\\u20ac", r"\xHH"),
-            ("--max-length=many", "'many'", "a number of bytes"),
-            ("--max-length=1.5", "'1.5'", "a number of bytes"),
-            ("--max-length=", "''", "a number of bytes"),
+            ("--max-length=many", "'many'", "a size such as 65536, 64K"),
+            ("--max-length=1.5", "'1.5'", "a size such as 65536, 64K"),
+            ("--max-length=", "''", "a size such as 65536, 64K"),
             ("--max-length=0", "got 0", "from 1 up"),
-            ("--max-length=-1", "got -1", "from 1 up"),
-            ("--drain=soon", "'soon'", "a number of seconds"),
-            ("--drain=-1", "got -1", "0 or more"),
-            ("--drain=inf", "got inf", "0 or more"),
-            ("--drain=nan", "got nan", "0 or more"),
-            ("--abort-after=soon", "'soon'", "a number of seconds"),
-            ("--abort-after=0", "got 0", "more than 0"),
-            ("--abort-after=-1", "got -1", "more than 0"),
-            ("--abort-after=inf", "got inf", "more than 0"),
+            ("--max-length=-1", "got '-1'", "a size such as 65536, 64K"),
+            ("--drain=soon", "'soon'", "a duration such as 90, 1.5s"),
+            ("--drain=-1", "got '-1'", "a duration such as 90, 1.5s"),
+            ("--drain=inf", "got 'inf'", "a duration such as 90, 1.5s"),
+            ("--drain=5 m", "got '5 m'", "a duration such as 90, 1.5s"),
+            ("--drain=100001d", "got '100001d'", "100000d at most"),
+            ("--drain=nan", "got 'nan'", "a duration such as 90, 1.5s"),
+            ("--abort-after=soon", "'soon'", "a duration such as 90, 1.5s"),
+            (
+                "--abort-after=0ms",
+                "got 0",
+                "--abort-after must be a number of seconds, more",
+            ),
+            ("--abort-after=-1", "got '-1'", "a duration such as 90, 1.5s"),
+            ("--abort-after=1e400", "got '1e400'", "a duration such as 90, 1.5s"),
             ("--keepalive=on", "'on'", "IDLE[,INTERVAL[,COUNT]]"),
             ("--keepalive=", "''", "IDLE[,INTERVAL[,COUNT]]"),
             ("--keepalive=1,2,3,4", "'1,2,3,4'", "IDLE[,INTERVAL[,COUNT]]"),
             ("--keepalive=0", "'0'", "idle must be a whole number from 1 to 32767"),
             ("--keepalive=1,0", "'1,0'", "interval must be a whole number from 1"),
             ("--keepalive=1,1,128", "'1,1,128'", "count must be a whole number from 1"),
-            ("--idle-timeout=soon", "'soon'", "a number of seconds"),
-            ("--idle-timeout=-1", "got -1", "--idle-timeout must be a number"),
-            ("--line-timeout=inf", "got inf", "--line-timeout must be a number"),
-            ("--write-timeout=-1", "got -1", "--write-timeout must be a number"),
-            ("--handshake-timeout=nan", "got nan", "--handshake-timeout must be"),
+            ("--idle-timeout=soon", "'soon'", "a duration such as 90, 1.5s"),
+            ("--idle-timeout=-1", "got '-1'", "--idle-timeout must be a duration"),
+            ("--line-timeout=inf", "got 'inf'", "--line-timeout must be a duration"),
+            ("--write-timeout=5x", "got '5x'", "--write-timeout must be a duration"),
+            ("--handshake-timeout=nan", "got 'nan'", "--handshake-timeout must be"),
+            ("--keepalive=1.5s", "'1.5s'", "IDLE[,INTERVAL[,COUNT]]"),
+            ("--keepalive=1m,1e400", "'1m,1e400'", "IDLE[,INTERVAL[,COUNT]]"),
+            ("--keepalive=1d", "'1d'", "idle must be a whole number from 1 to 32767"),
             ("--max-sessions=many", "'many'", "'auto' or a whole number"),
             ("--max-sessions=-1", "got -1", "--max-sessions must be"),
             ("--max-sessions-per-peer=-1", "got -1", "--max-sessions-per-peer must"),
             ("--max-sessions-per-peer=x", "'x'", "a whole number"),
             ("--when-full=drop", "'drop'", "'wait' or 'refuse'"),
-            ("--max-buffered=-1", "got -1", "--max-buffered must be"),
-            ("--max-buffered=1k", "'1k'", "a number of bytes"),
+            ("--max-buffered=-1", "got '-1'", "--max-buffered must be a size"),
+            ("--max-buffered=1KB", "'1KB'", "powers of 1024"),
             ("--log-sessions=some", "'some'", "'none', 'problems' or 'all'"),
             ("--proxy-from=here", "'here'", "such as 10.0.0.0/8"),
             ("--proxy-from=10.0.0.1/8", "'10.0.0.1/8'", "host bits"),
@@ -210,13 +234,81 @@ class OptionsTests(SynchronousTestCase):
         default = EchoConfig()
         for expected in (
             f"[default: {default.listen[0]}]",
-            f"[default: {default.maxLength}]",
-            f"[default: {default.drain:g}]",
-            f"[default: {default.abortAfter:g}]",
-            "[default: 60,10,6]",
+            f"[default: {format_size(default.maxLength)}]",
+            f"[default: {format_size(default.limits.buffered)}]",
+            f"[default: {format_duration(default.drain)}]",
+            f"[default: {format_duration(default.abortAfter)}]",
+            *(
+                f"[default: {format_duration(each)}]"
+                for each in asdict(default.deadlines).values()
+            ),
+            "[default: 1m,10s,6]",
             r"[default: \n]",
         ):
             self.assertIn(expected, text)
+
+    def test_groups(self) -> None:
+        """
+        Each option is in one group of the help, whose example is one of it and right.
+        """
+        options = Options()
+        grouped = [name for _, names, _ in GROUPS for name in names]
+        known = [each.rstrip("=") for each in options.longOpt if each != "l="]
+        self.assertEqual(sorted(grouped), sorted(known))
+        for title, names, example in GROUPS:
+            self.assertIn(f"\n{title}:\n", str(options))
+            self.assertIn(f"  Example: echo {example}\n", str(options))
+            self.assertTrue(any(f"--{each}" in example for each in names), title)
+            if title != "Help":
+                parsed(*example.split())
+
+    def test_width(self) -> None:
+        """
+        The help is as wide as the terminal, and not wider than 80 columns without one.
+        """
+        for columns, most in (("", 80), ("80", 80), ("200", 100)):
+            with patch.dict(os.environ, {"COLUMNS": columns}):
+                widest = max(map(len, Options().getUsage().splitlines()))
+            self.assertLessEqual(widest, most)
+        self.assertLessEqual(max(map(len, Options().getUsage(80).splitlines())), 80)
+
+    def test_completion(self) -> None:
+        """
+        The completion of zsh knows the options and the words of those that have some.
+        """
+        printed = io.BytesIO()
+        options = Options()
+        self.patch(options, "_shellCompFile", printed)
+        with self.assertRaises(SystemExit):
+            options.parseOptions(["--", "--_shell-completion", "zsh:2"])
+        text = printed.getvalue().decode()
+        for expected in ("--max-length", "(wait refuse)", "*--listen"):
+            self.assertIn(expected, text)
+
+    def test_usageError(self) -> None:
+        """
+        Under Twisted's commands one line on standard error is all, with the status that
+        the command has for it; others are raised the exception.
+        """
+        for parent, name, status in (
+            (ServerOptions(), "twistd", 1),
+            (TwistOptions(), "twist", 64),
+        ):
+            for arguments in (["--bogus"], ["--drain"], ["--drain=x"], ["-d"], ["x"]):
+                stdout, stderr = io.StringIO(), io.StringIO()
+                self.patch(sys, "stdout", stdout)
+                self.patch(sys, "__stderr__", stderr)
+                options = Options()
+                options.parent = parent  # type: ignore[assignment]
+                ended = self.assertRaises(SystemExit, options.parseOptions, arguments)
+                self.assertEqual(ended.code, status)
+                self.assertEqual(stdout.getvalue(), "")
+                (line,) = stderr.getvalue().splitlines()
+                self.assertTrue(line.startswith("echo: "), line)
+                self.assertIn(f"'{name} echo --help'", line)
+        options = Options()
+        options.parent = UsageOptions()  # type: ignore[no-untyped-call]
+        self.assertRaises(UsageError, options.parseOptions, ["--bogus"])
 
 
 class PluginTests(SynchronousTestCase):
@@ -247,6 +339,12 @@ class Unavailable:
 
 
 IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+BAD_PORTS = (
+    *("99999", "65536", "-1", "tcp:99999", "tcp:-1", "tcp:abc", "tcp:port=70000"),
+    *("tcp6:70000", "ssl:99999", "tcp:", "tcp:٣", "999999999999999999999"),
+)
 
 
 class AdminTests(SynchronousTestCase):
@@ -284,13 +382,17 @@ class AdminTests(SynchronousTestCase):
         """
         What cannot be says what was given, and what can be.
         """
+        allowed = "a port must be a whole number from 0 to 65535, got "
         for arguments, told in (
             (["--admin="], "--admin '' is no endpoint"),
+            *((["--admin", each], allowed) for each in BAD_PORTS),
+            (["--admin=ssl:9100:privateKey=/none"], "cannot read /none: No such file"),
+            (["--admin=nix:9100"], "--admin 'nix:9100' is no endpoint"),
             (["--admin=nine"], "--admin 'nine' is no endpoint"),
             (["--admin=tcp:x"], "such as 9100"),
-            (["--admin=0", "--notice=x"], "--notice must be a number of seconds"),
-            (["--admin=0", "--notice=-1"], "0 or more, got -1.0"),
-            (["--admin=0", "--notice=inf"], "0 or more, got inf"),
+            (["--admin=0", "--notice=x"], "--notice must be a duration"),
+            (["--admin=0", "--notice=-1"], "(plain: seconds), got '-1'"),
+            (["--admin=0", "--notice=inf"], "(plain: seconds), got 'inf'"),
             (["--notice=1"], "/readyz, which is where --admin says"),
         ):
             error = self.assertRaises(UsageError, parsed, *arguments)
@@ -499,13 +601,33 @@ class ExplainTests(SynchronousTestCase):
         What is seldom gets no advice, rather than a wrong one.
         """
         self.assertEqual(
-            self.explained("", 81, errno.ENOBUFS), f"*:81: {os.strerror(errno.ENOBUFS)}"
+            self.explained("", 81, errno.ENOBUFS),
+            f"*:81: {os.strerror(errno.ENOBUFS)}; see --listen",
         )
+
+    def test_option(self) -> None:
+        """
+        The advice is of the option that says where.
+        """
+        for port, number in (
+            (81, errno.EADDRINUSE),
+            (81, errno.EACCES),
+            (81, errno.EADDRNOTAVAIL),
+            (81, errno.ENOBUFS),
+            (b"/x/admin.sock", errno.EADDRINUSE),
+            (b"/x/admin.sock", errno.ENOENT),
+            (b"/x/admin.sock", errno.EACCES),
+            (b"/x/admin.sock", errno.ENOTDIR),
+        ):
+            error = CannotListenError("", port, OSError(number, os.strerror(number)))
+            told = explain(error, "--admin")
+            self.assertIn("--admin", told)
+            self.assertNotIn("--listen", told)
 
     def test_unix(self) -> None:
         for number, advice in (
             (errno.EADDRINUSE, "--listen elsewhere"),
-            (errno.ENOENT, "folder must exist"),
+            (errno.ENOENT, "folder of --listen must exist"),
         ):
             text = self.explained(None, b"/x/echo.sock", number)
             self.assertTrue(

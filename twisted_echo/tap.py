@@ -7,21 +7,24 @@ Used by: Twisted's commands, by way of the plugin, and by nobody else.
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from enum import Enum
 from importlib.metadata import version
 from ipaddress import IPv4Network, IPv6Network
-from math import isfinite
 from typing import Any, TypeVar
 
+from twisted.application.app import ServerOptions
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.runtime import platform
+from twisted.python.usage import CompleteList, Completions, UsageError
 from twisted.python.usage import Options as UsageOptions
-from twisted.python.usage import UsageError
 
 from twisted_echo.command import words
+from twisted_echo.command.errors import endQuietly, tellUser
+from twisted_echo.command.help import groupedUsage
 from twisted_echo.command.local import LocalService
 from twisted_echo.command.notify import Notifier
 from twisted_echo.command.process import failProcess, mostSessions, raiseFileLimit
@@ -31,6 +34,7 @@ from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import Listening, listenString
 from twisted_echo.logs import checkLogging
+from twisted_echo.units import parse_duration, parse_size
 
 __all__ = ["Options", "makeService"]
 
@@ -110,6 +114,25 @@ def _listening(
     return listening
 
 
+def _choices(kind: type[Enum]) -> CompleteList:
+    return CompleteList([each.value for each in kind])  # type: ignore[no-untyped-call]
+
+
+def _command(parent: object) -> tuple[str, int] | None:
+    """
+    Name the command of Twisted's that reads the options, and the status with which it
+    ends for wrong ones.
+
+    @param parent: the command's own options.
+    @return: None for those of anybody else.
+    """
+    if isinstance(parent, ServerOptions):
+        return "twistd", 1
+    if type(parent).__module__ == "twisted.application.twist._options":
+        return "twist", 64
+    return None
+
+
 def _adminPort(reactor: Any, text: str) -> Any:
     """
     Make the admin port of its endpoint string.
@@ -126,9 +149,13 @@ def _adminPort(reactor: Any, text: str) -> Any:
         return Admin(endpoint, reactor)
     except Exception as error:
         # Every kind of endpoint has errors of its own.
+        if isinstance(error, OSError) and error.filename:
+            why = f"cannot read {error.filename}: {error.strerror}"
+        else:
+            why = str(error) or type(error).__name__
         raise UsageError(
-            f"--admin {text!r} is no endpoint: {str(error) or type(error).__name__};"
-            " such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
+            f"--admin {text!r} is no endpoint: {why}; such as 9100,"
+            " tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
         ) from None
 
 
@@ -161,57 +188,57 @@ class Options(UsageOptions):
         [
             "max-length",
             "m",
-            "65536",
-            "The longest line or frame in bytes, its delimiter or length not counted."
-            " A client that sends a longer one is disconnected.",
+            "64K",
+            "The longest line or frame, its delimiter or length not counted. A client"
+            " that sends a longer one is disconnected.",
         ],
         [
             "drain",
             None,
-            "0",
-            "Seconds in which, at a stop, clients may finish by themselves before"
-            " their connections are closed.",
+            "0s",
+            "How long, at a stop, clients may finish by themselves before their"
+            " connections are closed.",
         ],
         [
             "abort-after",
             None,
-            "5",
-            "Seconds that a closed connection waits for its client to read the"
-            " rest and to close too, before it is cut off.",
+            "5s",
+            "How long a closed connection waits for its client to read the rest and to"
+            " close too, before it is cut off.",
         ],
         [
             "keepalive",
             "k",
-            "60,10,6",
-            "When to ask a silent client whether it is still there: after IDLE"
-            " seconds, every INTERVAL seconds, COUNT times; or 'off'.",
+            "1m,10s,6",
+            "When to ask a silent client whether it is still there: after IDLE, every"
+            " INTERVAL, COUNT times; or 'off'.",
         ],
         [
             "idle-timeout",
             None,
-            "300",
-            "Seconds without a byte either way, after which a session is closed."
-            " 0 for this and the other timeouts: none.",
+            "5m",
+            "How long nothing may be sent either way, before the session is closed. 0"
+            " for this and the other timeouts: none.",
         ],
         [
             "line-timeout",
             None,
-            "60",
-            "Seconds that a client may take from the first byte of a line or frame to"
-            " its last.",
+            "1m",
+            "How long a client may take from the first byte of a line or frame to its"
+            " last.",
         ],
         [
             "write-timeout",
             None,
-            "60",
-            "Seconds that a client may take nothing of what waits for it, after"
-            " which it is cut off.",
+            "1m",
+            "How long a client may take nothing of what waits for it, before it is cut"
+            " off.",
         ],
         [
             "handshake-timeout",
             None,
-            "10",
-            "Seconds for a TLS handshake or a PROXY header.",
+            "10s",
+            "How long a TLS handshake or a PROXY header may take.",
         ],
         [
             "max-sessions",
@@ -237,9 +264,9 @@ class Options(UsageOptions):
         [
             "max-buffered",
             None,
-            "268435456",
-            "Bytes that may be held for all sessions together; over it, the session"
-            " that has been paused longest is cut off. 0 for no limit.",
+            "256M",
+            "How much may be held for all sessions together; over it, the session that"
+            " has been paused longest is cut off. 0 for no limit.",
         ],
         [
             "admin",
@@ -252,9 +279,9 @@ class Options(UsageOptions):
         [
             "notice",
             None,
-            "0",
-            "Seconds for which, at a stop, connections are still accepted when /readyz"
-            " says no more that it is ready, so that a balancer sends no new ones.",
+            "0s",
+            "How long, at a stop, connections are still accepted when /readyz no longer"
+            " reports ready, so that a balancer sends no new ones.",
         ],
         [
             "workers",
@@ -269,6 +296,15 @@ class Options(UsageOptions):
             "Whose end, or refusal, is logged: 'none', 'problems' or 'all'.",
         ],
     ]
+
+    compData = Completions(  # type: ignore[no-untyped-call]
+        multiUse=["listen", "proxy-from"],
+        optActions={
+            "framing": _choices(Framing),
+            "when-full": _choices(WhenFull),
+            "log-sessions": _choices(LogSessions),
+        },
+    )
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -294,6 +330,37 @@ class Options(UsageOptions):
         [default: from everywhere]
         """
         self["proxy-from"].append(network)
+
+    def getUsage(self, width: int | None = None) -> str:
+        return groupedUsage(self, width)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Parse the options; under Twisted's commands, end the process if one of them is
+        wrong, with a line on standard error. (They themselves print all their help, on
+        standard output.)
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except UsageError as error:
+            command = _command(self.parent)
+            if command is None:
+                raise
+            name, status = command
+            tellUser(f"{error} ('{name} echo --help' tells the options)")
+            raise SystemExit(status) from None
+
+    def _duration(self, option: str) -> float:
+        return self._measured(option, parse_duration)
+
+    def _size(self, option: str) -> int:
+        return self._measured(option, parse_size)
+
+    def _measured(self, option: str, parse: Callable[[str], _T]) -> _T:
+        try:
+            return parse(self[option])
+        except ValueError as error:
+            raise ValueError(f"--{option} {error}") from None
 
     def _read(self, option: str, kind: Callable[[str], _T], what: str) -> _T:
         try:
@@ -336,6 +403,7 @@ class Options(UsageOptions):
             )
         if self.parent is not None:
             _chooseReactor()
+            endQuietly()
         from twisted.internet import reactor
 
         self["listening"] = [_listening(reactor, each, proxyFrom) for each in listen]
@@ -360,11 +428,7 @@ class Options(UsageOptions):
         return count
 
     def _notice(self) -> float:
-        notice = self._read("notice", float, "a number of seconds")
-        if not isfinite(notice) or notice < 0:
-            raise ValueError(
-                f"--notice must be a number of seconds, 0 or more, got {notice!r}"
-            )
+        notice = self._duration("notice")
         if notice and self["admin"] == words.OFF:
             raise ValueError(
                 "--notice is for whoever asks /readyz, which is where --admin says"
@@ -372,22 +436,22 @@ class Options(UsageOptions):
         return notice
 
     def _config(self, listen: list[str]) -> EchoConfig:
-        seconds, count = "a number of seconds", "a whole number"
+        count = "a whole number"
         return EchoConfig(
             listen=tuple(listen),
             framing=self._read(
                 "framing", Framing, "'line', 'int8', 'int16', 'int32' or 'raw'"
             ),
             delimiter=words.delimiter(self["delimiter"]),
-            maxLength=self._read("max-length", int, "a number of bytes"),
-            drain=self._read("drain", float, seconds),
-            abortAfter=self._read("abort-after", float, seconds),
+            maxLength=self._size("max-length"),
+            drain=self._duration("drain"),
+            abortAfter=self._duration("abort-after"),
             keepAlive=words.keepAlive(self["keepalive"]),
             deadlines=Deadlines(
-                idle=self._read("idle-timeout", float, seconds),
-                line=self._read("line-timeout", float, seconds),
-                write=self._read("write-timeout", float, seconds),
-                handshake=self._read("handshake-timeout", float, seconds),
+                idle=self._duration("idle-timeout"),
+                line=self._duration("line-timeout"),
+                write=self._duration("write-timeout"),
+                handshake=self._duration("handshake-timeout"),
             ),
             limits=Limits(
                 sessions=self._read(
@@ -395,7 +459,7 @@ class Options(UsageOptions):
                 ),
                 sessionsPerPeer=self._read("max-sessions-per-peer", int, count),
                 whenFull=self._read("when-full", WhenFull, "'wait' or 'refuse'"),
-                buffered=self._read("max-buffered", int, "a number of bytes"),
+                buffered=self._size("max-buffered"),
             ),
             logSessions=self._read(
                 "log-sessions", LogSessions, "'none', 'problems' or 'all'"

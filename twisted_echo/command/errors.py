@@ -1,17 +1,18 @@
 """
 Why the command cannot start, in a line for its user.
 
-Used by: L{twisted_echo.command.service} alone.
+What must hold: it is one line on standard error, and no traceback stands beside it.
 """
 
 import errno
 import os
 import sys
 from socket import gaierror
+from types import TracebackType
 
 from twisted.internet.error import AlreadyListened, CannotListenError
 
-__all__ = ["CannotStart", "explain", "tellUser"]
+__all__ = ["CannotStart", "endQuietly", "explain", "tellUser"]
 
 
 class CannotStart(Exception):
@@ -21,17 +22,21 @@ class CannotStart(Exception):
 
 
 _ADVICE = {
-    errno.EADDRINUSE: "stop the process that uses it, or --listen elsewhere",
-    errno.EADDRNOTAVAIL: "this machine has no such address; --listen on one it has",
-    errno.ENOENT: "the folder must exist",
-    errno.EACCES: "a port below 1024 needs root, which --uid sheds afterwards",
+    errno.EADDRINUSE: "stop the process that uses it, or {option} elsewhere",
+    errno.EADDRNOTAVAIL: "this machine has no such address; {option} on one it has",
+    errno.ENOENT: "the folder of {option} must exist",
+    errno.ENOTDIR: "the folder of {option} must be one",
+    errno.EACCES: "for {option}, a port below 1024 needs root, which --uid sheds"
+    " afterwards",
 }
-_NO_ACCESS_TO_PATH = "the folder must be writable for this user"
+_NO_ACCESS_TO_PATH = "the folder of {option} must be writable for this user"
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, option: str = "--listen") -> str:
     """
     Say in one line where, why, and what to do about it.
+
+    @param option: the one that says where.
     """
     reason: object = error
     where, isPath = "", False
@@ -52,11 +57,29 @@ def explain(error: Exception) -> str:
         number = errno.EADDRINUSE
     if number is None or isinstance(reason, gaierror):
         text = getattr(reason, "strerror", None) or str(reason)
-        return f"{where}{text or type(reason).__name__}"
-    advice = _ADVICE.get(number)
+        why, advice = text or type(reason).__name__, None
+    else:
+        why, advice = os.strerror(number), _ADVICE.get(number)
     if isPath and number == errno.EACCES:
         advice = _NO_ACCESS_TO_PATH
-    return where + os.strerror(number) + (f"; {advice}" if advice else "")
+    told = advice.format(option=option) if advice else f"see {option}"
+    return f"{where}{why}; {told}"
+
+
+def endQuietly() -> None:
+    """
+    Have a L{CannotStart} that ends the process print no traceback: the user was told.
+    (twistd, whose standard error is its log, would log it line by line.)
+    """
+    before = sys.excepthook
+
+    def hook(
+        kind: type[BaseException], error: BaseException, where: TracebackType | None
+    ) -> None:
+        if not isinstance(error, CannotStart):
+            before(kind, error, where)
+
+    sys.excepthook = hook
 
 
 def tellUser(line: str) -> None:

@@ -5,11 +5,13 @@ what was given and what is allowed.
 Used by: L{twisted_echo.tap} alone; pure.
 """
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from twisted.internet import endpoints
 
 from twisted_echo.sockets import KeepAlive
+from twisted_echo.units import parse_duration
 
 __all__ = [
     "AUTO",
@@ -56,14 +58,22 @@ def keepAlive(text: str) -> KeepAlive | None:
     if text == OFF:
         return None
     try:
-        numbers = [int(number) for number in text.split(",")]
-        return KeepAlive(*numbers)
+        parts = text.split(",")
+        return KeepAlive(*map(_wholeSeconds, parts[:2]), *map(int, parts[2:]))
     except (ValueError, TypeError) as error:
         detail = f" ({error})" if str(error).startswith("keep-alive") else ""
         raise ValueError(
             "--keepalive must be 'off' or IDLE[,INTERVAL[,COUNT]], such as"
-            f" 60,10,6, got {text!r}{detail}"
+            f" 60,10,6 or 1m,10s,6, got {text!r}{detail}"
         ) from None
+
+
+def _wholeSeconds(text: str) -> int:
+    # (A minus is for `KeepAlive` to refuse.)
+    seconds = float(text) if text.startswith("-") else parse_duration(text)
+    if seconds != int(seconds):
+        raise ValueError("the kernel counts whole seconds")
+    return int(seconds)
 
 
 def sessions(text: str) -> int:
@@ -86,8 +96,10 @@ def network(text: str) -> IPv4Network | IPv6Network:
         ) from None
 
 
-# Where the name of an interface stands, for those that have none.
 _LOOPBACKS = {"tcp": "127.0.0.1", "ssl": "127.0.0.1", "tcp6": r"\:\:1"}
+"""
+Where endpoints with a port listen, unless their interface is named.
+"""
 
 
 def adminEndpoint(text: str) -> str:
@@ -95,9 +107,14 @@ def adminEndpoint(text: str) -> str:
     Read an endpoint string, or the number of a port alone. It listens on this machine's
     loopback address, unless it names another.
     """
-    described = f"tcp:{text}" if text.isdecimal() else text
+    described = f"tcp:{text}" if re.fullmatch(r"-?\d+", text) else text
     words, named = endpoints._parse(described)  # type: ignore[no-untyped-call]
     loopback = _LOOPBACKS.get(words[0]) if words else None
-    if loopback is not None and "interface" not in named and len(words) < 3:
+    if loopback is None:
+        return described
+    port = named.get("port", words[1] if len(words) > 1 else "")
+    if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
+        raise ValueError(f"a port must be a whole number from 0 to 65535, got {port!r}")
+    if "interface" not in named and len(words) < 3:
         return f"{described}:interface={loopback}"
     return described

@@ -1,0 +1,93 @@
+"""
+The help of the command line: its options by what they are for, with examples.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (twisted.python.usage is not annotated.)
+
+import shutil
+import textwrap
+from typing import Any
+
+__all__ = ["GROUPS", "groupedUsage"]
+
+GROUPS = (
+    (
+        "Where to listen",
+        ("listen", "proxy-from"),
+        "--listen tcp:7007 --listen unix:/run/echo.sock",
+    ),
+    (
+        "What is sent back",
+        ("framing", "delimiter", "max-length"),
+        "--framing int16 --max-length 1K",
+    ),
+    (
+        "Limits",
+        ("max-sessions", "max-sessions-per-peer", "when-full", "max-buffered"),
+        "--max-sessions 1000 --when-full refuse --max-buffered 64M",
+    ),
+    (
+        "Timeouts",
+        (
+            *("idle-timeout", "line-timeout", "write-timeout"),
+            *("handshake-timeout", "keepalive"),
+        ),
+        "--idle-timeout 1h --line-timeout 1m30s",
+    ),
+    (
+        "Stop",
+        ("notice", "drain", "abort-after"),
+        "--admin 9100 --notice 5s --drain 1m",
+    ),
+    ("Watching", ("admin", "log-sessions"), "--admin 9100 --log-sessions all"),
+    ("Processes", ("workers",), "--workers 4"),
+    ("Help", ("version", "help"), "--version"),
+)
+"""
+A title, the options, and an example, of each group.
+"""
+
+_UNITS = (
+    "Durations take units: 500ms, 1.5s, 5m, 1h30m, 2d; a plain number is seconds."
+    " Sizes do, too: 64K, 256M, 1G, powers of 1024; a plain number is bytes."
+)
+_WIDEST = 100
+
+
+def groupedUsage(options: Any, width: int | None = None) -> str:
+    """
+    Write the help for some C{usage.Options}.
+
+    @param width: in columns; as wide as the terminal, if None.
+    """
+    width = min(width or shutil.get_terminal_size().columns or 80, _WIDEST)
+    shorts = {
+        long: short for short, long in options.synonyms.items() if len(short) == 1
+    }
+    # With an equals sign where they take a value.
+    names = {each.rstrip("="): each for each in options.longOpt}
+    column = max(map(len, names.values())) + len("  -s, --  ")
+    parts = ["\n".join(textwrap.wrap(options.longdesc, width))]
+    for title, group, example in GROUPS:
+        lines = [f"{title}:"]
+        for name in group:
+            short = f"-{shorts[name]}, " if name in shorts else " " * 4
+            first = f"  {short}--{names[name]}".ljust(column)
+            lines += textwrap.wrap(
+                _told(options, name),
+                width,
+                initial_indent=first,
+                subsequent_indent=" " * column,
+                break_on_hyphens=False,
+            )
+        lines.append(f"  Example: echo {example}")
+        parts.append("\n".join(lines))
+    parts.append("\n".join(textwrap.wrap(_UNITS, width)))
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def _told(options: Any, name: str) -> str:
+    told = " ".join(options.docs[name].split())
+    default = options.defaults.get(name)
+    return told if default is None else f"{told} [default: {default}]"
