@@ -8,7 +8,6 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
 
@@ -321,20 +320,6 @@ class HalfCloseTests(ProxyTestCase):
         await self.ended(service)
         self.assertEqual(told, ["write", "read"])
         self.assertEqual(service.factory.ended, {EndReason.LOCAL_CLOSED: 1})
-
-    async def test_unawareProtocol(self) -> None:
-        """
-        A protocol that knows no half-close is closed by the end-of-file.
-        """
-
-        class Unaware(Protocol):
-            def dataReceived(self, data: bytes) -> None:
-                assert self.transport is not None
-                self.transport.write(data)
-
-        service = self.serve_proxy(SessionFactory.forProtocol(Unaware))
-        client = self.raw(service)
-        self.assertEqual(await in_thread(pump, client, V1 + b"all"), b"all")
 
 
 class RefusedTests(ProxyTestCase):

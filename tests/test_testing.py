@@ -405,7 +405,7 @@ class ServiceThreadTests(SynchronousTestCase):
                 ServiceThread(wrong)
 
         def nowhere(reactor: Any) -> SessionService:
-            return SessionService([], SessionFactory(clock=reactor))
+            return SessionService([], SessionFactory.forProtocol(Upper, clock=reactor))
 
         with self.assertRaisesRegex(ValueError, "no endpoint to listen on"):
             ServiceThread(nowhere)

@@ -3,6 +3,7 @@ An echo service for Twisted, and what it is made of.
 
 Used by: whoever embeds the service: what a program needs is imported from here.
 
+  - L{twisted_echo.checks}: checks of what a user sets; pure.
   - L{twisted_echo.framing}: where lines end; pure.
   - L{twisted_echo.prefixes}: where frames end; pure.
   - L{twisted_echo.units}: durations and sizes with units; pure.

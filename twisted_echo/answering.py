@@ -20,10 +20,12 @@ no Deferred and no queue; all else is an L{AnswerQueue}'s.
 # (Twisted's Failure is not annotated.)
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.python.failure import Failure
 
 from twisted_echo.answers import DEFAULT_AT_ONCE, Answer, AnswerQueue
+from twisted_echo.checks import seconds, whole
 from twisted_echo.overlong import RefusesOverlong
 from twisted_echo.receiver import FastLineReceiver
 
@@ -42,6 +44,15 @@ class AnsweringSession(RefusesOverlong):
 
     answersAtOnce = DEFAULT_AT_ONCE
     answerTimeout = 0.0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Now, not at the first answer that is late. A property can only be asked then.
+        if not hasattr(cls.answersAtOnce, "__get__"):
+            whole("answersAtOnce", cls.answersAtOnce, " from 1 up", least=1)
+        if not hasattr(cls.answerTimeout, "__get__"):
+            seconds("answerTimeout", cls.answerTimeout)
+
     # Made when there is an answer that is not there at once: most have none.
     _answers: AnswerQueue | None = None
 

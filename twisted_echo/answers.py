@@ -18,7 +18,6 @@ What must hold:
 
 from collections import deque
 from collections.abc import Callable, Coroutine
-from math import isfinite
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -27,6 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.backpressure import BY_ANSWERS
+from twisted_echo.checks import seconds, whole
 from twisted_echo.endings import EndReason
 from twisted_echo.session import Session
 
@@ -53,28 +53,23 @@ a client can send in one chunk.
 _log = Logger()
 
 
-class _Late(TimeoutError):
-    """
-    An answer took longer than the queue allows; other time-outs are its own affair.
-    """
-
-
 class _Pending:
     """
     A question that is not answered yet.
 
     @ivar result: what to send, or a C{Failure}, once C{isReady}.
     @ivar due: when it will have taken too long.
+    @ivar isLate: whether it has; other time-outs are its own affair.
     """
 
-    __slots__ = ("deferred", "due", "isReady", "question", "queue", "result")
+    __slots__ = ("deferred", "due", "isLate", "isReady", "question", "queue", "result")
 
     def __init__(self, queue: "AnswerQueue", question: bytes, due: float) -> None:
         self.queue: AnswerQueue | None = queue
         self.question = question
         self.due = due
         self.deferred: Deferred[Any] | None = None
-        self.isReady = False
+        self.isReady = self.isLate = False
         self.result: object = None
 
     def settled(self, result: object) -> None:
@@ -140,22 +135,12 @@ class AnswerQueue:
             if there is something that does.
         @raise ValueError: if C{atOnce} or C{timeout} is not legal.
         """
-        if not isinstance(atOnce, int) or atOnce < 1:
-            raise ValueError(f"atOnce must be a whole number from 1 up, got {atOnce!r}")
-        if (
-            not isinstance(timeout, (int, float))
-            or not isfinite(timeout)
-            or timeout < 0
-        ):
-            raise ValueError(
-                f"timeout must be a number of seconds, 0 or more, got {timeout!r}"
-            )
         self._session: Session | None = session
         self._send: Any = send
         self._sendMany: Any = sendMany
         self._failed: Any = failed
-        self._atOnce = atOnce
-        self._timeout = timeout
+        self._atOnce = whole("atOnce", atOnce, " from 1 up", least=1)
+        self._timeout = seconds("timeout", timeout)
         self._waiting: deque[_Pending] = deque()
         self._timer: IDelayedCall | None = None
         self._isPumping = self._isFull = self._isOwing = False
@@ -323,16 +308,19 @@ class AnswerQueue:
             self._failed = failed
             self._waiting.popleft()
         else:
-            self._breakOff(instead)
+            isLate = pending.isLate and instead.value is result.value
+            self._breakOff(instead, isLate)
             result.cleanFailure()
 
-    def _breakOff(self, failure: Failure) -> None:
+    def _breakOff(self, failure: Failure, isLate: bool) -> None:
         """
         Answer nothing more, and close after what has been answered.
+
+        @param isLate: whether it has failed by C{timeout}.
         """
         session = self._session
         assert session is not None
-        if failure.check(_Late):
+        if isLate:
             detail = f"no answer within {self._timeout:g} s"
         else:
             # What the exception says may be what the peer has sent.
@@ -389,8 +377,8 @@ class AnswerQueue:
         for pending in late:
             if pending.queue is not None and not pending.isReady:
                 pending.cancel()
-                pending.isReady = True
-                pending.result = Failure(_Late(self._timeout, "answer"))
+                pending.isReady = pending.isLate = True
+                pending.result = Failure(TimeoutError(self._timeout, "answer"))
         if late:
             self.pump()
         if self._waiting and self._timer is None:

@@ -11,6 +11,8 @@ interruption costs the same however many items are left.
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
+from twisted_echo.checks import PlainHooks
+
 __all__ = ["Delivery"]
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ else:
     _Pausable = object
 
 
-class Delivery(_Pausable):
+class Delivery(PlainHooks, _Pausable):
     """
     A mix-in for a receiver that can be paused, to be put before Twisted's own.
     """

@@ -7,11 +7,11 @@ Used by: embedders and the commands. It is also the model of a service of your o
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from math import isfinite
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
+from twisted_echo.checks import instance, positive_seconds, seconds, whole
 from twisted_echo.factory import DEFAULT_ABORT_AFTER, SessionFactory
 from twisted_echo.frames import (
     FastInt8StringReceiver,
@@ -90,6 +90,11 @@ class EchoConfig:
                 "listen must be one or more endpoint strings, such as"
                 f" ['tcp:7007'], got {self.listen!r}"
             )
+        for each in self.listen:
+            if not isinstance(each, str):
+                raise ValueError(
+                    f"listen must be endpoint strings, such as 'tcp:7007', got {each!r}"
+                )
         if not isinstance(self.delimiter, bytes) or not self.delimiter:
             raise ValueError(
                 f"delimiter must be one byte or more, got {self.delimiter!r}"
@@ -101,23 +106,17 @@ class EchoConfig:
                 "delimiter is for the framing 'line' alone, got"
                 f" {self.delimiter!r} with the framing {self.framing.value!r}"
             )
-        if not isinstance(self.maxLength, int) or self.maxLength < 1:
-            raise ValueError(
-                f"maxLength must be a whole number from 1 up, got {self.maxLength!r}"
-            )
-        for name, seconds, allowed in (
-            ("drain", self.drain, "0 or more"),
-            ("abortAfter", self.abortAfter, "more than 0"),
+        for name, value in (
+            ("maxLength", whole("maxLength", self.maxLength, " from 1 up", least=1)),
+            ("drain", seconds("drain", self.drain)),
+            ("abortAfter", positive_seconds("abortAfter", self.abortAfter)),
         ):
-            if (
-                not isinstance(seconds, (int, float))
-                or not isfinite(seconds)
-                or seconds < 0
-                or (seconds == 0 and allowed != "0 or more")
-            ):
-                raise ValueError(
-                    f"{name} must be a number of seconds, {allowed}, got {seconds!r}"
-                )
+            object.__setattr__(self, name, value)
+        instance("deadlines", self.deadlines, Deadlines)
+        instance("limits", self.limits, Limits)
+        instance("logSessions", self.logSessions, LogSessions)
+        if self.keepAlive is not None:
+            instance("keepAlive", self.keepAlive, KeepAlive)
 
 
 class EchoProtocol(RefusesOverlong, FastLineReceiver):

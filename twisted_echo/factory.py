@@ -9,7 +9,8 @@ C{opened} is what C{ended} sums up to and the sessions that are open.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import partial, wraps
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -18,6 +19,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_echo.checks import Checked, instance, positive_seconds
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.guard import Guard, Handshake
 from twisted_echo.journal import Journal, LogSessions
@@ -37,6 +39,45 @@ reads at all, and short beside the 90 seconds after which service managers kill.
 _S = TypeVar("_S", bound=Any)
 
 
+def _keepAlive(name: str, value: KeepAlive | None) -> KeepAlive | None:
+    return value if value is None else instance(name, value, KeepAlive)
+
+
+def _checkProtocol(protocol: object) -> None:
+    """
+    Refuse what makes no session, as far as that can be seen.
+
+    @raise TypeError: if it is a class of another kind, or can make nothing.
+    """
+    made = protocol
+    while isinstance(made, partial):
+        made = made.func
+    if not isinstance(made, type):
+        if not callable(made):
+            raise TypeError(
+                f"protocol must be a class of Session, or make one, got {protocol!r}"
+            )
+    elif not issubclass(made, Session):
+        name = made.__name__
+        raise TypeError(
+            f"{name} is no Session, so its connections could not be tracked; put"
+            f" Session before it: class {name}Session(Session, {name})"
+        )
+
+
+def _keepable(build: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """
+    Have the limits obeyed before a C{buildProtocol}, and only what the factory can
+    keep come from it.
+    """
+
+    @wraps(build)
+    def buildProtocol(self: "SessionFactory[Any]", addr: Any) -> Any:
+        return None if self.refuses(addr) else self._kept(build(self, addr), addr)
+
+    return buildProtocol
+
+
 class Gate(Protocol):
     """
     What connections come in by.
@@ -46,7 +87,7 @@ class Gate(Protocol):
         """
         Accept nothing more for now.
 
-        @return: whether that is possible.
+        @return: whether that is possible, for every port that the factory has.
         """
 
     def reopen(self) -> None:
@@ -74,7 +115,8 @@ class SessionFactory(Factory[_S]):
     @ivar bytesReceived: how many bytes those that have ended have received.
     @ivar bytesSent: how many bytes they were sent; None if a transport did not count.
     @ivar lengths: how many seconds they lasted.
-    @ivar gate: where connections can be made to wait; None where they cannot.
+    @ivar gate: where connections can be made to wait: the listeners of the service that
+        it belongs to, for ever; None while there is none.
     @ivar journal: what is logged of them.
     @ivar keepAlive: for the sessions' sockets; None for none.
     @ivar abortAfter: seconds that a session which was closed waits for its peer
@@ -83,15 +125,34 @@ class SessionFactory(Factory[_S]):
 
     noisy = False
     closing: EndReason | None = None
+    # Whether `buildProtocol` is a subclass's, which may want no `protocol`.
+    _buildsItself = False
+    keepAlive = Checked(_keepAlive)
+    abortAfter = Checked(positive_seconds)
 
     _log = Logger()
 
-    if TYPE_CHECKING:
-        # Twisted's says that it makes a Factory.
-        @classmethod
-        def forProtocol(
-            cls, protocol: Callable[..., _S], *args: Any, **kwargs: Any
-        ) -> "SessionFactory[_S]": ...
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        owner = next(each for each in cls.__mro__ if "buildProtocol" in vars(each))
+        if owner is cls or not issubclass(owner, SessionFactory):
+            # A mix-in has it, in the second case.
+            cls._buildsItself = True
+            cls.buildProtocol = _keepable(cls.buildProtocol)  # type: ignore
+
+    @classmethod
+    def forProtocol(
+        cls, protocol: Callable[..., _S], *args: Any, **kwargs: Any
+    ) -> "SessionFactory[_S]":
+        """
+        Make a factory of sessions of one kind.
+
+        @param protocol: a class of L{Session}, or something that makes one.
+        @raise TypeError: if it is a class of another kind.
+        """
+        _checkProtocol(protocol)
+        factory: Any = super().forProtocol(protocol, *args, **kwargs)
+        return factory  # type: ignore[no-any-return]
 
     def __init__(
         self,
@@ -105,7 +166,11 @@ class SessionFactory(Factory[_S]):
     ) -> None:
         """
         @param clock: where the time comes from; the reactor by default.
+        @raise ValueError: if a number is not legal.
+        @raise TypeError: if something is of another kind.
         """
+        if self.protocol is not None:
+            _checkProtocol(self.protocol)
         self.sessions: dict[Session, Deferred[SessionEnd]] = {}
         self.handshakes: dict[Handshake, Deferred[None]] = {}
         self.opened = 0
@@ -115,12 +180,14 @@ class SessionFactory(Factory[_S]):
         self.bytesSent: int | None = 0
         self.lengths = Histogram(LENGTH_BOUNDS)
         self.gate: Gate | None = None
-        self.journal = Journal(logSessions)
+        self.journal = Journal(instance("logSessions", logSessions, LogSessions))
+        if clock is not None and not hasattr(clock, "callLater"):
+            raise TypeError(f"clock must be an IReactorTime, got {clock!r}")
         self._clock = clock
         self.keepAlive = keepAlive
         self.abortAfter = abortAfter
-        self._deadlines = deadlines
-        self._limits = limits
+        self._deadlines = instance("deadlines", deadlines, Deadlines)
+        self._limits = instance("limits", limits, Limits)
         self._guard = Guard(self)
         # How many sessions and handshakes each peer has.
         self._peers: Counter[str] = Counter()
@@ -146,7 +213,7 @@ class SessionFactory(Factory[_S]):
 
     @deadlines.setter
     def deadlines(self, deadlines: Deadlines) -> None:
-        self._deadlines = deadlines
+        self._deadlines = instance("deadlines", deadlines, Deadlines)
         self._guard.forgetDeadlines()
 
     @property
@@ -159,7 +226,7 @@ class SessionFactory(Factory[_S]):
 
     @limits.setter
     def limits(self, limits: Limits) -> None:
-        self._limits = limits
+        self._limits = instance("limits", limits, Limits)
         self._guard.sweepSoon()
         self.countChanged()
 
@@ -189,7 +256,46 @@ class SessionFactory(Factory[_S]):
         """
         Make a session for a connection from C{addr}, or refuse it.
         """
-        return None if self.refuses(addr) else super().buildProtocol(addr)
+        if self.refuses(addr):
+            return None
+        assert self.protocol is not None
+        kept: _S | None = self._kept(self.protocol(), addr)
+        return kept
+
+    def _kept(self, protocol: Any, address: Any) -> Any:
+        """
+        Hand on a protocol that will be recorded here; count any other as refused.
+        """
+        if protocol is None:
+            return None
+        made = f"{type(self).__name__} has made a {type(protocol).__name__}"
+        if not isinstance(protocol, Session):
+            problem = f"{made}, which is no Session"
+        else:
+            if protocol.factory is None:
+                protocol.factory = self
+            if protocol.factory is self and protocol.transport is None:
+                return protocol
+            problem = f"{made} that another factory, or connection, has already"
+        self.countRefused(address, EndReason.ERROR, problem)
+        return None
+
+    def belongTo(self, gate: Gate) -> None:
+        """
+        Have connections come in by C{gate} from now on. Called by the service.
+
+        @raise ValueError: if it belongs to a service already.
+        @raise TypeError: if it makes no sessions.
+        """
+        if self.gate is not None:
+            raise ValueError(
+                "a factory belongs to one service, which records and ends all of its"
+                f" sessions, but {self!r} belongs to one already; make a factory for"
+                " each service, or give one service all endpoints"
+            )
+        if self.protocol is not None or not self._buildsItself:
+            _checkProtocol(self.protocol)
+        self.gate = gate
 
     def refuses(self, address: Any) -> bool:
         """

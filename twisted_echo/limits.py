@@ -10,11 +10,12 @@ Every number can be 0, for no limit.
 from dataclasses import dataclass, fields
 from enum import Enum
 from ipaddress import IPv6Address as IPv6
-from math import isfinite
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
+
+from twisted_echo.checks import seconds, whole
 
 __all__ = ["Deadlines", "Limits", "WhenFull", "peerKey"]
 
@@ -43,12 +44,9 @@ class Deadlines:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
-                raise ValueError(
-                    f"the {field.name} deadline must be a number of seconds, 0 (none)"
-                    f" or more, got {value!r}"
-                )
+            name = f"the {field.name} deadline"
+            value = seconds(name, getattr(self, field.name), "0 (none) or more")
+            object.__setattr__(self, field.name, value)
 
     @property
     def sweep(self) -> float:
@@ -96,12 +94,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("sessions", "sessionsPerPeer", "buffered"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
-                raise ValueError(
-                    f"{name} must be a whole number, 0 (no limit) or more,"
-                    f" got {value!r}"
-                )
+            value = whole(name, getattr(self, name), ", 0 (no limit) or more")
+            object.__setattr__(self, name, value)
         if not isinstance(self.whenFull, WhenFull):
             raise ValueError(f"whenFull must be a WhenFull, got {self.whenFull!r}")
 

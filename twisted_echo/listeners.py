@@ -22,6 +22,7 @@ from twisted.internet.interfaces import (
     IReadDescriptor,
     IStreamServerEndpoint,
 )
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -208,9 +209,10 @@ class Listeners:
     """
 
     def __init__(
-        self, endpoints: Iterable[IStreamServerEndpoint], factory: IProtocolFactory
+        self, endpoints: Iterable[IStreamServerEndpoint], factory: Factory[Any]
     ) -> None:
         self._listeners = [Listener(endpoint, factory) for endpoint in endpoints]
+        self._factory = factory
         self._resuming: Deferred[None] | None = None
 
     def __len__(self) -> int:
@@ -304,11 +306,14 @@ class Listeners:
         """
         Accept nothing more for now. Connections wait in the back-log.
 
-        @return: whether every port can be paused.
+        @return: whether every port can be paused. One on which somebody else listens,
+            with the same factory, cannot.
         """
         for listener in self._listeners:
             listener.hold(_SHUT)
-        return all(listener.canWait for listener in self._listeners)
+        return self._factory.numPorts <= len(self._listeners) and all(
+            listener.canWait for listener in self._listeners
+        )
 
     def reopen(self) -> None:
         """

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
+from twisted_echo.checks import PlainHooks, check_stop
 from twisted_echo.delivery import Delivery
 from twisted_echo.framing import LineBuffer, end_of_lines, overlaps_itself
 
@@ -33,7 +34,7 @@ __all__ = ["FastLineOnlyReceiver", "FastLineReceiver"]
 _NOTHING_HELD: tuple[int, int | None] = (0, None)
 
 
-class _Blocks:
+class _Blocks(PlainHooks):
     """
     What the two receivers share: they hold bytes, split and send alike.
 
@@ -255,6 +256,7 @@ class FastLineReceiver(_Blocks, Delivery, LineReceiver):
             for line in self._undelivered:
                 why = self.lineReceived(line)
                 if why or (transport and transport.disconnecting):
+                    check_stop(self, why)
                     return why
         finally:
             if length_hint(self._undelivered):

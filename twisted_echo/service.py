@@ -22,18 +22,21 @@ from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IReactorTime,
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.addresses import readable
+from twisted_echo.checks import Checked, seconds
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
 from twisted_echo.listen import listenString
 from twisted_echo.listeners import Listeners
 from twisted_echo.metrics import Snapshot, tally
 from twisted_echo.monitor import Monitor, snapshotOf
+from twisted_echo.session import Session
 
 __all__ = ["Endpoint", "IllegalTransition", "SessionService", "State"]
 
@@ -79,6 +82,43 @@ class IllegalTransition(RuntimeError):
         super().__init__(f"cannot {wish} while {state.name}, only while {names}")
 
 
+def _checkFactory(factory: object) -> None:
+    """
+    @raise TypeError: if it is no L{SessionFactory}, with what would be one.
+    """
+    if isinstance(factory, SessionFactory):
+        return
+    made = factory if isinstance(factory, type) else type(factory)
+    name = made.__name__ if issubclass(made, Session) else "MySession"
+    raise TypeError(
+        f"factory must be a SessionFactory, such as SessionFactory.forProtocol({name}),"
+        f" got {factory!r}"
+    )
+
+
+def _endpointsOf(
+    endpoints: Endpoint | Iterable[Endpoint], reactor: IReactorTime
+) -> list[IStreamServerEndpoint]:
+    """
+    @raise ValueError: if a string is no endpoint's.
+    @raise TypeError: if something else is.
+    """
+    if isinstance(endpoints, (str, bytes)) or not isinstance(endpoints, Iterable):
+        endpoints = [endpoints]
+    made = []
+    for each in endpoints:
+        if isinstance(each, str):
+            made.append(listenString(reactor, each).endpoint)
+        elif IStreamServerEndpoint.providedBy(each):
+            made.append(each)
+        else:
+            raise TypeError(
+                "where to listen must be an endpoint for servers, or the string of one"
+                f" such as 'tcp:7008', got {each!r}"
+            )
+    return made
+
+
 class SessionService(Service):
     """
     Listens on any number of endpoints, and keeps what comes in by them until it
@@ -96,6 +136,7 @@ class SessionService(Service):
     """
 
     _log = Logger()
+    grace = Checked(seconds)
 
     if TYPE_CHECKING:
         # Twisted does not annotate it.
@@ -112,23 +153,17 @@ class SessionService(Service):
         @param endpoints: where to listen: one or many, each an endpoint of Twisted's
             or its string, such as C{tcp:7008} or C{ssl:7008:privateKey=key.pem}, which
             L{listenString} makes one of, for the factory's clock.
-        @raise ValueError: if a string is no endpoint's.
+        @param factory: it belongs to this service from now on, and to no other.
+        @raise ValueError: if a string is no endpoint's, C{grace} is no number of
+            seconds, or the factory belongs to another service.
+        @raise TypeError: if an endpoint or the factory is of another kind.
         """
-        if isinstance(endpoints, str) or IStreamServerEndpoint.providedBy(endpoints):
-            endpoints = [endpoints]
+        _checkFactory(factory)
         self.factory = factory
         self.grace = grace
         self.state = State.IDLE
-        self._listeners = Listeners(
-            [
-                listenString(factory.clock, each).endpoint
-                if isinstance(each, str)
-                else each
-                for each in endpoints
-            ],
-            factory,
-        )
-        factory.gate = self._listeners
+        self._listeners = Listeners(_endpointsOf(endpoints, factory.clock), factory)
+        factory.belongTo(self._listeners)
         self._askers: list[Deferred[None]] = []
         self._failure: Failure | None = None
         # How the listeners stopped, and whoever waits for it, by their places.

@@ -41,6 +41,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_echo.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
+from twisted_echo.checks import PlainHooks
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.progress import pendingOutput
 from twisted_echo.sockets import KeepAlive, bottomTransport, tuneSocket
@@ -103,7 +104,7 @@ class SessionKeeper(TypingProtocol):
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Session(Protocol):
+class Session(PlainHooks, Protocol):
     """
     A protocol whose connection is tracked from its first byte to its last.
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from twisted.protocols.policies import ProtocolWrapper
 
+from twisted_echo.checks import whole
+
 __all__ = [
     "KeepAlive",
     "bottomTransport",
@@ -43,12 +45,14 @@ class KeepAlive:
     def __post_init__(self) -> None:
         # The kernel's bounds: MAX_TCP_KEEPIDLE, -INTVL and -CNT of Linux.
         for name, most in (("idle", 32767), ("interval", 32767), ("count", 127)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= most:
-                raise ValueError(
-                    f"keep-alive {name} must be a whole number from 1 to {most},"
-                    f" got {value!r}"
-                )
+            value = whole(
+                f"keep-alive {name}",
+                getattr(self, name),
+                f" from 1 to {most}",
+                least=1,
+                most=most,
+            )
+            object.__setattr__(self, name, value)
 
 
 # macOS names the idle time TCP_KEEPALIVE. A platform may lack any of them.

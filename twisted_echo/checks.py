@@ -1,0 +1,184 @@
+"""
+Checks of what a user sets and overrides, such as a number of seconds or a hook.
+
+What must hold: an error says which setting it is, what was given and what is allowed.
+A number of any type is taken if it means what it says (numpy's and fractions too), and
+is kept as an C{int} or a C{float}. A truth value is no number.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from math import isfinite
+from numbers import Real
+from operator import index
+from typing import Any, Generic, TypeVar
+from warnings import warn
+
+__all__ = [
+    "Checked",
+    "PlainHooks",
+    "check_stop",
+    "instance",
+    "positive_seconds",
+    "seconds",
+    "whole",
+]
+
+_T = TypeVar("_T")
+
+
+def _real(value: object) -> float | None:
+    """
+    A finite number as C{int} or C{float}; None for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = value if isinstance(value, int) else float(value)
+        return number if isfinite(number) else None
+    except OverflowError:
+        return None
+
+
+def _seconds(
+    name: str, value: object, allowed: str, is_legal: Callable[[float], bool]
+) -> float:
+    number = _real(value)
+    if number is None or not is_legal(number):
+        raise ValueError(
+            f"{name} must be a number of seconds, {allowed}, got {value!r}"
+        )
+    return number
+
+
+def seconds(name: str, value: object, allowed: str = "0 or more") -> float:
+    """
+    Take a number of seconds, 0 or more.
+
+    @param allowed: the same, if there is more to say of it.
+    @raise ValueError: if it is none.
+    """
+    return _seconds(name, value, allowed, lambda number: number >= 0)
+
+
+def positive_seconds(name: str, value: object) -> float:
+    """
+    Take a number of seconds, more than 0.
+
+    @raise ValueError: if it is none.
+    """
+    return _seconds(name, value, "more than 0", lambda number: number > 0)
+
+
+def whole(
+    name: str, value: object, allowed: str, *, least: int = 0, most: int | None = None
+) -> int:
+    """
+    Take a whole number.
+
+    @param allowed: what is legal, in words.
+    @raise ValueError: if it is none, or not from C{least} to C{most}.
+    """
+    try:
+        number = None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        raise ValueError(f"{name} must be a whole number{allowed}, got {value!r}")
+    return number
+
+
+def instance(name: str, value: Any, kind: type[_T]) -> _T:
+    """
+    Take an instance of a class.
+
+    @raise TypeError: if it is none.
+    """
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, got {value!r}")
+    return value
+
+
+class Checked(Generic[_T]):
+    """
+    An attribute that is checked whenever it is assigned.
+    """
+
+    def __init__(self, check: Callable[[str, Any], _T]) -> None:
+        """
+        @param check: called with the attribute's name and what is assigned; it
+            returns what to keep.
+        """
+        self._check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name, self._kept = name, "_" + name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> _T:
+        value: _T = getattr(instance, self._kept)
+        return value
+
+    def __set__(self, instance: Any, value: _T) -> None:
+        setattr(instance, self._kept, self._check(self._name, value))
+
+
+class PlainHooks:
+    """
+    A base of classes whose hooks Twisted calls, and waits for none of them.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _HOOKS:
+            hook = getattr(cls, name, None)
+            if (
+                iscoroutinefunction(hook)
+                or isgeneratorfunction(hook)
+                or isasyncgenfunction(hook)
+            ):
+                raise TypeError(
+                    f"{cls.__name__}.{name} must be a plain function, got one that is"
+                    f" async or a generator, which nobody would run; {_TO_WAIT}"
+                )
+
+
+def check_stop(who: object, why: object) -> None:
+    """
+    Look at what a hook has returned, if it is true and so stops a receiver.
+
+    @raise TypeError: if it is a coroutine, which nobody would run.
+    """
+    if isinstance(why, Coroutine):
+        why.close()
+        raise TypeError(
+            f"{type(who).__name__}.lineReceived must not return a coroutine, which"
+            f" nobody would run; {_TO_WAIT}"
+        )
+    if isinstance(why, Awaitable):
+        warn(
+            f"{type(who).__name__}.lineReceived has returned a {type(why).__name__},"
+            " which like anything true leaves the next lines until new bytes come;"
+            f" {_TO_WAIT}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+_TO_WAIT = (
+    "to answer when something has been awaited, use AnsweringLineReceiver (or, for"
+    " frames, AnsweringSession), whose answer() may be async"
+)
+
+_HOOKS = (
+    *("makeConnection", "connectionMade", "handshakeCompleted"),
+    *("dataReceived", "rawDataReceived", "blockReceived"),
+    *("linesReceived", "lineReceived", "lineLengthExceeded"),
+    *("stringsReceived", "stringReceived", "lengthLimitExceeded"),
+    *("questionReceived", "sendAnswer", "sendAnswers", "answerFailed"),
+    *("pauseProducing", "resumeProducing", "stopProducing"),
+    *("readConnectionLost", "writeConnectionLost", "endOfInput", "connectionLost"),
+)
+"""
+Those of the receivers, of sessions and of Twisted's protocols.
+"""
