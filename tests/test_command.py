@@ -693,20 +693,60 @@ class CannotListenTests(CommandTestCase):
             echo = self.run_echo(*listen)
             self.assert_cannot_listen(echo, "Address already in use")
 
-    def test_daemon(self) -> None:
+    def test_admin(self) -> None:
         """
-        The parent of a daemon reports it.
+        Of the admin port it is the option for the admin port that is named.
+        """
+        port, folder = self.used_port(), new_folder(self)
+        (folder / "file").touch()
+        for admin, *expected in (
+            (f"{port}", f"127.0.0.1:{port}: Address already in use", "--admin elsew"),
+            ("tcp:0:interface=192.0.2.1", "no such address", "--admin"),
+            (f"unix:{folder}/none/a.sock", "folder must exist (--admin)"),
+            (f"unix:{folder}/file/a.sock", "folder must be one (--admin)"),
+        ):
+            for command in (TWISTD, TWIST):
+                echo = finished(
+                    self,
+                    echo_command(
+                        command,
+                        ["tcp:0:interface=127.0.0.1"],
+                        [f"--admin={admin}"],
+                    ),
+                )
+                self.assert_cannot_listen(echo, *expected, program=command[0])
+                self.assertNotIn("--listen", echo.stderr)
+
+    def test_log(self) -> None:
+        """
+        The log has one event of it, and no traceback.
         """
         port = self.used_port()
-        daemon = Daemon(self, listen=[f"tcp:{port}:interface=127.0.0.1"])
-        self.assertEqual(daemon.parent.process.returncode, 1)
-        told = daemon.parent.stderr
-        self.assertIn(f"127.0.0.1:{port}: Address already in use", told)
-        self.assertIn("log file", told)
-        self.assertNotIn("Traceback", told)
-        self.assertFalse(daemon.pidfile.exists())
-        # The parent is told before the daemon has written all of it.
-        wait_until(lambda: "--listen elsewhere" in daemon.log.read_text())
+        echo = self.run_echo(f"tcp:{port}:interface=127.0.0.1")
+        told = [line for line in echo.stdout.splitlines() if "#info" not in line]
+        self.assertEqual(len(told), 1, echo.report("more than one event"))
+        self.assertIn(f"cannot listen on 127.0.0.1:{port}: ", told[0])
+
+    def test_daemon(self) -> None:
+        """
+        A daemon says it on the terminal that it was started from, whole.
+        """
+        port, folder = self.used_port(), new_folder(self)
+        long = folder / ("x" * 60) / "echo.sock"
+        for listen, options, expected in (
+            (f"tcp:{port}:interface=127.0.0.1", (), "or --listen elsewhere"),
+            ("tcp:0:interface=127.0.0.1", (f"--admin={port}",), "or --admin elsewhere"),
+            (f"unix:{long}", (), f"unix:{long}: "),
+        ):
+            daemon = Daemon(self, *options, listen=[listen])
+            self.assert_cannot_listen(daemon.parent, expected)
+            # By the time that this is said, all is over.
+            self.assertFalse(daemon.pidfile.exists())
+            log = daemon.log.read_text()
+            told = daemon.parent.stderr.removeprefix("echo: ")
+            self.assertEqual(log.count(told), 1, log)
+            self.assertEqual(log.count("cannot listen"), 1, log)
+            self.assertNotIn("Traceback", log)
 
 
 class BadOptionTests(CommandTestCase):
@@ -881,16 +921,6 @@ class ReloadTests(CommandTestCase):
         self.assertEqual(round_trip(client, b"after\n"), b"after\n")
         client.close()
         self.assertEqual(server.process.wait(10), -signal.SIGTERM)
-
-    def test_withoutTLS(self) -> None:
-        """
-        Without TLS there is nothing to reload, and SIGHUP is what it always was.
-        """
-        # Whoever runs the tests may ignore it, as nohup does, and hand that down.
-        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        self.addCleanup(signal.signal, signal.SIGHUP, before)
-        server = Server.start(self)
-        self.assertEqual(server.signal(signal.SIGHUP), -signal.SIGHUP)
 
     def as_nobody(self, mode: int) -> Server:
         """

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twisted_echo import view
+from twisted_echo.command import service as command_service
 from twisted_echo.command.errors import CannotStart
 from twisted_echo.command.service import CommandService
 from twisted_echo.command.status import inWords
@@ -151,6 +152,14 @@ class FakeManager:
         self.told.append("manager close")
 
 
+def noHangUp(*arguments: object) -> None:
+    raise AssertionError("nobody minds SIGHUP")
+
+
+class FakeTerminal:
+    isGone = True
+
+
 class CommandServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.told: list[Any] = []
@@ -166,6 +175,8 @@ class CommandServiceTests(SynchronousTestCase):
         }
         for number, handler in self.handlers.items():
             self.addCleanup(signal.signal, number, handler)
+        # One that is ignored would stay so.
+        signal.signal(signal.SIGHUP, noHangUp)
 
     def service(self, **options: Any) -> CommandService:
         return CommandService(
@@ -195,7 +206,10 @@ class CommandServiceTests(SynchronousTestCase):
         """
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         for number in self.handlers:
-            self.assertIs(signal.getsignal(number), signal.SIG_IGN)
+            self.assertIs(
+                signal.getsignal(number),
+                noHangUp if number == signal.SIGHUP else signal.SIG_IGN,
+            )
 
     # Start
 
@@ -246,8 +260,13 @@ class CommandServiceTests(SynchronousTestCase):
         """
         self.served.error = CannotListenError("", 7, OSError(98, "in use"))
         service = self.service()
-        error = self.assertRaises(CannotStart, service.privilegedStartService)
+        with capturedLogs() as events:
+            error = self.assertRaises(CannotStart, service.privilegedStartService)
         self.assertIn("*:7: ", str(error))
+        self.assertEqual(
+            [(each["event"], each["option"], each["reason"]) for each in events],
+            [("cannot-listen", "--listen", str(error))],
+        )
         self.assertEqual(self.told, ["admin open", "bind", "admin close"])
         self.assertEqual(self.reactor.turned, 1)
         self.assertAllGivenBack()
@@ -259,6 +278,8 @@ class CommandServiceTests(SynchronousTestCase):
         self.admin.error = CannotListenError("", 9, OSError(98, "in use"))
         error = self.assertRaises(CannotStart, self.service().privilegedStartService)
         self.assertIn("*:9: ", str(error))
+        self.assertIn("--admin elsewhere", str(error))
+        self.assertNotIn("--listen", str(error))
         self.assertNotIn("bind", self.told)
         self.assertAllGivenBack()
 
@@ -305,21 +326,42 @@ class CommandServiceTests(SynchronousTestCase):
 
     def test_nothingToReload(self) -> None:
         """
-        Where there is nothing to reload SIGHUP stays what it was: it ends what a
-        terminal has started when the terminal goes.
-        """
-        self.served.canReload = False
-        self.running(manager=None)
-        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
-
-    def test_nothingToReloadManaged(self) -> None:
-        """
-        Unless there is a manager, whose reload must not end the service.
+        Where there is nothing to reload the log says so, and the manager what it waits
+        for.
         """
         self.served.canReload = False
         self.running()
+        with capturedLogs() as events:
+            os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual(self.told, ["reloading", ("ready", "listening")])
+        self.assertEqual([each["event"] for each in events], ["nothing-to-reload"])
+
+    def test_ignored(self) -> None:
+        """
+        SIGHUP that was ignored stays so.
+        """
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.running()
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+    def test_terminalGone(self) -> None:
+        """
+        When the terminal is gone, it stops as by SIGTERM; a stop that has begun goes on
+        as it would.
+        """
+        stops: list[object] = []
+        signal.signal(signal.SIGTERM, lambda *_: stops.append(1))
+        self.patch(command_service, "Terminal", FakeTerminal)
+        service = self.running()
+        with capturedLogs() as events:
+            os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual(stops, [1])
+        self.assertEqual([each["event"] for each in events], ["terminal-gone"])
+        self.assertEqual(self.told, [])
+        service.stopService()
+        self.told.clear()
         os.kill(os.getpid(), signal.SIGHUP)
-        self.assertEqual(self.told, ["reloading", "reload", ("ready", "listening")])
+        self.assertEqual((stops, self.told), ([1], []))
 
     def test_status(self) -> None:
         """

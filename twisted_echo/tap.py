@@ -7,7 +7,7 @@ Used by: Twisted's commands, by way of the plugin, and by nobody else.
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from twisted.python.usage import CompleteList, Completions, UsageError
 from twisted.python.usage import Options as UsageOptions
 
 from twisted_echo.command import words
+from twisted_echo.command.daemon import DaemonReport
 from twisted_echo.command.errors import endQuietly, tellUser
 from twisted_echo.command.help import groupedUsage
 from twisted_echo.command.local import LocalService
@@ -131,6 +132,19 @@ def _command(parent: object) -> tuple[str, int] | None:
     if type(parent).__module__ == "twisted.application.twist._options":
         return "twist", 64
     return None
+
+
+def _isDaemon(parent: Mapping[str, Any] | None) -> bool:
+    """
+    Whether C{twistd} is going to leave the terminal.
+    """
+    # What runs in the debugger stays.
+    return (
+        isinstance(parent, ServerOptions)
+        # (Where there is no such option, as on Windows, there are no daemons.)
+        and "nodaemon" in parent
+        and not (parent["nodaemon"] or parent["debug"])
+    )
 
 
 def _adminPort(reactor: Any, text: str) -> Any:
@@ -498,4 +512,5 @@ def makeService(options: Options) -> IService:
         admin=options["adminPort"],
         manager=Notifier.fromEnvironment(os.environ, reactor),
         notice=options["noticeSeconds"],
+        report=DaemonReport() if _isDaemon(options.parent) else tellUser,
     )

@@ -24,19 +24,18 @@ class CannotStart(Exception):
 _ADVICE = {
     errno.EADDRINUSE: "stop the process that uses it, or {option} elsewhere",
     errno.EADDRNOTAVAIL: "this machine has no such address; {option} on one it has",
-    errno.ENOENT: "the folder of {option} must exist",
-    errno.ENOTDIR: "the folder of {option} must be one",
-    errno.EACCES: "for {option}, a port below 1024 needs root, which --uid sheds"
-    " afterwards",
+    errno.ENOENT: "the folder must exist",
+    errno.ENOTDIR: "the folder must be one",
+    errno.EACCES: "a port below 1024 needs root, which --uid sheds afterwards",
 }
-_NO_ACCESS_TO_PATH = "the folder of {option} must be writable for this user"
+_NO_ACCESS_TO_PATH = "the folder must be writable for this user"
 
 
 def explain(error: Exception, option: str = "--listen") -> str:
     """
     Say in one line where, why, and what to do about it.
 
-    @param option: the one that says where.
+    @param option: the one that says where; the usual one need not be named.
     """
     reason: object = error
     where, isPath = "", False
@@ -62,8 +61,8 @@ def explain(error: Exception, option: str = "--listen") -> str:
         why, advice = os.strerror(number), _ADVICE.get(number)
     if isPath and number == errno.EACCES:
         advice = _NO_ACCESS_TO_PATH
-    told = advice.format(option=option) if advice else f"see {option}"
-    return f"{where}{why}; {told}"
+    line = f"{where}{why}" + (f"; {advice.format(option=option)}" if advice else "")
+    return line if option in line or option == "--listen" else f"{line} ({option})"
 
 
 def endQuietly() -> None:
@@ -82,11 +81,13 @@ def endQuietly() -> None:
     sys.excepthook = hook
 
 
-def tellUser(line: str) -> None:
+def tellUser(line: str | None) -> None:
     """
     Say something on standard error, where there is one.
+
+    @param line: None if there is nothing to be said.
     """
-    if sys.__stderr__ is not None:
+    if line is not None and sys.__stderr__ is not None:
         # Not `sys.stderr`, which twistd turns into the log.
         print(f"echo: {line}", file=sys.__stderr__)
         sys.__stderr__.flush()

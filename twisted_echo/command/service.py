@@ -8,6 +8,7 @@ line when it cannot start; signals; the admin port; what a service manager is to
 the order of a stop, in which readiness goes first, and the admin port last.
 """
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ from twisted_echo.command.process import (
     OnSignal,
 )
 from twisted_echo.command.status import inWords, tellStatus
+from twisted_echo.command.terminal import Terminal
 from twisted_echo.limits import Limits
 from twisted_echo.metrics import Observation
 from twisted_echo.service import State
@@ -162,8 +164,11 @@ class CommandService(Service):
         admin: AdminPort | None = None,
         manager: Manager | None = None,
         notice: float = 0.0,
+        report: Callable[[str | None], object] = tellUser,
     ) -> None:
         """
+        @param report: called with None when everything listens, or with a line for the
+            user that says why it cannot.
         @param notice: seconds for which, at a stop, connections are still accepted
             when it is no longer ready, so that a balancer sends no more.
         """
@@ -172,6 +177,8 @@ class CommandService(Service):
         self._admin = admin
         self._manager = manager
         self._notice = notice
+        self._report = report
+        self._terminal: Terminal | None = None
         # Now: see there.
         self._software = build(reactor)
         self._isBound = False
@@ -193,13 +200,16 @@ class CommandService(Service):
         """
         # First, for whoever sees that it listens may send a signal, which would end
         # the process.
-        # (Systemd's units reload by this signal, whether there is anything or not.)
-        if self.served.canReload or self._manager is not None:
-            self._mind(RELOAD_SIGNAL, self._reload)
+        # One that was ignored from the beginning, as by nohup, stays so.
+        if RELOAD_SIGNAL and signal.getsignal(RELOAD_SIGNAL) != signal.SIG_IGN:
+            self._terminal = Terminal()
+            self._mind(RELOAD_SIGNAL, self._hungUp)
         self._mind(STATUS_SIGNAL, self._tellStatus)
+        option = "--admin"
         try:
             if self._admin is not None:
                 _orRaise(self._admin.open(self))
+            option = "--listen"
             self.served.privilegedStartService()
         except Exception as error:
             if self._admin is not None:
@@ -207,11 +217,17 @@ class CommandService(Service):
             self._giveSignalsBack()
             # One turn for what did listen to close, and to leave no socket file.
             self._reactor.iterate()
-            line = explain(error)
-            tellUser(f"cannot listen on {line}")
-            # An ordinary exception: on SystemExit twistd would leave its pid file, and
-            # a daemon's parent would hang.
+            line = explain(error, option)
+            _log.error(
+                "cannot listen on {reason}",
+                event="cannot-listen",
+                option=option,
+                reason=line,
+            )
+            self._report(f"cannot listen on {line}")
+            # An ordinary exception: on SystemExit twistd would leave its pid file.
             raise CannotStart(line) from None
+        self._report(None)
         self._isBound = True
 
     def startService(self) -> None:
@@ -294,12 +310,30 @@ class CommandService(Service):
         for each in reversed(signals):
             each.end()
 
+    def _hungUp(self) -> None:
+        """
+        Stop if it was the terminal that sent SIGHUP, as it does when it goes; else
+        reload.
+        """
+        if self._terminal is None or not self._terminal.isGone:
+            self._reload()
+        elif not self._isStopping:
+            _log.info("the terminal is gone, so it stops", event="terminal-gone")
+            # The way of every stop.
+            signal.raise_signal(signal.SIGTERM)
+
     def _reload(self) -> None:
         # While it starts or stops, it is not ready afterwards.
         manager = self._manager if self.readiness()[0] else None
         if manager is not None:
             manager.reloading()
-        self.served.reload()
+        if self.served.canReload:
+            self.served.reload()
+        else:
+            _log.info(
+                "SIGHUP: there are no certificates to load anew, so it goes on",
+                event="nothing-to-reload",
+            )
         if manager is not None:
             manager.ready(self.readiness()[1])
 
