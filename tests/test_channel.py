@@ -127,6 +127,11 @@ class ChannelTests(ServedTestCase):
         A worker reads what its parent has written.
         """
         settings = Settings(
-            number=1, config=EchoConfig(), proxyFrom=(), isOurs=[True], reactor="x"
+            number=1,
+            config=EchoConfig(),
+            proxyFrom=(),
+            isOurs=[True],
+            sockets=[2],
+            reactor="x",
         )
         self.assertEqual(pickle.loads(pickle.dumps(settings)), settings)

@@ -21,6 +21,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -105,20 +106,61 @@ class MonitorTests(SynchronousTestCase):
         self.reactor = FakeReactor()
         self.changed: list[tuple[int, str]] = []
         self.gone: list[WorkerProcess] = []
+        self.asked: dict[Any, bytes] = {}
         self.socket = socket.socket()
         self.addCleanup(self.socket.close)
+        self.monitor = WorkerMonitor(self.reactor, self, 10.0)
+
+    def start(self) -> list[Any]:
+        """
+        Start two workers.
+        """
         settings = [
             Settings(
-                number=n, config=EchoConfig(), proxyFrom=(), isOurs=[True], reactor="x"
+                number=n,
+                config=EchoConfig(),
+                proxyFrom=(),
+                isOurs=[True],
+                sockets=[1],
+                reactor="x",
             )
             for n in range(2)
         ]
-        self.monitor = WorkerMonitor(
-            self.reactor, self, settings, lambda number: [self.socket], 10.0
-        )
+        self.monitor.start(settings, [self.socket])
+        return self.reactor.processes
+
+    def heard(self, process: Any) -> list[str]:
+        """
+        The commands that a worker was sent, since this was called last.
+        """
+        sent = process.end.transport
+        data, commands = sent.value(), []
+        sent.clear()
+        for box in amp.parseString(data):
+            commands.append(box[b"_command"].decode())
+            if b"_ask" in box:
+                self.asked[process] = box[b"_ask"]
+        return commands
+
+    def answer(self, process: Any) -> None:
+        """
+        A worker answers what it was asked last.
+        """
+        answer = amp.AmpBox({b"_answer": self.asked.pop(process)})
+        process.end.dataReceived(answer.serialize())
+
+    def present(self, number: int) -> Any:
+        """
+        The process that is not on its way out.
+        """
+        (found,) = [w for w in self.monitor.workers if w.number == number]
+        return found
 
     def workerChanged(self, worker: WorkerProcess) -> None:
         self.changed.append((worker.number, worker.state))
+
+    def workerServes(self) -> None:
+        pass
 
     def workerGone(self, worker: WorkerProcess) -> None:
         self.gone.append(worker)
@@ -141,8 +183,7 @@ class MonitorTests(SynchronousTestCase):
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.patch(os, "environ", {**os.environ, "LISTEN_FDS": "1", "A": "b"})
-        self.setUp()
-        self.monitor.startService()
+        self.start()
         first, second = self.reactor.processes
         self.assertEqual((first.number, second.number), (0, 1))
         self.assertIn(b"EchoConfig", first.transport.written)
@@ -161,35 +202,29 @@ class MonitorTests(SynchronousTestCase):
         From a tenth of a second, doubling, to half a minute; not for one that has
         lived for five seconds. The other worker is left alone.
         """
-        self.monitor.startService()
-        delays = []
-        for _ in range(12):
+        self.start()
+        for delay in [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30]:
             started = len(self.reactor.processes)
-            self.end(self.monitor.protocols["0"])
-            delays.append(self.monitor.restart["0"].getTime() - self.reactor.seconds())
-            self.reactor.advance(delays[-1] - 0.001)
+            self.end(self.present(0))
+            self.reactor.advance(delay - 0.001)
             self.assertEqual(len(self.reactor.processes), started)
             self.reactor.advance(0.002)
             self.assertEqual(len(self.reactor.processes), started + 1)
-        for got, expected in zip(
-            delays,
-            [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30],
-            strict=True,
-        ):
-            self.assertAlmostEqual(got, expected)
         self.reactor.advance(5)
-        self.end(self.monitor.protocols["0"])
+        self.end(self.present(0))
         self.reactor.advance(0)
-        self.end(self.monitor.protocols["0"])
-        again = self.monitor.restart["0"].getTime() - self.reactor.seconds()
-        self.assertAlmostEqual(again, 0.1)
+        self.end(self.present(0))
+        self.reactor.advance(0.099)
+        self.assertEqual(len(self.reactor.processes), started + 2)
+        self.reactor.advance(0.002)
+        self.assertEqual(len(self.reactor.processes), started + 3)
         self.assertEqual({each.number for each in self.gone}, {0})
 
     def test_goneWhenHeard(self) -> None:
         """
         A worker is gone when its process has ended and its channel, in either order.
         """
-        self.monitor.startService()
+        self.start()
         first, second = self.reactor.processes
         first.processEnded(Failure(ProcessDone(None)))
         self.assertEqual(self.gone, [])
@@ -205,7 +240,7 @@ class MonitorTests(SynchronousTestCase):
         No process to be had: it tries again.
         """
         self.reactor.failure = BlockingIOError("no more processes")
-        self.monitor.startService()
+        self.start()
         self.assertEqual(len(self.flushLoggedErrors(BlockingIOError)), 2)
         self.reactor.failure = None
         self.reactor.advance(0.1)
@@ -217,7 +252,7 @@ class MonitorTests(SynchronousTestCase):
         followed by another.
         """
         self.reactor.cannotAdopt = True
-        self.monitor.startService()
+        self.start()
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
         self.reactor.cannotAdopt = False
         first, second = self.reactor.processes
@@ -233,11 +268,11 @@ class MonitorTests(SynchronousTestCase):
         A worker that somebody told to drain has a successor at once, while it
         finishes; not for longer than any stop may take.
         """
-        self.monitor.startService()
+        self.start()
         old = self.reactor.processes[0]
         self.say(old, "listening")
         self.say(old, "draining")
-        self.reactor.advance(0)
+        self.reactor.advance(0.1)
         successor = self.reactor.processes[2]
         self.assertEqual(successor.number, 0)
         self.assertEqual(
@@ -245,9 +280,9 @@ class MonitorTests(SynchronousTestCase):
         )
         # It says so once more at its end.
         self.say(old, "draining")
-        self.reactor.advance(9)
+        self.reactor.advance(9.8)
         self.assertEqual(old.transport.signals, [])
-        self.reactor.advance(1)
+        self.reactor.advance(0.2)
         self.assertEqual(old.transport.signals, ["KILL"])
         self.end(old)
         self.reactor.advance(100)
@@ -258,11 +293,11 @@ class MonitorTests(SynchronousTestCase):
         """
         All are told to drain, and waited for; nobody takes their places.
         """
-        self.monitor.startService()
+        self.start()
         first, second = self.reactor.processes
-        stopped = self.monitor.stopService()
+        stopped = self.monitor.stop()
         for each in first, second:
-            self.assertEqual(each.transport.signals, ["TERM"])
+            self.assertEqual(self.heard(each), ["Drain"])
             self.say(each, "draining")
         self.end(first, ProcessDone(None))
         self.assertNoResult(stopped)
@@ -275,10 +310,10 @@ class MonitorTests(SynchronousTestCase):
         """
         One that was to come back does not.
         """
-        self.monitor.startService()
+        self.start()
         first, second = self.reactor.processes
         self.end(first)
-        stopped = self.monitor.stopService()
+        stopped = self.monitor.stop()
         self.end(second)
         self.successResultOf(stopped)
         self.reactor.advance(100)
@@ -288,11 +323,11 @@ class MonitorTests(SynchronousTestCase):
         """
         One that drains for its own reasons is waited for, too.
         """
-        self.monitor.startService()
+        self.start()
         old, other = self.reactor.processes
         self.say(old, "draining")
-        self.reactor.advance(0)
-        stopped = self.monitor.stopService()
+        self.reactor.advance(0.1)
+        stopped = self.monitor.stop()
         self.end(other)
         self.end(self.reactor.processes[2])
         self.assertNoResult(stopped)
@@ -305,12 +340,12 @@ class MonitorTests(SynchronousTestCase):
         A worker that does not end is killed; one that does not end even so is waited
         for no longer.
         """
-        self.monitor.startService()
+        self.start()
         first, second = self.reactor.processes
-        stopped = self.monitor.stopService()
+        stopped = self.monitor.stop()
         self.end(first)
         self.reactor.advance(10)
-        self.assertEqual(second.transport.signals, ["TERM", "KILL"])
+        self.assertEqual(second.transport.signals, ["KILL"])
         self.assertNoResult(stopped)
         self.reactor.advance(5)
         self.successResultOf(stopped)
@@ -322,20 +357,20 @@ class MonitorTests(SynchronousTestCase):
         A worker that hangs does not make a stop that is hurried take its whole time;
         nor does one that has left before.
         """
-        self.monitor.killTime = 600.0  # type: ignore[assignment]
-        self.monitor.startService()
+        self.monitor = WorkerMonitor(self.reactor, self, 600.0)
+        self.start()
         old, other = self.reactor.processes
         self.say(old, "draining")
-        self.reactor.advance(0)
-        stopped = self.monitor.stopService()
+        self.reactor.advance(0.1)
+        stopped = self.monitor.stop()
         self.reactor.advance(1)
         self.monitor.hurry()
         self.reactor.advance(4)
         # Which gives them no more time.
         self.monitor.hurry()
         self.reactor.advance(1)
-        for each, signals in (old, ["KILL"]), (other, ["TERM", "KILL"]):
-            self.assertEqual(each.transport.signals, signals)
+        for each in old, other:
+            self.assertEqual(each.transport.signals, ["KILL"])
         self.assertNoResult(stopped)
         self.reactor.advance(5)
         self.successResultOf(stopped)
@@ -348,7 +383,7 @@ class MonitorTests(SynchronousTestCase):
         """
         What a worker prints is logged by lines, with its number; no line is endless.
         """
-        self.monitor.startService()
+        self.start()
         first, _ = self.reactor.processes
         lines: list[Any] = []
         from twisted.logger import formatEvent, globalLogPublisher
@@ -377,7 +412,7 @@ class MonitorTests(SynchronousTestCase):
         """
         A worker that hangs is asked once, and its last numbers are good enough.
         """
-        self.monitor.startService()
+        self.start()
         first, _ = self.reactor.processes
         first.snapshot = Snapshot(opened=3)
         sent = first.end.transport

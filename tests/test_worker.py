@@ -95,7 +95,12 @@ class WorkerTests(ServedTestCase):
         self.address: Any = bound.address
         config = EchoConfig(listen=[listen], abortAfter=0.5, **more)
         settings = Settings(
-            number=0, config=config, proxyFrom=(), isOurs=[True], reactor="none"
+            number=0,
+            config=config,
+            proxyFrom=(),
+            isOurs=[True],
+            sockets=[1],
+            reactor="none",
         )
         ours, theirs = socket.socketpair()
         self.reactor, self.parent = Reactor(), Parent()
@@ -215,7 +220,8 @@ class WorkerTests(ServedTestCase):
             worker = self.start(
                 f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={cert}"
             )
-            (listening,) = worker._listening
+            assert worker._service is not None
+            (listening,) = worker._service._withTLS
             before = listening.certificates._context
             shutil.move(key, folder / "away.pem")
             await self.parent.ask(Reload)

@@ -4,7 +4,7 @@ The listening ports of some endpoints: opened all or none, paused, closed.
 Used by: L{twisted_echo.service} alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from twisted.internet.defer import (
@@ -40,7 +40,7 @@ be told of the same connection again and again.
 _A_MINUTE = 60.0
 
 # Why a port is held.
-_SUSPENDED, _SHUT, _RESTS = "suspended", "shut", "rests"
+_SUSPENDED, _SHUT, _RESTS, _LEFT = "suspended", "shut", "rests", "left"
 
 _MOST_ACCEPTS = 4096
 """
@@ -321,6 +321,19 @@ class Listeners:
         """
         for listener in self._listeners:
             listener.release(_SHUT)
+
+    def acceptOnly(self, places: Container[int]) -> None:
+        """
+        Leave to other processes what comes by the other endpoints, until this is called
+        again.
+
+        @param places: of endpoints, from 0 up.
+        """
+        for place, listener in enumerate(self._listeners):
+            if place in places:
+                listener.release(_LEFT)
+            else:
+                listener.hold(_LEFT)
 
     def close(self) -> "list[Deferred[Any]]":
         """

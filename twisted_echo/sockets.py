@@ -124,9 +124,12 @@ def deepenBacklog(port: Any) -> None:
 
 def ownsSocket(port: Any) -> bool:
     """
-    Tell whether a Twisted port listens on a socket of its own, not an adopted one.
+    Tell whether a Twisted port listens on a socket of its own, or on an adopted one
+    whose back-log nobody else is going to deal with.
     """
-    return bool(getattr(port, "_shouldShutdown", False))
+    return bool(
+        getattr(port, "_shouldShutdown", False) or getattr(port, "ownsBacklog", False)
+    )
 
 
 _SO_ATTACH_FILTER = 26

@@ -4,9 +4,11 @@ The echo service of one process, as the commands run it.
 Used by: L{twisted_echo.tap} for one process; workers run it, too.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from twisted_echo.command.process import unreadable
@@ -52,11 +54,18 @@ class LocalService(EchoService):
     """
 
     def __init__(
-        self, config: EchoConfig, reactor: Any, listening: list[Listening]
+        self,
+        config: EchoConfig,
+        reactor: Any,
+        listening: Sequence[Listening],
+        endpoints: Sequence[IStreamServerEndpoint] | None = None,
     ) -> None:
-        super().__init__(
-            config, reactor=reactor, endpoints=[each.endpoint for each in listening]
-        )
+        """
+        @param endpoints: if there are others than those of C{listening}.
+        """
+        if endpoints is None:
+            endpoints = [each.endpoint for each in listening]
+        super().__init__(config, reactor=reactor, endpoints=endpoints)
         self._withTLS = [each for each in listening if each.certificates is not None]
         self._view = ServiceView(self)
 

@@ -1,11 +1,9 @@
 """
 Listening on a socket that another process has bound.
 
-Used by: workers, and L{twisted_echo.command.workers.rest}.
-
-What must hold: whoever stops listening on it leaves it as he found it, for others go on
-with it: it is not shut down, the file of a UNIX socket stays, and what waits in the
-back-log is left to them.
+What must hold: a socket that is adopted stays as it was found, for other processes have
+it too: it is never shut down, the file of a UNIX socket stays, and the connections in
+its back-log are left to others unless this process L{owns<AdoptedEndpoint.own>} them.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -27,16 +25,25 @@ from zope.interface import implementer
 __all__ = ["AdoptedEndpoint"]
 
 
-class _UNIXPort(unix.Port):
+class _Adopted:
     """
-    Twisted's own would give the file another mode, have fewer wait in the back-log,
-    and remove the file at the end.
+    A port of Twisted's on a socket that listens already.
+
+    Twisted's own log that they start and stop, which says nothing of the service; and
+    those of UNIX sockets change the mode of the file and the back-log, and remove the
+    file at the end.
+
+    @ivar ownsBacklog: whether this process deals with the back-log when it closes.
     """
+
+    ownsBacklog = False
 
     # What `tcp.Port` has, without its hints.
     factory: Any
-    _preexistingSocket: Any
+    socket: Any
     fileno: Any
+    startReading: Any
+    _preexistingSocket: Any
     _shouldShutdown = False
 
     def startListening(self) -> None:
@@ -48,21 +55,43 @@ class _UNIXPort(unix.Port):
         self.numberAccepts = 100
         self.startReading()
 
-    def connectionLost(self, reason: Any) -> None:
+    def _logConnectionLostMsg(self) -> None:
+        pass
+
+    def connectionLost(self: Any, reason: Any) -> None:
+        # For UNIX ports, too, which would remove the file.
         tcp.Port.connectionLost(self, reason)
 
 
-def _adoptUNIX(reactor: Any, descriptor: int, factory: IProtocolFactory) -> Any:
-    port = _UNIXPort._fromListeningDescriptor(reactor, descriptor, factory)
+class _TCPPort(_Adopted, tcp.Port):  # type: ignore[misc]
+    pass
+
+
+class _UNIXPort(_Adopted, unix.Port):  # type: ignore[misc]
+    pass
+
+
+def _adopt(reactor: Any, listening: socket.socket, factory: IProtocolFactory) -> Any:
+    """
+    Listen on a duplicate of a socket.
+    """
+    descriptor, family = listening.fileno(), listening.family
+    port: Any
+    if family == socket.AF_UNIX:
+        port = _UNIXPort._fromListeningDescriptor(reactor, descriptor, factory)
+    else:
+        port = _TCPPort._fromListeningDescriptor(reactor, descriptor, family, factory)
     try:
         from twisted_echo.reactor import EagerEPollReactor
-        from twisted_echo.transport import EagerUNIXServer
+        from twisted_echo.transport import EagerServer, EagerUNIXServer
     except ImportError:
         # Without epoll there is no eager reactor.
         pass
     else:
         if isinstance(reactor, EagerEPollReactor):
-            port.transport = EagerUNIXServer
+            port.transport = (
+                EagerUNIXServer if family == socket.AF_UNIX else EagerServer
+            )
     port.startListening()
     return port
 
@@ -87,12 +116,12 @@ class AdoptedEndpoint:
 
     def own(self) -> None:
         """
-        Nobody else has the socket, so whoever stops listening on it ends it, and deals
-        with what waits in the back-log.
+        Accept what waits in the back-log when the port is closed: no other process is
+        going to.
         """
         self._isOwned = True
         if self._port is not None:
-            self._port._shouldShutdown = True
+            self._port.ownsBacklog = True
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         return execute(self._listen, protocolFactory)
@@ -103,11 +132,7 @@ class AdoptedEndpoint:
             raise AlreadyListened()
         listening.setblocking(False)
         with listening:
-            descriptor, family = listening.fileno(), listening.family
-            if family == socket.AF_UNIX:
-                self._port = _adoptUNIX(self._reactor, descriptor, factory)
-            else:
-                self._port = self._reactor.adoptStreamPort(descriptor, family, factory)
+            self._port = _adopt(self._reactor, listening, factory)
         if self._isOwned:
             self.own()
         return self._port

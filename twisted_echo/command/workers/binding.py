@@ -74,12 +74,6 @@ class Bound:
         self.address = _address(self.sockets[0])
         self._port = port
 
-    def of(self, worker: int) -> socket.socket:
-        """
-        The socket of a worker.
-        """
-        return self.sockets[worker % len(self.sockets)]
-
     def shut(self) -> None:
         """
         Have the kernel begin no more connections. Those that wait can be accepted.

@@ -2,8 +2,6 @@
 What a worker and its parent say to each other: first its L{Settings}, on its standard
 input; then Twisted's AMP, over a pair of UNIX sockets that lives as long as the worker.
 
-Used by: both ends: the parent's modules here, and the worker.
-
 What must hold: a request that fails is answered, and ends nothing; an end of the
 channel means that the other process is gone.
 """
@@ -32,12 +30,15 @@ __all__ = [
     "CHANNEL",
     "HELD_SIGNALS",
     "Channel",
+    "Drain",
     "Finish",
     "GetSessions",
     "GetSnapshot",
     "Hurry",
     "Log",
+    "Ping",
     "Reload",
+    "Serve",
     "SetState",
     "Settings",
 ]
@@ -65,7 +66,9 @@ class Settings:
     @ivar config: of the echo service; all limits in it are of this worker alone.
     @ivar proxyFrom: who may send a PROXY header.
     @ivar isOurs: for each of C{config.listen}, whether nobody outside of this service
-        has its socket.
+        has its sockets.
+    @ivar sockets: for each of them, how many sockets it has: one for each worker, or
+        one that all of them accept from.
     @ivar reactor: the module that installs the reactor.
     """
 
@@ -73,6 +76,7 @@ class Settings:
     config: EchoConfig
     proxyFrom: Sequence[IPv4Network | IPv6Network]
     isOurs: Sequence[bool]
+    sockets: Sequence[int]
     reactor: str
 
 
@@ -140,6 +144,28 @@ class GetSessions(_Command):
 
     arguments = [(b"after", amp.Integer()), (b"limit", amp.Integer())]  # noqa: RUF012
     response = [(b"rows", _JSON())]  # noqa: RUF012
+
+
+class Ping(_Command):
+    """
+    Answer, for that shows that the reactor turns.
+    """
+
+
+class Serve(_Command):
+    """
+    From now on, accept from the sockets of these workers, and from no others. (From
+    those that all share, each worker accepts always.)
+    """
+
+    arguments = [(b"shares", _JSON())]  # noqa: RUF012
+
+
+class Drain(_Command):
+    """
+    End in order, as the whole service does: what waits in the back-logs that it accepts
+    from becomes sessions first.
+    """
 
 
 class Reload(_Command):

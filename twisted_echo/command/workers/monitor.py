@@ -1,27 +1,20 @@
 """
-Worker processes that come back when they die: Twisted's C{ProcessMonitor}, which hands
-down descriptors, talks to its processes, and waits for them when it stops.
+Worker processes that come back when they end.
 
-Used by: L{twisted_echo.command.workers.supervisor} alone.
-
-Importing this installs a reactor, as C{twisted.runner.procmon} does: to be imported
-when the reactor has been chosen.
-
-What must hold: a worker that ends is followed by another, at once if it has lived for
-L{WorkerMonitor.threshold} seconds or drains on its own account, else after a delay that
-doubles; at a stop every worker is waited for, and none for ever.
+What must hold: a worker that ends, or drains on its own account, is followed by
+another, at once if it has lived for five seconds, else after a delay that doubles; one
+that hangs is ended; from the moment that a stop begins none is started; at a stop every
+worker is waited for, and none for ever.
 """
 
 # mypy: disable-error-code="no-untyped-call"
 # (These parts of Twisted are not annotated.)
 
-import os
 import pickle
 import signal
 import socket
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -29,19 +22,31 @@ from twisted.internet.error import ProcessDone
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.runner.procmon import ProcessMonitor
 
-from twisted_echo.command.workers.channel import CHANNEL, HELD_SIGNALS, Settings
+from twisted_echo.command.workers.channel import Settings
+from twisted_echo.command.workers.launch import launch, workerEnvironment
 from twisted_echo.command.workers.process import (
     HURRIED_WITHIN,
     KILLED_WITHIN,
     WorkerProcess,
 )
+from twisted_echo.command.workers.watch import HUNG_AFTER, Watch
 
-__all__ = ["Listener", "WorkerMonitor"]
+__all__ = ["CAUSES", "Listener", "WorkerMonitor"]
 
-# What is meant for this process alone: sockets and notices of systemd.
-_NOT_HANDED_ON = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
+CAUSES = ("exited", "killed", "hung", "start-failed", "drained")
+"""
+Why a worker may be followed by another.
+"""
+FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
+"""
+Seconds before another worker is started in the place of one that has not lived for
+L{LIVED}; the delay doubles each time. Another worker serves its connections meanwhile.
+"""
+LIVED = 5.0
+"""
+Seconds after which a worker has not failed to start, whatever ends it.
+"""
 
 _log = Logger()
 
@@ -53,7 +58,12 @@ class Listener(Protocol):
 
     def workerChanged(self, worker: "WorkerProcess") -> None:
         """
-        It listens now, or it drains.
+        Its state is another one.
+        """
+
+    def workerServes(self) -> None:
+        """
+        A worker accepts from where it was told to.
         """
 
     def workerGone(self, worker: "WorkerProcess") -> None:
@@ -62,51 +72,78 @@ class Listener(Protocol):
         """
 
 
-class WorkerMonitor(ProcessMonitor):
+class _Place:
+    """
+    A worker's place, in which one process follows the other.
+
+    @ivar worker: the present process; None if there is none.
+    @ivar began: when it was started.
+    @ivar delay: seconds until it has a successor, if it does not live long enough.
+    @ivar successor: the call that will start one.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.worker: WorkerProcess | None = None
+        self.began = 0.0
+        self.delay = FIRST_DELAY
+        self.successor: IDelayedCall | None = None
+
+
+class WorkerMonitor:
     """
     Keeps a number of workers running.
 
-    @ivar killTime: seconds that a worker may take for its end.
-    @ivar leaving: workers that drain while their successors are running, each with the
-        call that will kill it.
+    @ivar restarts: how often there was a successor to start, by L{CAUSES}.
     """
-
-    threshold = 5  # A worker that has lived so many seconds did not fail to start.
-    minRestartDelay = 0.1  # type: ignore[assignment]
-    maxRestartDelay = 30  # As long as its part of the connections may wait.
 
     def __init__(
         self,
         reactor: Any,
         listener: Listener,
-        settings: Sequence[Settings],
-        socketsOf: Callable[[int], Iterable[socket.socket]],
         killTime: float,
         folder: str | None = None,
+        hungAfter: float = HUNG_AFTER,
     ) -> None:
         """
-        @param settings: of each worker.
-        @param socketsOf: gives the listening sockets of one.
+        @param killTime: seconds that a worker may take for its end.
         @param folder: where relative paths begin; this process's, if None.
+        @param hungAfter: seconds without an answer after which a worker hangs.
         """
-        super().__init__(reactor)
-        self.clock = self._clock
-        self.killTime = killTime  # type: ignore[assignment]
-        self.leaving: dict[WorkerProcess, IDelayedCall] = {}
+        self.clock = reactor
+        self.restarts = Counter(dict.fromkeys(CAUSES, 0))
+        self._reactor = reactor
         self._listener = listener
-        self._settings = [pickle.dumps(each) for each in settings]
-        self._socketsOf = socketsOf
+        self._killTime = killTime
+        self._folder = folder
+        self._isRunning = False
+        self._settings: list[bytes] = []
+        self._sockets: list[socket.socket] = []
+        self._environment: dict[str, str] = {}
+        self._places: list[_Place] = []
+        # Those that were told to end, each with the call that will kill it.
+        self._kills: dict[WorkerProcess, IDelayedCall] = {}
+        self._watch = Watch(reactor, lambda: self.workers, hungAfter)
         self._stopped: Deferred[None] | None = None
         self._givesUp: IDelayedCall | None = None
-        for each in settings:
-            name = str(each.number)
-            module = "twisted_echo.command.workers.worker"
-            self.addProcess(
-                name,
-                [sys.executable, "-P", "-m", module, name],
-                env=_environment(),
-                cwd=folder,
-            )
+
+    def start(
+        self, settings: Sequence[Settings], sockets: Sequence[socket.socket]
+    ) -> None:
+        """
+        Start the workers.
+
+        @param settings: of each of them.
+        @param sockets: that all of them listen on.
+        """
+        self._settings = [pickle.dumps(each) for each in settings]
+        self._sockets = list(sockets)
+        self._environment = workerEnvironment()
+        self._places = [_Place(each.number) for each in settings]
+        self._isRunning = True
+        self._watch.start()
+        for place in self._places:
+            self._start(place)
 
     def settingsOf(self, number: int) -> bytes:
         """
@@ -117,27 +154,25 @@ class WorkerMonitor(ProcessMonitor):
     @property
     def workers(self) -> list[WorkerProcess]:
         """
-        All that are alive.
+        All that are alive: first those that drain while their successors serve.
         """
-        return [*self.leaving, *self._current.values()]
+        present = [each.worker for each in self._places if each.worker is not None]
+        return [*(each for each in self._kills if each not in present), *present]
 
-    @property
-    def _current(self) -> dict[str, WorkerProcess]:
-        # All that a monitor asks of its protocols is their transports.
-        protocols: Any = self.protocols
-        return protocols  # type: ignore[no-any-return]
-
-    def startProcess(self, name: str) -> None:
-        if name in self.protocols:
-            return
-        plan = self._processes[name]
-        worker = WorkerProcess(self, int(name))
-        self._current[name] = worker
-        self.timeStarted[name] = self._clock.seconds()
+    def _start(self, place: _Place) -> None:
+        place.successor = None
+        worker = place.worker = WorkerProcess(self, place.number)
+        place.began = self.clock.seconds()
         try:
             ours, theirs = socket.socketpair()
             with theirs, ours:
-                self._spawn(worker, plan, theirs)
+                launch(
+                    self._reactor,
+                    worker,
+                    [theirs, *self._sockets],
+                    self._environment,
+                    self._folder,
+                )
                 worker.open(self._reactor, ours)
         except OSError:
             # Such as: no process or descriptor is to be had.
@@ -146,74 +181,124 @@ class WorkerMonitor(ProcessMonitor):
                 event="worker-spawn-failed",
                 worker=worker.number,
             )
-            self._gone(worker, None)
-
-    def _spawn(self, worker: WorkerProcess, plan: Any, channel: socket.socket) -> None:
-        handed = [channel, *self._socketsOf(worker.number)]
-        descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
-        descriptors |= {CHANNEL + n: each.fileno() for n, each in enumerate(handed)}
-        with _held(HELD_SIGNALS):
-            self._reactor.spawnProcess(
-                worker,
-                plan.args[0],
-                plan.args,
-                env=plan.env,
-                path=plan.cwd,
-                childFDs=descriptors,
-            )
+            self._ended(place, worker, None)
 
     def processChanged(self, worker: WorkerProcess) -> None:
         """
-        A worker listens now, or drains.
+        A worker's state is another one.
         """
-        name = worker.name
-        if (
-            worker.state == "draining"
-            and self.running
-            and self._current.get(name) is worker
-        ):
-            # Somebody told it to. Its successor serves while it finishes.
-            del self.protocols[name]
-            self.leaving[worker] = self._clock.callLater(
-                self.killTime, worker.signal, "KILL"
-            )
-            _log.info(
-                "worker {worker} drains, another one takes its place",
-                event="worker-replaced",
-                worker=worker.number,
-            )
-            self.restart[name] = self._clock.callLater(0, self.startProcess, name)
+        place = self._places[worker.number]
+        if worker.state == "draining" and self._isRunning and place.worker is worker:
+            # Somebody told it to. Its successor serves while it finishes. (Not at once:
+            # whoever stops the whole service may have told all processes of it.)
+            place.worker = None
+            self._killLater(worker)
+            place.successor = self.clock.callLater(FIRST_DELAY, self._replace, place)
         self._listener.workerChanged(worker)
+
+    def _replace(self, place: _Place) -> None:
+        self.restarts["drained"] += 1
+        _log.info(
+            "worker {worker} drains, another one takes its place",
+            event="worker-replaced",
+            worker=place.number,
+        )
+        self._start(place)
+
+    def processServes(self) -> None:
+        """
+        A worker accepts from where it was told to.
+        """
+        self._listener.workerServes()
 
     def processGone(self, worker: WorkerProcess, reason: Failure) -> None:
         """
         A worker has ended.
         """
-        if worker in self.leaving:
-            call = self.leaving.pop(worker)
-            if call.active():
-                call.cancel()
-            self._listener.workerGone(worker)
-            self._perhapsStopped()
-        else:
-            self._gone(worker, reason)
+        call = self._kills.pop(worker, None)
+        if call is not None and call.active():
+            call.cancel()
+        self._ended(self._places[worker.number], worker, reason)
 
-    def _gone(self, worker: WorkerProcess, reason: Failure | None) -> None:
-        name = worker.name
-        # With a reason it would be logged by a name that nobody knows.
-        self._monitoredProcessExited(name)
-        if self.running:
-            delay = self.restart[name].getTime() - self._clock.seconds()
+    def _ended(
+        self, place: _Place, worker: WorkerProcess, reason: Failure | None
+    ) -> None:
+        how = _told(reason)
+        isToBeFollowed = place.worker is worker and self._isRunning
+        if place.worker is worker:
+            place.worker = None
+        if isToBeFollowed:
+            self._follow(place, worker, how)
+        elif reason is None or not reason.check(ProcessDone):
             _log.warn(
-                "worker {worker} {what}: {how}; another one starts in {delay:.1f} s",
-                event="worker-ended",
+                "worker {worker} has not ended in order: {how}",
+                event="worker-failed",
                 worker=worker.number,
-                what="has ended" if worker.wasReady else "could not start",
-                how=_told(reason),
-                delay=delay,
+                how=how,
             )
         self._listener.workerGone(worker)
         self._perhapsStopped()
+
+    def _follow(self, place: _Place, worker: WorkerProcess, how: str) -> None:
+        """
+        Have another process take the place of one that has ended.
+        """
+        if self.clock.seconds() - place.began >= LIVED:
+            delay, place.delay = 0.0, FIRST_DELAY
+        else:
+            delay, place.delay = place.delay, min(2 * place.delay, LONGEST_DELAY)
+        self.restarts[worker.cause] += 1
+        _log.warn(
+            "worker {worker} {what}: {how}; another one starts {soon}",
+            event="worker-ended",
+            worker=worker.number,
+            what="has ended" if worker.wasReady else "could not start",
+            how=how,
+            cause=worker.cause,
+            delay=delay,
+            soon=f"in {delay:.1f} s" if delay else "at once",
+        )
+        place.successor = self.clock.callLater(delay, self._start, place)
+
+    def stop(self) -> "Deferred[None]":
+        """
+        Have all workers drain, and wait for them; for each not longer than
+        C{killTime}, after which it is killed.
+        """
+        self._isRunning = False
+        self._watch.stop()
+        for place in self._places:
+            if place.successor is not None:
+                place.successor.cancel()
+                place.successor = None
+            if place.worker is not None:
+                place.worker.drain()
+                self._killLater(place.worker)
+        if not self.workers:
+            return succeed(None)
+        stopped: Deferred[None] = Deferred()
+        self._stopped = stopped
+        self._givesUp = self.clock.callLater(
+            self._killTime + KILLED_WITHIN, self._giveUp
+        )
+        return stopped
+
+    def _killLater(self, worker: WorkerProcess) -> None:
+        self._kills[worker] = self.clock.callLater(
+            self._killTime, worker.signal, "KILL"
+        )
+
+    def hurry(self) -> None:
+        """
+        Wait no longer than L{HURRIED_WITHIN} for workers that were told to end.
+        """
+        within = dict.fromkeys(self._kills.values(), HURRIED_WITHIN)
+        if self._givesUp is not None:
+            within[self._givesUp] = HURRIED_WITHIN + KILLED_WITHIN
+        now = self.clock.seconds()
+        for call, seconds in within.items():
+            if call.active() and call.getTime() > now + seconds:
+                call.reset(seconds)
 
     def _perhapsStopped(self) -> None:
         stopped = self._stopped
@@ -222,35 +307,6 @@ class WorkerMonitor(ProcessMonitor):
             if self._givesUp is not None:
                 self._givesUp.cancel()
             stopped.callback(None)
-
-    def stopService(self) -> "Deferred[None]":  # type: ignore[override]
-        """
-        Have all workers drain, and wait for them; for each not longer than
-        C{killTime}, after which it is killed.
-        """
-        super().stopService()
-        if not self.workers:
-            return succeed(None)
-        stopped: Deferred[None] = Deferred()
-        self._stopped = stopped
-        self._givesUp = self._clock.callLater(
-            self.killTime + KILLED_WITHIN, self._giveUp
-        )
-        return stopped
-
-    def hurry(self) -> None:
-        """
-        Wait no longer than L{HURRIED_WITHIN} for workers that were told to end.
-        """
-        within = dict.fromkeys(
-            (*self.leaving.values(), *self.murder.values()), HURRIED_WITHIN
-        )
-        if self._givesUp is not None:
-            within[self._givesUp] = HURRIED_WITHIN + KILLED_WITHIN
-        now = self._clock.seconds()
-        for call, seconds in within.items():
-            if call.active() and call.getTime() > now + seconds:
-                call.reset(seconds)
 
     def _giveUp(self) -> None:
         stopped, self._stopped = self._stopped, None
@@ -276,26 +332,3 @@ def _told(reason: Failure | None) -> str:
     if number is not None:
         return f"by {signal.Signals(number).name}"
     return f"with status {getattr(value, 'exitCode', None)}"
-
-
-def _environment() -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_NOT_HANDED_ON)
-    }
-    # What this process finds, its workers find.
-    path = os.pathsep.join(os.path.abspath(each) for each in sys.path)
-    return {**kept, "PYTHONPATH": path}
-
-
-@contextmanager
-def _held(signals: Iterable[int]) -> Iterator[None]:
-    """
-    Hold signals back, which a process that is started meanwhile goes on doing.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

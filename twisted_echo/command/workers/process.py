@@ -1,8 +1,6 @@
 """
 One worker process, as its parent sees it: what it prints, what it says, its end.
 
-Used by: the parent's modules here.
-
 What must hold: a worker is gone when its process has ended and all that it had to say
 has been heard.
 """
@@ -22,9 +20,12 @@ from twisted.python.failure import Failure
 
 from twisted_echo.command.workers.channel import (
     Channel,
+    Drain,
     Finish,
     GetSnapshot,
     Log,
+    Ping,
+    Serve,
     SetState,
 )
 from twisted_echo.command.workers.relay import relay
@@ -68,7 +69,12 @@ class Keeper(Protocol):
 
     def processChanged(self, worker: "WorkerProcess") -> None:
         """
-        It listens now, or it drains.
+        Its state is another one.
+        """
+
+    def processServes(self) -> None:
+        """
+        It accepts from where it was told to.
         """
 
     def processGone(self, worker: "WorkerProcess", reason: Failure) -> None:
@@ -79,12 +85,20 @@ class Keeper(Protocol):
 
 class WorkerProcess(ProcessProtocol):
     """
-    One process, from its start to its end.
+    One process, from its start to its end::
+
+        starting -> listening <-> silent -> hung
+
+    and from each of them to C{ending}, if the service stops, and to C{draining}.
 
     @ivar number: which worker it is.
-    @ivar state: C{starting}, C{listening} or C{draining}.
+    @ivar state: C{silent} is one that does not answer; C{hung}, one that was killed for
+        that, or for not starting; C{ending}, one that was told to drain; C{draining},
+        one that accepts nothing any more.
     @ivar snapshot: the last of its numbers that are known.
     @ivar wasReady: whether it ever listened.
+    @ivar serves: the shares that it is known to accept from.
+    @ivar waited: see L{Watched<twisted_echo.command.workers.watch.Watched>}.
     """
 
     transport: Any
@@ -95,10 +109,13 @@ class WorkerProcess(ProcessProtocol):
         self.number = number
         self.state = "starting"
         self.wasReady = False
+        self.serves: set[int] = set()
+        self.waited = 0.0
         self.snapshot = Snapshot()
         self.channel = _ParentEnd(self)
         self._askers: list[Deferred[None]] = []
-        self._isAsked = False
+        self._isAsked = self._isPinged = False
+        self._toldToServe: list[int] = []
         self._lines = {"stdout": b"", "stderr": b""}
         self._ended: Failure | None = None
         self._isChannelLost = False
@@ -181,6 +198,88 @@ class WorkerProcess(ProcessProtocol):
             # What is known of its end is heard soon.
             return
 
+    @property
+    def cause(self) -> str:
+        """
+        Why it has ended, in a word.
+        """
+        if not self.wasReady:
+            return "start-failed"
+        if self.state == "hung":
+            return "hung"
+        value: Any = None if self._ended is None else self._ended.value
+        return "exited" if getattr(value, "signal", None) is None else "killed"
+
+    # What it is told
+
+    def serve(self, shares: list[int]) -> None:
+        """
+        Have it accept from these shares, and no others.
+        """
+        if shares == self._toldToServe:
+            return
+        self._toldToServe = shares
+        self.serves.intersection_update(shares)
+
+        def done(_: Any) -> None:
+            if self._toldToServe is shares:
+                self.serves = set(shares)
+                self.keeper.processServes()
+
+        # One that is gone serves nothing.
+        self.channel.ask(Serve, shares=shares).addCallbacks(done, lambda _: None)
+
+    def drain(self) -> None:
+        """
+        Have it end as the whole service does.
+        """
+        self.state = "ending"
+        # One that is gone has ended.
+        self.channel.ask(Drain).addErrback(lambda _: None)
+
+    # Whether it is there
+
+    def ping(self) -> bool:
+        if self._isPinged:
+            return False
+        self._isPinged = True
+        # One that is gone does not answer.
+        self.channel.ask(Ping).addCallbacks(self._answered, lambda _: None)
+        return True
+
+    def _answered(self, _: Any) -> None:
+        self._isPinged = False
+        self.waited = 0.0
+        if self.state == "silent":
+            self.state = "listening"
+            _log.info(
+                "worker {worker} answers again",
+                event="worker-answers",
+                worker=self.number,
+            )
+            self.keeper.processChanged(self)
+
+    def fallSilent(self) -> None:
+        self.state = "silent"
+        _log.warn(
+            "worker {worker} does not answer; others accept in its place",
+            event="worker-silent",
+            worker=self.number,
+        )
+        self.keeper.processChanged(self)
+
+    def killHung(self, seconds: float) -> None:
+        _log.error(
+            "worker {worker} {what} for {seconds:.0f} s, and is killed",
+            event="worker-hung",
+            worker=self.number,
+            what="has not answered" if self.wasReady else "has been starting",
+            seconds=seconds,
+        )
+        self.state = "hung"
+        self.keeper.processChanged(self)
+        self.signal("KILL")
+
     # What it is asked
 
     def ask(self) -> "Deferred[None]":
@@ -234,8 +333,18 @@ class _ParentEnd(Channel):
     @SetState.responder
     def _setState(self, state: str) -> dict[str, Any]:
         process = self._process
+        if state == "listening":
+            process.wasReady = True
+            if process.state != "starting":
+                # It was told to end meanwhile.
+                return {}
+            _log.info(
+                "worker {worker} listens, as process {process}",
+                event="worker-listening",
+                worker=process.number,
+                process=process.pid,
+            )
         process.state = state
-        process.wasReady = process.wasReady or state == "listening"
         try:
             process.keeper.processChanged(process)
         except Exception:

@@ -1,13 +1,11 @@
 """
-What many processes leave in the back-logs when they stop.
+The back-logs that no worker deals with when all of them stop.
 
-Used by: L{twisted_echo.command.workers.supervisor} alone.
-
-What must hold: who was told that he is connected sees an end-of-file, not a reset.
+What must hold: a client that is connected there is served, and its session ended, by
+the same rules as one of a worker.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,7 +23,7 @@ _log = Logger()
 
 class Rest(EchoService):
     """
-    The service itself, in the parent, for the moment that its stop takes.
+    The service itself, in the parent, which stops as soon as it has started.
     """
 
     # That it listens and stops for a moment would only confuse.
@@ -40,8 +38,7 @@ class Rest(EchoService):
     ) -> None:
         """
         @param listening: the endpoints, for what is above their sockets.
-        @param bound: the sockets, which belong to nobody else but to workers that
-            accept no more.
+        @param bound: the sockets. Workers that hang may have them still.
         """
         endpoints = [
             each.over(AdoptedEndpoint(reactor, socket, isOwned=True))
@@ -50,7 +47,6 @@ class Rest(EchoService):
             for socket in own.sockets
         ]
         self._bound = bound
-        config = replace(config, drain=0.0)
         super().__init__(config, reactor=reactor, endpoints=endpoints)
 
     def serve(self) -> "Deferred[Any]":

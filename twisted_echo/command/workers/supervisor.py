@@ -1,16 +1,14 @@
 """
 Many processes that serve one service: C{--workers N}.
 
-Used by: L{twisted_echo.tap} alone.
-
 What must hold:
 
-  - all sockets are bound before privileges are shed, and kept: what is connected while
-    a worker is dead waits for its successor;
+  - all sockets are bound before privileges are shed, and kept: while there is a worker
+    that listens, somebody accepts from each of them; if there is none, clients wait;
   - sums never decrease: what a worker has counted stays when it is gone, as far as it
     was asked last;
-  - the stop fires, always: the kernel begins no more connections, the workers drain,
-    and what is left in the back-logs gets its end-of-file here.
+  - the stop fires, always: the kernel begins no more connections, the workers deal with
+    what waits for them, and drain; what they leave in the back-logs is dealt with here.
 
 Limits (C{--max-sessions}, C{--max-buffered} and so on) are of each process. Each reads
 the files of C{ssl:} when it starts, so the user of C{--uid} must be able to.
@@ -19,7 +17,7 @@ the files of C{ssl:} when it starts, so the user of C{--uid} must be able to.
 import os
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
@@ -28,24 +26,25 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
 
 from twisted_echo.command.local import hurry
+from twisted_echo.command.process import unreadable
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
 from twisted_echo.command.workers.channel import Hurry, Reload, Settings
 from twisted_echo.command.workers.inquiry import askSessions, askSnapshots
+from twisted_echo.command.workers.monitor import WorkerMonitor
 from twisted_echo.command.workers.process import (
     HURRIED_WITHIN,
     KILLED_WITHIN,
     WorkerProcess,
 )
 from twisted_echo.command.workers.rest import Rest
-from twisted_echo.echo import EchoConfig
+from twisted_echo.command.workers.shares import divide
+from twisted_echo.command.workers.watch import HUNG_AFTER
+from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.limits import Limits
 from twisted_echo.listen import Listening
 from twisted_echo.metrics import Observation, Snapshot, tally
 from twisted_echo.service import IllegalTransition, State
 from twisted_echo.view import build
-
-if TYPE_CHECKING:
-    from twisted_echo.command.workers.monitor import WorkerMonitor
 
 __all__ = ["NoWorkers", "Supervisor"]
 
@@ -55,7 +54,7 @@ How often each worker may fail to start, before it is said that none does.
 """
 _MARGIN = 5.0
 """
-Seconds that a worker has more for its end than the end of its sessions takes.
+Seconds that a worker has more for its end than its service may take for the stop.
 """
 _PATIENCE = 2.0
 """
@@ -69,7 +68,7 @@ Seconds in which a worker that is told to drain has closed its ports.
 
 class NoWorkers(Exception):
     """
-    No worker has ever been able to start; the log says why.
+    No worker is able to start.
     """
 
 
@@ -94,6 +93,7 @@ class Supervisor(Service):
         workers: int,
         proxyFrom: Sequence[IPv4Network | IPv6Network] = (),
         onFailure: Callable[[str], object] = lambda why: None,
+        hungAfter: float = HUNG_AFTER,
     ) -> None:
         """
         @param config: of each worker, with its limits.
@@ -101,6 +101,7 @@ class Supervisor(Service):
         @param workers: how many.
         @param onFailure: called with a line for the user when no worker was able to
             start, after which the service has stopped.
+        @param hungAfter: seconds without an answer after which a worker is replaced.
         @raise ValueError: if many processes cannot listen on one of the endpoints.
         """
         for each in listening:
@@ -115,7 +116,12 @@ class Supervisor(Service):
         # Where relative paths were meant to begin; a daemon may go elsewhere.
         self._folder = os.getcwd()
         self._bound: list[Bound] = []
-        self._monitor: WorkerMonitor | None = None
+        service = EchoService(config, reactor=reactor, endpoints=())
+        # Seconds that a worker may take for its end.
+        self._patience = service.longestStop + _MARGIN
+        self._monitor = WorkerMonitor(
+            reactor, self, self._patience, self._folder, hungAfter
+        )
         self._hasAdopted = False
         # Which workers have ever listened, and how often each could not start.
         self._ready: set[int] = set()
@@ -166,13 +172,6 @@ class Supervisor(Service):
             return self._patience + KILLED_WITHIN
         return max(0.0, self.stopsBy - float(self._reactor.seconds()))
 
-    @property
-    def _patience(self) -> float:
-        """
-        Seconds that a worker may take for its end.
-        """
-        return self._config.drain + self._config.abortAfter + _MARGIN
-
     # Start
 
     def privilegedStartService(self) -> None:
@@ -197,36 +196,50 @@ class Supervisor(Service):
     def startService(self) -> None:
         """
         Start the workers.
+
+        @raise NoWorkers: if this user cannot read the keys and certificates. Then the
+            service has stopped.
         """
         if self.state in (State.IDLE, State.STOPPED):
             self.privilegedStartService()
+        try:
+            self._checkFiles()
+        except NoWorkers:
+            for each in self._bound:
+                each.close()
+            self._bound = []
+            self.state = State.STOPPED
+            raise
         super().startService()  # type: ignore[no-untyped-call]
-        # This imports a reactor, so not before one was chosen.
-        from twisted_echo.command.workers.monitor import WorkerMonitor
-
-        config = self._config
-        self._monitor = WorkerMonitor(
-            self._reactor,
-            self,
+        self._monitor.start(
             [
                 Settings(
                     number=number,
-                    config=config,
+                    config=self._config,
                     proxyFrom=self._proxyFrom,
                     isOurs=[each.isOurs for each in self._bound],
+                    sockets=[len(each.sockets) for each in self._bound],
                     reactor=type(self._reactor).__module__,
                 )
                 for number in range(self._workers)
             ],
-            lambda number: [each.of(number) for each in self._bound],
-            self._patience,
-            self._folder,
+            [socket for each in self._bound for socket in each.sockets],
         )
-        self._monitor.startService()
+
+    def _checkFiles(self) -> None:
+        files = [file for each in self._listening for file in each.files]
+        # By now twistd has become the user of --uid.
+        lacking = unreadable([os.path.join(self._folder, each) for each in files])
+        if lacking:
+            raise NoWorkers(
+                f"{', '.join(lacking)} cannot be read by the user that workers run as,"
+                f" number {os.geteuid()}"
+            )
 
     def whenListening(self) -> "Deferred[None]":
         """
-        Wait for every worker to have listened once.
+        Wait for every worker to have listened once, or to have failed to, while another
+        one serves in its place.
 
         @return: fires when they have, or fails: with L{NoWorkers} if none is able to.
         """
@@ -255,40 +268,55 @@ class Supervisor(Service):
     # What becomes of workers
 
     def workerChanged(self, worker: WorkerProcess) -> None:
-        if worker.state == "listening":
+        if worker.state == "listening" and worker.number not in self._ready:
             self._ready.add(worker.number)
-            self._log.info(
-                "worker {worker} listens, as process {process}",
-                event="worker-listening",
-                worker=worker.number,
-                process=worker.pid,
-            )
-            if self.state is State.STARTING and len(self._ready) == self._workers:
-                self.state = State.LISTENING
-                self._tellAskers()
-        elif self.state is State.DRAINING:
-            self._perhapsServeRest()
+        self._workersChanged()
+
+    def workerServes(self) -> None:
+        hasTried = all(
+            self._failures[number] or number in self._ready
+            for number in range(self._workers)
+        )
+        if self.state is State.STARTING and hasTried and self.isAccepting:
+            self.state = State.LISTENING
+            self._tellAskers()
 
     def workerGone(self, worker: WorkerProcess) -> None:
         self._gone += worker.snapshot.settled()
+        if self.state is State.STARTING and not worker.wasReady:
+            self._failures[worker.number] += 1
+        self._workersChanged()
+        if (
+            self.state is State.STARTING
+            and not self._ready
+            and min(self._failures) >= _TRIES
+        ):
+            self._failure = NoWorkers("no worker can start; the log says why")
+            self._log.critical(
+                "no worker can start, after {tries} tries each",
+                event="workers-failed",
+                tries=_TRIES,
+            )
+            stopped = self.stopService()
+            stopped.addCallback(lambda _: self._onFailure(str(self._failure)))
+
+    def _workersChanged(self) -> None:
         if self.state is State.DRAINING:
             self._perhapsServeRest()
-        elif self.state is State.STARTING and not self._ready:
-            self._failures[worker.number] += 1
-            if min(self._failures) >= _TRIES:
-                self._failure = NoWorkers("no worker can start; the log says why")
-                self._log.critical(
-                    "no worker can start, after {tries} tries each",
-                    event="workers-failed",
-                    tries=_TRIES,
-                )
-                stopped = self.stopService()
-                stopped.addCallback(lambda _: self._onFailure(str(self._failure)))
+            return
+        serving = {each.number: each for each in self._listeningWorkers()}
+        for number, shares in divide(self._workers, sorted(serving)).items():
+            serving[number].serve(shares)
+        # Of workers that cannot start, one may have been the last to try.
+        self.workerServes()
 
     # What there is to know
 
     def _alive(self) -> list[WorkerProcess]:
-        return [] if self._monitor is None else self._monitor.workers
+        return self._monitor.workers
+
+    def _listeningWorkers(self) -> list[WorkerProcess]:
+        return [each for each in self._alive() if each.state == "listening"]
 
     def snapshots(self) -> "Deferred[dict[str, Snapshot]]":
         """
@@ -317,6 +345,7 @@ class Supervisor(Service):
             return Observation(
                 total=self.total(snapshots),
                 workers=snapshots,
+                restarts=dict(self._monitor.restarts),
                 state=self.state.value,
                 states=tuple(each.value for each in State),
                 build=build(self._reactor),
@@ -345,9 +374,10 @@ class Supervisor(Service):
     @property
     def isAccepting(self) -> bool:
         """
-        Whether there is a worker that accepts, while it listens.
+        Whether somebody accepts from every socket, while it listens.
         """
-        return any(each.state == "listening" for each in self._alive())
+        served = [each.serves for each in self._listeningWorkers()]
+        return len(set().union(*served)) == self._workers
 
     def hurry(self) -> "Deferred[int]":
         """
@@ -360,9 +390,8 @@ class Supervisor(Service):
         asked = [
             each.addTimeout(_PATIENCE, self._reactor) for each in self._tellAll(Hurry)
         ]
-        if self._monitor is not None:
-            # One that hangs does not hear it.
-            self._monitor.hurry()
+        # One that hangs does not hear it.
+        self._monitor.hurry()
         if self.stopsBy is not None:
             within = HURRIED_WITHIN + KILLED_WITHIN
             self.stopsBy = min(self.stopsBy, self._reactor.seconds() + within)
@@ -411,9 +440,7 @@ class Supervisor(Service):
         for each in self._bound:
             each.shut()
         self._portsClose = self._reactor.callLater(_PORTS_CLOSE_WITHIN, self._serveRest)
-        stopped = (
-            succeed(None) if self._monitor is None else self._monitor.stopService()
-        )
+        stopped = self._monitor.stop()
         stopped.addCallback(lambda _: self._serveRest())
         stopped.addCallback(self._stopped)
 

@@ -2,19 +2,17 @@
 One of many processes that serve the same sockets; C{python -m} this module is started
 by the L{Supervisor} and by nobody else.
 
-Used by: the interpreter of a worker's process; nothing imports it.
-
-What must hold: it ends in order, with status 0, when it is told to by SIGTERM, and when
-its parent is gone; no other signal that a terminal or an operator sends to all
-processes of the service harms it; its last numbers and all that it has logged have
-reached its parent before it ends.
+What must hold: it ends in order, with status 0, when it is told to by SIGTERM, or by
+its parent, and when its parent is gone; no other signal that a terminal or an operator
+sends to all processes of the service harms it; its last numbers and all that it has
+logged have reached its parent before it ends.
 """
 
 import pickle
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -28,17 +26,20 @@ from twisted_echo.command.workers.channel import (
     CHANNEL,
     HELD_SIGNALS,
     Channel,
+    Drain,
     Finish,
     GetSessions,
     GetSnapshot,
     Hurry,
     Log,
+    Ping,
     Reload,
+    Serve,
     SetState,
     Settings,
 )
 from twisted_echo.command.workers.relay import LogSender
-from twisted_echo.listen import Listening, listenString
+from twisted_echo.listen import listenString
 from twisted_echo.metrics import Snapshot
 from twisted_echo.monitor import sessionRows
 
@@ -50,6 +51,58 @@ Seconds that a worker which has ended waits for its parent to hear its last word
 """
 
 _log = Logger()
+
+
+class WorkerService(LocalService):
+    """
+    Has the sockets of all workers. It accepts from those that it is told to, and from
+    those that all workers share.
+    """
+
+    def __init__(
+        self, settings: Settings, reactor: Any, sockets: Sequence[socket.socket]
+    ) -> None:
+        """
+        @param sockets: of the endpoints, in their order.
+        """
+        # For each socket, the share that it is; None for one that all accept from.
+        self._shares: list[int | None] = []
+        self._adopted: list[tuple[AdoptedEndpoint, bool]] = []
+        listening, endpoints = [], []
+        left = iter(sockets)
+        config = settings.config
+        for description, count, isOurs in zip(
+            config.listen, settings.sockets, settings.isOurs, strict=True
+        ):
+            adopted = [AdoptedEndpoint(reactor, next(left)) for _ in range(count)]
+            first = listenString(reactor, description, settings.proxyFrom, adopted[0])
+            listening.append(first)
+            endpoints += [first.endpoint, *map(first.over, adopted[1:])]
+            self._adopted += [(each, isOurs) for each in adopted]
+            self._shares += range(count) if count > 1 else [None]
+        super().__init__(config, reactor, listening, endpoints)
+        self.serve(())
+
+    def serve(self, shares: Container[int]) -> None:
+        """
+        Accept from the sockets of these workers.
+        """
+        self._places = {
+            place
+            for place, share in enumerate(self._shares)
+            if share is None or share in shares
+        }
+        self._listeners.acceptOnly(self._places)
+
+    def ownBacklogs(self) -> None:
+        """
+        Leave to no other process what waits where this one accepts.
+        """
+        for place in self._places:
+            adopted, isOurs = self._adopted[place]
+            # What is left to systemd, the next process serves.
+            if isOurs:
+                adopted.own()
 
 
 class Worker(Channel):
@@ -65,33 +118,19 @@ class Worker(Channel):
         self._reactor = reactor
         self._settings = settings
         self._sender = sender
-        self._adopted: list[AdoptedEndpoint] = []
-        self._listening: list[Listening] = []
-        self._service: LocalService | None = None
+        self._service: WorkerService | None = None
         self._calls: list[IDelayedCall] = []
         self._isDraining = self._isFinishing = self._hasStopped = False
 
-    def start(self, channel: socket.socket, sockets: Iterable[socket.socket]) -> None:
+    def start(self, channel: socket.socket, sockets: Sequence[socket.socket]) -> None:
         """
-        Serve what comes in by some sockets.
+        Be ready to serve what comes in by some sockets.
         """
         self.open(self._reactor, channel)
-        settings = self._settings
         try:
-            for description, listening in zip(
-                settings.config.listen, sockets, strict=True
-            ):
-                adopted = AdoptedEndpoint(self._reactor, listening)
-                self._adopted.append(adopted)
-                self._listening.append(
-                    listenString(
-                        self._reactor, description, settings.proxyFrom, adopted
-                    )
-                )
-            self._service = LocalService(
-                settings.config, self._reactor, self._listening
-            )
-            self._service.startService()
+            service = WorkerService(self._settings, self._reactor, sockets)
+            service.startService()
+            self._service = service
         except Exception as error:
             # Every kind of endpoint has errors of its own.
             _log.critical(
@@ -116,16 +155,27 @@ class Worker(Channel):
 
     def lost(self) -> None:
         """
-        The parent has died: nobody else has the sockets now, but systemd its own.
+        The parent has died, and deals with no back-log any more.
         """
         self._sender.stopProducing()
-        if not self._isFinishing:
-            for adopted, isOurs in zip(
-                self._adopted, self._settings.isOurs, strict=False
-            ):
-                if isOurs:
-                    adopted.own()
+        self._drainAll()
+
+    @Ping.responder
+    def _ping(self) -> dict[str, Any]:
+        return {}
+
+    @Serve.responder
+    def _serve(self, shares: list[int]) -> dict[str, Any]:
+        if self._service is not None:
+            self._service.serve(shares)
+        return {}
+
+    @Drain.responder
+    def _drainAll(self) -> dict[str, Any]:
+        if self._service is not None and not self._isDraining:
+            self._service.ownBacklogs()
         self.drain()
+        return {}
 
     @GetSnapshot.responder
     def _getSnapshot(self) -> dict[str, Any]:
@@ -162,7 +212,8 @@ class Worker(Channel):
 
     def drain(self) -> None:
         """
-        End in order. A second call changes nothing.
+        End in order. What waits in the back-logs is left to other workers. A second
+        call changes nothing.
         """
         if self._isDraining:
             return
@@ -211,7 +262,7 @@ def main() -> None:
     sender = LogSender(running.callFromThread)
     globalLogBeginner.beginLoggingTo([sender], redirectStandardIO=False)
     worker = Worker(running, settings, sender)
-    descriptors = range(CHANNEL, CHANNEL + 1 + len(settings.config.listen))
+    descriptors = range(CHANNEL, CHANNEL + 1 + sum(settings.sockets))
     channel, *sockets = [socket.socket(fileno=each) for each in descriptors]
     # The one that is for this process alone; what concerns the service as a whole, the
     # parent hears too, and says by the channel.

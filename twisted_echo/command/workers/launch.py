@@ -1,0 +1,77 @@
+"""
+Starting the process of a worker.
+
+What must hold: it gets what is meant for it and nothing that is meant for its parent,
+and no signal ends it before it knows what to do with it.
+"""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from twisted_echo.command.workers.channel import CHANNEL, HELD_SIGNALS
+from twisted_echo.command.workers.process import WorkerProcess
+
+__all__ = ["launch", "workerEnvironment"]
+
+# What is meant for this process alone: sockets and notices of systemd.
+_NOT_HANDED_ON = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
+
+
+def launch(
+    reactor: Any,
+    worker: WorkerProcess,
+    sockets: Sequence[socket.socket],
+    environment: Mapping[str, str],
+    folder: str | None,
+) -> None:
+    """
+    Start a process, with a duplicate of each socket.
+
+    @param sockets: the worker's end of the channel, and what it is to listen on.
+    @param folder: where relative paths begin; this process's, if None.
+    @raise OSError: if it cannot be started.
+    """
+    descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
+    for number, each in enumerate(sockets, CHANNEL):
+        descriptors[number] = each.fileno()
+    module = "twisted_echo.command.workers.worker"
+    with _held(HELD_SIGNALS):
+        reactor.spawnProcess(
+            worker,
+            sys.executable,
+            [sys.executable, "-P", "-m", module, worker.name],
+            env=environment,
+            path=folder,
+            childFDs=descriptors,
+        )
+
+
+def workerEnvironment() -> dict[str, str]:
+    """
+    This process's environment, as far as it is for workers.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_NOT_HANDED_ON)
+    }
+    # What this process finds, its workers find.
+    path = os.pathsep.join(os.path.abspath(each) for each in sys.path)
+    return {**kept, "PYTHONPATH": path}
+
+
+@contextmanager
+def _held(signals: Iterable[int]) -> Iterator[None]:
+    """
+    Hold signals back, which a process that is started meanwhile goes on doing.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,120 @@
+"""
+Noticing workers that hang.
+
+What must hold: the parent's own stall is no evidence against a worker. Time is counted
+in ticks of this process: one in which it was stopped, or had no processor, counts for
+no more than any other, and after it every worker has its whole time again.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["HUNG_AFTER", "SILENT_AFTER", "STARTS_WITHIN", "Watch", "Watched"]
+
+TICK = 1.0
+"""
+Seconds between two questions to a worker: few enough for it to be noticed soon, and
+nothing beside what its reactor measures of itself twice a second.
+"""
+SILENT_AFTER = 3.0
+"""
+Seconds without an answer after which another worker accepts in a worker's place. If it
+was only busy, it goes on where it was.
+"""
+HUNG_AFTER = 15.0
+"""
+Seconds without an answer after which a worker is taken for one that hangs, and killed:
+longer than the longest stall that is forgiven to a process, which is 10 seconds.
+"""
+STARTS_WITHIN = 60.0
+"""
+Seconds that a worker may take from its start until it listens: on a machine that is
+very busy, the imports alone have been seen to take ten.
+"""
+
+
+class Watched(Protocol):
+    """
+    A worker that is watched.
+
+    @ivar state: what it does: see L{WorkerProcess}.
+    @ivar waited: the seconds for which it has been waited for.
+    """
+
+    state: str
+    waited: float
+
+    def ping(self) -> bool:
+        """
+        Ask it whether it is there, unless it is to answer still.
+
+        @return: whether it has answered what it was asked before.
+        """
+
+    def fallSilent(self) -> None:
+        """
+        It does not answer.
+        """
+
+    def killHung(self, seconds: float) -> None:
+        """
+        It hangs, and has for so long.
+        """
+
+
+class Watch:
+    """
+    Looks after all workers, once a second.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        workers: Callable[[], Iterable[Watched]],
+        hungAfter: float = HUNG_AFTER,
+    ) -> None:
+        self._clock = clock
+        self._workers = workers
+        self._hungAfter = hungAfter
+        self._next: IDelayedCall | None = None
+        self._due = 0.0
+
+    def start(self) -> None:
+        """
+        Look after them from now on.
+        """
+        self._due = self._clock.seconds() + TICK
+        self._next = self._clock.callLater(TICK, self._tick)
+
+    def stop(self) -> None:
+        """
+        Look no more.
+        """
+        call, self._next = self._next, None
+        if call is not None and call.active():
+            call.cancel()
+
+    def _tick(self) -> None:
+        isLate = self._clock.seconds() - self._due > TICK
+        self.start()
+        for worker in list(self._workers()):
+            if isLate:
+                worker.waited = 0.0
+            self._look(worker)
+
+    def _look(self, worker: Watched) -> None:
+        if worker.state == "starting":
+            worker.waited += TICK
+            if worker.waited >= STARTS_WITHIN:
+                worker.killHung(worker.waited)
+        elif worker.state in ("listening", "silent"):
+            if worker.ping():
+                worker.waited = 0.0
+                return
+            worker.waited += TICK
+            if worker.waited >= self._hungAfter:
+                worker.killHung(worker.waited)
+            elif worker.waited >= SILENT_AFTER and worker.state == "listening":
+                worker.fallSilent()
