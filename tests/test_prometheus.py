@@ -4,6 +4,7 @@ C{docs/operations.md} says.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,17 @@ class ExportTests(SynchronousTestCase):
         self.assertEqual(states.pop("listening"), 1)
         self.assertEqual(set(states.values()), {0})
 
+    def test_restarts(self) -> None:
+        """
+        How often a worker was followed by another, by why; nothing of one process.
+        """
+        seen = observation(full(), w0=full())
+        found = samples(replace(seen, restarts={"exited": 2, "hung": 0}))
+        name = PREFIX + "worker_restarts_total"
+        self.assertEqual(found[name, ("cause", "exited")], 2)
+        self.assertEqual(found[name, ("cause", "hung")], 0)
+        self.assertNotIn(name, {key[0] for key in samples(seen)})
+
     def test_build(self) -> None:
         family = exported(observation(full()))[PREFIX + "build"]
         (sample,) = family.samples
@@ -323,7 +335,8 @@ class DocumentedTests(SynchronousTestCase):
         """
         ends = {"counter": "_total", "info": "_info"}
         seen = {}
-        for name, family in exported(observation(full())).items():
+        whole = replace(observation(full()), restarts={"exited": 0})
+        for name, family in exported(whole).items():
             labels = {label for sample in family.samples for label in sample.labels}
             seen[name + ends.get(family.type, "")] = (
                 family.type,
@@ -334,11 +347,18 @@ class DocumentedTests(SynchronousTestCase):
 
     def test_workers(self) -> None:
         """
-        What the text says of workers is so: all but the last two rows are there for
+        What the text says of workers is so: all but the last three rows are there for
         each of them.
         """
-        *rows, last, build = self.table()
-        self.assertEqual((last, build), (PREFIX + "state", PREFIX + "build_info"))
+        *rows, restarts, last, build = self.table()
+        self.assertEqual(
+            (restarts, last, build),
+            (
+                PREFIX + "worker_restarts_total",
+                PREFIX + "state",
+                PREFIX + "build_info",
+            ),
+        )
         families = exported(observation(full(), w0=full()))
         of_workers = [name for name in families if name.startswith(WORKER_PREFIX)]
         self.assertEqual(

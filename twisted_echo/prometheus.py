@@ -160,6 +160,15 @@ class SnapshotCollector(Collector):
         for metric in METRICS:
             if seen.workers:
                 yield from _families(metric, WORKER_PREFIX, seen.workers)
+        if seen.restarts:
+            restarts = CounterMetricFamily(
+                PREFIX + "worker_restarts",
+                "Workers that had to be followed by another, by why.",
+                labels=["cause"],
+            )
+            for cause, count in seen.restarts.items():
+                restarts.add_metric([cause], count)
+            yield restarts
         state = StateSetMetricFamily(PREFIX + "state", "What the service is doing.")
         state.add_metric([], {each: each == seen.state for each in seen.states})
         yield state

@@ -11,7 +11,7 @@ the order of a stop, in which readiness goes first, and the admin port last.
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
@@ -212,11 +212,6 @@ class CommandService(Service):
             option = "--listen"
             self.served.privilegedStartService()
         except Exception as error:
-            if self._admin is not None:
-                self._admin.close()
-            self._giveSignalsBack()
-            # One turn for what did listen to close, and to leave no socket file.
-            self._reactor.iterate()
             line = explain(error, option)
             _log.error(
                 "cannot listen on {reason}",
@@ -224,29 +219,55 @@ class CommandService(Service):
                 option=option,
                 reason=line,
             )
-            self._report(f"cannot listen on {line}")
-            # An ordinary exception: on SystemExit twistd would leave its pid file.
-            raise CannotStart(line) from None
-        self._report(None)
+            self._giveUp("cannot listen on", line)
         self._isBound = True
+
+    def _giveUp(self, what: str, why: str) -> NoReturn:
+        """
+        Leave nothing of a start that has failed.
+        """
+        if self._admin is not None:
+            self._admin.close()
+        self._giveSignalsBack()
+        # One turn for what did listen to close, and to leave no socket file.
+        self._reactor.iterate()
+        self._report(f"{what} {why}")
+        # An ordinary exception: on SystemExit twistd would leave its pid file.
+        raise CannotStart(why) from None
 
     def startService(self) -> None:
         """
         Serve.
+
+        @raise CannotStart: as C{privilegedStartService}, and for what this user has no
+            right to.
         """
-        if not self._isBound:
-            try:
+        isUnderTwist = not self._isBound
+        try:
+            if not self._isBound:
                 self.privilegedStartService()
-            except CannotStart:
-                # Under twist, which has no pid file and would print a traceback.
+            self._startServed()
+        except CannotStart:
+            if isUnderTwist:
+                # It has no pid file, and would print a traceback.
                 raise SystemExit(1) from None
+            raise
+        self._report(None)
         super().startService()  # type: ignore[no-untyped-call]
-        self.served.startService()
         listening = self.served.whenListening()
         listening.addCallbacks(self._listening, lambda _: None)
         listening.addErrback(_cannotTell)
         # From there on the signals are the reactor's.
         self._reactor.callWhenRunning(self._mindSecondStop)
+
+    def _startServed(self) -> None:
+        try:
+            self.served.startService()
+        except Exception as error:
+            _log.error(
+                "cannot start: {reason}", event="cannot-start", reason=str(error)
+            )
+            self._giveUp("cannot start:", str(error))
 
     def _listening(self, _: None) -> None:
         if self._isStopping:

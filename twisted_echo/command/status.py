@@ -29,9 +29,16 @@ def inWords(limits: Limits) -> str:
 
 def tellStatus(observation: Observation) -> None:
     """
-    Tell the log all there is to tell: a line for the whole, and one for each worker.
+    Tell the log all there is to tell: a line for the whole; with workers, one for each,
+    and one for how often they were restarted.
     """
     _tell(observation.total, state=observation.state)
+    if observation.restarts:
+        _log.info(
+            "status of workers: {restarts} restarts",
+            event="status-workers",
+            restarts=tally(observation.restarts),
+        )
     for name, snapshot in observation.workers.items():
         _tell(snapshot, state=observation.state, worker=name)
 
