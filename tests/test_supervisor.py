@@ -33,6 +33,7 @@ from twisted_echo.command.workers.inquiry import askSessions
 from twisted_echo.command.workers.monitor import WorkerMonitor
 from twisted_echo.command.workers.process import WorkerProcess
 from twisted_echo.command.workers.supervisor import NoWorkers, Supervisor
+from twisted_echo.command.workers.watch import HUNG_AFTER
 from twisted_echo.endings import EndReason
 from twisted_echo.listen import listenString
 from twisted_echo.metrics import Snapshot
@@ -379,6 +380,178 @@ class MonitorTests(SynchronousTestCase):
         self.monitor.hurry()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_hangs(self) -> None:
+        """
+        A worker that does not answer is silent after three seconds, from when its
+        connections are left to others, and killed after fifteen; it is followed at
+        once, and counted.
+        """
+        first, second = self.start()
+        for each in first, second:
+            self.say(each, "listening")
+        self.changed.clear()
+        for _ in range(3):
+            self.reactor.advance(1)
+            self.assertEqual(self.heard(second), ["Ping"])
+            self.answer(second)
+        self.assertEqual(self.heard(first), ["Ping"])
+        self.assertEqual(self.changed, [])
+        self.reactor.advance(1)
+        self.assertEqual(self.changed, [(0, "silent")])
+        for _ in range(11):
+            self.reactor.advance(1)
+            self.heard(second)
+            self.answer(second)
+        # It is asked once.
+        self.assertEqual(self.heard(first), [])
+        self.assertEqual(first.transport.signals, [])
+        self.reactor.advance(1)
+        self.assertEqual(first.transport.signals, ["KILL"])
+        self.assertEqual(self.changed, [(0, "silent"), (0, "hung")])
+        self.end(first)
+        self.reactor.advance(0)
+        self.assertEqual(len(self.reactor.processes), 3)
+        self.assertEqual(self.monitor.restarts["hung"], 1)
+        self.assertEqual(second.transport.signals, [])
+
+    def test_isSlow(self) -> None:
+        """
+        A worker that answers late goes on, with its whole time.
+        """
+        first, _ = self.start()
+        self.say(first, "listening")
+        self.changed.clear()
+        for _ in range(3):
+            for _ in range(15):
+                self.reactor.advance(1)
+            self.heard(first)
+            self.answer(first)
+        self.assertEqual(first.transport.signals, [])
+        self.assertEqual(self.changed, [(0, "silent"), (0, "listening")] * 3)
+
+    def test_parentStalls(self) -> None:
+        """
+        Time in which the parent itself was stopped is no evidence against a worker,
+        however long that was, and whatever it had not answered before.
+        """
+        first, second = self.start()
+        self.say(first, "listening")
+        for _ in range(14):
+            self.reactor.advance(1)
+        self.reactor.advance(3600)
+        for _ in range(13):
+            self.reactor.advance(1)
+        for each in first, second:
+            self.assertEqual(each.transport.signals, [])
+        self.reactor.advance(1)
+        self.assertEqual(first.transport.signals, ["KILL"])
+
+    def test_hangsAtTheStart(self) -> None:
+        """
+        A worker that neither listens nor ends has a minute.
+        """
+        first, second = self.start()
+        self.say(second, "listening")
+        for _ in range(59):
+            self.reactor.advance(1)
+            if "Ping" in self.heard(second):
+                self.answer(second)
+        self.assertEqual(first.transport.signals, [])
+        self.reactor.advance(1)
+        self.assertEqual(first.transport.signals, ["KILL"])
+        self.end(first)
+        self.assertEqual(self.monitor.restarts["start-failed"], 1)
+        self.assertEqual(second.transport.signals, [])
+
+    def test_restarts(self) -> None:
+        """
+        They are counted by why.
+        """
+        first, second = self.start()
+        self.end(first)
+        self.reactor.advance(0.1)
+        third = self.present(0)
+        self.say(third, "listening")
+        self.end(third)
+        self.say(second, "listening")
+        self.say(second, "draining")
+        self.end(second, ProcessDone(None))
+        self.reactor.advance(0.2)
+        fourth = self.present(1)
+        self.say(fourth, "listening")
+        self.end(fourth, ProcessTerminated(exitCode=3))
+        self.assertEqual(
+            self.monitor.restarts,
+            {"start-failed": 1, "killed": 1, "drained": 1, "exited": 1, "hung": 0},
+        )
+
+    def test_howSoon(self) -> None:
+        """
+        The log says how soon the next worker starts, and why.
+        """
+        said: list[str] = []
+        from twisted.logger import formatEvent, globalLogPublisher
+
+        def hear(event: Any) -> None:
+            if event.get("event") == "worker-ended":
+                said.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        first, _ = self.start()
+        self.say(first, "listening")
+        # More than it can be told apart from by a floating-point number.
+        self.reactor.advance(5.1)
+        self.end(first)
+        self.reactor.advance(0)
+        self.end(self.present(0))
+        self.assertEqual(
+            said,
+            [
+                "worker 0 has ended: by SIGKILL; another one starts at once",
+                "worker 0 could not start: by SIGKILL; another one starts in 0.1 s",
+            ],
+        )
+
+    def test_nothingStartsAfterTheStop(self) -> None:
+        """
+        From the moment that the stop begins: not one that waited to come back, that is
+        replaced, that dies or drains meanwhile, or that had just been started.
+        """
+        first, second = self.start()
+        self.say(second, "listening")
+        self.say(second, "draining")
+        self.end(first)
+        self.reactor.advance(0.05)
+        said: list[str] = []
+        from twisted.logger import formatEvent, globalLogPublisher
+
+        def hear(event: Any) -> None:
+            said.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        stopped = self.monitor.stop()
+        self.end(second)
+        self.reactor.advance(100)
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.reactor.processes), 2)
+        first, second = self.start()[2:]
+        stopped = self.monitor.stop()
+        for each in first, second:
+            self.say(each, "listening")
+        self.end(first)
+        self.say(second, "draining")
+        self.reactor.advance(1)
+        self.end(second, ProcessDone(None))
+        self.successResultOf(stopped)
+        self.reactor.advance(100)
+        self.assertEqual(len(self.reactor.processes), 4)
+        self.assertEqual(
+            said,
+            [f"worker {n} has not ended in order: by SIGKILL" for n in (1, 0)],
+        )
+
     def test_printed(self) -> None:
         """
         What a worker prints is logged by lines, with its number; no line is endless.
@@ -436,11 +609,19 @@ class MonitorTests(SynchronousTestCase):
 
 
 class SupervisorTestCase(ServedTestCase):
-    def supervisor(self, *listen: str, workers: int = 2, **more: Any) -> Supervisor:
+    def supervisor(
+        self,
+        *listen: str,
+        workers: int = 2,
+        hungAfter: float = HUNG_AFTER,
+        **more: Any,
+    ) -> Supervisor:
         listen = listen or (TCP,)
         config = EchoConfig(listen=listen, abortAfter=1.0, **more)
         listening = [listenString(reactor, each) for each in listen]
-        supervisor = Supervisor(config, reactor, listening, workers)
+        supervisor = Supervisor(
+            config, reactor, listening, workers, hungAfter=hungAfter
+        )
         self.addCleanup(self.endOf, supervisor)
         return supervisor
 
@@ -670,6 +851,172 @@ class SupervisorTests(SupervisorTestCase):
             ValueError, Supervisor, config, reactor, [listening], 2
         )
         self.assertIn("stdio", str(error))
+
+
+class SharesTests(SupervisorTestCase):
+    """
+    Somebody accepts from every socket, as long as one worker does.
+    """
+
+    async def started(self, *listen: str, **more: Any) -> Supervisor:
+        supervisor = self.supervisor(*listen, **more)
+        supervisor.startService()
+        await supervisor.whenListening()
+        return supervisor
+
+    def worker(self, supervisor: Supervisor, number: int) -> WorkerProcess:
+        (found,) = [each for each in supervisor._alive() if each.number == number]
+        return found
+
+    async def test_cannotStart(self) -> None:
+        """
+        While a worker cannot start, nobody waits for it; when it can, it serves again.
+        """
+        supervisor = await self.started(TCP, f"unix:{self.mktemp()}", workers=3)
+        settings = supervisor._monitor._settings
+        good, settings[1] = settings[1], b"broken on purpose"
+        victim = self.worker(supervisor, 1)
+        os.kill(victim.pid, signal.SIGKILL)
+        restarts = supervisor._monitor.restarts
+        await until(lambda: restarts["start-failed"] >= 2)
+        self.assertTrue(supervisor.isAccepting)
+        await self.clients(supervisor, 24)
+        settings[1] = good
+        await until(
+            lambda: (
+                [each.serves for each in supervisor._listeningWorkers()]
+                == [{0}, {1}, {2}]
+            )
+        )
+        await self.clients(supervisor, 24)
+        counted = supervisor.total(await supervisor.snapshots())
+        self.assertEqual(counted.opened, 48)
+
+    @slow
+    async def test_neverStarts(self) -> None:
+        """
+        If one worker is never able to start, the service listens all the same.
+        """
+        supervisor = self.supervisor()
+        start = supervisor._monitor._start
+
+        def startOr(place: Any) -> None:
+            supervisor._monitor._settings[1] = b"broken on purpose"
+            start(place)
+
+        supervisor._monitor._start = startOr  # type: ignore[method-assign]
+        supervisor.startService()
+        await supervisor.whenListening()
+        self.assertTrue(supervisor.isAccepting)
+        await self.clients(supervisor, 24)
+
+    async def test_noneIsThere(self) -> None:
+        """
+        If no worker lives, it is not ready, and clients wait for the first that does.
+        """
+        supervisor = await self.started()
+        dead = supervisor._alive()
+        for worker in dead:
+            os.kill(worker.pid, signal.SIGKILL)
+        await until(lambda: not set(dead) & set(supervisor._alive()))
+        self.assertFalse(supervisor.isAccepting)
+        await self.clients(supervisor, 10)
+        await until(lambda: supervisor.isAccepting)
+
+    async def test_hangs(self) -> None:
+        """
+        A worker that hangs is found out: another one serves its connections, those that
+        it had not accepted too, and it is replaced.
+        """
+        supervisor = await self.started(hungAfter=5.0)
+        victim = self.worker(supervisor, 1)
+        os.kill(victim.pid, signal.SIGSTOP)
+        await self.clients(supervisor, 20)
+        await until(lambda: victim.state == "hung")
+        await until(lambda: len(supervisor._listeningWorkers()) == 2)
+        self.assertNotIn(victim, supervisor._alive())
+        self.assertGreaterEqual(supervisor._monitor.restarts["hung"], 1)
+        await self.clients(supervisor, 20)
+
+    @slow
+    async def test_comesBack(self) -> None:
+        """
+        One that was only slow goes on, with the clients that it had.
+        """
+        supervisor = await self.started()
+        victim = self.worker(supervisor, 1)
+        clients = await self.clients(supervisor, 10)
+        os.kill(victim.pid, signal.SIGSTOP)
+        await until(lambda: victim.state == "silent")
+        await self.clients(supervisor, 10)
+        os.kill(victim.pid, signal.SIGCONT)
+        await until(lambda: victim.state == "listening")
+        for client in clients:
+            client.sendall(b"still\n")
+            self.assertEqual(await in_thread(client.recv, 6), b"still\n")
+
+
+class BacklogTests(SupervisorTestCase):
+    """
+    What waits in the back-logs when the service stops is served by the rules of one
+    process.
+    """
+
+    COUNT = 300
+
+    async def waiting(self, supervisor: Supervisor) -> list[socket.socket]:
+        """
+        Clients that no worker has accepted yet, for all workers are stopped.
+        """
+        supervisor.startService()
+        await supervisor.whenListening()
+        for worker in supervisor._alive():
+            os.kill(worker.pid, signal.SIGSTOP)
+        clients = []
+        for number in range(self.COUNT):
+            client = connect(supervisor.addresses[number % len(supervisor.addresses)])
+            self.addCleanup(client.close)
+            client.sendall(b"hello\n")
+            clients.append(client)
+        return clients
+
+    def go_on(self, supervisor: Supervisor) -> None:
+        for worker in supervisor._alive():
+            os.kill(worker.pid, signal.SIGCONT)
+
+    async def assert_served(self, clients: list[socket.socket]) -> None:
+        for client in clients:
+            self.assertEqual(await in_thread(client.recv, 6), b"hello\n")
+        for client in clients:
+            client.sendall(b"again\n")
+            self.assertEqual(await in_thread(client.recv, 6), b"again\n")
+            client.close()
+
+    async def test_byWorkers(self) -> None:
+        """
+        Each worker accepts what waits for it, and clients have their time to finish.
+        """
+        path = self.mktemp()
+        supervisor = self.supervisor(TCP, f"unix:{path}", drain=60.0)
+        clients = await self.waiting(supervisor)
+        stopped = supervisor.stopService()
+        self.go_on(supervisor)
+        await self.assert_served(clients)
+        await stopped
+        self.assertEqual(supervisor.total({}).opened, self.COUNT)
+
+    async def test_byTheParent(self) -> None:
+        """
+        What workers do not accept, for they hang, the parent does, by the same rules.
+        """
+        path = self.mktemp()
+        supervisor = self.supervisor(TCP, f"unix:{path}", drain=60.0)
+        clients = await self.waiting(supervisor)
+        stopped = supervisor.stopService()
+        await self.assert_served(clients)
+        self.go_on(supervisor)
+        await stopped
+        self.assertEqual(supervisor.total({}).opened, self.COUNT)
 
 
 class NeverReadyTests(SupervisorTestCase):

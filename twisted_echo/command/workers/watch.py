@@ -11,22 +11,22 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["HUNG_AFTER", "SILENT_AFTER", "STARTS_WITHIN", "Watch", "Watched"]
+__all__ = ["HUNG_AFTER", "STARTS_WITHIN", "Watch", "Watched"]
 
-TICK = 1.0
-"""
-Seconds between two questions to a worker: few enough for it to be noticed soon, and
-nothing beside what its reactor measures of itself twice a second.
-"""
-SILENT_AFTER = 3.0
-"""
-Seconds without an answer after which another worker accepts in a worker's place. If it
-was only busy, it goes on where it was.
-"""
 HUNG_AFTER = 15.0
 """
 Seconds without an answer after which a worker is taken for one that hangs, and killed:
 longer than the longest stall that is forgiven to a process, which is 10 seconds.
+"""
+_TICKS = 15
+"""
+How often a worker is asked in that time: once a second is nothing beside what its
+reactor measures of itself.
+"""
+_SILENT_TICKS = 3
+"""
+After how many of them without an answer another worker accepts in its place. If it was
+only busy, it goes on where it was.
 """
 STARTS_WITHIN = 60.0
 """
@@ -66,7 +66,7 @@ class Watched(Protocol):
 
 class Watch:
     """
-    Looks after all workers, once a second.
+    Looks after all workers.
     """
 
     def __init__(
@@ -75,9 +75,13 @@ class Watch:
         workers: Callable[[], Iterable[Watched]],
         hungAfter: float = HUNG_AFTER,
     ) -> None:
+        """
+        @param workers: gives those that are alive.
+        @param hungAfter: seconds without an answer after which one hangs.
+        """
         self._clock = clock
         self._workers = workers
-        self._hungAfter = hungAfter
+        self._tickEvery = hungAfter / _TICKS
         self._next: IDelayedCall | None = None
         self._due = 0.0
 
@@ -85,8 +89,8 @@ class Watch:
         """
         Look after them from now on.
         """
-        self._due = self._clock.seconds() + TICK
-        self._next = self._clock.callLater(TICK, self._tick)
+        self._due = self._clock.seconds() + self._tickEvery
+        self._next = self._clock.callLater(self._tickEvery, self._tick)
 
     def stop(self) -> None:
         """
@@ -97,7 +101,7 @@ class Watch:
             call.cancel()
 
     def _tick(self) -> None:
-        isLate = self._clock.seconds() - self._due > TICK
+        isLate = self._clock.seconds() - self._due > self._tickEvery
         self.start()
         for worker in list(self._workers()):
             if isLate:
@@ -106,15 +110,16 @@ class Watch:
 
     def _look(self, worker: Watched) -> None:
         if worker.state == "starting":
-            worker.waited += TICK
+            worker.waited += self._tickEvery
             if worker.waited >= STARTS_WITHIN:
                 worker.killHung(worker.waited)
         elif worker.state in ("listening", "silent"):
             if worker.ping():
                 worker.waited = 0.0
                 return
-            worker.waited += TICK
-            if worker.waited >= self._hungAfter:
+            worker.waited += self._tickEvery
+            ticks = round(worker.waited / self._tickEvery)
+            if ticks >= _TICKS:
                 worker.killHung(worker.waited)
-            elif worker.waited >= SILENT_AFTER and worker.state == "listening":
+            elif ticks >= _SILENT_TICKS and worker.state == "listening":
                 worker.fallSilent()
