@@ -132,9 +132,6 @@ class ImportTests(SynchronousTestCase):
             for module in pkgutil.walk_packages(twisted_echo.__path__, "twisted_echo.")
         ]
         self.assertIn("twisted_echo.tap", modules)
-        # But for the one that stands on a module of Twisted's which does, and is
-        # imported when the reactor has been chosen.
-        modules.remove("twisted_echo.command.workers.monitor")
         run = subprocess.run(
             [
                 *(sys.executable, "-c", IMPORT, "twisted_echo"),
