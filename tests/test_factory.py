@@ -440,11 +440,16 @@ class PerPeerTests(LimitsTestCase):
 
     def test_unix(self) -> None:
         """
-        Who comes by a UNIX socket has no address to be told from others by.
+        A client of a UNIX socket counts by its path. Most have none, and are not told
+        from each other.
         """
+        self.assertTogether(UNIXAddress("/run/client"), UNIXAddress(b"/run/client"))
         self.limit(sessionsPerPeer=1)
+        first, other = (UNIXAddress(f"/run/{each}") for each in "ab")
+        self.assertTrue(self.connect(first) and self.connect(other))
         for _ in range(5):
             self.assertTrue(self.connect(UNIXAddress(None)))
+            self.assertTrue(self.connect(UNIXAddress(b"")))
 
     def test_transportForgotten(self) -> None:
         """

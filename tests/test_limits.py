@@ -128,6 +128,19 @@ class PeerKeyTests(SynchronousTestCase):
         self.assertEqual(_key("::ffff:192.0.2.1"), "192.0.2.1")
         self.assertNotEqual(_key("::ffff:192.0.2.2"), _key("::ffff:192.0.2.1"))
 
+    def test_unix(self) -> None:
+        """
+        By the path, which is no host, whatever it says; also in the abstract namespace.
+        """
+        self.assertEqual(peerKey(UNIX("/x")), peerKey(UNIX(b"/x")))
+        paths = (b"/x", b"/y", b"192.0.2.1", b"\0x")
+        keys = {peerKey(UNIX(path)) for path in paths}
+        self.assertEqual(len(keys | {_key("192.0.2.1")}), 5)
+        self.assertNotIn(None, keys)
+
     def test_nobody(self) -> None:
-        for address in (UNIX("/x"), UNIX(None), HostnameAddress(b"a", 7), None):
+        """
+        Who has no address counts for nobody.
+        """
+        for address in (UNIX(b""), UNIX(None), HostnameAddress(b"a", 7), None):
             self.assertIs(peerKey(address), None)

@@ -30,7 +30,7 @@ from twisted_echo import (
     SessionService,
 )
 from twisted_echo.journal import LogSessions
-from twisted_echo.limits import Deadlines
+from twisted_echo.limits import Deadlines, Limits
 from twisted_echo.listen import listenString
 from twisted_echo.proxy import ProxyFactory
 
@@ -178,6 +178,40 @@ class PeerTests(ProxyTestCase):
         (told,) = [each for each in events if "session of" in each["log_format"]]
         self.assertTrue(told["peer"].isprintable() and told["peer"].isascii())
         self.assertIn(r"/\nFAKE", told["peer"])
+
+    async def test_countsFor(self) -> None:
+        """
+        C{Limits.sessionsPerPeer} counts who is announced: a host, or the path of a UNIX
+        socket. An announced client without a path is not counted. A header that
+        announces nobody counts for the proxy.
+        """
+        nobody = v2(0x31, bytes(216))
+        for header, isCounted in (
+            (V1, True),
+            (V2_UNIX, True),
+            (nobody, False),
+            (V2_LOCAL, True),
+        ):
+            factory: SessionFactory[Any] = EchoFactory(
+                EchoConfig(limits=Limits(sessionsPerPeer=1))
+            )
+            service = self.serve_proxy(factory)
+            await self.session_for(service, header)
+            client = self.raw(service)
+            client.sendall(header)
+            if isCounted:
+                await until(lambda: factory.refused)  # noqa: B023
+                self.assertEqual(factory.refused, {EndReason.REFUSED_PEER: 1})
+            else:
+                await until(lambda: len(factory.sessions) == 2)  # noqa: B023
+            # Another one is welcome.
+            client = self.raw(service)
+            client.sendall(V2_TCP6)
+            before = factory.opened
+            await until(lambda: factory.opened > before)  # noqa: B023
+            factory.abortSessions()
+            await self.ended(service)
+            self.assertFalse(factory._peers)
 
     async def test_beforeTLS(self) -> None:
         """

@@ -12,7 +12,7 @@ from enum import Enum
 from ipaddress import IPv6Address as IPv6
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from twisted_echo.checks import seconds, whole
@@ -77,8 +77,10 @@ class Limits:
     How much there may be at once.
 
     @ivar sessions: connections, whether sessions yet or not.
-    @ivar sessionsPerPeer: sessions of one address; of one /64 network for IPv6. One
-        more is always refused.
+    @ivar sessionsPerPeer: sessions of one address: an IPv4 address, a /64 network of
+        IPv6, or the path of a UNIX socket, announced by a PROXY header or the client's
+        own. One more is always refused. A client without an address is not counted, and
+        most clients of UNIX sockets have none.
     @ivar whenFull: what becomes of a connection over C{sessions}. To wait, it needs
         ports that can be paused, as Twisted's own can; then one batch of connections
         that are being accepted (100 to begin with) can still go over the limit.
@@ -103,7 +105,8 @@ class Limits:
 def peerKey(address: IAddress | Any) -> str | None:
     """
     Whom a connection counts for: the host of an IPv4 address, the /64 network of
-    an IPv6 one; None for any other.
+    an IPv6 one, the path of a UNIX socket; None for any other, and for a UNIX socket
+    without a path.
     """
     if isinstance(address, IPv4Address):
         return str(address.host)
@@ -112,4 +115,7 @@ def peerKey(address: IAddress | Any) -> str | None:
         if host.ipv4_mapped is not None:
             return str(host.ipv4_mapped)
         return host.exploded[:19]
+    if isinstance(address, UNIXAddress) and address.name:
+        # No host is written like this.
+        return f"unix:{address.name!r}"
     return None

@@ -265,8 +265,8 @@ class Options(UsageOptions):
             "max-sessions-per-peer",
             None,
             "0",
-            "How many of them by one address (an IPv6 network of 64 bits); 0 for no"
-            " limit. One more is refused.",
+            "How many of them by one address (an IPv6 network of 64 bits, the path of a"
+            " UNIX socket if its client has one); 0 for no limit. One more is refused.",
         ],
         [
             "when-full",
