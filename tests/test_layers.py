@@ -251,9 +251,6 @@ class LimitTests(TLSTestCase):
         for kind, before in ("ssl", b""), ("haproxy:ssl", PROXY % 1):
             factory = self.factory(sessions=1)
             service = self.serve_tls(factory, kind)
-            (port,) = service._listeners.ports
-            # One batch may come while it is being shut.
-            port.numberAccepts = 1
             holding = self.raw(service)
             await until(lambda: factory.handshakes)  # noqa: B023
             waiting = TLSClient(self.raw(service))
@@ -272,8 +269,6 @@ class LimitTests(TLSTestCase):
     async def test_gateReopensForRefused(self) -> None:
         factory = self.factory(sessions=2, sessionsPerPeer=1)
         service = self.serve_tls(factory, "haproxy:tcp")
-        (port,) = service._listeners.ports
-        port.numberAccepts = 1
         first, second = self.raw(service), self.raw(service)
         first.sendall(PROXY % 1)
         await until(lambda: len(factory.sessions) + len(factory.handshakes) == 2)
@@ -298,8 +293,6 @@ class LimitTests(TLSTestCase):
         factory = self.factory(sessions=1)
         factory.protocol = Failing
         service = self.serve_tls(factory, "haproxy:tcp")
-        (port,) = service._listeners.ports
-        port.numberAccepts = 1
         with capturedLogs():
             self.raw(service).sendall(PROXY % 1)
             await until(lambda: self.flushLoggedErrors(ZeroDivisionError))

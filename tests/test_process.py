@@ -19,6 +19,7 @@ from twisted_echo.command.process import (
     OnSignal,
     mostSessions,
     raiseFileLimit,
+    sessionsWithin,
     unreadable,
 )
 
@@ -78,13 +79,17 @@ class FileLimitTests(SynchronousTestCase):
 
     def test_mostSessions(self) -> None:
         """
-        Some descriptors are kept; a small process keeps half; there is a cap, and
-        always one session.
+        Some descriptors are kept; a small process keeps half, but as many as it needs;
+        there is a cap, and always one session.
         """
         for files, sessions in (
             (0, 1),
             (1, 1),
             (2, 1),
+            (24, 1),
+            (32, 8),
+            (48, 24),
+            (64, 32),
             (100, 50),
             (512, 256),
             (1024, 768),
@@ -93,6 +98,26 @@ class FileLimitTests(SynchronousTestCase):
             (1 << 20, 100_000),
         ):
             self.assertEqual(mostSessions(files), sessions)
+        # Ports have descriptors, too.
+        self.assertEqual(mostSessions(64, 5), 24)
+        self.assertEqual(mostSessions(1 << 20, 5), 100_000)
+
+    def test_lowered(self) -> None:
+        """
+        More sessions than leave a reserve are lowered, and the log says so; no limit
+        stays none.
+        """
+        told: list[Any] = []
+        self.patch(process._log, "warn", lambda *_, **fields: told.append(fields))
+        for asked in (0, 1, 32):
+            self.assertEqual(sessionsWithin(asked, 64), asked)
+        self.assertEqual(sessionsWithin(200_000, 1 << 20), 200_000)
+        self.assertEqual(told, [])
+        self.assertEqual(sessionsWithin(33, 64), 32)
+        self.assertEqual(
+            told,
+            [{"event": "max-sessions-lowered", "asked": 33, "most": 32, "files": 64}],
+        )
 
 
 class OnSignalTests(ServedTestCase):

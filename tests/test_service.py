@@ -58,6 +58,7 @@ from twisted_echo import (
     State,
     WhenFull,
 )
+from twisted_echo.listen import listenString
 from twisted_echo.service import _GIVE_UP_AFTER
 
 HOURS = 3600.0
@@ -796,6 +797,86 @@ class FullTests(ServedTestCase):
         first.close()
         self.assertEqual(await self.answer(last), b"a\n")
         self.assertEqual(factory.refused, {EndReason.REFUSED_FULL: 3})
+
+    async def test_burst(self) -> None:
+        """
+        However many come at once, by however many ports, there are never more than are
+        allowed; the others wait, and are served as soon as there is room.
+        """
+
+        class Counting(SessionFactory[Any]):
+            most = 0
+
+            def countChanged(self) -> None:
+                now = len(self.sessions) + len(self.handshakes)
+                self.most = max(self.most, now)
+                super().countChanged()
+
+        haproxy = listenString(reactor, f"haproxy:unix:{self.mktemp()}").endpoint
+        for endpoints in (
+            (TCP,),
+            (f"unix:{self.mktemp()}", TCP, TCP),
+            (haproxy, TCP),
+        ):
+            factory = Counting(limits=Limits(sessions=7))
+            factory.protocol = EchoProtocol
+            service = self.serve(factory, *endpoints)
+            clients = [
+                connect(address) for address in service.addresses for _ in range(60)
+            ]
+            for client in clients:
+                self.addCleanup(client.close)
+                if isinstance(client.getpeername(), str) and haproxy in endpoints:
+                    client.sendall(b"PROXY UNKNOWN\r\n")
+                client.sendall(b"a\n")
+            # More room is filled, and no more than that.
+            await until(lambda: factory.most)  # noqa: B023
+            for _ in range(20):
+                await turn()
+            self.assertEqual((factory.most, len(factory.sessions)), (7, 7))
+            factory.limits = Limits(sessions=9)
+            await until(lambda: factory.most > 7)  # noqa: B023
+            for _ in range(20):
+                await turn()
+            self.assertEqual((factory.most, len(factory.sessions)), (9, 9))
+            # (Each port serves its clients in the order in which they came, but a port
+            # need not have its turn before the others are empty.)
+            waiting = set(clients)
+            while waiting:
+                answered, _, _ = await in_thread(select, list(waiting), [], [], 20.0)
+                self.assertTrue(answered)
+                for client in answered:
+                    self.assertEqual(client.recv(100), b"a\n")
+                    client.close()
+                    waiting.discard(client)
+            self.assertEqual(factory.most, 9)
+            self.assertEqual(
+                (factory.opened, factory.refused.total()), (len(clients), 0)
+            )
+            await service.stopService()
+
+    async def test_suspendedInBatch(self) -> None:
+        """
+        A service that is suspended while a batch of connections is accepted takes no
+        more of that batch.
+        """
+
+        class Suspending(EchoProtocol):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                if not suspended:
+                    suspended.append(service.suspend())
+
+        suspended: list[Any] = []
+        service = self.serve(SessionFactory.forProtocol(Suspending))
+        clients = [self.client(service) for _ in range(40)]
+        await until(lambda: suspended)
+        for _ in range(20):
+            await turn()
+        self.assertEqual(service.factory.opened, 1)
+        await service.resume()
+        for client in clients:
+            self.assertEqual(await self.answer(client), b"a\n")
 
     async def test_suspended(self) -> None:
         """

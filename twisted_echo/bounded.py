@@ -24,12 +24,21 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+try:
+    from resource import RLIMIT_NOFILE, getrlimit
+except ImportError:
+    getrlimit = None  # type: ignore[assignment]
+
 __all__ = ["BoundedSite"]
 
 _MOST_CONNECTIONS = 64
 """
 More than any monitoring needs, and far fewer than the descriptors that are kept for
 what is no session.
+"""
+_SHARE_OF_FILES = 8
+"""
+Where the limit of open files is low: one connection for so many of them.
 """
 _REQUEST_WITHIN = 10.0
 """
@@ -63,7 +72,7 @@ class BoundedSite(WrappingFactory[Any]):
         """
         Make a connection, unless there are enough.
         """
-        if len(self.protocols) >= _MOST_CONNECTIONS:
+        if len(self.protocols) >= _mostConnections():
             return None
         return super().buildProtocol(addr)
 
@@ -104,6 +113,15 @@ class BoundedSite(WrappingFactory[Any]):
                 # producer.)
                 channel.loseConnection()
         return closed
+
+
+def _mostConnections() -> int:
+    if getrlimit is None:
+        return _MOST_CONNECTIONS
+    # (No limit is a negative number in Python.)
+    files = getrlimit(RLIMIT_NOFILE)[0]
+    allowed = files // _SHARE_OF_FILES if files >= 0 else _MOST_CONNECTIONS
+    return max(1, min(_MOST_CONNECTIONS, allowed))
 
 
 class _Channel(HTTPChannel):

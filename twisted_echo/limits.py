@@ -82,8 +82,7 @@ class Limits:
         own. One more is always refused. A client without an address is not counted, and
         most clients of UNIX sockets have none.
     @ivar whenFull: what becomes of a connection over C{sessions}. To wait, it needs
-        ports that can be paused, as Twisted's own can; then one batch of connections
-        that are being accepted (100 to begin with) can still go over the limit.
+        ports that can be paused, as Twisted's own can; else it is refused.
     @ivar buffered: bytes held for all sessions together. While there are more, the
         session that is paused longest is cut off. It is looked at with the
         deadlines, and whenever a session is paused.

@@ -26,7 +26,12 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.sockets import deepenBacklog, dropNewConnections, ownsSocket
+from twisted_echo.sockets import (
+    HoldableSocket,
+    deepenBacklog,
+    dropNewConnections,
+    ownsSocket,
+)
 
 __all__ = ["Listener", "Listeners"]
 
@@ -87,6 +92,10 @@ class Listener:
                     self.port, result = result, None
                     deepenBacklog(self.port)
                     self._hearAcceptErrors(self.port)
+                    if hasattr(self.port, "numberAccepts"):
+                        self.port.socket = HoldableSocket(
+                            self.port.socket, lambda: bool(self._held)
+                        )
                     if self._held:
                         self._pauseOrResume()
                 elif isinstance(result.value, AlreadyListened):
@@ -130,6 +139,9 @@ class Listener:
             self._rested()
         port, self.port = self.port, None
         if port is not None:
+            if isinstance(getattr(port, "socket", None), HoldableSocket):
+                # Whoever waits now is accepted, or refused, in any case.
+                port.socket = port.socket.listening
             if ownsSocket(port):
                 # Nobody else listens on it.
                 dropNewConnections(port.socket)
@@ -149,8 +161,8 @@ class Listener:
 
     def hold(self, why: str) -> None:
         """
-        Leave connections in the port's back-log, if it can be paused, until there
-        is no reason left to.
+        Leave connections in the port's back-log, if it can be paused, from this moment
+        on until there is no reason left to.
         """
         self._held.add(why)
         self._pauseOrResume()

@@ -5,9 +5,12 @@ Used by: sessions and listeners; embedders choose a L{KeepAlive}.
 """
 
 import ctypes
+import errno
+import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +19,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted_echo.checks import whole
 
 __all__ = [
+    "HoldableSocket",
     "KeepAlive",
     "bottomTransport",
     "deepenBacklog",
@@ -120,6 +124,37 @@ def deepenBacklog(port: Any) -> None:
     """
     if ownsSocket(port) and getattr(port, "backlog", None) == _TWISTED_BACKLOG:
         port.socket.listen(_DEEPEST_BACKLOG)
+
+
+class HoldableSocket:
+    """
+    A listening socket on which nobody seems to wait while it is held.
+
+    A port of Twisted's accepts a batch of connections at a time, 100 to begin with, and
+    does not end it when it is paused. With this for its C{socket} it does.
+
+    @ivar listening: the socket itself.
+    """
+
+    def __init__(self, listening: Any, isHeld: Callable[[], bool]) -> None:
+        """
+        @param isHeld: asked before each connection.
+        """
+        self.listening = listening
+        self._isHeld = isHeld
+
+    def accept(self) -> Any:
+        """
+        Accept the next connection.
+
+        @raise BlockingIOError: if there is none, or the socket is held.
+        """
+        if self._isHeld():
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+        return self.listening.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.listening, name)
 
 
 def ownsSocket(port: Any) -> bool:

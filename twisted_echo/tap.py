@@ -28,7 +28,12 @@ from twisted_echo.command.errors import endQuietly, tellUser
 from twisted_echo.command.help import groupedUsage
 from twisted_echo.command.local import LocalService
 from twisted_echo.command.notify import Notifier
-from twisted_echo.command.process import failProcess, mostSessions, raiseFileLimit
+from twisted_echo.command.process import (
+    failProcess,
+    mostSessions,
+    raiseFileLimit,
+    sessionsWithin,
+)
 from twisted_echo.command.service import CommandService
 from twisted_echo.echo import EchoConfig, Framing
 from twisted_echo.journal import LogSessions
@@ -259,7 +264,8 @@ class Options(UsageOptions):
             None,
             words.AUTO,
             "How many sessions there may be at once; 0 for no limit. 'auto' is what"
-            " the limit of open files allows, 100000 at most.",
+            " the limit of open files allows, less a reserve, 100000 at most. A number"
+            " that leaves no reserve is lowered.",
         ],
         [
             "max-sessions-per-peer",
@@ -489,9 +495,13 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     config, files = options["config"], raiseFileLimit()
+    limits, ports = config.limits, len(options["listening"])
     if options["max-sessions"] == words.AUTO:
-        limits = replace(config.limits, sessions=mostSessions(files))
-        config = replace(config, limits=limits)
+        sessions = mostSessions(files, ports)
+    else:
+        sessions = sessionsWithin(limits.sessions, files, ports)
+    if sessions != limits.sessions:
+        config = replace(config, limits=replace(limits, sessions=sessions))
     served: Any
     if options["workerCount"] == 1:
         served = LocalService(config, reactor, options["listening"])

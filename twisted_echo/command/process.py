@@ -23,6 +23,7 @@ __all__ = [
     "failProcess",
     "mostSessions",
     "raiseFileLimit",
+    "sessionsWithin",
     "unreadable",
 ]
 
@@ -34,8 +35,17 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _RESERVED_FILES = 256
 """
-Descriptors kept for what is no session: the log, the reactor's own, ports, and a
-batch of connections that are accepted while others end.
+Descriptors kept for what is no session: standard streams, the log and its successor,
+the reactor's own, ports, the admin port's clients, channels of workers.
+"""
+_FEWEST_RESERVED = 24
+"""
+Descriptors kept where the limit is so low that half of it is less. About 14 are open
+without any client; an eighth of the limit is for those of the admin port.
+"""
+_FILES_FOR_PORT = 2
+"""
+Descriptors of each further port: an adopted one has two.
 """
 _MOST_SESSIONS = 100_000
 """
@@ -70,11 +80,38 @@ def raiseFileLimit() -> int:
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
 
-def mostSessions(files: int) -> int:
+def _room(files: int, ports: int) -> int:
+    reserved = max(min(_RESERVED_FILES, files // 2), _FEWEST_RESERVED)
+    return max(1, files - reserved - _FILES_FOR_PORT * (ports - 1))
+
+
+def mostSessions(files: int, ports: int = 1) -> int:
     """
     How many sessions a process that may open so many files should take.
+
+    @param ports: on how many it listens.
     """
-    return max(1, min(files - min(_RESERVED_FILES, files // 2), _MOST_SESSIONS))
+    return min(_room(files, ports), _MOST_SESSIONS)
+
+
+def sessionsWithin(asked: int, files: int, ports: int = 1) -> int:
+    """
+    How many of the sessions that its user has asked for a process can take that may
+    open so many files. If they are too many, the log says so.
+
+    @param asked: 0 for no limit, which is left alone.
+    """
+    most = _room(files, ports)
+    if asked > most:
+        _log.warn(
+            "--max-sessions {asked} is lowered to {most}: the limit of open files is"
+            " {files}",
+            event="max-sessions-lowered",
+            asked=asked,
+            most=most,
+            files=files,
+        )
+    return min(asked, most)
 
 
 class OnSignal:
