@@ -73,13 +73,14 @@ class EventTests(SynchronousTestCase):
 
     def test_nothingElse(self) -> None:
         """
-        Nothing is logged in another way than those that were looked at; but the
-        reactor and its transports say what Twisted's say, as they do.
+        Nothing is logged in another way than those that were looked at; but what
+        reads as the reactor does, the reactor and its transports, say what Twisted's
+        say, as they do.
         """
         for path in sources():
             source = path.read_text()
             self.assertLessEqual(set(loggers_in(source)), {"_log"}, path)
-            if path in (PACKAGE / "reactor.py", PACKAGE / "transport.py"):
+            if path.name in ("arrivals.py", "reactor.py", "transport.py"):
                 continue
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.Attribute) and node.attr in ("msg", "err"):

@@ -24,7 +24,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.clients import FakeEndpoint, connect, until
-from tests.processes import DEADLINE, environment, new_folder
+from tests.processes import DEADLINE, EXEC, environment, new_folder
 from twisted_echo import (
     EchoConfig,
     EchoService,
@@ -594,7 +594,16 @@ class PluginTests(SynchronousTestCase):
         folder = new_folder(self)
         (folder / "test_it.py").write_text(WAITING)
         pytest = subprocess.Popen(
-            [*PYTEST, "-p", "no:twisted", "-s", "test_it.py"],
+            [
+                sys.executable,
+                "-c",
+                EXEC,
+                *PYTEST,
+                "-p",
+                "no:twisted",
+                "-s",
+                "test_it.py",
+            ],
             cwd=folder,
             env=environment(),
             stdout=subprocess.PIPE,
@@ -602,6 +611,8 @@ class PluginTests(SynchronousTestCase):
             text=True,
             process_group=0,
         )
+        # (Which also closes the pipe and waits.)
+        self.addCleanup(pytest.__exit__, None, None, None)
         self.addCleanup(pytest.kill)
         assert pytest.stdout is not None
         server = os.pidfd_open(int(pytest.stdout.readline()))
