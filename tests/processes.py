@@ -166,12 +166,18 @@ def finished(
     folder: Path | None = None,
     launcher: str = EXEC,
     env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Command:
     """
     Run a command to its end.
     """
     command = Command(
-        test, arguments, folder=folder or new_folder(test), launcher=launcher, env=env
+        test,
+        arguments,
+        folder=folder or new_folder(test),
+        launcher=launcher,
+        env=env,
+        pass_fds=pass_fds,
     )
     command.wait()
     return command

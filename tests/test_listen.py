@@ -21,15 +21,15 @@ from twisted.internet.endpoints import (
     serverFromString,
 )
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
-from twisted.plugin import IPlugin
-from zope.interface import implementer
+from twisted.plugin import getPlugins
+from twisted.python.systemd import ListenFDs
 
 from tests.clients import connect, in_thread, pump
 from tests.test_command import make_certificate
 from tests.tlsclient import TLSTestCase, certificate_of, client_context, deprecated
-from twisted_echo import EchoConfig, EchoFactory
+from twisted_echo import EchoConfig, EchoFactory, SessionService
 from twisted_echo.layers import LayeredEndpoint
-from twisted_echo.listen import Listening, listenString
+from twisted_echo.listen import Listening, checkOnce, listenString
 
 V1 = b"PROXY TCP4 192.0.2.1 198.51.100.1 4000 7\r\n"
 
@@ -166,44 +166,98 @@ class SSLTests(ListenTestCase):
         )
         await self.assert_served(description)
 
-    def test_errors(self) -> None:
+    def test_files(self) -> None:
         """
-        What is wrong is named.
+        A file that cannot be read, or is of no use, is named with the reason; the
+        string is an endpoint's all the same.
         """
-        (self.folder / "empty.pem").write_bytes(b"")
-        (self.folder / "locked.pem").write_bytes(
-            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
+        (self.folder / "empty").write_bytes(b"")
+        (self.folder / "junk").write_bytes(b"\xff\xfe")
+        (self.folder / "locked").write_bytes(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+        (self.folder / "bad").write_bytes(
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
         )
         other = self.folder / "other"
         other.mkdir()
         make_certificate(other)
+        cases = [
+            ("none", "read", "No such file or directory"),
+            ("other", "read", "Is a directory"),
+            ("empty", "use", ""),
+            ("junk", "use", ""),
+            ("bad", "use", ""),
+        ]
+        if os.getuid():
+            (self.folder / "secret").write_bytes(b"")
+            (self.folder / "secret").chmod(0)
+            cases.append(("secret", "read", "Permission denied"))
+        named = [
+            (f"{self.files}:{word}=FOLDER/{file}", word, file, verb, why)
+            for word in ("privateKey", "certKey", "extraCertChain", "dhParameters")
+            for file, verb, why in cases
+        ]
+        named += [
+            (f"{self.files}:{word}=FOLDER/{file}", word, file, "use", why)
+            for word, file, why in (
+                ("privateKey", "locked", "the key is encrypted"),
+                ("privateKey", "cert.pem", "it holds no private key"),
+                ("certKey", "key.pem", "it holds no certificate: no start line"),
+                (
+                    "certKey",
+                    "other/cert.pem",
+                    "it is not the certificate of the key in",
+                ),
+                ("extraCertChain", "key.pem", ""),
+            )
+        ]
+        for arguments, word, file, verb, why in named:
+            words = [
+                each
+                for each in arguments.split(":")
+                if each.partition("=")[0] != word or each == f"{word}=FOLDER/{file}"
+            ]
+            for kind in ("ssl", "haproxy:ssl"):
+                description = ":".join((kind, "0", *words))
+                with self.assertRaises(ValueError) as raised:
+                    self.listening(description)
+                message = str(raised.exception)
+                description = description.replace("FOLDER", str(self.folder))
+                self.assertTrue(
+                    message.startswith(
+                        f"{description!r}: cannot {verb} {self.folder}/{file}: {why}"
+                    ),
+                    message,
+                )
+                self.assertNotIn("\n", message)
+
+    def test_reloaded(self) -> None:
+        """
+        The same words tell why the files cannot be loaded anew.
+        """
+        listening = self.listening(f"ssl:0:{self.files}")
+        (self.folder / "cert.pem").unlink()
+        with self.assertRaises(ValueError) as raised:
+            listening.certificates.reload()
+        self.assertEqual(
+            str(raised.exception),
+            f"cannot read {self.folder}/cert.pem: No such file or directory",
+        )
+
+    def test_errors(self) -> None:
+        """
+        What is wrong is named.
+        """
         files = self.files
         for description, expected in (
-            ("ssl", "needs a port"),
-            ("ssl:", "needs a port"),
-            (f"ssl:{files}", "needs a port"),
+            ("ssl", "needs its port"),
+            ("ssl:", "needs its port"),
+            (f"ssl:{files}", "needs its port"),
             (f"ssl:http:{files}", "'http'"),
             (f"ssl:0:{files}:backlog=many", "'many'"),
             (f"ssl:0:{files}:nonsense=1", "no 'nonsense', only port, privateKey"),
             (f"ssl:0:{files}:port=1", "port twice"),
             (f"ssl:0:{files}:sslmethod=nonsense", "'nonsense'"),
             ("ssl:0" + ":x" * 8 + ":over", "'over' is over"),
-            ("ssl:0:privateKey=FOLDER/none", "FOLDER/none'"),
-            (f"ssl:0:{files}:extraCertChain=FOLDER/none", "FOLDER/none'"),
-            (
-                "ssl:0:privateKey=FOLDER/empty.pem:certKey=FOLDER/cert.pem",
-                "the key or a certificate is broken: ",
-            ),
-            ("ssl:0:privateKey=FOLDER/locked.pem", "the key is encrypted"),
-            (
-                "ssl:0:privateKey=FOLDER/key.pem",
-                "the key or a certificate is broken: no start line",
-            ),
-            (
-                "ssl:0:privateKey=FOLDER/key.pem:certKey=FOLDER/other/cert.pem",
-                "public and private keys do not match",
-            ),
-            (f"ssl:0:{files}:extraCertChain=FOLDER/empty.pem", "FOLDER/empty.pem'"),
         ):
             for prefix in "", "haproxy:":
                 with self.assertRaises(Exception) as raised:
@@ -230,9 +284,10 @@ class SSLTests(ListenTestCase):
 class ProxiedTests(ListenTestCase):
     def test_errors(self) -> None:
         for description, expected in (
-            ("haproxy", "endpoint type"),
-            ("haproxy:", "endpoint type"),
+            ("haproxy", "'' is none of the kinds"),
+            ("haproxy:", "'' is none of the kinds"),
             ("haproxy:nix:1", "'nix'"),
+            ("HaProxy:HAPROXY:tcp:0", "one PROXY header"),
             ("haproxy:tcp:echoes", "'echoes'"),
             ("haproxy:haproxy:tcp:0", "one PROXY header"),
         ):
@@ -297,58 +352,185 @@ class OtherTests(ListenTestCase):
             )
             self.assertEqual(vars(endpoint), vars(expected))
 
-    def test_systemd(self) -> None:
+    def test_case(self) -> None:
+        """
+        Kinds are the same in capital letters, which Twisted minds for some of its own.
+        """
+        for description, kind in (
+            ("TCP:0", TCP4ServerEndpoint),
+            ("Tcp6:0", TCP6ServerEndpoint),
+            ("HAPROXY:TCP:0", LayeredEndpoint),
+            (f"SSL:0:{self.files}", LayeredEndpoint),
+        ):
+            self.assertIs(type(self.listening(description).endpoint), kind)
+
+    def test_otherKinds(self) -> None:
+        """
+        What Twisted or a plugin would serve, in its own way, is refused with what to do
+        instead, also behind a proxy.
+        """
+        for description, expected in (
+            ("tls:FOLDER:port=0", "tls: would have Twisted's own TLS"),
+            ("TLS:FOLDER", "use ssl:PORT:privateKey=KEY.pem"),
+            ("stdio:", "no port"),
+            ("onion:80", "'onion' is none of the kinds"),
+        ):
+            for prefix in "", "haproxy:", "HAPROXY:":
+                with self.assertRaisesRegex(ValueError, expected):
+                    self.listening(prefix + description)
+        taken = {
+            each.prefix
+            for each in getPlugins(IStreamServerEndpointStringParser)
+            if each.prefix.startswith(("tcp", "systemd", "haproxy"))
+        }
+        for each in getPlugins(IStreamServerEndpointStringParser):
+            if each.prefix not in taken:
+                with self.assertRaises(ValueError) as raised:
+                    self.listening(f"{each.prefix}:FOLDER")
+                self.assertNotIn("is no endpoint", str(raised.exception))
+        self.assertEqual(taken, {"tcp6", "systemd", "haproxy"})
+
+
+class SystemdTests(ListenTestCase):
+    """
+    Sockets that are handed down.
+    """
+
+    def handDown(self, *sockets: Any) -> None:
+        """
+        Have systemd hand sockets, or descriptors, down, named C{a}, C{b} and so on.
+        """
+        (parser,) = (
+            each
+            for each in getPlugins(IStreamServerEndpointStringParser)
+            if each.prefix == "systemd"
+        )
+        numbers = [each if isinstance(each, int) else each.fileno() for each in sockets]
+        self.patch(
+            parser, "_sddaemon", ListenFDs(numbers, list("abcdefgh")[: len(sockets)])
+        )
+
+    def socket(
+        self, family: int, *, type: int = socket.SOCK_STREAM, backlog: int = 1
+    ) -> Any:
+        """
+        A socket, which listens with a back-log.
+        """
+        try:
+            made = socket.socket(family, type)
+            self.addCleanup(made.close)
+            if family == socket.AF_UNIX:
+                made.bind(self.mktemp())
+            else:
+                made.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+        except OSError:
+            raise SkipTest("this machine has no such address") from None
+        if backlog:
+            made.listen(backlog)
+        return made
+
+    def test_adopted(self) -> None:
         """
         A socket of systemd is adopted as it is, also behind a proxy.
         """
-        from twisted.internet import endpoints
-        from twisted.python.systemd import ListenFDs
-
-        parsers = [
-            each
-            for each in endpoints.getPlugins(IStreamServerEndpointStringParser)
-            if each.prefix == "systemd"
-        ]
-        self.patch(parsers[0], "_sddaemon", ListenFDs([7], ["echo"]))
-        endpoint = self.listening("systemd:domain=INET:name=echo").endpoint
-        self.assertIs(type(endpoint), AdoptedStreamServerEndpoint)
-        self.assertEqual(endpoint.fileno, 7)
-        proxied = self.listening("haproxy:systemd:domain=INET:name=echo").endpoint
+        handed = self.socket(socket.AF_INET)
+        self.handDown(handed)
+        for description in (
+            "systemd:domain=INET:name=a",
+            "systemd:INET:0",
+            "SYSTEMD:INET:0",
+        ):
+            endpoint = self.listening(description).endpoint
+            self.assertIs(type(endpoint), AdoptedStreamServerEndpoint)
+            self.assertEqual(endpoint.fileno, handed.fileno())
+        proxied = self.listening("haproxy:systemd:domain=INET:name=a").endpoint
         self.assertIsInstance(proxied, LayeredEndpoint)
-        self.assertEqual(proxied._endpoint.fileno, 7)
+        self.assertEqual(proxied._endpoint.fileno, handed.fileno())
 
-    def test_plugins(self) -> None:
+    def test_otherSockets(self) -> None:
         """
-        A kind of endpoint that a plugin brings gets its words as they were
-        written, also behind a proxy.
+        What is not as the string says is refused when it is read, and stays open.
         """
-        from twisted.internet import endpoints
-
-        got: list[Any] = []
-
-        @implementer(IPlugin, IStreamServerEndpointStringParser)
-        class Parser:
-            prefix = "tls"
-
-            def parseStreamServer(self, reactor: Any, *words: str, **named: str) -> Any:
-                got.append((words, named))
-                return TCP4ServerEndpoint(reactor, 0)
-
-        self.patch(endpoints, "getPlugins", lambda interface: [Parser()])
-        for description in "tls:a:b=c", r"tls:a\=b\:c\\d:e=f\:g=h":
-            self.assertIs(
-                type(self.listening(description).endpoint), TCP4ServerEndpoint
+        reading, writing = os.pipe()
+        for each in (reading, writing):
+            self.addCleanup(os.close, each)
+        closed = 1 << 30
+        tcp, unix = self.socket(socket.AF_INET), self.socket(socket.AF_UNIX)
+        silent = self.socket(socket.AF_INET, backlog=0)
+        datagrams = self.socket(socket.AF_INET, type=socket.SOCK_DGRAM, backlog=0)
+        client = socket.create_connection(tcp.getsockname(), 20)
+        self.addCleanup(client.close)
+        for handed, domain, expected in (
+            (unix, "INET", "is a socket of UNIX, not of INET"),
+            (unix, "INET6", "is a socket of UNIX, not of INET6"),
+            (tcp, "INET6", "is a socket of INET, not of INET6"),
+            (tcp, "UNIX", "is a socket of INET, not of UNIX"),
+            (silent, "INET", "is a socket that does not listen"),
+            (client, "INET", "is a socket that does not listen"),
+            (datagrams, "INET", "is a socket of SOCK_DGRAM, not of SOCK_STREAM"),
+            (reading, "INET", "is no socket"),
+            (closed, "INET", "is not open"),
+            (tcp, "VSOCK", "domain must be INET, INET6 or UNIX, got 'VSOCK'"),
+            (tcp, "inet", "domain must be INET, INET6 or UNIX, got 'inet'"),
+        ):
+            self.handDown(handed)
+            before = (
+                os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
             )
-            proxied = self.listening("haproxy:" + description)
-            self.assertIsInstance(proxied.endpoint, LayeredEndpoint)
-        first, second = (("a",), {"b": "c"}), (("a=b:c\\d",), {"e": "f:g=h"})
-        self.assertEqual(got, [first, first, second, second])
+            for prefix in ("", "haproxy:"):
+                with self.assertRaises(ValueError) as raised:
+                    self.listening(f"{prefix}systemd:domain={domain}:name=a")
+                self.assertIn(expected, str(raised.exception))
+                self.assertNotIn("is no endpoint", str(raised.exception))
+            if before:
+                self.assertEqual(os.listdir("/proc/self/fd"), before)
+            if handed is not closed:
+                os.fstat(handed if isinstance(handed, int) else handed.fileno())
 
+    def test_none(self) -> None:
+        """
+        So is a socket that was not handed down.
+        """
+        for handed in ((), (self.socket(socket.AF_INET),)):
+            self.handDown(*handed)
+            for which in ("index=1", "index=-1", "name=b"):
+                with self.assertRaisesRegex(
+                    ValueError, "handed down no socket of this"
+                ):
+                    self.listening(f"systemd:domain=INET:{which}")
+
+    def test_twice(self) -> None:
+        """
+        One socket is listened on once, whatever it is called.
+        """
+        self.handDown(self.socket(socket.AF_INET), self.socket(socket.AF_INET))
+        strings = [
+            f"systemd:domain=INET:{each}" for each in ("index=0", "name=b", "name=a")
+        ]
+        first, second, again = map(self.listening, strings)
+        tcp = self.listening("tcp:0")
+        checkOnce([first, tcp, second, tcp])
+        for wrong in ([first, second, again], [first, first]):
+            with self.assertRaisesRegex(ValueError, "are one socket of systemd's"):
+                checkOnce(wrong)
+        with self.assertRaisesRegex(ValueError, "are one socket of systemd's"):
+            SessionService([strings[0], strings[2]], EchoFactory())
+
+
+class WrongTests(ListenTestCase):
     def test_errors(self) -> None:
         for description, expected in (
-            ("", "endpoint type"),
+            ("", "'' is none of the kinds"),
             ("nix:1", "'nix'"),
             ("port=7007", "no type of endpoint"),
+            ("tcp", "tcp: needs its port"),
+            ("unix:", "unix: needs its address"),
+            ("tcp:0:a:b:c", "tcp: has 3 words at most, 'c' is over"),
+            ("tcp6:0:nonsense=1", "tcp6: has no 'nonsense', only port, backlog"),
+            ("tcp:0:port=1", "tcp: has its port twice"),
+            ("tcp:65536", "a port must be from 0 to 65535, got 65536"),
+            ("tcp6:-1", "a port must be from 0 to 65535, got -1"),
+            (f"ssl:99999:{self.files}", "a port must be from 0 to 65535, got 99999"),
         ):
             with self.assertRaisesRegex(ValueError, expected):
                 self.listening(description)

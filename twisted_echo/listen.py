@@ -4,13 +4,16 @@ C{ssl:} and C{haproxy:}.
 
 Used by: the commands, and embedders who want the strings of C{--listen}, by
 L{listenString}.
+
+What must hold: every connection is a plain one of Twisted's, or has our layers. A kind
+of endpoint of which that is not known is refused.
 """
 
 # mypy: disable-error-code="no-untyped-call"
 # (These parts of Twisted are not annotated.)
 
-from collections.abc import Callable, Sequence
-from inspect import signature
+from collections.abc import Iterable, Sequence
+from inspect import Parameter, signature
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -20,27 +23,54 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 
 from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.proxy import ProxyFactory
+from twisted_echo.sockets import checkListening
 
-__all__ = ["Listening", "listenString"]
+__all__ = ["Listening", "checkOnce", "listenString"]
 
+_PARSERS: dict[str, Any] = {
+    "tcp": endpoints._parseTCP,
+    "tcp6": endpoints._TCP6ServerParser._parseServer,
+    "unix": endpoints._parseUNIX,
+    "systemd": endpoints._SystemdParser._parseServer,
+    "ssl": endpoints._parseSSL,
+}
+"""
+What knows the arguments of each kind of endpoint; C{haproxy:} stands before one.
+"""
+_REFUSED = {
+    "tls": "tls: would have Twisted's own TLS, which can lose the end of what is sent;"
+    " use ssl:PORT:privateKey=KEY.pem:certKey=CERT.pem",
+    "stdio": "stdio: is one connection and no port, so it cannot be accepted from nor"
+    " closed; use tcp: or unix:",
+}
 # What an `ssl:` string has more than a `tcp:` one.
 _TLS_WORDS = ("privateKey", "certKey", "sslmethod", "extraCertChain", "dhParameters")
-_FILE_WORDS = ("privateKey", "certKey", "extraCertChain", "dhParameters")
+
+
+class _Unusable(ValueError):
+    """
+    A string is an endpoint's, but not one to listen on here.
+    """
 
 
 class Listening:
     """
     What became of an endpoint string.
 
+    @ivar description: the string.
     @ivar endpoint: to be listened on by a L{SessionFactory}.
     @ivar bottom: the string of the endpoint under the layers.
+    @ivar isProxied: whether a PROXY header is expected.
+    @ivar descriptor: of the socket that systemd has handed down, else None.
     @ivar certificates: of C{ssl:}, else None.
     @ivar files: those that the certificates are loaded from.
     """
 
     def __init__(self, endpoint: IStreamServerEndpoint, bottom: str = "") -> None:
+        self.description = self.bottom = bottom
         self.endpoint = endpoint
-        self.bottom = bottom
+        self.isProxied = False
+        self.descriptor: int | None = None
         self.certificates: Any = None
         self.files: list[str] = []
 
@@ -60,7 +90,10 @@ def listenString(
     bottom: IStreamServerEndpoint | None = None,
 ) -> Listening:
     """
-    Make an endpoint of its string.
+    Make an endpoint of its string: C{tcp:}, C{tcp6:}, C{unix:}, C{systemd:} or C{ssl:},
+    or C{haproxy:} before one of them. Twisted knows more kinds, and plugins do, whose
+    connections may be wrapped in something that sessions cannot be served through; make
+    the endpoint itself, where you know better.
 
     C{haproxy:ssl:…} expects the PROXY header in the clear, before TLS, which is how
     HAProxy sends it.
@@ -68,10 +101,14 @@ def listenString(
     @param proxyFrom: who may send a PROXY header; everybody, if empty.
     @param bottom: what takes the place of all that is under TLS and PROXY, for whoever
         was handed a socket that listens already.
-    @raise ValueError: if the string is no endpoint's.
+    @raise ValueError: if the string is no endpoint's, or not one to listen on: of
+        another kind, with a file that is no key or certificate, or for a socket of
+        systemd's that is not as it says.
     """
     try:
-        return _listening(reactor, description, proxyFrom, bottom)
+        listening = _listening(reactor, description, proxyFrom, bottom)
+    except _Unusable as error:
+        raise ValueError(f"{description!r}: {error}") from error.__cause__
     except Exception as error:
         # Every kind of endpoint has errors of its own.
         raise ValueError(
@@ -79,6 +116,26 @@ def listenString(
             " such as tcp:7007, tcp6:7007, unix:/run/echo.sock or"
             " ssl:7007:privateKey=key.pem"
         ) from error
+    listening.description = description
+    return listening
+
+
+def checkOnce(listening: Iterable[Listening]) -> None:
+    """
+    Tell whether each socket of systemd's is listened on once.
+
+    @raise ValueError: if one is not.
+    """
+    seen: dict[int, str] = {}
+    for each in listening:
+        if each.descriptor is None:
+            continue
+        if each.descriptor in seen:
+            raise ValueError(
+                f"{each.description!r} and {seen[each.descriptor]!r} are one socket of"
+                " systemd's, which can be listened on once"
+            )
+        seen[each.descriptor] = each.description
 
 
 def _listening(
@@ -90,107 +147,133 @@ def _listening(
     words, named = endpoints._parse(description)
     if not words:
         raise ValueError("no type of endpoint, such as tcp")
-    isProxied = words[0] == "haproxy"
+    # As in Twisted, for those of plugins.
+    kind = words.pop(0).lower()
+    isProxied = kind == "haproxy"
     if isProxied:
-        words = words[1:]
-        if words[:1] == ["haproxy"]:
+        kind = words.pop(0).lower() if words else ""
+        if kind == "haproxy":
             raise ValueError("one PROXY header is all that is expected")
-
-    def plain(words: Sequence[str], named: dict[str, str]) -> Listening:
-        string = _string(words, named)
-        try:
-            return Listening(bottom or serverFromString(reactor, string), string)
-        except LookupError as error:
-            if words[:1] != ["systemd"]:
-                raise
-            raise ValueError(
-                "systemd has handed down no socket of this index or name"
-            ) from error
-
-    if words[:1] == ["ssl"]:
-        listening = _withTLS(plain, words[1:], named)
+    arguments = _arguments(kind, words, named)
+    if kind == "ssl":
+        listening = _withTLS(reactor, arguments, bottom)
     else:
-        listening = plain(words, named)
+        listening = _plain(reactor, kind, arguments, bottom)
     if isProxied:
         inner = listening.endpoint
 
         def announced(factory: IProtocolFactory) -> ProxyFactory:
             return ProxyFactory(factory, proxyFrom)
 
-        if listening.certificates is None:
-            listening.endpoint = LayeredEndpoint(inner, announced)
-        else:
-            assert isinstance(inner, LayeredEndpoint)
-            listening.endpoint = inner.under(announced)
+        listening.isProxied = True
+        listening.endpoint = (
+            inner.under(announced)
+            if isinstance(inner, LayeredEndpoint)
+            else LayeredEndpoint(inner, announced)
+        )
     return listening
 
 
-def _string(words: Sequence[str], named: dict[str, str]) -> str:
-    # In a word without a name an equals sign would end one.
-    parts = [quoteStringArgument(word).replace("=", "\\=") for word in words]
-    parts += [f"{key}={quoteStringArgument(each)}" for key, each in named.items()]
-    return ":".join(parts)
-
-
-def _arguments(words: Sequence[str], named: dict[str, str]) -> dict[str, str]:
+def _arguments(
+    kind: str, words: Sequence[str], named: dict[str, str]
+) -> dict[str, str]:
     """
-    What the words of an C{ssl:} string mean, by Twisted's own names for them.
+    What the words of a string mean, by Twisted's own names for them.
     """
-    names = list(signature(endpoints._parseSSL).parameters)[1:]
+    if kind in _REFUSED:
+        raise _Unusable(_REFUSED[kind])
+    if kind not in _PARSERS:
+        raise ValueError(
+            f"{kind!r} is none of the kinds that can be listened on by a string:"
+            f" {', '.join(_PARSERS)}, and haproxy before one of them"
+        )
+    parameters = [
+        each
+        for each in signature(_PARSERS[kind]).parameters.values()
+        if each.name not in ("self", "factory", "reactor")
+    ]
+    names = [each.name for each in parameters]
     if len(words) > len(names):
-        raise ValueError(f"ssl: has {len(names)} words at most, {words[-1]!r} is over")
+        raise ValueError(
+            f"{kind}: has {len(names)} words at most, {words[-1]!r} is over"
+        )
     arguments = dict(zip(names, words, strict=False))
     for name in named:
         if name not in names:
-            raise ValueError(f"ssl: has no {name!r}, only {', '.join(names)}")
+            raise ValueError(f"{kind}: has no {name!r}, only {', '.join(names)}")
         if name in arguments:
-            raise ValueError(f"ssl: has its {name} twice")
+            raise ValueError(f"{kind}: has its {name} twice")
     arguments |= named
-    if not arguments.get("port"):
-        raise ValueError("ssl: needs a port")
-    arguments.setdefault("privateKey", "server.pem")
+    for each in parameters:
+        if each.default is Parameter.empty and not arguments.get(each.name):
+            raise ValueError(f"{kind}: needs its {each.name}")
     return arguments
 
 
+def _plain(
+    reactor: Any,
+    kind: str,
+    arguments: dict[str, str],
+    bottom: IStreamServerEndpoint | None,
+) -> Listening:
+    """
+    An endpoint of Twisted's own, without layers.
+    """
+    parts = (f"{name}={quoteStringArgument(each)}" for name, each in arguments.items())
+    string = ":".join((kind, *parts))
+    if bottom is not None:
+        return Listening(bottom, string)
+    if kind == "systemd":
+        return _adopted(reactor, string, arguments)
+    endpoint = serverFromString(reactor, string)
+    if "port" in arguments and not 0 <= int(arguments["port"]) <= 65535:
+        raise _Unusable(f"a port must be from 0 to 65535, got {arguments['port']}")
+    return Listening(endpoint, string)
+
+
+def _adopted(reactor: Any, string: str, arguments: dict[str, str]) -> Listening:
+    """
+    An endpoint for a socket that systemd has handed down.
+    """
+    domain, index = arguments["domain"], arguments.get("index", "0")
+    if domain not in ("INET", "INET6", "UNIX"):
+        raise _Unusable(f"domain must be INET, INET6 or UNIX, got {domain!r}")
+    try:
+        if int(index) < 0:
+            raise LookupError
+        endpoint = serverFromString(reactor, string)
+    except LookupError as error:
+        raise _Unusable(
+            "systemd has handed down no socket of this index or name"
+        ) from error
+    try:
+        checkListening(endpoint.fileno, endpoint.addressFamily)
+    except ValueError as error:
+        raise _Unusable(f"what systemd has handed down {error}") from None
+    listening = Listening(endpoint, string)
+    listening.descriptor = endpoint.fileno
+    return listening
+
+
 def _withTLS(
-    plain: Callable[[Sequence[str], dict[str, str]], Listening],
-    words: Sequence[str],
-    named: dict[str, str],
+    reactor: Any, arguments: dict[str, str], bottom: IStreamServerEndpoint | None
 ) -> Listening:
     try:
-        from OpenSSL import SSL, crypto
-
+        from twisted_echo.pemfiles import FILE_ARGUMENTS, BadFile, contextFactory
         from twisted_echo.tls import Certificates, TLSFactory
     except ImportError as error:
-        raise ImportError(f"ssl: needs the extra 'tls' ({error})") from None
+        raise _Unusable(f"ssl: needs the extra 'tls' ({error})") from None
 
-    arguments = _arguments(words, named)
-
-    def load() -> Any:
-        with open(arguments["privateKey"], "rb") as key:
-            if b"ENCRYPTED" in key.read():
-                # OpenSSL would ask for the pass phrase, with the reactor waiting.
-                raise ValueError("the key is encrypted; it must be readable as it is")
-        try:
-            parsed, _ = endpoints._parseSSL(None, **arguments)
-            # Now, for some of what is wrong is found by this alone.
-            parsed[2].getContext()
-        except (SSL.Error, crypto.Error) as error:
-            why = "; ".join(str(each[-1]) for each in error.args[0] if each[-1])
-            raise ValueError(f"the key or a certificate is broken: {why}") from None
-        return parsed[2]
-
-    certificates = Certificates(load)
-    port = arguments["port"]
-    tcp = {
-        key: each for key, each in arguments.items() if key not in ("port", *_TLS_WORDS)
-    }
-    listening = plain(["tcp", port], tcp)
+    arguments.setdefault("privateKey", "server.pem")
+    try:
+        certificates = Certificates(lambda: contextFactory(arguments))
+    except BadFile as error:
+        raise _Unusable(str(error)) from None
+    tcp = {name: each for name, each in arguments.items() if name not in _TLS_WORDS}
+    listening = _plain(reactor, "tcp", tcp, bottom)
     listening.endpoint = LayeredEndpoint(
         listening.endpoint, lambda factory: TLSFactory(factory, certificates)
     )
     listening.certificates = certificates
-    listening.files = [
-        arguments[word] for word in _FILE_WORDS if arguments.get(word) is not None
-    ]
+    listening.files = [arguments[name] for name in FILE_ARGUMENTS if name in arguments]
     return listening

@@ -32,7 +32,7 @@ from twisted_echo.addresses import readable
 from twisted_echo.checks import Checked, seconds
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
-from twisted_echo.listen import listenString
+from twisted_echo.listen import checkOnce, listenString
 from twisted_echo.listeners import Listeners
 from twisted_echo.metrics import Snapshot, tally
 from twisted_echo.monitor import Monitor, snapshotOf
@@ -105,10 +105,11 @@ def _endpointsOf(
     """
     if isinstance(endpoints, (str, bytes)) or not isinstance(endpoints, Iterable):
         endpoints = [endpoints]
-    made = []
+    made, listening = [], []
     for each in endpoints:
         if isinstance(each, str):
-            made.append(listenString(reactor, each).endpoint)
+            listening.append(listenString(reactor, each))
+            made.append(listening[-1].endpoint)
         elif IStreamServerEndpoint.providedBy(each):
             made.append(each)
         else:
@@ -116,6 +117,7 @@ def _endpointsOf(
                 "where to listen must be an endpoint for servers, or the string of one"
                 f" such as 'tcp:7008', got {each!r}"
             )
+    checkOnce(listening)
     return made
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "HoldableSocket",
     "KeepAlive",
     "bottomTransport",
+    "checkListening",
     "deepenBacklog",
     "dropNewConnections",
     "ownsSocket",
@@ -65,6 +66,35 @@ _KEEP_ALIVE_OPTIONS = (
     (getattr(socket, "TCP_KEEPINTVL", None), "interval"),
     (getattr(socket, "TCP_KEEPCNT", None), "count"),
 )
+
+
+def checkListening(descriptor: int, family: int) -> None:
+    """
+    Tell whether a descriptor, which stays open, is of a stream socket that listens.
+
+    @param family: its family, such as C{AF_INET}.
+    @raise ValueError: if it is not, with what it is instead.
+    """
+    try:
+        copy = os.dup(descriptor)
+    except OSError:
+        raise ValueError(f"as descriptor {descriptor} is not open") from None
+    try:
+        found = socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise ValueError(f"as descriptor {descriptor} is no socket") from None
+    with found:
+        if found.family != family:
+            is_, said = found.family.name, socket.AddressFamily(family).name
+            raise ValueError(
+                f"is a socket of {is_.removeprefix('AF_')}, not of"
+                f" {said.removeprefix('AF_')}"
+            )
+        if found.type != socket.SOCK_STREAM:
+            raise ValueError(f"is a socket of {found.type.name}, not of SOCK_STREAM")
+        if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ValueError("is a socket that does not listen")
 
 
 def bottomTransport(transport: Any) -> Any:

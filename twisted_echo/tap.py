@@ -5,7 +5,6 @@ Used by: Twisted's commands, by way of the plugin, and by nobody else.
 """
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -38,7 +37,7 @@ from twisted_echo.command.service import CommandService
 from twisted_echo.echo import EchoConfig, Framing
 from twisted_echo.journal import LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull
-from twisted_echo.listen import Listening, listenString
+from twisted_echo.listen import Listening, checkOnce, listenString
 from twisted_echo.logs import checkLogging
 from twisted_echo.units import parse_duration, parse_size
 
@@ -94,29 +93,25 @@ def _chooseReactor() -> None:
 
 
 def _listening(
-    reactor: Any, description: str, proxyFrom: list[IPv4Network | IPv6Network]
-) -> Listening:
+    reactor: Any,
+    descriptions: Sequence[str],
+    proxyFrom: list[IPv4Network | IPv6Network],
+) -> list[Listening]:
     """
-    Make an endpoint of its string.
+    Make endpoints of their strings.
 
-    @raise UsageError: if there is none such.
+    @raise UsageError: if there are none such.
     """
     try:
-        listening = listenString(reactor, description, proxyFrom)
+        listening = [listenString(reactor, each, proxyFrom) for each in descriptions]
+        checkOnce(listening)
     except ValueError as error:
         raise UsageError(f"--listen {error}") from None
-    for word in description.split(":"):
-        # What is not a port's number is too short or not a number.
-        name, _, number = word.rpartition("=")
-        if (
-            name in ("", "port")
-            and re.fullmatch(r"-?\d+", number)
-            and not (0 <= int(number) <= 65535)
-        ):
-            raise UsageError(
-                f"--listen {description!r}: a port must be from 0 to 65535,"
-                f" got {number}"
-            )
+    if proxyFrom and not any(each.isProxied for each in listening):
+        raise UsageError(
+            "--proxy-from says who may send a PROXY header, which only --listen"
+            " haproxy:... expects"
+        )
     return listening
 
 
@@ -152,10 +147,12 @@ def _isDaemon(parent: Mapping[str, Any] | None) -> bool:
     )
 
 
-def _adminPort(reactor: Any, text: str) -> Any:
+def _adminPort(reactor: Any, text: str, listening: list[Listening]) -> Any:
     """
-    Make the admin port of its endpoint string.
+    Make the admin port of its endpoint string. Of what kind it is makes no difference:
+    Twisted's own web server is at home on all of them.
 
+    @param listening: what has other sockets of systemd's.
     @raise UsageError: if there is none such.
     """
     try:
@@ -164,6 +161,10 @@ def _adminPort(reactor: Any, text: str) -> Any:
         raise UsageError(f"--admin needs the extra 'metrics' ({error})") from None
     try:
         described = words.adminEndpoint(text)
+        if described.startswith("systemd:"):
+            adopted = listenString(reactor, described)
+            checkOnce([*listening, adopted])
+            return Admin(adopted.endpoint, reactor)
         endpoint = serverFromString(reactor, described)  # type: ignore[no-untyped-call]
         return Admin(endpoint, reactor)
     except Exception as error:
@@ -416,21 +417,16 @@ class Options(UsageOptions):
             self["noticeSeconds"] = self._notice()
         except ValueError as error:
             raise UsageError(_named(str(error))) from None
-        if proxyFrom and not any(each.startswith("haproxy:") for each in listen):
-            raise UsageError(
-                "--proxy-from says who may send a PROXY header, which only --listen"
-                " haproxy:... expects"
-            )
         if self.parent is not None:
             _chooseReactor()
             endQuietly()
         from twisted.internet import reactor
 
-        self["listening"] = [_listening(reactor, each, proxyFrom) for each in listen]
+        self["listening"] = _listening(reactor, listen, proxyFrom)
         self["proxyFrom"] = proxyFrom
         self["adminPort"] = None
         if self["admin"] != words.OFF:
-            self["adminPort"] = _adminPort(reactor, self["admin"])
+            self["adminPort"] = _adminPort(reactor, self["admin"], self["listening"])
         try:
             self["workerCount"] = self._workers()
         except ValueError as error:

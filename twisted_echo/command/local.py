@@ -152,12 +152,12 @@ class LocalService(EchoService):
             try:
                 each.certificates.reload()
             except Exception as error:
-                # Every kind of broken file has errors of its own.
+                told = isinstance(error, ValueError)
                 _log.warn(
                     "cannot reload {files}, so what was loaded before stays: {reason}",
                     event="reload-failed",
                     files=files,
-                    reason=f"{type(error).__name__}: {error}",
+                    reason=str(error) if told else f"{type(error).__name__}: {error}",
                 )
             else:
                 _log.info("reloaded {files}", event="reloaded", files=files)
