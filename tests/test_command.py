@@ -312,7 +312,7 @@ class StopTests(CommandTestCase):
         )
         self.assertEqual(self.readiness(admin), (200, b"ready\n"))
         server.process.send_signal(signal.SIGTERM)
-        server.wait_for("still accepting for 1.5 s")
+        server.wait_for("still accepting for 1.5s")
         self.assertEqual(self.readiness(admin), (503, b"draining\n"))
         client = connect(self, server.address)
         self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")

@@ -19,7 +19,7 @@ from twisted_echo import view
 from twisted_echo.command import service as command_service
 from twisted_echo.command.errors import CannotStart
 from twisted_echo.command.service import CommandService
-from twisted_echo.command.status import inWords
+from twisted_echo.command.status import SaidLimits
 from twisted_echo.limits import Limits
 from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.service import State
@@ -48,7 +48,7 @@ class FakeServed:
     What does as told, and notes what it was told.
     """
 
-    by = "nobody"
+    workerCount = 1
     limits = Limits(sessions=3)
     canReload = True
     stopsWithin = 6.0
@@ -231,9 +231,9 @@ class CommandServiceTests(SynchronousTestCase):
         (event,) = events
         self.assertEqual(event["event"], "started")
         for field, value in (
-            ("addresses", "127.0.0.1:7"),
-            ("by", "nobody"),
-            ("limits", inWords(self.served.limits)),
+            ("addresses", ["127.0.0.1:7"]),
+            ("workers", 1),
+            ("limits", SaidLimits(self.served.limits)),
             ("admin", "127.0.0.1:9"),
             ("reactor", "FakeReactor"),
         ):
@@ -250,7 +250,7 @@ class CommandServiceTests(SynchronousTestCase):
         self.assertEqual(self.told, ["bind", "start"])
         with capturedLogs() as events:
             self.served.listen()
-        self.assertEqual(events[0]["admin"], "nothing")
+        self.assertIsNone(events[0]["admin"])
         # Nobody is to be told how it gets on.
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
@@ -372,11 +372,11 @@ class CommandServiceTests(SynchronousTestCase):
         with capturedLogs() as events:
             os.kill(os.getpid(), signal.SIGUSR2)
         self.assertEqual([each["event"] for each in events], ["status"] * 3)
-        self.assertEqual([each.get("worker") for each in events], [None, "0", "1"])
+        self.assertEqual([each.get("worker") for each in events], [None, 0, 1])
         whole, first, second = events
         self.assertEqual((whole["sessions"], whole["state"]), (2, "listening"))
-        self.assertEqual(whole["ended"], "3 (peer-closed 2, idle 1)")
-        self.assertEqual((first["sessions"], second["sent"]), (1, "?"))
+        self.assertEqual(whole["ended"], {"peer-closed": 2, "idle": 1})
+        self.assertEqual((first["sessions"], second["sent"]), (1, None))
 
     def test_cannotTell(self) -> None:
         """
@@ -565,10 +565,10 @@ class CommandServiceTests(SynchronousTestCase):
 class InWordsTests(SynchronousTestCase):
     def test_limits(self) -> None:
         self.assertEqual(
-            inWords(Limits(sessions=3, sessionsPerPeer=2, buffered=1)),
-            "3 sessions, 2 by one peer, 1 bytes held",
+            str(SaidLimits(Limits(sessions=3, sessionsPerPeer=2, buffered=1 << 28))),
+            "3 sessions, 2 by one peer, 256M bytes held",
         )
         self.assertEqual(
-            inWords(Limits(buffered=0)),
+            str(SaidLimits(Limits(buffered=0))),
             "any number of sessions, any number by one peer, any number of bytes held",
         )

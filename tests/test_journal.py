@@ -60,7 +60,7 @@ class JournalTests(SynchronousTestCase):
             self.told(),
             [
                 "session of 192.0.2.1:7 ended:"
-                " line-too-long (a line of 7 bytes), 5 bytes received, 1.500 s"
+                " line-too-long (a line of 7 bytes), 5 bytes received, 1.5s"
             ],
         )
 

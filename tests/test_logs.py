@@ -21,6 +21,7 @@ from zope.interface.verify import verifyObject
 from tests.events import PACKAGE, calls_in, log_calls, loggers_in, sources
 from tests.processes import (
     DEADLINE,
+    EXEC,
     Server,
     connect,
     environment,
@@ -51,6 +52,60 @@ reactor.callLater(0, reactor.stop)
 """
 
 
+FIELDS: dict[str, tuple[type | None, ...]] = {
+    # Words that come from elsewhere: addresses, paths, versions, errors.
+    **dict.fromkeys(
+        (
+            *("peer", "file", "option", "path", "line", "session"),
+            *("version", "twisted", "python", "reactor"),
+            *("reason", "detail"),
+        ),
+        (str,),
+    ),
+    # One of some words.
+    **dict.fromkeys(("state", "stream", "what", "cause"), (str,)),
+    "hasListened": (bool,),
+    "admin": (str, None),
+    "addresses": (list,),
+    "files": (list,),
+    # How many, or in which.
+    "workers": (int, list),
+    "worker": (int, None),
+    **dict.fromkeys(
+        (
+            *("sessions", "paused", "handshakes", "pending", "opened", "acceptErrors"),
+            *("received", "lines", "bytesReceived", "count", "dropped"),
+            *("soft", "tries", "process", "asked", "most", "openFiles"),
+        ),
+        (int,),
+    ),
+    **dict.fromkeys(("sent", "bytesSent"), (int, None)),
+    **dict.fromkeys(("seconds", "delay"), (int, float)),
+    **dict.fromkeys(
+        ("ended", "refused", "served", "restarts", "numbers", "limits", "exit"),
+        (dict,),
+    ),
+}
+"""
+The fields of events, and what each is in JSON; None for null.
+"""
+
+
+def assert_fields(event: dict[str, Any]) -> None:
+    """
+    An event has its fields as they are promised.
+    """
+    for name, value in event.items():
+        if name in (*HEAD, "traceback") or name.startswith("log_"):
+            continue
+        allowed = FIELDS[name]
+        kind = None if value is None else type(value)
+        assert kind in allowed, f"{name} of {event['event']} is {value!r}"
+        if isinstance(value, dict) and name not in ("limits", "exit"):
+            for each in value.values():
+                assert isinstance(each, (int, float)), f"{name}: {value!r}"
+
+
 class EventTests(SynchronousTestCase):
     """
     What the source of the package logs.
@@ -70,6 +125,13 @@ class EventTests(SynchronousTestCase):
                 self.assertNotIn(field, [*HEAD, "traceback"], call.place)
         twice = {name for name, n in Counter(c.event for c in calls).items() if n > 1}
         self.assertEqual(twice, set())
+
+    def test_fields(self) -> None:
+        """
+        Each field is text, a number, a list or an object: never a number in prose.
+        """
+        for call in log_calls():
+            self.assertLessEqual(set(call.fields), set(FIELDS), call.place)
 
     def test_nothingElse(self) -> None:
         """
@@ -361,7 +423,7 @@ class CommandTests(SynchronousTestCase):
         (listening,) = (
             each for each in self.lines(server.stdout) if each.get("event") == "started"
         )
-        address = "127.0.0.1", int(listening["addresses"].rpartition(":")[2])
+        address = "127.0.0.1", int(listening["addresses"][0].rpartition(":")[2])
         client = connect(self, address)
         client.sendall(b"a\n")
         self.assertEqual(client.recv(10), b"a\n")
@@ -386,8 +448,14 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(ended["bytesReceived"], 13)
         self.assertIsInstance(ended["seconds"], float)
         self.assertIn("11", ended["detail"])
+        self.assertEqual(ended["numbers"], {"length": 11, "limit": 10})
         self.assertEqual(refused["reason"], "refused-full")
-        self.assertEqual(events["stopped"]["sessions"], 0)
+        stopped = events["stopped"]
+        self.assertEqual(stopped["sessions"], 0)
+        self.assertEqual(stopped["served"], {"line-too-long": 1})
+        self.assertEqual(stopped["refused"], {"refused-full": 1})
+        for each in events.values():
+            assert_fields(each)
 
     def test_twistd(self) -> None:
         """
@@ -405,6 +473,66 @@ class CommandTests(SynchronousTestCase):
         In the JSON of C{twist} the events have the same names and fields.
         """
         self.look(self.events(*self.TWIST))
+
+    def test_life(self) -> None:
+        """
+        The events of a life, in one process and with workers, have their fields as they
+        are promised, also those that a worker hands on.
+        """
+        for more in ((), ("--workers", "2")):
+            folder = new_folder(self)
+            server = Server(
+                self,
+                [
+                    *self.TWISTD,
+                    *("echo", "--listen", "unix:echo.sock", "--log-sessions", "all"),
+                    *("--admin", "unix:admin.sock", "--notice", "10ms", "--drain"),
+                    *("1h", "--max-length", "1K", *more),
+                ],
+                folder=folder,
+                launcher=EXEC.replace("os.execv", "signal.signal(1, 0); os.execv"),
+            )
+            server.wait_for(r'"event": "started".*\n')
+            overlong, client = (
+                connect(self, str(folder / "echo.sock")) for _ in range(2)
+            )
+            overlong.sendall(b"x" * 1025 + b"\n")
+            self.assertEqual(read_to_end(overlong), b"")
+            overlong.close()
+            server.wait_for(r'"event": "session-ended".*\n')
+            self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
+            server.process.send_signal(signal.SIGUSR2)
+            server.wait_for(r'"event": "status".*\n')
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for(r'"event": "nothing-to-reload".*\n')
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for(r'"event": "notice".*\n')
+            server.wait_for(r'"event": "draining".*\n')
+            server.signal(signal.SIGTERM)
+            events = [each for each in self.lines(server.stdout) if each["event"]]
+            for each in events:
+                assert_fields(each)
+            self.assertEqual(
+                {"started", "session-ended", "status", "notice", "draining"}
+                - {each["event"] for each in events},
+                set(),
+            )
+            by_name = {each["event"]: each for each in events}
+            started = by_name["started"]
+            self.assertEqual(started["workers"], 2 if more else 1)
+            self.assertEqual(started["limits"]["buffered"], 1 << 28)
+            self.assertEqual(started["addresses"], ["unix:echo.sock"])
+            self.assertIn("256M bytes held", started["message"])
+            (problem,) = (
+                each for each in events if each.get("reason") == "line-too-long"
+            )
+            self.assertEqual(problem["numbers"], {"length": 1025, "limit": 1024})
+            self.assertIn("over the limit of 1K", problem["message"])
+            if more:
+                self.assertIn(problem["worker"], (0, 1))
+            self.assertIn("1h", by_name["draining"]["message"])
+            last = by_name["workers-stopped" if more else "stopped"]
+            self.assertEqual(last["served"]["line-too-long"], 1)
 
     def test_readerGone(self) -> None:
         """
@@ -464,6 +592,6 @@ class CommandTests(SynchronousTestCase):
                 folder=folder,
             )
             self.assertEqual(command.wait(), 1)
-            self.assertIn("--logger=twisted_echo.logs.json writes", command.stdout)
-            self.assertIn(named, command.stdout)
+            self.assertIn("--logger=twisted_echo.logs.json writes", command.stderr)
+            self.assertIn(named, command.stderr)
             self.assertEqual(list(folder.iterdir()), [])

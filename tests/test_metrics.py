@@ -13,7 +13,6 @@ from twisted_echo.metrics import (
     READ_TO_SEND_BOUNDS,
     Histogram,
     Snapshot,
-    tally,
 )
 
 
@@ -228,14 +227,3 @@ class SnapshotTests(SynchronousTestCase):
         snapshot = full()
         snapshot.toJSON()["ended"]["idle"] = 99
         self.assertEqual(snapshot, full())
-
-
-class TallyTests(SynchronousTestCase):
-    def test_words(self) -> None:
-        """
-        The most frequent first; nothing is 0.
-        """
-        self.assertEqual(tally({}), "0")
-        self.assertEqual(
-            tally({"idle": 1, "peer-closed": 2}), "3 (peer-closed 2, idle 1)"
-        )

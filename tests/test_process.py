@@ -116,7 +116,14 @@ class FileLimitTests(SynchronousTestCase):
         self.assertEqual(sessionsWithin(33, 64), 32)
         self.assertEqual(
             told,
-            [{"event": "max-sessions-lowered", "asked": 33, "most": 32, "files": 64}],
+            [
+                {
+                    "event": "max-sessions-lowered",
+                    "asked": 33,
+                    "most": 32,
+                    "openFiles": 64,
+                }
+            ],
         )
 
 

@@ -673,7 +673,7 @@ class StopLogTests(SynchronousTestCase):
         self.service.stopService()
         self.assertEqual(
             self.told(),
-            "stopped, 0 sessions were open, after 0.000 s; served 0; refused 0",
+            "stopped, 0 sessions were open, after 0s; served 0; refused 0",
         )
 
     def test_counts(self) -> None:
@@ -692,7 +692,7 @@ class StopLogTests(SynchronousTestCase):
         session.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(
             self.told(),
-            "stopped, 1 sessions were open, after 1.500 s;"
+            "stopped, 1 sessions were open, after 1.5s;"
             " served 4 (peer-closed 2, connection-lost 1, stopped 1);"
             " refused 3 (refused-full 3)",
         )

@@ -509,7 +509,7 @@ class MonitorTests(SynchronousTestCase):
             said,
             [
                 "worker 0 has ended: by SIGKILL; another one starts at once",
-                "worker 0 could not start: by SIGKILL; another one starts in 0.1 s",
+                "worker 0 could not start: by SIGKILL; another one starts in 100ms",
             ],
         )
 

@@ -139,5 +139,5 @@ class SizeTests(SynchronousTestCase):
             self.assertEqual(parse_size(text), size)
 
     def test_number(self) -> None:
-        self.assertEqual(f"{Size(65536)} {Size(7)} {Size(0)}", "64K 7 bytes 0 bytes")
+        self.assertEqual(f"{Size(65536)} {Size(7)} {Size(0)}", "64K 7 0")
         self.assertEqual(json.dumps(Size(65536)), "65536")

@@ -135,7 +135,7 @@ class AdminTests(WorkersTestCase):
         found = server.wait_for(r"admin on (127\.0\.0\.1:\d+);")
         self.url = f"http://{found[1]}"
         server.process.send_signal(signal.SIGTERM)
-        server.wait_for("still accepting for 1.5 s")
+        server.wait_for("still accepting for 1.5s")
         self.assertEqual(self.ready(), (503, "draining\n"))
         client = self.connect(server.address)
         self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")

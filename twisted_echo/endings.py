@@ -7,7 +7,7 @@ Used by: embedders, who read them; sessions and layers, which say them.
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["EXPECTED_ENDS", "REFUSALS", "EndReason", "SessionEnd"]
+__all__ = ["EXPECTED_ENDS", "REFUSALS", "Detail", "EndReason", "SessionEnd"]
 
 
 class EndReason(Enum):
@@ -91,13 +91,32 @@ or because the service has C{STOPPED} before.)
 """
 
 
+class Detail(str):
+    """
+    What more there is to say of an end, with numbers that a program reads as such.
+
+    @ivar numbers: those in the text, by name.
+    """
+
+    numbers: dict[str, float]
+
+    def __new__(cls, text: str, **numbers: float) -> "Detail":
+        """
+        @param text: has C{{name}} where a number belongs.
+        """
+        detail = super().__new__(cls, text.format(**numbers))
+        detail.numbers = numbers
+        return detail
+
+
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
     """
     What is left of a session that has ended.
 
     @ivar reason: why it ended.
-    @ivar detail: what more there is to say of it, such as how long the line was.
+    @ivar detail: what more there is to say of it, such as how long the line was; a
+        L{Detail}, where that is a number.
     @ivar bytesReceived: how many bytes its receiver was given.
     @ivar bytesSent: how many bytes were sent; None where the transport does not
         count them.

@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from twisted_echo.addresses import escaped
-from twisted_echo.endings import EXPECTED_ENDS, EndReason, SessionEnd
+from twisted_echo.endings import EXPECTED_ENDS, Detail, EndReason, SessionEnd
+from twisted_echo.units import Seconds
 
 __all__ = ["Journal", "LogSessions"]
 
@@ -40,6 +41,10 @@ class LogSessions(Enum):
 def _escaped(detail: str) -> str:
     # A protocol may have let its peer choose it.
     return detail.encode("unicode_escape").decode("ascii")
+
+
+def _numbers(detail: str) -> dict[str, float]:
+    return detail.numbers if isinstance(detail, Detail) else {}
 
 
 class _Window:
@@ -86,15 +91,16 @@ class Journal:
             + _BRACKETS[bool(end.detail)]
             + ", {bytesReceived} bytes received"
             + ("" if end.bytesSent is None else ", {bytesSent} sent")
-            + ", {seconds:.3f} s",
+            + ", {seconds}",
             event="session-ended",
             peer=escaped(peer),
             reason=end.reason.value,
             detail=_escaped(end.detail),
+            numbers=_numbers(end.detail),
             bytesReceived=end.bytesReceived,
             bytesSent=end.bytesSent,
             lines=end.lines,
-            seconds=end.seconds,
+            seconds=Seconds(round(end.seconds, 3)),
         )
 
     def refused(
@@ -111,6 +117,7 @@ class Journal:
             peer=escaped(peer),
             reason=reason.value,
             detail=_escaped(detail),
+            numbers=_numbers(detail),
         )
 
     def _isTooMany(self, reason: EndReason, clock: IReactorTime) -> bool:

@@ -20,7 +20,6 @@ __all__ = [
     "Histogram",
     "Observation",
     "Snapshot",
-    "tally",
 ]
 
 LENGTH_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0, 86400.0)
@@ -230,15 +229,6 @@ class Observation:
     states: tuple[str, ...]
     build: Mapping[str, str]
     restarts: Mapping[str, int] = field(default_factory=dict)
-
-
-def tally(counts: Mapping[str, int]) -> str:
-    """
-    A sum, and what it is made of: C{3 (peer-closed 2, idle 1)}.
-    """
-    most = Counter(counts).most_common()
-    parts = ", ".join(f"{name} {n}" for name, n in most)
-    return f"{sum(counts.values())}" + (f" ({parts})" if parts else "")
 
 
 def _mostOf(one: int | None, other: int | None) -> int | None:

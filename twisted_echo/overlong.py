@@ -9,8 +9,9 @@ after it is; and the end tells whose it was, how long, and the limit.
 
 from typing import TYPE_CHECKING
 
-from twisted_echo.endings import EndReason
+from twisted_echo.endings import Detail, EndReason
 from twisted_echo.session import Session
+from twisted_echo.units import Size
 
 __all__ = ["RefusesOverlong"]
 
@@ -30,15 +31,22 @@ class RefusesOverlong(Session):
         Close the connection after the lines before this one are answered.
         """
         length = line.find(self.delimiter)
-        size = f"{len(line)} bytes or more" if length < 0 else f"{length} bytes"
-        self._refuse(EndReason.LINE_TOO_LONG, f"a line of {size}")
+        more = " or more" if length < 0 else ""
+        self._refuse(
+            EndReason.LINE_TOO_LONG,
+            f"a line of {{length}} bytes{more}",
+            len(line) if length < 0 else length,
+        )
 
     def lengthLimitExceeded(self, length: int) -> None:
         """
         Close the connection after the frames before this one are answered.
         """
-        self._refuse(EndReason.FRAME_TOO_LONG, f"a frame of {length} bytes")
+        self._refuse(EndReason.FRAME_TOO_LONG, "a frame of {length} bytes", length)
 
-    def _refuse(self, reason: EndReason, what: str) -> None:
-        self.close(reason, f"{what} is over the limit of {self.MAX_LENGTH}")
+    def _refuse(self, reason: EndReason, what: str, length: int) -> None:
+        # (The limit is a whole number, or one that nobody gets over.)
+        limit = Size(self.MAX_LENGTH)
+        text = f"{what} is over the limit of {{limit}}"
+        self.close(reason, Detail(text, length=length, limit=limit))
         self.discardInput()

@@ -34,9 +34,11 @@ from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
 from twisted_echo.listen import checkOnce, listenString
 from twisted_echo.listeners import Listeners
-from twisted_echo.metrics import Snapshot, tally
+from twisted_echo.log_values import Listed, Tally
+from twisted_echo.metrics import Snapshot
 from twisted_echo.monitor import Monitor, snapshotOf
 from twisted_echo.session import Session
+from twisted_echo.units import Seconds
 
 __all__ = ["Endpoint", "IllegalTransition", "SessionService", "State"]
 
@@ -276,7 +278,7 @@ class SessionService(Service):
         self._log.info(
             "listening on {addresses}, by {reactor}",
             event="listening",
-            addresses=", ".join(readable(each) for each in self.addresses),
+            addresses=Listed(readable(each) for each in self.addresses),
             reactor=type(self.factory.clock).__name__,
         )
 
@@ -409,13 +411,13 @@ class SessionService(Service):
             self.factory.journal.flush()
             books = self.snapshot()
             self._log.info(
-                "stopped, {sessions} sessions were open, after {seconds:.3f} s;"
+                "stopped, {sessions} sessions were open, after {seconds};"
                 " served {served}; refused {refused}",
                 event="stopped",
                 sessions=sessions,
-                seconds=clock.seconds() - began,
-                served=tally(books.ended),
-                refused=tally(books.refused),
+                seconds=Seconds(round(clock.seconds() - began, 3)),
+                served=Tally(books.ended),
+                refused=Tally(books.refused),
             )
             self._stops, askers = listeners, self._stopAskers
             self._stopAskers = []

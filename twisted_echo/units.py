@@ -141,4 +141,4 @@ class Size(int):
     """
 
     def __str__(self) -> str:
-        return f"{format_size(self)}{'' if self % 1024 == 0 and self else ' bytes'}"
+        return format_size(self)

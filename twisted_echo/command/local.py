@@ -16,6 +16,7 @@ from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endings import EndReason
 from twisted_echo.limits import Limits
 from twisted_echo.listen import Listening
+from twisted_echo.log_values import Listed
 from twisted_echo.metrics import Observation
 from twisted_echo.service import State
 from twisted_echo.view import ServiceView
@@ -86,11 +87,11 @@ class LocalService(EchoService):
         """
 
     @property
-    def by(self) -> str:
+    def workerCount(self) -> int:
         """
-        What serves it.
+        One: this process.
         """
-        return type(self.factory.clock).__name__
+        return 1
 
     @property
     def limits(self) -> Limits:
@@ -148,7 +149,7 @@ class LocalService(EchoService):
         Load keys and certificates anew, for connections that are still to come.
         """
         for each in self._withTLS:
-            files = ", ".join(each.files)
+            files = Listed(each.files)
             try:
                 each.certificates.reload()
             except Exception as error:

@@ -105,11 +105,11 @@ def sessionsWithin(asked: int, files: int, ports: int = 1) -> int:
     if asked > most:
         _log.warn(
             "--max-sessions {asked} is lowered to {most}: the limit of open files is"
-            " {files}",
+            " {openFiles}",
             event="max-sessions-lowered",
             asked=asked,
             most=most,
-            files=files,
+            openFiles=files,
         )
     return min(asked, most)
 

@@ -29,11 +29,13 @@ from twisted_echo.command.process import (
     OnSecondSignal,
     OnSignal,
 )
-from twisted_echo.command.status import inWords, tellStatus
+from twisted_echo.command.status import SaidLimits, tellStatus
 from twisted_echo.command.terminal import Terminal
 from twisted_echo.limits import Limits
+from twisted_echo.log_values import Listed
 from twisted_echo.metrics import Observation
 from twisted_echo.service import State
+from twisted_echo.units import Seconds
 from twisted_echo.view import build
 
 __all__ = ["AdminPort", "CommandService", "Manager", "Served"]
@@ -60,9 +62,9 @@ class Served(Protocol):
         """
 
     @property
-    def by(self) -> str:
+    def workerCount(self) -> int:
         """
-        What serves it.
+        How many processes serve.
         """
 
     @property
@@ -273,15 +275,18 @@ class CommandService(Service):
         if self._isStopping:
             return
         admin = None if self._admin is None else self._admin.address
-        software = self._software
+        software, workers = self._software, self.served.workerCount
         _log.info(
-            "listening on {addresses}, by {by}; limits: {limits}; admin on {admin};"
-            " twisted-echo {version}, Twisted {twisted}, Python {python}",
+            "listening on {addresses}, by "
+            + ("" if workers == 1 else "{workers} workers with ")
+            + "{reactor}; limits: {limits}; "
+            + ("no admin port" if admin is None else "admin on {admin}")
+            + "; twisted-echo {version}, Twisted {twisted}, Python {python}",
             event="started",
-            addresses=", ".join(readable(each) for each in self.served.addresses),
-            by=self.served.by,
-            limits=inWords(self.served.limits),
-            admin="nothing" if admin is None else readable(admin),
+            addresses=Listed(readable(each) for each in self.served.addresses),
+            workers=workers,
+            limits=SaidLimits(self.served.limits),
+            admin=None if admin is None else readable(admin),
             version=software["version"],
             twisted=software["twisted"],
             python=software["python"],
@@ -402,11 +407,10 @@ class CommandService(Service):
                 self._manager.status(f"{observation.state}, {sessions} sessions")
             if self._isStopping and self._noticeEnds is None:
                 _log.info(
-                    "draining: {sessions} sessions are left, for {seconds:.0f} s at"
-                    " most",
+                    "draining: {sessions} sessions are left, for {seconds} at most",
                     event="draining",
                     sessions=sessions,
-                    seconds=self.served.stopsWithin,
+                    seconds=Seconds(round(self.served.stopsWithin, 1)),
                 )
 
         return self.observe().addCallbacks(told, _cannotTell)
@@ -443,9 +447,9 @@ class CommandService(Service):
             self._teller.start(_TELL_EVERY, now=False)
         if notice:
             _log.info(
-                "stopping: not ready any more, and still accepting for {seconds:g} s",
+                "stopping: not ready any more, and still accepting for {seconds}",
                 event="notice",
-                seconds=notice,
+                seconds=Seconds(notice),
             )
             self._noticeEnds = self._reactor.callLater(notice, self._drain)
         else:

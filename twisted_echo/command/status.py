@@ -4,27 +4,38 @@ What the log is told of a service: its limits, and all of it when an operator as
 Used by: L{twisted_echo.command.service} alone.
 """
 
+from typing import Any
+
 from twisted.logger import Logger
 
 from twisted_echo.limits import Limits
-from twisted_echo.metrics import Observation, Snapshot, tally
+from twisted_echo.log_values import Tally
+from twisted_echo.metrics import Observation, Snapshot
+from twisted_echo.units import Size
 
-__all__ = ["inWords", "tellStatus"]
+__all__ = ["SaidLimits", "tellStatus"]
 
 _log = Logger()
 
 
-def inWords(limits: Limits) -> str:
+class SaidLimits(dict[str, Any]):
     """
-    Limits in words.
+    Limits, in words to a person.
     """
-    sessions = f"{limits.sessions} sessions" if limits.sessions else "any number of"
-    perPeer = limits.sessionsPerPeer or "any number"
-    buffered = f"{limits.buffered} bytes" if limits.buffered else "any number of bytes"
-    return (
-        f"{sessions}{'' if limits.sessions else ' sessions'}, {perPeer} by one peer,"
-        f" {buffered} held"
-    )
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(
+            sessions=limits.sessions,
+            sessionsPerPeer=limits.sessionsPerPeer,
+            whenFull=limits.whenFull.value,
+            buffered=limits.buffered,
+        )
+
+    def __str__(self) -> str:
+        sessions = self["sessions"] or "any number of"
+        perPeer = self["sessionsPerPeer"] or "any number"
+        buffered = Size(self["buffered"]) if self["buffered"] else "any number of"
+        return f"{sessions} sessions, {perPeer} by one peer, {buffered} bytes held"
 
 
 def tellStatus(observation: Observation) -> None:
@@ -37,19 +48,20 @@ def tellStatus(observation: Observation) -> None:
         _log.info(
             "status of workers: {restarts} restarts",
             event="status-workers",
-            restarts=tally(observation.restarts),
+            restarts=Tally(observation.restarts),
         )
     for name, snapshot in observation.workers.items():
-        _tell(snapshot, state=observation.state, worker=name)
+        _tell(snapshot, state=observation.state, worker=int(name))
 
 
-def _tell(snapshot: Snapshot, state: str, worker: str | None = None) -> None:
+def _tell(snapshot: Snapshot, state: str, worker: int | None = None) -> None:
     _log.info(
         f"status{'' if worker is None else ' of worker {worker}'}"
         ": {state}, {sessions} sessions, {paused} of them paused,"
         " {handshakes} handshakes; {pending} bytes wait to be sent; {opened} sessions"
         " opened, ended {ended}; refused {refused}; {acceptErrors} accept errors;"
-        " {received} bytes received, {sent} sent",
+        " {received} bytes received"
+        + ("" if snapshot.bytesSent is None else ", {sent} sent"),
         event="status",
         state=state,
         worker=worker,
@@ -58,9 +70,9 @@ def _tell(snapshot: Snapshot, state: str, worker: str | None = None) -> None:
         handshakes=snapshot.handshakes,
         pending=snapshot.pendingBytes,
         opened=snapshot.opened,
-        ended=tally(snapshot.ended),
-        refused=tally(snapshot.refused),
+        ended=Tally(snapshot.ended),
+        refused=Tally(snapshot.refused),
         acceptErrors=snapshot.acceptErrors,
         received=snapshot.bytesReceived,
-        sent="?" if snapshot.bytesSent is None else snapshot.bytesSent,
+        sent=snapshot.bytesSent,
     )

@@ -299,7 +299,7 @@ class Books:
     @classmethod
     def of(cls, log: str) -> "Books":
         line = re.search(
-            r"stopped, (\d+) sessions were open, after [\d.]+ s"
+            r"stopped, (\d+) sessions were open, after [\d.a-z]+"
             r"; served (\d+)(?: sessions)?(?: \(([^)]*)\))?"
             r"(?:; refused (\d+)(?: \(([^)]*)\))?)?",
             log,

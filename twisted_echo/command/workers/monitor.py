@@ -31,6 +31,8 @@ from twisted_echo.command.workers.process import (
     WorkerProcess,
 )
 from twisted_echo.command.workers.watch import HUNG_AFTER, Watch
+from twisted_echo.log_values import Listed
+from twisted_echo.units import Seconds
 
 __all__ = ["CAUSES", "Listener", "WorkerMonitor"]
 
@@ -88,6 +90,28 @@ class _Place:
         self.began = 0.0
         self.delay = FIRST_DELAY
         self.successor: IDelayedCall | None = None
+
+
+class _Exit(dict[str, Any]):
+    """
+    How a process has ended, in a few words to a person: with which status, or by which
+    signal; neither, if there was none.
+    """
+
+    def __init__(self, reason: Failure | None) -> None:
+        value: Any = None if reason is None else reason.value
+        number = getattr(value, "signal", None)
+        super().__init__(
+            status=getattr(value, "exitCode", None),
+            signal=None if number is None else signal.Signals(number).name,
+        )
+
+    def __str__(self) -> str:
+        if self["signal"] is not None:
+            return f"by {self['signal']}"
+        if self["status"] is None:
+            return "there was no process to be had"
+        return f"with status {self['status']}" if self["status"] else "by itself"
 
 
 class WorkerMonitor:
@@ -223,23 +247,23 @@ class WorkerMonitor:
     def _ended(
         self, place: _Place, worker: WorkerProcess, reason: Failure | None
     ) -> None:
-        how = _told(reason)
+        ended = _Exit(reason)
         isToBeFollowed = place.worker is worker and self._isRunning
         if place.worker is worker:
             place.worker = None
         if isToBeFollowed:
-            self._follow(place, worker, how)
+            self._follow(place, worker, ended)
         elif reason is None or not reason.check(ProcessDone):
             _log.warn(
-                "worker {worker} has not ended in order: {how}",
+                "worker {worker} has not ended in order: {exit}",
                 event="worker-failed",
                 worker=worker.number,
-                how=how,
+                exit=ended,
             )
         self._listener.workerGone(worker)
         self._perhapsStopped()
 
-    def _follow(self, place: _Place, worker: WorkerProcess, how: str) -> None:
+    def _follow(self, place: _Place, worker: WorkerProcess, ended: _Exit) -> None:
         """
         Have another process take the place of one that has ended.
         """
@@ -249,14 +273,16 @@ class WorkerMonitor:
             delay, place.delay = place.delay, min(2 * place.delay, LONGEST_DELAY)
         self.restarts[worker.cause] += 1
         _log.warn(
-            "worker {worker} {what}: {how}; another one starts {soon}",
+            "worker {worker} "
+            + ("has ended" if worker.wasReady else "could not start")
+            + ": {exit}; another one starts "
+            + ("in {delay}" if delay else "at once"),
             event="worker-ended",
             worker=worker.number,
-            what="has ended" if worker.wasReady else "could not start",
-            how=how,
+            hasListened=worker.wasReady,
+            exit=ended,
             cause=worker.cause,
-            delay=delay,
-            soon=f"in {delay:.1f} s" if delay else "at once",
+            delay=Seconds(delay),
         )
         place.successor = self.clock.callLater(delay, self._start, place)
 
@@ -313,22 +339,7 @@ class WorkerMonitor:
         _log.error(
             "worker {workers} does not end, not even killed",
             event="worker-forgotten",
-            workers=", ".join(each.name for each in self.workers),
+            workers=Listed(each.number for each in self.workers),
         )
         if stopped is not None:
             stopped.callback(None)
-
-
-def _told(reason: Failure | None) -> str:
-    """
-    How a process has ended, in a few words.
-    """
-    if reason is None:
-        return "there was no process to be had"
-    if reason.check(ProcessDone):
-        return "by itself"
-    value: Any = reason.value
-    number = getattr(value, "signal", None)
-    if number is not None:
-        return f"by {signal.Signals(number).name}"
-    return f"with status {getattr(value, 'exitCode', None)}"

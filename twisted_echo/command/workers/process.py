@@ -30,6 +30,7 @@ from twisted_echo.command.workers.channel import (
 )
 from twisted_echo.command.workers.relay import relay
 from twisted_echo.metrics import Snapshot
+from twisted_echo.units import Seconds
 
 __all__ = ["HURRIED_WITHIN", "KILLED_WITHIN", "WorkerProcess"]
 
@@ -270,11 +271,13 @@ class WorkerProcess(ProcessProtocol):
 
     def killHung(self, seconds: float) -> None:
         _log.error(
-            "worker {worker} {what} for {seconds:.0f} s, and is killed",
+            "worker {worker} "
+            + ("has not answered" if self.wasReady else "has been starting")
+            + " for {seconds}, and is killed",
             event="worker-hung",
             worker=self.number,
-            what="has not answered" if self.wasReady else "has been starting",
-            seconds=seconds,
+            hasListened=self.wasReady,
+            seconds=Seconds(round(seconds)),
         )
         self.state = "hung"
         self.keeper.processChanged(self)

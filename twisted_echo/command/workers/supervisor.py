@@ -42,7 +42,8 @@ from twisted_echo.command.workers.watch import HUNG_AFTER
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.limits import Limits
 from twisted_echo.listen import Listening
-from twisted_echo.metrics import Observation, Snapshot, tally
+from twisted_echo.log_values import Tally
+from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.service import IllegalTransition, State
 from twisted_echo.view import build
 
@@ -143,11 +144,11 @@ class Supervisor(Service):
         return [each.address for each in self._bound]
 
     @property
-    def by(self) -> str:
+    def workerCount(self) -> int:
         """
-        What serves it.
+        How many processes serve.
         """
-        return f"{self._workers} workers with {type(self._reactor).__name__}"
+        return self._workers
 
     @property
     def limits(self) -> Limits:
@@ -475,8 +476,8 @@ class Supervisor(Service):
             "stopped, all {workers} workers; served {served}; refused {refused}",
             event="workers-stopped",
             workers=self._workers,
-            served=tally(self._gone.ended),
-            refused=tally(self._gone.refused),
+            served=Tally(self._gone.ended),
+            refused=Tally(self._gone.refused),
         )
         askers, self._stopAskers = self._stopAskers, []
         for asker in askers:
