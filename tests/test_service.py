@@ -904,19 +904,49 @@ class FullTests(ServedTestCase):
 
     async def test_stopWhileFull(self) -> None:
         """
-        Who waits when the service stops is refused: there are no more sessions at
-        a stop than before it.
+        Those who wait when the service stops are served one after the other, as those
+        before them have been sent their end-of-file, whether they close or not.
         """
         service = await self.served(WhenFull.WAIT)
+        factory = service.factory
         _, first = await self.session(service)
         others = [self.client(service) for _ in range(5)]
+        for number, client in enumerate(others):
+            client.sendall(b"line %d\nrest" % number)
+        served: list[int] = []
+        started = factory.sessionStarted
+
+        def count(session: Any) -> None:
+            started(session)
+            served.append(sum(not each._finished for each in factory.sessions))
+
+        self.patch(factory, "sessionStarted", count)
         stopped = service.stopService()
-        for client in [first, *others]:
-            self.assertEqual(await in_thread(read_to_end, client), b"")
+        for number, client in enumerate(others):
+            # It is the first who closes last.
+            answer = await in_thread(read_to_end, client)
+            self.assertEqual(answer, b"line %d\n" % number)
+        self.assertEqual(await in_thread(read_to_end, first), b"")
         await stopped
-        self.assertEqual(service.factory.opened, 1)
-        self.assertEqual(service.factory.refused, {EndReason.REFUSED_FULL: 5})
-        self.assertEqual(service.factory.ended, {EndReason.STOPPED: 1})
+        self.assertLessEqual(max(served), 1)
+        self.assertEqual((factory.opened, factory.refused), (6, {}))
+        self.assertEqual(factory.ended, {EndReason.STOPPED: 6})
+
+    async def test_stopWhileFullUNIX(self) -> None:
+        """
+        The same by a UNIX socket; who comes when it is full is refused then.
+        """
+        service = await self.served(WhenFull.WAIT, f"unix:{self.mktemp()}")
+        (address,) = service.addresses
+        clients = [self.client(service) for _ in range(3)]
+        for client in clients:
+            client.sendall(b"line\n")
+        stopped = service.stopService()
+        for client in clients:
+            self.assertEqual(await in_thread(read_to_end, client), b"line\n")
+        self.assertRaises(OSError, connect, address)
+        await stopped
+        self.assertEqual(service.factory.ended, {EndReason.STOPPED: 3})
 
 
 class StringTests(ServedTestCase):

@@ -16,6 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener, IProtocolNegotiationFactory
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
@@ -412,17 +413,41 @@ class HandshakeTests(TLSTestCase):
 
     async def test_stop(self) -> None:
         """
-        A stop ends the handshakes that are under way, and waits for them.
+        A stop ends the handshakes that are under way in order, and waits for them.
         """
         service = self.serve_tls(grace=30)
         silent, half = self.raw(service), self.raw(service)
         half.sendall(TLSClient(half).hello()[:30])
         await until(lambda: len(service.factory.handshakes) == 2)
-        await service.stopService()
-        await self.refused(service, EndReason.STOPPED, 2)
+        stopped = service.stopService()
         for client in silent, half:
-            with self.assertRaises(ConnectionResetError):
-                await in_thread(collect, client, 1)
+            self.assertEqual(await in_thread(client.recv, 1), b"")
+            client.sendall(b"ignored")
+            client.close()
+        await stopped
+        await self.refused(service, EndReason.STOPPED, 2)
+
+    async def test_stopIgnored(self) -> None:
+        """
+        One that ignores the end is cut off after C{abortAfter} seconds, though the
+        time of grace goes on.
+        """
+        clock = Clock()
+        factory = EchoFactory(EchoConfig(), clock=clock)
+        service = self.serve_tls(factory, grace=600)
+        _, client = await self.shaken_session(service)
+        self.raw(service)
+        await until(lambda: factory.handshakes)
+        stopped = service.stopService()
+        await turn()
+        clock.advance(factory.abortAfter - 0.1)
+        await turn()
+        self.assertEqual(len(factory.handshakes), 1)
+        clock.advance(0.1)
+        await until(lambda: not factory.handshakes)
+        self.assertEqual(await in_thread(client.pump, b"x"), b"x")
+        await stopped
+        self.assertEqual(factory.refused, {EndReason.STOPPED: 1})
 
     async def test_dataWithTheFinish(self) -> None:
         """

@@ -9,6 +9,7 @@ C{opened} is what C{ended} sums up to and the sessions that are open.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from enum import Enum
 from functools import partial, wraps
 from typing import Any, Protocol, TypeVar
 
@@ -94,6 +95,19 @@ class Gate(Protocol):
         """
         Accept again.
         """
+
+
+class _Stage(Enum):
+    """
+    How far the stop of a factory's service is.
+    """
+
+    OPEN = "open"
+    """It has not begun: whoever comes is welcome."""
+    STOPPING = "stopping"
+    """No connection is begun any more; those that the kernel has begun end in order."""
+    REFUSING = "refusing"
+    """There is no time left for that."""
 
 
 class SessionFactory(Factory[_S]):
@@ -191,6 +205,10 @@ class SessionFactory(Factory[_S]):
         self._guard = Guard(self)
         # How many sessions and handshakes each peer has.
         self._peers: Counter[str] = Counter()
+        self._stage = _Stage.OPEN
+        # Those that have been sent their end-of-file since the stop began: they are
+        # not served any more, and leave their places to those that wait.
+        self._leaving: set[Session | Handshake] = set()
         # Whether the gate is shut, and whether that makes connections wait.
         self._isShut = self._canWait = False
 
@@ -233,10 +251,12 @@ class SessionFactory(Factory[_S]):
     @property
     def isFull(self) -> bool:
         """
-        Whether there are as many connections as are allowed.
+        Whether there are as many connections as are allowed. At a stop those that
+        have been sent their end-of-file do not count.
         """
         most = self._limits.sessions
-        return 0 < most <= len(self.sessions) + len(self.handshakes)
+        count = len(self.sessions) + len(self.handshakes) - len(self._leaving)
+        return 0 < most <= count
 
     def countChanged(self) -> None:
         """
@@ -304,7 +324,9 @@ class SessionFactory(Factory[_S]):
         @param address: whose it is; None if that is not known yet.
         """
         most, key = self._limits.sessionsPerPeer, peerKey(address)
-        if self.isFull and not (self._isShut and self._canWait):
+        if self._stage is _Stage.REFUSING:
+            self.countRefused(address, EndReason.STOPPED)
+        elif self.isFull and not (self._isShut and self._canWait):
             # (What comes while it is shut was being accepted with others.)
             self.countRefused(address, EndReason.REFUSED_FULL)
         elif most and key is not None and self._peers[key] >= most:
@@ -320,11 +342,45 @@ class SessionFactory(Factory[_S]):
         self.refused[reason] += 1
         self.journal.refused(address, reason, detail, self.clock)
 
-    def waitNoMore(self) -> None:
+    # The stop
+
+    def welcome(self) -> None:
         """
-        Refuse what comes over the limit from now on: the back-log is to be emptied.
+        Take whoever comes, as before the first stop.
         """
-        self._canWait = False
+        self.closing = None
+        self._stage = _Stage.OPEN
+
+    def beginStop(self) -> None:
+        """
+        Give the places of those that have been sent their end-of-file to others from
+        now on, and have every connection that is to become a session become one by
+        what has arrived, or end.
+        """
+        self._stage = _Stage.STOPPING
+        self.closeHandshakes()
+
+    def refuseAll(self) -> None:
+        """
+        Refuse whoever comes from now on.
+        """
+        self._stage = _Stage.REFUSING
+
+    @property
+    def isStopping(self) -> bool:
+        """
+        Whether a connection that is to become a session has to do so at once.
+        """
+        return self._stage is not _Stage.OPEN
+
+    def endSent(self, connection: Session | Handshake) -> None:
+        """
+        It is being sent its end-of-file. Called by a session, or by what was to become
+        one.
+        """
+        if self.isStopping:
+            self._leaving.add(connection)
+            self.countChanged()
 
     # What comes and goes
 
@@ -353,17 +409,26 @@ class SessionFactory(Factory[_S]):
 
     def handshakeEnded(self, handshake: Handshake, address: Any) -> None:
         """
-        Strike it off: it becomes a session now, or it is lost. If no session
-        takes its place, L{countChanged} is to be called.
+        Strike it off: it is lost. L{countChanged} is to be called.
 
         @param address: the one that it was recorded with.
         """
+        self.handshakeDone(handshake, address)()
+
+    def handshakeDone(self, handshake: Handshake, address: Any) -> Callable[[], object]:
+        """
+        Strike it off: it becomes a session now.
+
+        @param address: the one that it was recorded with.
+        @return: to be called when that has begun, for those who wait for the end of
+            all.
+        """
         ended = self.handshakes.pop(handshake, None)
+        self._leaving.discard(handshake)
         self._go(address)
         self._guard.rest()
-        if ended is not None:
-            # Else it was forgotten before.
-            ended.callback(None)
+        # Perhaps it was forgotten before.
+        return lambda: None if ended is None else ended.callback(None)
 
     def sessionStarted(self, session: Session) -> None:
         """
@@ -381,6 +446,7 @@ class SessionFactory(Factory[_S]):
         Strike a session off, and fire its Deferred. Called by the session.
         """
         ended = self.sessions.pop(session, None)
+        self._leaving.discard(session)
         if ended is None:
             # Its protocol failed before it could begin.
             self.countRefused(session.peer, EndReason.ERROR)
@@ -438,7 +504,8 @@ class SessionFactory(Factory[_S]):
 
     def closeHandshakes(self) -> None:
         """
-        Cut off every connection that has not become a session yet.
+        End every connection that has not become a session yet, and does not by what
+        has arrived.
         """
         for handshake in list(self.handshakes):
             handshake.fail(EndReason.STOPPED)
@@ -458,8 +525,12 @@ class SessionFactory(Factory[_S]):
 
     def abortSessions(self, reason: EndReason = EndReason.ABORTED) -> None:
         """
-        L{Abort<Session.abort>} every session.
+        L{Abort<Session.abort>} every session, and cut off what was to become one.
         """
+        for handshake in list(self.handshakes):
+            # (The end of one may be that of another.)
+            if handshake in self.handshakes:
+                handshake.fail(reason)
         for session in list(self.sessions):
             try:
                 session.abort(reason)
@@ -481,6 +552,7 @@ class SessionFactory(Factory[_S]):
         even when it is aborted, so that nobody waits for it for ever.
         """
         handshakes, self.handshakes = self.handshakes, {}
+        self._leaving.clear()
         for ended in handshakes.values():
             self._log.error(
                 "a handshake does not end, not even aborted",

@@ -21,6 +21,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IHalfCloseableProtocol,
     IListeningPort,
     IProtocolFactory,
@@ -31,10 +32,16 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
+from twisted_echo.arrivals import readArrived
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
+from twisted_echo.refusal import readAway
+from twisted_echo.sockets import bottomTransport
 
 __all__ = ["Layer", "LayerFactory", "LayeredEndpoint"]
+
+# Why one is cut off that was being ended in order.
+_ABORTED = (EndReason.ABORTED, EndReason.ABORTED_IN_DRAIN)
 
 
 class LayerFactory(WrappingFactory[Any]):
@@ -84,6 +91,8 @@ class Layer(ProtocolWrapper):
     began = 0.0
     _isReady = False
     _failure: tuple[EndReason, str] | None = None
+    # When the peer's end-of-file is waited for no longer.
+    _deadline: IDelayedCall | None = None
 
     def makeConnection(self, transport: Any) -> None:
         directlyProvides(self, providedBy(transport))
@@ -97,6 +106,10 @@ class Layer(ProtocolWrapper):
         began = getattr(transport, "began", None)
         self.began = keeper.clock.seconds() if began is None else began
         keeper.handshakeStarted(self, self.countsFor())
+        if keeper.isStopping:
+            # Not now, when it is only being made.
+            bottom = bottomTransport(transport)
+            bottom.reactor.callLater(0, self.fail, EndReason.STOPPED)
 
     def countsFor(self) -> Any:
         """
@@ -111,43 +124,86 @@ class Layer(ProtocolWrapper):
         @param countedFor: what L{countsFor} said.
         """
         self._isReady = True
+        keeper = self.factory.keeper
+        began = keeper.handshakeDone(self, countedFor)
+        try:
+            self._beginWrapped()
+        finally:
+            # Perhaps there is none in its place: it may have failed.
+            keeper.countChanged()
+            began()
+
+    def _beginWrapped(self) -> None:
         factory = self.factory
-        factory.keeper.handshakeEnded(self, countedFor)
         try:
             protocol = factory.wrappedFactory.buildProtocol(self.getPeer())
         except Exception:
             factory.keeper.countRefused(self.getPeer(), EndReason.ERROR)
-            factory.keeper.countChanged()
             raise
-        if protocol is None:
-            # Counted already, by whoever refused it. Nobody looks after it any
-            # more, so no farewell of the peer's is waited for.
-            self.loseConnection()
-            self.transport.loseConnection()
-            factory.keeper.countChanged()
-            return
-        self.wrappedProtocol = protocol
-        try:
+        if protocol is not None:
+            self.wrappedProtocol = protocol
             protocol.makeConnection(self)
-        finally:
-            # Perhaps there is none in its place: it may have failed.
-            factory.keeper.countChanged()
+            return
+        # Counted already, by whoever refused it. Nobody looks after it any more, so no
+        # farewell of the peer's is waited for.
+        self.loseConnection()
+        readAway(self.transport)
+        self.transport.loseConnection()
 
     def fail(self, reason: EndReason, detail: str = "") -> None:
         """
-        Cut the connection off before it is a session.
+        End the connection before it is a session: if the service has
+        L{EndReason.STOPPED}, by what has arrived or in order; else it is cut off.
         """
-        if not self._isReady and self._failure is None:
-            self._failure = reason, detail
+        if reason is EndReason.STOPPED:
+            if self._failure is None:
+                self._readArrived()
+            if self._canEndInOrder():
+                self._failure = reason, detail
+                self._endInOrder()
+        elif not self._isReady and (self._failure is None or reason in _ABORTED):
+            if self._failure is None:
+                self._failure = reason, detail
             transport = self.transport
             getattr(transport, "abortConnection", transport.loseConnection)()
+
+    def _readArrived(self) -> None:
+        """
+        Read what has arrived, which may make it ready.
+        """
+        readArrived(self.transport, lambda: not self._isReady)
+
+    def _canEndInOrder(self) -> bool:
+        """
+        Whether nothing has ended it before.
+        """
+        bottom = bottomTransport(self.transport)
+        return not (self._isReady or self._failure is not None or bottom.disconnecting)
+
+    def _endInOrder(self) -> None:
+        """
+        Send an end-of-file; read and forget what still comes, up to the peer's.
+        """
+        keeper = self.factory.keeper
+        bottom = bottomTransport(self.transport)
+        if not hasattr(bottom, "loseWriteConnection"):
+            bottom.loseConnection()
+            return
+        self._deadline = keeper.clock.callLater(
+            keeper.abortAfter, self.fail, EndReason.ABORTED_IN_DRAIN
+        )
+        bottom.loseWriteConnection()
+        bottom.resumeProducing()
+        keeper.endSent(self)
 
     def readConnectionLost(self) -> None:
         """
         The peer has sent its end-of-file.
         """
         if not self._isReady:
-            self.fail(self.failureReason, "the client left")
+            if self._failure is None:
+                self._failure = self.failureReason, "the client left"
+            self.transport.loseConnection()
             return
         half = IHalfCloseableProtocol(self.wrappedProtocol, None)
         if half is not None:
@@ -164,6 +220,9 @@ class Layer(ProtocolWrapper):
             half.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
         if not self._isReady:
             self._isReady = True
             keeper = self.factory.keeper

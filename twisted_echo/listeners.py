@@ -26,12 +26,9 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.sockets import (
-    HoldableSocket,
-    deepenBacklog,
-    dropNewConnections,
-    ownsSocket,
-)
+from twisted_echo.backlog import BacklogDrain
+from twisted_echo.refusal import RefusesInOrder
+from twisted_echo.sockets import HoldableSocket, deepenBacklog, ownsSocket
 
 __all__ = ["Listener", "Listeners"]
 
@@ -46,12 +43,6 @@ _A_MINUTE = 60.0
 
 # Why a port is held.
 _SUSPENDED, _SHUT, _RESTS, _LEFT = "suspended", "shut", "rests", "left"
-
-_MOST_ACCEPTS = 4096
-"""
-How often a port that closes is asked for connections that wait. As many as Linux
-lets wait (C{net.core.somaxconn}), so that a flood of new ones has an end.
-"""
 
 
 class Listener:
@@ -74,6 +65,8 @@ class Listener:
         # What whoever opened it waits for, until it listens or is closed.
         self._opening: Deferred[None] | None = None
         self._closing: Deferred[Any] = succeed(None)
+        # What empties the back-log before the port closes.
+        self._drain: BacklogDrain | None = None
 
     def open(self) -> "Deferred[None]":
         """
@@ -92,7 +85,8 @@ class Listener:
                     self.port, result = result, None
                     deepenBacklog(self.port)
                     self._hearAcceptErrors(self.port)
-                    if hasattr(self.port, "numberAccepts"):
+                    if _isTwisteds(self.port):
+                        self.port.factory = RefusesInOrder(self.port.factory)
                         self.port.socket = HoldableSocket(
                             self.port.socket, lambda: bool(self._held)
                         )
@@ -123,13 +117,13 @@ class Listener:
         """
         Stop listening, or trying to.
 
-        What is in the port's back-log is accepted first: its client was told
-        that it is connected, and shall see the end of a session, not a reset. But
-        what is in the back-log of an adopted socket stays there: that socket lives
-        on with whoever holds it (systemd, a parent process), and the next who
+        What is in the port's back-log is accepted first, as soon as there is room: its
+        client was told that it is connected, and shall see the end of a session, not a
+        reset. But what is in the back-log of an adopted socket stays there: that socket
+        lives on with whoever holds it (systemd, a parent process), and the next who
         listens on it serves them.
 
-        @return: fires when the port is closed.
+        @return: fires when the port is closed. To cancel it gives up what still waits.
         """
         opening, self._opening = self._opening, None
         if opening is not None:
@@ -138,19 +132,31 @@ class Listener:
             self._resting.cancel()
             self._rested()
         port, self.port = self.port, None
-        if port is not None:
-            if isinstance(getattr(port, "socket", None), HoldableSocket):
-                # Whoever waits now is accepted, or refused, in any case.
-                port.socket = port.socket.listening
-            if ownsSocket(port):
-                # Nobody else listens on it.
-                dropNewConnections(port.socket)
-                _acceptWaiting(port)
-                # Twisted's ports close in the next turn. Until then the kernel
-                # goes on connecting.
-                port.reactor.callLater(0, _acceptWaiting, port)
+        # While there are enough, those in the back-log wait.
+        self._held.difference_update((_SUSPENDED, _RESTS))
+        if port is None:
+            if self._drain is None:
+                self._held.discard(_SHUT)
+            return self._closing
+        if _isTwisteds(port) and port.connected and ownsSocket(port):
+            self._drain = BacklogDrain(port, lambda: _SHUT not in self._held)
+            self._closing = self._drain.closed
+        else:
             self._closing = maybeDeferred(port.stopListening)
+        self._closing.addBoth(self._closed)
         return self._closing
+
+    def closeNow(self) -> None:
+        """
+        Have a L{close} that has begun wait for no more room.
+        """
+        if self._drain is not None:
+            self._drain.finish()
+
+    def _closed(self, result: Any) -> Any:
+        self._drain = None
+        self._held.discard(_SHUT)
+        return result
 
     @property
     def canWait(self) -> bool:
@@ -175,6 +181,8 @@ class Listener:
         self._pauseOrResume()
 
     def _pauseOrResume(self) -> None:
+        if self._drain is not None and _SHUT not in self._held:
+            self._drain.proceed()
         if self.port is None or not self.canWait:
             return
         if self._held:
@@ -353,20 +361,18 @@ class Listeners:
 
         @return: for each endpoint a Deferred that fires when its port is closed.
         """
-        for listener in self._listeners:
-            listener.release(_SUSPENDED)
-            listener.release(_SHUT)
         return [listener.close() for listener in self._listeners]
 
+    def closeNow(self) -> None:
+        """
+        L{Listener.closeNow} for them all.
+        """
+        for listener in self._listeners:
+            listener.closeNow()
 
-def _acceptWaiting(port: Any) -> None:
+
+def _isTwisteds(port: Any) -> bool:
     """
-    Have one of Twisted's own ports accept what its back-log holds.
+    Tell whether it is one of Twisted's own ports, which accept in their C{doRead}.
     """
-    if not IReadDescriptor.providedBy(port) or not getattr(port, "connected", False):
-        return
-    for _ in range(_MOST_ACCEPTS):
-        before = getattr(port, "sessionno", None)
-        port.doRead()
-        if getattr(port, "sessionno", None) == before:
-            return
+    return IReadDescriptor.providedBy(port) and hasattr(port, "numberAccepts")

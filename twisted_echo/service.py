@@ -248,7 +248,8 @@ class SessionService(Service):
         """
         self._require("start", State.IDLE, State.STOPPED)
         self.state = State.STARTING
-        self.factory.closing = self._failure = self.stopsBy = None
+        self.factory.welcome()
+        self._failure = self.stopsBy = None
         if self._monitor is not None:
             self._monitor.start()
         self._listeners.open().addCallbacks(self._opened, self._notOpened)
@@ -387,19 +388,24 @@ class SessionService(Service):
         began, sessions = clock.seconds(), len(self.factory.sessions)
         self.stopsBy = began + self.longestStop
         self._wereAt = self.addresses
-        self.factory.waitNoMore()
         closings = self._listeners.close()
-        self.factory.closeHandshakes()
+        self.factory.beginStop()
         self._tellAskers()
 
         def closed(listeners: list[tuple[bool, Any]]) -> "Deferred[Any]":
-            # Of a batch that was being accepted, some may have become sessions
-            # since, or begun a handshake. From here on none comes any more.
+            # Of a batch that was being accepted, some may have begun a handshake
+            # since. From here on none comes any more.
             self.factory.closeHandshakes()
-            ended: Deferred[Any] = DeferredList(
-                [*self.factory.whenEnded(), *self.factory.whenHandshakesEnded()]
-            )
-            return ended.addCallback(lambda _: listeners)
+            return allEnded().addCallback(lambda _: listeners)
+
+        def allEnded(_: object = None) -> "Deferred[Any]":
+            factory = self.factory
+            left: list[Deferred[Any]] = [
+                *factory.whenEnded(),
+                *factory.whenHandshakesEnded(),
+            ]
+            # What was to become a session may have become one meanwhile.
+            return DeferredList(left).addCallback(allEnded) if left else succeed(None)
 
         def stopped(listeners: list[tuple[bool, Any]]) -> None:
             if self._timer is not None and self._timer.active():
@@ -431,6 +437,8 @@ class SessionService(Service):
 
         def abortSessions() -> None:
             self._timer = clock.callLater(_GIVE_UP_AFTER, giveUp)
+            self.factory.refuseAll()
+            self._listeners.closeNow()
             self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
 
         def giveUp() -> None:

@@ -34,12 +34,14 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IPushProducer,
     IReactorTime,
+    IReadDescriptor,
     ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_echo.arrivals import readArrived, unreadBytes
 from twisted_echo.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
 from twisted_echo.checks import PlainHooks
 from twisted_echo.endings import EndReason, SessionEnd
@@ -69,6 +71,10 @@ def _isTLS(transport: Any) -> bool:
     return bool(ISSLTransport.providedBy(transport))
 
 
+def _isDescriptor(transport: Any) -> bool:
+    return bool(IReadDescriptor.providedBy(bottomTransport(transport)))
+
+
 def _isTLSError(error: object) -> bool:
     # By name, for pyOpenSSL need not be there.
     return type(error).__module__ == "OpenSSL.SSL"
@@ -95,6 +101,8 @@ class SessionKeeper(TypingProtocol):
     def clock(self) -> IReactorTime: ...
 
     def sessionStarted(self, session: "Session") -> None: ...
+
+    def endSent(self, session: "Session") -> None: ...
 
     def sessionEnded(self, session: "Session", end: SessionEnd) -> None: ...
 
@@ -139,6 +147,9 @@ class Session(PlainHooks, Protocol):
     # Whether the peer was still to get something when it had sent its last byte.
     _isOwed = False
     _closing: EndReason | None = None
+    # How many bytes that had arrived when the service stopped are still to be read
+    # before the session can finish; None when there is nothing to read for.
+    _unread: int | None = None
     _finished = False
     _detail = ""
     _abortedFor: EndReason | None = None
@@ -228,6 +239,8 @@ class Session(PlainHooks, Protocol):
         resume()
         if self._closing is not None and not self._finished:
             self.transport.pauseProducing()
+        if self._unread is not None:
+            self._readOnLater()
         self._finishWhenAnswered()
 
     # The end
@@ -290,7 +303,9 @@ class Session(PlainHooks, Protocol):
             # The peer's answer to the end-of-file that it was sent.
             self.transport.loseConnection()
             return
-        if self._closing is None:
+        if self._closing is None or self._unread is not None:
+            # (If it came before the stop, it is as if there was none.)
+            self._unread = None
             sent = self.bytesSent
             self.endOfInput()
             self._isOwed = bool(
@@ -409,14 +424,19 @@ class Session(PlainHooks, Protocol):
         A peer that has not finished after the factory's C{abortAfter} seconds is
         aborted. A second call does nothing.
 
+        If the service has L{EndReason.STOPPED}, what had arrived by then is read
+        before, in the next turns, as far as the protocol and the peer take it; unless
+        the protocol closes meanwhile, who wants no more.
+
         @param reason: what to tell those who ask.
         @param detail: what else to say of it in the log.
         """
-        if self.end is not None or self._deadline is not None:
+        isStopping, self._unread = self._unread is not None, None
+        if self.end is not None or (self._deadline is not None and not isStopping):
             return
         self._detail = detail
         clock = None if self.factory is None else self.factory.clock
-        if clock is not None and self.factory is not None:
+        if self._deadline is None and clock is not None and self.factory is not None:
             # If it is closing already, it is this deadline that has to tell.
             cause = _CUT_OFF.get(reason, EndReason.ABORTED)
             self._deadline = clock.callLater(self.factory.abortAfter, self.abort, cause)
@@ -426,6 +446,10 @@ class Session(PlainHooks, Protocol):
         self._closing = reason
         if not self._inputEnded:
             self.transport.pauseProducing()
+            if reason is EndReason.STOPPED and _isDescriptor(self.transport):
+                self._unread = unreadBytes(self.transport)
+                self._readOnLater()
+                return
         if clock is not None and (
             getattr(self, "_busyReceiving", False) or _isTLS(self.transport)
         ):
@@ -433,6 +457,36 @@ class Session(PlainHooks, Protocol):
             # first. (The end of a TCP session leaves time for them anyway.)
             clock.callLater(0, self._finishWhenAnswered)
         else:
+            self._finishWhenAnswered()
+
+    def _readOnLater(self) -> None:
+        # Not now, when the protocol perhaps is being given something.
+        bottomTransport(self.transport).reactor.callLater(0, self._readOn)
+
+    def _readOn(self) -> None:
+        """
+        Read one chunk of what had arrived when the service stopped, and an end-of-file
+        behind the last one.
+        """
+        left, transport = self._unread, self.transport
+        if left is None or self.paused or self.end is not None:
+            return
+        count = readArrived(
+            transport,
+            lambda: self._unread is not None and not self.paused,
+            atMost=min(left, bottomTransport(transport).bufferSize),
+        )
+        if self._unread is None:
+            # It has been closed meanwhile, by either side.
+            return
+        self._unread = max(0, left - count) if count else 0
+        if self.paused:
+            return
+        if self._unread:
+            self._readOnLater()
+            return
+        self._unread = None
+        if not transport.disconnecting:
             self._finishWhenAnswered()
 
     def abort(self, reason: EndReason = EndReason.ABORTED) -> None:
@@ -460,6 +514,7 @@ class Session(PlainHooks, Protocol):
         """
         if (
             self._finished
+            or self._unread is not None
             or not (self._inputEnded or self._closing is not None)
             or self._answersInFlight
             or self._inputStoppedBy & BY_PROTOCOL
@@ -467,6 +522,8 @@ class Session(PlainHooks, Protocol):
         ):
             return
         self._finished = True
+        if self.factory is not None:
+            self.factory.endSent(self)
         transport: Any = self.transport
         if self._throttled:
             self._throttled = False
@@ -511,7 +568,7 @@ class Session(PlainHooks, Protocol):
         """
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
-        self._deadline = None
+        self._deadline = self._unread = None
         if self.factory is not None and self.end is None:
             self.end = SessionEnd(
                 self._endReason(reason),

@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "deepenBacklog",
     "dropNewConnections",
     "ownsSocket",
+    "refuseNewConnections",
     "tuneSocket",
 ]
 
@@ -164,7 +166,11 @@ class HoldableSocket:
     does not end it when it is paused. With this for its C{socket} it does.
 
     @ivar listening: the socket itself.
+    @ivar problem: why its last C{accept} gave no connection; None if it did. Twisted's
+        ports do not tell.
     """
+
+    problem: OSError | None = None
 
     def __init__(self, listening: Any, isHeld: Callable[[], bool]) -> None:
         """
@@ -179,9 +185,15 @@ class HoldableSocket:
 
         @raise BlockingIOError: if there is none, or the socket is held.
         """
-        if self._isHeld():
-            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
-        return self.listening.accept()
+        try:
+            if self._isHeld():
+                raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+            accepted = self.listening.accept()
+        except OSError as problem:
+            self.problem = problem
+            raise
+        self.problem = None
+        return accepted
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.listening, name)
@@ -229,8 +241,16 @@ def dropNewConnections(listening: socket.socket) -> None:
         return
     code = ctypes.create_string_buffer(_NO_SYN)
     program = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(code))
-    try:
+    # If it is not allowed here, a client may be reset at the last moment.
+    with suppress(OSError):
         listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-    except OSError:
-        # Not allowed here: then a client may be reset at the last moment.
-        return
+
+
+def refuseNewConnections(listening: socket.socket) -> None:
+    """
+    The same for a listening UNIX socket, by which a client is connected at once, and
+    so refused at once. On Linux.
+    """
+    if sys.platform == "linux" and listening.family == socket.AF_UNIX:
+        with suppress(OSError):
+            listening.shutdown(socket.SHUT_RD)

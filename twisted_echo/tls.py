@@ -76,6 +76,7 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
     # The peer has sent its last byte: by close_notify, or by an end-of-file.
     _inputEnded = False
     _isCutOff = False
+    _isLastRead = False
     bytesSent = 0
     """
     How many bytes OpenSSL has been given to encrypt.
@@ -97,9 +98,19 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
 
+    def _readArrived(self) -> None:
+        # Unless the handshake is finished by what has arrived, nothing is sent: with
+        # its half of one a client would take the end that follows for a truncation.
+        self._isLastRead = True
+        super()._readArrived()
+
+    def _flushSendBIO(self) -> None:
+        if self._isReady or not self._isLastRead:
+            super()._flushSendBIO()
+
     def dataReceived(self, data: bytes) -> None:
         # After a close_notify nobody would take it out of OpenSSL's buffer.
-        if not self._inputEnded:
+        if not (self._inputEnded or self._failure is not None):
             super().dataReceived(data)
 
     def _flushReceiveBIO(self) -> None:

@@ -1,0 +1,90 @@
+"""
+Connections that are refused when they are accepted: ended in order, at once.
+
+Where a factory makes no protocol, Twisted's ports just close the socket. If its client
+has sent something by then, the kernel makes a reset of that, which is no answer to
+somebody who was told that he is connected.
+
+What must hold: a client that is refused sees an end-of-file; nothing of the connection
+is left when the call returns, so that refusing many costs no descriptors.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (Twisted's transports and Failure are not annotated.)
+
+import socket
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IProtocolFactory, IReadDescriptor
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_echo.sockets import bottomTransport
+
+__all__ = ["RefusesInOrder", "readAway"]
+
+_CHUNK = 65536
+_MOST_READS = 64
+"""
+How many chunks of 64 KiB are read from a connection that is refused: as much as a
+kernel takes for it by default, and an end for a client that goes on sending.
+"""
+
+
+def readAway(transport: Any) -> None:
+    """
+    Read and forget what has arrived for a connection, so that its socket can be closed
+    without a reset. Nothing happens to what is no socket.
+    """
+    handle = _socketOf(transport)
+    # It does not block: it is read until there is nothing, or it is broken.
+    with suppress(OSError):
+        for _ in range(_MOST_READS):
+            if handle is None or not handle.recv(_CHUNK):
+                break
+
+
+def _socketOf(transport: Any) -> socket.socket | None:
+    getHandle = getattr(bottomTransport(transport), "getHandle", None)
+    handle = getHandle() if getHandle is not None else None
+    return handle if isinstance(handle, socket.socket) else None
+
+
+class _Refused(Protocol):
+    """
+    The protocol of a connection that is to have none.
+    """
+
+    def makeConnection(self, transport: Any) -> None:
+        handle = _socketOf(transport)
+        if handle is not None:
+            with suppress(OSError):
+                handle.shutdown(socket.SHUT_WR)
+        readAway(transport)
+        if IReadDescriptor.providedBy(transport):
+            transport.connectionLost(Failure(ConnectionDone()))
+        else:
+            transport.loseConnection()
+
+
+@implementer(IProtocolFactory)
+class RefusesInOrder:
+    """
+    What a port makes protocols by: a factory, and L{_Refused} where that makes none.
+    """
+
+    def __init__(self, factory: IProtocolFactory) -> None:
+        self._factory = factory
+
+    def buildProtocol(self, addr: Any) -> Any:
+        protocol = self._factory.buildProtocol(addr)
+        return _Refused() if protocol is None else protocol
+
+    def doStart(self) -> None:
+        self._factory.doStart()
+
+    def doStop(self) -> None:
+        self._factory.doStop()
