@@ -38,7 +38,7 @@ _MOST_ACCEPTS = 65536
 How many are accepted altogether. More than wait anywhere
 (C{net.core.somaxconn} is 4,096 by default), so it ends a flood and nothing else.
 """
-_RESERVE = 4
+_RESERVE = 8
 """
 Descriptors that are left free, for what a log or a protocol may open.
 """

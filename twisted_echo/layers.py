@@ -107,8 +107,9 @@ class Layer(ProtocolWrapper):
         self.began = keeper.clock.seconds() if began is None else began
         keeper.handshakeStarted(self, self.countsFor())
         if keeper.isStopping:
-            # Not now, when it is only being made.
+            # Not now, when it is only being made, and nothing else before.
             bottom = bottomTransport(transport)
+            bottom.pauseProducing()
             bottom.reactor.callLater(0, self.fail, EndReason.STOPPED)
 
     def countsFor(self) -> Any:
@@ -156,7 +157,7 @@ class Layer(ProtocolWrapper):
         L{EndReason.STOPPED}, by what has arrived or in order; else it is cut off.
         """
         if reason is EndReason.STOPPED:
-            if self._failure is None:
+            if self._canEndInOrder():
                 self._readArrived()
             if self._canEndInOrder():
                 self._failure = reason, detail
@@ -171,6 +172,7 @@ class Layer(ProtocolWrapper):
         """
         Read what has arrived, which may make it ready.
         """
+        bottomTransport(self.transport).resumeProducing()
         readArrived(self.transport, lambda: not self._isReady)
 
     def _canEndInOrder(self) -> bool:

@@ -76,7 +76,6 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
     # The peer has sent its last byte: by close_notify, or by an end-of-file.
     _inputEnded = False
     _isCutOff = False
-    _isLastRead = False
     bytesSent = 0
     """
     How many bytes OpenSSL has been given to encrypt.
@@ -98,14 +97,11 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
 
-    def _readArrived(self) -> None:
-        # Unless the handshake is finished by what has arrived, nothing is sent: with
-        # its half of one a client would take the end that follows for a truncation.
-        self._isLastRead = True
-        super()._readArrived()
-
     def _flushSendBIO(self) -> None:
-        if self._isReady or not self._isLastRead:
+        # At a stop only a handshake that is finished by what has arrived is answered:
+        # with the service's half of one a client might believe that it is connected,
+        # and take the end that follows for a truncation.
+        if self._isReady or not self.factory.keeper.isStopping:
             super()._flushSendBIO()
 
     def dataReceived(self, data: bytes) -> None:
