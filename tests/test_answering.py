@@ -366,6 +366,38 @@ class AnsweringTests(SynchronousTestCase):
         self.clock.advance(4)
         self.assertEqual(len(self.flushLoggedErrors(TimeoutError)), 1)
 
+    def test_timeoutError(self) -> None:
+        """
+        An answer that is late fails with the class that the documentation names, not
+        with one that only this package knows. Handed back it is the time-out still,
+        which is in nobody's log; another one in its place is a failure as any other.
+        """
+        given: list[Failure] = []
+
+        class Late(Asked):
+            answerTimeout = 5.0
+
+            def answerFailed(self, question: bytes, failure: Failure) -> Any:
+                given.append(failure)
+                if question.endswith(b"1"):
+                    return failure
+                if question.endswith(b"2"):
+                    return Failure(failure.value)
+                raise TimeoutError("of my own")
+
+        for question, isLogged in ((b"d1", False), (b"d2", False), (b"d3", True)):
+            session, _ = self.make(Late)
+            session.dataReceived(question + b"\n")
+            self.clock.advance(6)
+            self.assertIs(type(given.pop().value), TimeoutError)
+            session.connectionLost(Failure(ConnectionDone()))
+            detail = (
+                "an answer failed: TimeoutError" if isLogged else "no answer within 5 s"
+            )
+            self.assertEqual(session.end.detail, detail)
+            logged = self.flushLoggedErrors(TimeoutError)
+            self.assertEqual(bool(logged), isLogged)
+
     def test_illegal(self) -> None:
         session, _ = self.make()
         for wrong in ({"atOnce": 0}, {"timeout": -1}, {"timeout": float("inf")}):

@@ -100,7 +100,7 @@ def test_send() -> None:
     assert ours.transport.value() == b"\1a\0"
 
 
-@pytest.mark.parametrize("format", ["!h", "!HH", "!f", "?", "!s", "nonsense", ""])
+@pytest.mark.parametrize("format", ["!HH", "!f", "?", "!s", "nonsense", ""])
 def test_refused(format: str) -> None:
     with pytest.raises(ValueError, match="structFormat must be"):
         prefix_of(format, 2)

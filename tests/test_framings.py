@@ -113,7 +113,7 @@ class ConfigTests(SynchronousTestCase):
             ),
         )
         self.assertEqual(command.process.returncode, 1)
-        self.assertIn("--delimiter is for the framing 'line' alone", command.stdout)
+        self.assertIn("--delimiter is for the framing 'line' alone", command.stderr)
 
 
 class SessionTests(SynchronousTestCase):

@@ -48,7 +48,7 @@ __all__ = [
 class FastIntNStringReceiver(Delivery, IntNStringReceiver):
     """
     C{IntNStringReceiver}, with blocks, for
-    any C{structFormat} of one unsigned integer, with its C{prefixLength}.
+    any C{structFormat} of one integer, with its C{prefixLength}.
 
     A pause, or assigning C{recvd} or C{MAX_LENGTH}, takes effect after the string in
     which it happens, as it does in the original; what C{stringReceived} returns means

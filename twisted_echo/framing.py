@@ -11,12 +11,15 @@ What must hold, for C{n} bytes received in any number of pieces:
   - the time is linear in C{n}, whatever the cuts and the lengths of the lines: no
     byte is searched or copied more often than a small fixed number of times
     (C{python -m twisted_echo.bench split} shows it);
+  - a limit may be of any type that can be compared with an C{int}, and a delimiter of
+    any that holds bytes;
   - a line is overlong as soon as it cannot end within the limit, so that a
     partial line is never held beyond C{limit + len(delimiter)} bytes.
 """
 
 import sys
 from functools import lru_cache
+from math import floor
 
 __all__ = ["HeldBytes", "LineBuffer", "end_of_lines", "overlaps_itself"]
 
@@ -40,6 +43,17 @@ def overlaps_itself(delimiter: bytes) -> bool:
     )
 
 
+def _whole(limit: float, size: int) -> int:
+    """
+    Make a limit of any type whole, for C{size} bytes: C{1.5} allows one byte,
+    infinity as many as there are, and less than 0 none, not even the empty line.
+    """
+    if limit < 0:
+        return -1
+    # (What is no number is not less than one either.)
+    return floor(limit) if limit < size else size
+
+
 def end_of_lines(
     data: bytes | bytearray, start: int, delimiter: bytes, limit: int
 ) -> int:
@@ -60,6 +74,10 @@ def end_of_lines(
     @return: C{start}, if no whole line of legal length begins there, or the
         index after the last delimiter.
     """
+    if type(limit) is not int or limit < 0:
+        limit = _whole(limit, len(data))
+    if type(delimiter) is not bytes:
+        delimiter = bytes(memoryview(delimiter))
     if overlaps_itself(delimiter):
         return _end_of_lines_one_by_one(data, start, delimiter, limit)
     length, size = len(delimiter), len(data)
@@ -175,7 +193,7 @@ class LineBuffer(HeldBytes):
             with a partial or an overlong line.
         """
         found = self.find(delimiter)
-        if not 0 <= found <= limit:
+        if found < 0 or found > limit:
             return b""
         data = self._bytes if at_most >= len(self._bytes) else self._bytes[:at_most]
         end = end_of_lines(data, found + len(delimiter), delimiter, limit)
@@ -204,7 +222,7 @@ class LineBuffer(HeldBytes):
         This is stricter than L{is_overlong} by looking at the bytes.
         """
         size = len(self._bytes)
-        return size <= limit or any(
-            self._bytes.endswith(delimiter[:beginning])
-            for beginning in range(size - limit, len(delimiter))
+        return not size > limit or any(
+            size - beginning <= limit and self._bytes.endswith(delimiter[:beginning])
+            for beginning in range(1, len(delimiter))
         )

@@ -54,7 +54,10 @@ def prefix_of(format: str | bytes, size: int) -> Prefix:
     """
     Make a prefix of the way in which C{struct} describes it.
 
-    @param format: of one unsigned integer, such as C{"!H"}.
+    A length below 0, as a signed one can be, is read as the unsigned one of the same
+    bits.
+
+    @param format: of one integer, such as C{"!H"}.
     @param size: how many bytes that has.
     @raise ValueError: if it is of something else.
     """
@@ -65,12 +68,14 @@ def prefix_of(format: str | bytes, size: int) -> Prefix:
         raise ValueError(
             f"structFormat must be understood by struct, got {format!r}: {reason}"
         ) from None
-    # All bits set: what is signed is negative now.
-    if len(values) != 1 or type(values[0]) is not int or values[0] < 0:
+    if len(values) != 1 or type(values[0]) is not int:
         raise ValueError(
-            "structFormat must be that of one unsigned integer, such as '!H',"
-            f" got {format!r}"
+            f"structFormat must be that of one integer, such as '!H', got {format!r}"
         )
+    if values[0] < 0:
+        # All bits are set, so it is signed.
+        unsigned = prefix_of(format.upper(), size)
+        return unsigned._replace(most=unsigned.most >> 1)
     if size != struct.size:
         raise ValueError(
             f"prefixLength must be the size of structFormat {format!r}, which is"

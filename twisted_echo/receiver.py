@@ -104,7 +104,7 @@ class _Blocks(PlainHooks):
 
         @param lines: the lines, without their delimiters. No line, no write.
         """
-        block = self.delimiter.join([*lines, b""])
+        block = bytes(self.delimiter).join([*lines, b""])
         if block:
             self.transport.write(block)
 
@@ -168,7 +168,11 @@ class FastLineReceiver(_Blocks, Delivery, LineReceiver):
         if len(data) > limit or (
             # One byte is the rule, and `endswith` the dearest step of all.
             data[-1:] != delimiter
-            and (not data.endswith(delimiter) or overlaps_itself(delimiter))
+            and (
+                not data.endswith(delimiter)
+                or type(delimiter) is not bytes
+                or overlaps_itself(delimiter)
+            )
         ):
             end = end_of_lines(data, 0, delimiter, limit)
             if end < len(data):
@@ -285,7 +289,7 @@ class FastLineReceiver(_Blocks, Delivery, LineReceiver):
             self.lineCount = max(0, self.lineCount - len(undelivered))
             self._atMost = 256
             undelivered.append(b"" if held is None else held.take())
-            return self._foundBy[0].join(undelivered)
+            return bytes(self._foundBy[0]).join(undelivered)
         return b"" if held is None else held.take()
 
     def heldInput(self) -> tuple[int, int | None]:
@@ -338,6 +342,7 @@ class FastLineOnlyReceiver(_Blocks, LineOnlyReceiver):
             self._held is not None
             or len(data) > limit
             or not data.endswith(delimiter)
+            or type(delimiter) is not bytes
             or overlaps_itself(delimiter)
         ):
             held = self._hold(data)
