@@ -51,17 +51,22 @@ def sources() -> list[Path]:
 
 def calls_in(source: str, path: Path) -> Iterator[LogCall]:
     """
-    The calls of a C{_log} in a source text.
+    The calls of a C{_log}, and of a factory's C{logFailure}, in a source text.
     """
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         owner, method = node.func.value, node.func.attr
         name = getattr(owner, "id", getattr(owner, "attr", None))
-        if name != "_log" or method not in (*LEVELS, "emit"):
+        if method == "logFailure":
+            method = "failure"
+        elif name != "_log" or method not in (*LEVELS, "emit"):
             continue
         fields = {each.arg: each.value for each in node.keywords if each.arg}
         event = fields.pop("event", None)
+        if method == "failure" and isinstance(event, ast.Name):
+            # Handed on by `logFailure` itself.
+            continue
         fields.pop("failure", None)
         yield LogCall(
             f"{path.relative_to(PACKAGE)}:{node.lineno}",

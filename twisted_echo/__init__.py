@@ -17,11 +17,13 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.addresses}: addresses in few words.
   - L{twisted_echo.metrics}: L{Snapshot} and L{Histogram}, plain numbers.
   - L{twisted_echo.endings}: L{EndReason} and L{SessionEnd}.
+  - L{twisted_echo.rates}: a bounded rate for the log; pure.
   - L{twisted_echo.backpressure}: input that stops while there is too much output.
   - L{twisted_echo.progress}: how far a connection's bytes have got.
   - L{twisted_echo.refusal}: connections that are refused, ended in order.
   - L{twisted_echo.backlog}: the back-log of a port that closes, emptied in order.
   - L{twisted_echo.arrivals}: input that has arrived and was not read yet.
+  - L{twisted_echo.hooks}: overrides that must call the inherited method.
   - L{twisted_echo.session}: L{Session}, one connection's life.
   - L{twisted_echo.overlong}: a line or a frame over the limit, refused in order.
   - L{twisted_echo.answers}: the answers of a session that are still to come.

@@ -62,10 +62,14 @@ class _Pending:
     @ivar isLate: whether it has; other time-outs are its own affair.
     """
 
-    __slots__ = ("deferred", "due", "isLate", "isReady", "question", "queue", "result")
+    __slots__ = (
+        *("deferred", "due", "factory", "isLate", "isReady"),
+        *("question", "queue", "result"),
+    )
 
     def __init__(self, queue: "AnswerQueue", question: bytes, due: float) -> None:
         self.queue: AnswerQueue | None = queue
+        self.factory = queue.factory
         self.question = question
         self.due = due
         self.deferred: Deferred[Any] | None = None
@@ -83,7 +87,7 @@ class _Pending:
             queue.pump()
         elif isinstance(result, Failure):
             if not result.check(CancelledError):
-                _logFailure(result)
+                _logFailure(self.factory, result)
             # The frames of its code refer to it, perhaps, and to the session.
             result.cleanFailure()
 
@@ -97,13 +101,32 @@ class _Pending:
             try:
                 deferred.cancel()
             except Exception:
-                _log.failure(
-                    "an answer cannot be cancelled", event="answer-cancel-failed"
-                )
+                _logNoCancel(self.factory)
 
 
-def _logFailure(failure: Failure) -> None:
-    _log.failure("an answer failed", failure=failure, event="answer-failed")
+class _NoFactory:
+    """
+    Logs the failures of a session that has no factory.
+    """
+
+    @staticmethod
+    def logFailure(text: str, *, event: str, failure: Failure | None = None) -> None:
+        _log.failure(text, failure=failure, event=event)
+
+
+def _logFailure(factory: Any, failure: Failure) -> None:
+    factory.logFailure("an answer failed", event="answer-failed", failure=failure)
+
+
+def _logNoCancel(factory: Any) -> None:
+    factory.logFailure("an answer cannot be cancelled", event="answer-cancel-failed")
+
+
+def _close(coroutine: Coroutine[Any, Any, Any], factory: Any) -> None:
+    try:
+        coroutine.close()
+    except Exception:
+        _logNoCancel(factory)
 
 
 class AnswerQueue:
@@ -136,6 +159,8 @@ class AnswerQueue:
         @raise ValueError: if C{atOnce} or C{timeout} is not legal.
         """
         self._session: Session | None = session
+        # Which logs what fails, also when the session has ended.
+        self.factory: Any = session.factory or _NoFactory
         self._send: Any = send
         self._sendMany: Any = sendMany
         self._failed: Any = failed
@@ -195,7 +220,7 @@ class AnswerQueue:
 
     def _drop(self, result: object) -> None:
         if isinstance(result, Coroutine):
-            result.close()
+            _close(result, self.factory)
         elif isinstance(result, Deferred):
             late = _Pending(self, b"", 0.0)
             late.deferred = result
@@ -252,7 +277,10 @@ class AnswerQueue:
                 self._sendMany(answers)
         except Exception:
             # One cannot be framed, such as one that is too long.
-            if count == 1:
+            if not self._waiting:
+                # It has ended the session, too.
+                _logFailure(self.factory, Failure())
+            elif count == 1:
                 self._waiting[0].result = Failure()
             else:
                 sendMany, self._sendMany = self._sendMany, None
@@ -281,12 +309,12 @@ class AnswerQueue:
             try:
                 instead = failed(pending.question, result)
             except Exception:
-                _logFailure(result)
+                _logFailure(self.factory, result)
                 instead = Failure()
             if not (instead is None or isinstance(instead, (bytes, Failure))):
                 if isinstance(instead, Coroutine):
-                    instead.close()
-                _logFailure(result)
+                    _close(instead, self.factory)
+                _logFailure(self.factory, result)
                 instead = Failure(
                     TypeError(
                         "answerFailed must return bytes, None or a Failure, got"
@@ -325,13 +353,18 @@ class AnswerQueue:
         else:
             # What the exception says may be what the peer has sent.
             detail = f"an answer failed: {type(failure.value).__name__}"
-            _logFailure(failure)
+            _logFailure(self.factory, failure)
         failure.cleanFailure()
-        session.discardInput()
-        forgetInput = getattr(session, "clearLineBuffer", None)
-        if forgetInput is not None:
-            forgetInput()
-        session.close(EndReason.ERROR, detail)
+        try:
+            session.discardInput()
+            forgetInput = getattr(session, "clearLineBuffer", None)
+            if forgetInput is not None:
+                forgetInput()
+            session.close(EndReason.ERROR, detail)
+        except Exception:
+            # Perhaps in a timed call: nobody else would end it.
+            _logFailure(self.factory, Failure())
+            Session.abort(session, EndReason.ERROR)
         self.end()
         if self._isFull:
             session.startInput(BY_ANSWERS)

@@ -9,6 +9,7 @@ C{opened} is what C{ended} sums up to and the sessions that are open.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import partial, wraps
 from typing import Any, Protocol, TypeVar
@@ -74,7 +75,10 @@ def _keepable(build: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
     @wraps(build)
     def buildProtocol(self: "SessionFactory[Any]", addr: Any) -> Any:
-        return None if self.refuses(addr) else self._kept(build(self, addr), addr)
+        if self.refuses(addr):
+            return None
+        isOutermost = type(self).buildProtocol is buildProtocol
+        return self._kept(addr, isOutermost, build, self, addr)
 
     return buildProtocol
 
@@ -132,6 +136,8 @@ class SessionFactory(Factory[_S]):
     @ivar gate: where connections can be made to wait: the listeners of the service that
         it belongs to, for ever; None while there is none.
     @ivar journal: what is logged of them.
+    @ivar faults: what is wrong with the code of the sessions, a sentence each, such as
+        C{Upper.connectionMade must call super().connectionMade()}.
     @ivar keepAlive: for the sessions' sockets; None for none.
     @ivar abortAfter: seconds that a session which was closed waits for its peer
         before it is aborted.
@@ -197,6 +203,7 @@ class SessionFactory(Factory[_S]):
         self.journal = Journal(instance("logSessions", logSessions, LogSessions))
         if clock is not None and not hasattr(clock, "callLater"):
             raise TypeError(f"clock must be an IReactorTime, got {clock!r}")
+        self.faults: dict[str, None] = {}
         self._clock = clock
         self.keepAlive = keepAlive
         self.abortAfter = abortAfter
@@ -274,18 +281,32 @@ class SessionFactory(Factory[_S]):
 
     def buildProtocol(self, addr: Any) -> _S | None:
         """
-        Make a session for a connection from C{addr}, or refuse it.
+        Make a session for a connection from C{addr}, or refuse it. One that cannot be
+        made is logged, and counted as refused.
         """
         if self.refuses(addr):
             return None
         assert self.protocol is not None
-        kept: _S | None = self._kept(self.protocol(), addr)
+        kept: _S | None = self._kept(addr, not self._buildsItself, self.protocol)
         return kept
 
-    def _kept(self, protocol: Any, address: Any) -> Any:
+    def _kept(
+        self, address: Any, isOutermost: bool, make: Callable[..., Any], *args: Any
+    ) -> Any:
         """
         Hand on a protocol that will be recorded here; count any other as refused.
+
+        @param isOutermost: whether nobody else counts it, if it cannot be made.
+        @param make: called with C{args}, makes it.
         """
+        try:
+            protocol = make(*args)
+        except Exception:
+            if not isOutermost:
+                raise
+            self.logFailure("a session cannot be made", event="session-make-failed")
+            self.countRefused(address, EndReason.ERROR)
+            return None
         if protocol is None:
             return None
         made = f"{type(self).__name__} has made a {type(protocol).__name__}"
@@ -451,6 +472,17 @@ class SessionFactory(Factory[_S]):
             # Its protocol failed before it could begin.
             self.countRefused(session.peer, EndReason.ERROR)
             return
+        try:
+            self._go(session.peer)
+            self._guard.resumed(session)
+            self._guard.rest()
+            self._count(end)
+            self.journal.ended(session.peer, end, self.clock)
+            self.countChanged()
+        finally:
+            ended.callback(end)
+
+    def _count(self, end: SessionEnd) -> None:
         self.ended[end.reason] += 1
         self.lines += end.lines
         self.bytesReceived += end.bytesReceived
@@ -459,12 +491,48 @@ class SessionFactory(Factory[_S]):
         else:
             self.bytesSent += end.bytesSent
         self.lengths.observe(end.seconds)
-        self._go(session.peer)
-        self._guard.resumed(session)
-        self._guard.rest()
-        self.journal.ended(session.peer, end, self.clock)
-        self.countChanged()
-        ended.callback(end)
+
+    # What goes wrong
+
+    def logFailure(
+        self, text: str, *, event: str, failure: Failure | None = None, **fields: str
+    ) -> None:
+        """
+        Log an exception; a few a minute, if it comes again and again.
+
+        @param failure: the one that is being handled, if None.
+        """
+        if failure is None:
+            failure = Failure()  # type: ignore[no-untyped-call]
+        self.journal.failed(self.clock, failure, event, text, **fields)
+
+    def sessionFailed(self, session: Session, what: str) -> None:
+        """
+        Likewise, if a session's code has raised it. Called by the session, and whoever
+        looks after it.
+
+        @param what: what it could not do.
+        """
+        self.logFailure(
+            "{session} cannot {what}",
+            event="session-failed",
+            session=_named(session),
+            what=what,
+        )
+
+    def handshakeFailed(self) -> None:
+        """
+        Likewise, if a handshake cannot be ended.
+        """
+        self.logFailure("a handshake cannot be ended", event="handshake-end-failed")
+
+    def recordFault(self, fault: str) -> None:
+        """
+        A session has found that its code is wrong: log that, once.
+        """
+        if fault not in self.faults:
+            self.faults[fault] = None
+            self._log.error("{fault}", event="session-fault", fault=fault)
 
     @property
     def paused(self) -> int:
@@ -508,7 +576,13 @@ class SessionFactory(Factory[_S]):
         has arrived.
         """
         for handshake in list(self.handshakes):
-            handshake.fail(EndReason.STOPPED)
+            self._failHandshake(handshake, EndReason.STOPPED)
+
+    def _failHandshake(self, handshake: Handshake, reason: EndReason) -> None:
+        try:
+            handshake.fail(reason)
+        except Exception:
+            self.handshakeFailed()
 
     def closeSessions(self, reason: EndReason) -> None:
         """
@@ -518,10 +592,11 @@ class SessionFactory(Factory[_S]):
         self.closing = reason
         for session in list(self.sessions):
             try:
+                session.endIfGone()
                 session.close(reason)
             except Exception:
-                self._logFailure(session, "be closed")
-                session.abort()
+                self.sessionFailed(session, "be closed")
+                Session.abort(session)
 
     def abortSessions(self, reason: EndReason = EndReason.ABORTED) -> None:
         """
@@ -530,21 +605,14 @@ class SessionFactory(Factory[_S]):
         for handshake in list(self.handshakes):
             # (The end of one may be that of another.)
             if handshake in self.handshakes:
-                handshake.fail(reason)
+                self._failHandshake(handshake, reason)
         for session in list(self.sessions):
             try:
                 session.abort(reason)
             except Exception:
-                self._logFailure(session, "be aborted")
-
-    def _logFailure(self, session: Session, what: str) -> None:
-        # As text: whoever keeps the event must not keep the session.
-        self._log.failure(
-            "{session} cannot {what}",
-            event="session-stop-failed",
-            session=repr(session),
-            what=what,
-        )
+                self.sessionFailed(session, "be aborted")
+                with suppress(Exception):
+                    Session.abort(session, reason)
 
     def forgetSessions(self) -> None:
         """
@@ -564,10 +632,15 @@ class SessionFactory(Factory[_S]):
             self._log.error(
                 "{session} does not end, not even aborted",
                 event="session-forgotten",
-                session=repr(session),
+                session=_named(session),
             )
             try:
                 session.connectionLost(aborted)
             except Exception:
-                self._logFailure(session, "end")
-            session.forget(aborted)
+                self.sessionFailed(session, "end")
+            Session.forget(session, aborted)
+
+
+def _named(session: Session) -> str:
+    # (Its own `repr` may be a subclass's, and raise.)
+    return f"session {session.serial}, {type(session).__qualname__},"

@@ -19,7 +19,6 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 
 from twisted_echo.endings import EndReason
 from twisted_echo.limits import Deadlines, Limits
@@ -63,6 +62,10 @@ class Guarded(Protocol):
     @property
     def handshakes(self) -> Mapping[Any, Any]: ...
 
+    def handshakeFailed(self) -> None: ...
+
+    def sessionFailed(self, session: Session, what: str) -> None: ...
+
 
 class _Mark:
     """
@@ -93,8 +96,6 @@ class Guard:
     """
     Looks after the sessions of one factory, while there are any.
     """
-
-    _log = Logger()
 
     def __init__(self, guarded: Guarded) -> None:
         self._guarded = guarded
@@ -191,9 +192,7 @@ class Guard:
             try:
                 late.fail(EndReason.HANDSHAKE_TIMEOUT, f"over {allowed:g} s")
             except Exception:
-                self._log.failure(
-                    "a handshake cannot be ended", event="handshake-end-failed"
-                )
+                self._guarded.handshakeFailed()
 
     def _sweepSessions(self, now: float) -> None:
         guarded = self._guarded
@@ -208,6 +207,7 @@ class Guard:
                     or session.bytesReceived != mark.received
                     or session.transport.dataBuffer
                     or session.transport._tempDataBuffer
+                    or session.transport.disconnected
                 ):
                     total += self._look(session, now, deadlines)
             except Exception:
@@ -221,12 +221,7 @@ class Guard:
         """
         Something that a subclass overrides has raised: that concerns no other.
         """
-        # As text: whoever keeps the event must not keep the session.
-        self._log.failure(
-            "{session} cannot be looked after",
-            event="session-guard-failed",
-            session=repr(session),
-        )
+        self._guarded.sessionFailed(session, "be looked after")
         with suppress(Exception):
             Session.abort(session, EndReason.ERROR)
 
@@ -240,6 +235,9 @@ class Guard:
         if mark is None:
             mark = session.mark = _Mark(session.began)
         mark.lookAgain = 0.0
+        if session.isGone:
+            session.endIfGone()
+            return 0
         transport = session.transport
         received = session.bytesReceived
         waiting = queued = held = 0
@@ -302,6 +300,7 @@ class Guard:
             and not isAnswering
             and hasattr(transport, "dataBuffer")
             and hasattr(transport, "_tempDataBuffer")
+            and hasattr(transport, "disconnected")
         ):
             mark.lookAgain = mark.active + (deadlines.idle or _FOR_EVER)
         if (
@@ -324,17 +323,20 @@ class Guard:
         End sessions until so many bytes are free: those that are paused longest
         first, then those that hold most.
         """
-        others = sorted(
-            (each for each in self._guarded.sessions if each not in self._paused),
-            key=_held,
-            reverse=True,
-        )
+        held: dict[Session, int] = {}
+        for session in list(self._guarded.sessions):
+            try:
+                held[session] = 0 if session.isAborted else _held(session)
+            except Exception:
+                self._cannotLook(session)
+        others = [each for each in held if each not in self._paused]
+        others.sort(key=held.__getitem__, reverse=True)
         for session in [*self._paused, *others]:
             if bytes <= 0:
                 break
-            held = 0 if session.isAborted else _held(session)
-            if held:
-                bytes -= held
+            size = held.get(session)
+            if size:
+                bytes -= size
                 try:
                     session.abort(EndReason.OVER_BUFFERED)
                 except Exception:

@@ -4,24 +4,23 @@ What is logged of sessions and of connections that were refused.
 Used by: L{twisted_echo.factory}; embedders choose a L{LogSessions}.
 
 What must hold: a session has one event at most, at its end; however many peers
-misbehave, each kind of misbehaviour is logged a few times a minute at most, with
-the number of what was left out; no byte of a peer's payload is logged, and what
-a peer can choose is escaped.
+misbehave, and however often a protocol raises an exception, each kind of it is logged
+a few times a minute at most, with the number of what was left out; no byte of a
+peer's payload is logged, and what a peer can choose is escaped.
 """
 
 from enum import Enum
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 from twisted_echo.addresses import escaped
 from twisted_echo.endings import EXPECTED_ENDS, Detail, EndReason, SessionEnd
+from twisted_echo.rates import RateLimit
 from twisted_echo.units import Seconds
 
 __all__ = ["Journal", "LogSessions"]
-
-_A_MINUTE = 60.0
-_PER_MINUTE = 5
 
 # What follows the reason, without a detail and with one.
 _BRACKETS = ("", " ({detail})")
@@ -47,18 +46,6 @@ def _numbers(detail: str) -> dict[str, float]:
     return detail.numbers if isinstance(detail, Detail) else {}
 
 
-class _Window:
-    """
-    How often something has happened in this minute.
-    """
-
-    __slots__ = ("began", "count")
-
-    def __init__(self, began: float) -> None:
-        self.began = began
-        self.count = 0
-
-
 class Journal:
     """
     The log of one factory's sessions.
@@ -70,7 +57,8 @@ class Journal:
 
     def __init__(self, sessions: LogSessions = LogSessions.PROBLEMS) -> None:
         self.sessions = sessions
-        self._windows: dict[EndReason, _Window] = {}
+        # By reasons, and for errors by what has failed and how.
+        self._rate: RateLimit[str] = RateLimit(self._tellRest)
 
     def ended(
         self, peer: IAddress | None, end: SessionEnd, clock: IReactorTime
@@ -120,30 +108,42 @@ class Journal:
             numbers=_numbers(detail),
         )
 
-    def _isTooMany(self, reason: EndReason, clock: IReactorTime) -> bool:
-        now = clock.seconds()
-        window = self._windows.get(reason)
-        if window is None or now - window.began >= _A_MINUTE:
-            if window is not None:
-                self._tellRest(reason, window)
-            window = self._windows[reason] = _Window(now)
-        window.count += 1
-        return window.count > _PER_MINUTE
+    def failed(
+        self,
+        clock: IReactorTime,
+        failure: Failure,
+        event: str,
+        text: str,
+        **fields: str,
+    ) -> None:
+        """
+        Something that should not has raised an exception.
 
-    def _tellRest(self, reason: EndReason, window: _Window) -> None:
-        more = window.count - _PER_MINUTE
-        if more > 0:
-            self._log.warn(
-                "{count} more {reason} were not logged one by one",
-                event="more-not-logged",
-                count=more,
-                reason=reason.value,
-            )
+        @param failure: which no longer refers to any frame then: whoever keeps it must
+            not keep a session.
+        @param event: the event's name. Of each name and type of exception a few a
+            minute are logged, whatever is logged of sessions.
+        @param text: the event's format.
+        @param fields: the event's fields, as text for the same reason.
+        """
+        kind = f"{event} ({type(failure.value).__name__})"
+        if self._rate.allows(kind, clock.seconds()):
+            self._log.failure(text, failure, LogLevel.critical, event=event, **fields)
+        failure.cleanFailure()  # type: ignore[no-untyped-call]
+
+    def _isTooMany(self, reason: EndReason, clock: IReactorTime) -> bool:
+        return not self._rate.allows(reason.value, clock.seconds())
+
+    def _tellRest(self, reason: str, more: int) -> None:
+        self._log.warn(
+            "{count} more {reason} were not logged one by one",
+            event="more-not-logged",
+            count=more,
+            reason=reason,
+        )
 
     def flush(self) -> None:
         """
         Tell how many were not logged, as far as that has not been told.
         """
-        windows, self._windows = self._windows, {}
-        for reason, window in windows.items():
-            self._tellRest(reason, window)
+        self._rate.flush()

@@ -14,14 +14,19 @@ L{Session} is a base or a mix-in for any Twisted protocol::
 What must hold:
 
   - a session is registered with its factory in C{connectionMade}, and leaves it in
-    C{connectionLost} and nowhere else;
+    C{connectionLost} and nowhere else; whatever a subclass does or raises in a hook,
+    however often, it gets to both;
+  - when the transport is gone nothing is asked of it any more, so nothing raises;
   - a peer that does not read is not read from;
   - after L{Session.close} the peer gets the answers to all that was read from it,
     whole, and then end-of-file;
   - nothing that is kept points back at a session that has ended.
 """
 
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 from typing import Protocol as TypingProtocol
 
@@ -45,13 +50,32 @@ from twisted_echo.arrivals import readArrived, unreadBytes
 from twisted_echo.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
 from twisted_echo.checks import PlainHooks
 from twisted_echo.endings import EndReason, SessionEnd
+from twisted_echo.hooks import Hook, call, complaint, isWatched, misplaced, watch
 from twisted_echo.progress import pendingOutput
-from twisted_echo.sockets import KeepAlive, bottomTransport, tuneSocket
+from twisted_echo.sockets import KeepAlive, bottomTransport, isGone, tuneSocket
 
 __all__ = ["Session", "SessionKeeper"]
 
 _T = TypeVar("_T")
 
+
+class _Life(IntEnum):
+    """
+    How far a session has got. It only goes on.
+    """
+
+    NEW = 0
+    """It is not registered yet."""
+    OPEN = 1
+    FINISHED = 2
+    """Nothing is left to answer: its end-of-file follows what has been written."""
+    GONE = 3
+    """Its transport is gone, and its protocol hears of that."""
+    ENDED = 4
+    """It is struck off."""
+
+
+_NEW, _OPEN, _FINISHED, _GONE, _ENDED = _Life
 
 _OFFENCES = (
     EndReason.LINE_TOO_LONG,
@@ -110,6 +134,10 @@ class SessionKeeper(TypingProtocol):
 
     def inputStarted(self, session: "Session") -> None: ...
 
+    def sessionFailed(self, session: "Session", what: str) -> None: ...
+
+    def recordFault(self, fault: str) -> None: ...
+
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Session(PlainHooks, Protocol):
@@ -117,7 +145,11 @@ class Session(PlainHooks, Protocol):
     A protocol whose connection is tracked from its first byte to its last.
 
     Put it before the other bases. A subclass that overrides C{connectionMade},
-    C{connectionLost} or C{readConnectionLost} calls the inherited method.
+    C{connectionLost} or C{readConnectionLost} calls the inherited method. If one does
+    not, that is done for it, and is a fault of the factory's record
+    (L{SessionFactory.faults<twisted_echo.factory.SessionFactory>}).
+
+    An exception that a hook raises is logged, and cuts the connection off.
 
     @cvar backpressure: whether to stop reading from a peer that does not read:
         while the transport holds more than its C{bufferSize} (64 KiB), nothing
@@ -150,12 +182,19 @@ class Session(PlainHooks, Protocol):
     # How many bytes that had arrived when the service stopped are still to be read
     # before the session can finish; None when there is nothing to read for.
     _unread: int | None = None
-    _finished = False
+    _life = _NEW
+    # The transport that it was registered with, whatever a subclass does to
+    # `transport`.
+    _connection: Any = None
+    # Why it ended, once its transport is gone.
+    _reason = EndReason.ERROR
     _detail = ""
     _abortedFor: EndReason | None = None
     _deadline: IDelayedCall | None = None
     _askers: "dict[Deferred[SessionEnd], None] | None" = None
     _atEnd: tuple[Callable[[], None], ...] = ()
+    # What is wrong with the order of the bases, if anything is.
+    _misplaced = ""
 
     if TYPE_CHECKING:
         transport: Any
@@ -163,25 +202,59 @@ class Session(PlainHooks, Protocol):
 
     # The beginning
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, around in _AROUND.items():
+            watch(cls, Session, name, around)
+        cls._misplaced = misplaced(cls, Session, "pauseProducing")
+
+    def makeConnection(self, transport: Any) -> None:
+        """
+        Begin, whatever C{connectionMade} does.
+
+        @raise TypeError: if the factory cannot keep sessions.
+        """
+        factory = self.factory
+        if factory is not None and not hasattr(factory, "sessionStarted"):
+            getattr(transport, "abortConnection", transport.loseConnection)()
+            raise TypeError(
+                f"{type(self).__name__} is a Session, so its factory must be"
+                f" a SessionFactory, got {factory!r}"
+            )
+        try:
+            super().makeConnection(transport)  # type: ignore[no-untyped-call]
+        except BaseException:
+            # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
+            self._cannotBegin(transport)
+        if self._life is _NEW:
+            # It was replaced when its class had been made.
+            self._skipped(complaint(type(self), Session, "connectionMade"))
+            Session.connectionMade(self)
+
+    def _cannotBegin(self, transport: Any) -> None:
+        self.transport = transport
+        self._failed("begin")
+        if self._life is _NEW:
+            # It was never registered.
+            self.forget()
+
     def connectionMade(self) -> None:
         """
         Register, set the socket's options, and have the transport tell when it
         is full.
-
-        @raise TypeError: if the factory cannot keep sessions.
         """
-        factory, transport = self.factory, self.transport
+        if self._life is not _NEW:
+            return
+        self._life = _OPEN
+        factory = self.factory
+        transport = self._connection = self.transport
         if factory is not None:
-            if not hasattr(factory, "sessionStarted"):
-                self.abort()
-                raise TypeError(
-                    f"{type(self).__name__} is a Session, so its factory must be"
-                    f" a SessionFactory, got {factory!r}"
-                )
             self._began = factory.clock.seconds()
             factory.sessionStarted(self)
             tuneSocket(transport, factory.keepAlive)
-        if self.backpressure:
+        if self._misplaced:
+            self._skipped(self._misplaced)
+        if self.backpressure and self._life is _OPEN:
             # Under TLS the bottom transport it is: TLS itself would not close
             # while a producer is registered with it.
             bottom = bottomTransport(transport)
@@ -191,6 +264,32 @@ class Session(PlainHooks, Protocol):
         super().connectionMade()  # type: ignore[no-untyped-call]
         if factory is not None and factory.closing is not None:
             self.close(factory.closing)
+
+    # What subclasses do wrong
+
+    def _skipped(self, fault: str) -> None:
+        """
+        A hook has not called the inherited one.
+        """
+        if self.factory is not None:
+            self.factory.recordFault(fault)
+        else:
+            warnings.warn(fault, RuntimeWarning, stacklevel=3)
+
+    def _failed(self, what: str) -> None:
+        """
+        What a subclass overrides has raised the exception that is being handled: log
+        it, and cut the connection off. (Without a factory it goes on to the caller.)
+
+        @param what: what it could not do.
+        """
+        if self.factory is None:
+            raise
+        self.factory.sessionFailed(self, what)
+        if not self.isGone:
+            Session.discardInput(self)
+            with suppress(Exception):
+                Session.abort(self, EndReason.ERROR)
 
     # Input: stopped while the protocol or the transport wants no more
 
@@ -210,6 +309,8 @@ class Session(PlainHooks, Protocol):
         """
         Take no more input, and close.
         """
+        if self.isGone:
+            return
         self.paused = True
         getattr(super(), "stopProducing", self.transport.loseConnection)()
 
@@ -217,6 +318,8 @@ class Session(PlainHooks, Protocol):
         """
         Take no more input, for the reason of one of those who may stop it.
         """
+        if self.isGone:
+            return
         self._inputStoppedBy |= who
         if who == BY_TRANSPORT and self.factory is not None:
             self.factory.inputStopped(self)
@@ -229,15 +332,22 @@ class Session(PlainHooks, Protocol):
         """
         Give up a reason; the last one that goes starts the input.
         """
+        if self.isGone:
+            return
         self._inputStoppedBy &= ~who
         if who == BY_TRANSPORT and self.factory is not None:
             self.factory.inputStarted(self)
-        if self._inputStoppedBy or self._finished:
+        if self._inputStoppedBy or self._life >= _FINISHED:
             return
         self.paused = False
         resume = getattr(super(), "resumeProducing", self.transport.resumeProducing)
-        resume()
-        if self._closing is not None and not self._finished:
+        try:
+            resume()
+        except BaseException:
+            # Perhaps called by a timer, or by an answer: nobody would end it.
+            self._failed("take input again")
+            return
+        if self._closing is not None and self._life < _FINISHED:
             self.transport.pauseProducing()
         if self._unread is not None:
             self._readOnLater()
@@ -274,17 +384,19 @@ class Session(PlainHooks, Protocol):
         """
         What one L{answersBegin} announced has been written.
         """
-        self._answersInFlight -= 1
-        self._finishWhenAnswered()
+        if self._answersInFlight:
+            self._answersInFlight -= 1
+            self._finishWhenAnswered()
 
     def callAtEnd(self, function: Callable[[], None]) -> None:
         """
         Have a function called when the connection is lost, before those hear of it
-        who asked L{whenEnded}.
-
-        @param function: it raises nothing. The session forgets it then.
+        who asked L{whenEnded}; at once, if it is lost already. The session forgets it
+        then.
         """
         self._atEnd += (function,)
+        if self._life is _ENDED:
+            self._callAtEnd()
 
     def endOfInput(self) -> None:
         """
@@ -296,10 +408,10 @@ class Session(PlainHooks, Protocol):
         """
         The peer will send nothing more: answer what is left, then close.
         """
-        if self._inputEnded:
+        if self._inputEnded or self.isGone:
             return
         self._inputEnded = True
-        if self._finished:
+        if self._life >= _FINISHED:
             # The peer's answer to the end-of-file that it was sent.
             self.transport.loseConnection()
             return
@@ -361,7 +473,18 @@ class Session(PlainHooks, Protocol):
         back: lines that wait may turn out to be none, when the mode is switched.
         """
         undelivered = getattr(self, "undeliveredLines", None)
-        return max(0, self.lineCount - (undelivered() if undelivered else 0))
+        try:
+            return max(0, self.lineCount - (undelivered() if undelivered else 0))
+        except Exception:
+            self._failed("tell what it has delivered")
+            return self.lineCount
+
+    @property
+    def isGone(self) -> bool:
+        """
+        Whether its transport has lost the connection: nothing can be asked of it.
+        """
+        return self._life >= _GONE or isGone(self._connection)
 
     @property
     def isPaused(self) -> bool:
@@ -406,7 +529,7 @@ class Session(PlainHooks, Protocol):
         """
         return not (
             self._inputEnded
-            or self._finished
+            or self._life >= _FINISHED
             or self._closing is not None
             or self._abortedFor is not None
             or self.transport.disconnecting
@@ -432,15 +555,17 @@ class Session(PlainHooks, Protocol):
         @param detail: what else to say of it in the log.
         """
         isStopping, self._unread = self._unread is not None, None
-        if self.end is not None or (self._deadline is not None and not isStopping):
+        if self.isGone or (self._deadline is not None and not isStopping):
             return
         self._detail = detail
         clock = None if self.factory is None else self.factory.clock
         if self._deadline is None and clock is not None and self.factory is not None:
             # If it is closing already, it is this deadline that has to tell.
             cause = _CUT_OFF.get(reason, EndReason.ABORTED)
-            self._deadline = clock.callLater(self.factory.abortAfter, self.abort, cause)
-        if self._finished or self.transport.disconnecting:
+            self._deadline = clock.callLater(
+                self.factory.abortAfter, self._abortAtDeadline, cause
+            )
+        if self._life >= _FINISHED or self.transport.disconnecting:
             # It is closing already, and has a deadline now.
             return
         self._closing = reason
@@ -469,7 +594,7 @@ class Session(PlainHooks, Protocol):
         behind the last one.
         """
         left, transport = self._unread, self.transport
-        if left is None or self.paused or self.end is not None:
+        if left is None or self.paused or self.isGone:
             return
         count = readArrived(
             transport,
@@ -496,11 +621,19 @@ class Session(PlainHooks, Protocol):
         @param reason: what to tell those who ask, unless it was closed for an
             offence of the peer before, which says more.
         """
+        if self.isGone:
+            return
         if self._abortedFor is None:
             closing = self._closing
             self._abortedFor = closing if closing in _OFFENCES else reason
-        transport = self.transport
+        transport = self.transport if self._connection is None else self._connection
         getattr(transport, "abortConnection", transport.loseConnection)()
+
+    def _abortAtDeadline(self, cause: EndReason) -> None:
+        try:
+            self.abort(cause)
+        except Exception:
+            self._failed("be aborted")
 
     def discardInput(self) -> None:
         """
@@ -512,8 +645,15 @@ class Session(PlainHooks, Protocol):
         """
         Once there is nothing to wait for: close after what has been written.
         """
+        try:
+            self._finish()
+        except Exception:
+            self._failed("be closed")
+
+    def _finish(self) -> None:
         if (
-            self._finished
+            self._life >= _FINISHED
+            or self.isGone
             or self._unread is not None
             or not (self._inputEnded or self._closing is not None)
             or self._answersInFlight
@@ -521,7 +661,7 @@ class Session(PlainHooks, Protocol):
             or (self._inputStoppedBy and self._hasUndeliveredInput())
         ):
             return
-        self._finished = True
+        self._life = _FINISHED
         if self.factory is not None:
             self.factory.endSent(self)
         transport: Any = self.transport
@@ -551,14 +691,12 @@ class Session(PlainHooks, Protocol):
         """
         Leave the factory, and tell everyone who asked.
         """
-        transport = self.transport
+        self._lose(reason)
         try:
             super().connectionLost(reason)
+        except Exception:
+            self._failed("end")
         finally:
-            if self.transport is None:
-                # Some protocols of Twisted's forget it here, as FTP does; what is
-                # to be counted still needs it.
-                self.transport = transport
             self.forget(reason)
 
     def forget(self, reason: Failure = connectionDone) -> None:
@@ -566,28 +704,82 @@ class Session(PlainHooks, Protocol):
         The second half of C{connectionLost}, for a factory whose session does
         not get there. A second call does nothing.
         """
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = self._unread = None
-        if self.factory is not None and self.end is None:
+        self._lose(reason)
+        if self._life is _ENDED:
+            return
+        self._life = _ENDED
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Some protocols of Twisted's forget it, as FTP does; what is to be counted
+            # still needs it.
+            self.transport = connection
+            if not getattr(connection, "disconnected", True) and hasattr(
+                bottomTransport(connection), "fileno"
+            ):
+                # Somebody says that it is lost. It must not go on untracked.
+                with suppress(Exception):
+                    getattr(connection, "abortConnection", connection.loseConnection)()
+        self._callAtEnd()
+        factory = self.factory
+        if factory is not None:
             self.end = SessionEnd(
-                self._endReason(reason),
+                self._reason,
                 self.bytesReceived,
-                self.factory.clock.seconds() - self._began,
+                factory.clock.seconds() - self._began,
                 self._detail,
                 self.bytesSent,
                 self.linesDelivered,
             )
-            self._finished = True
-            self._callAtEnd()
-            self.factory.sessionEnded(self, self.end)
-        self._finished = True
-        self._callAtEnd()
+            try:
+                factory.sessionEnded(self, self.end)
+            except Exception:
+                self._failed("be struck off")
+            self._tellAskers(self.end)
+
+    def endIfGone(self) -> None:
+        """
+        End it if its transport is gone, and it was not told. Called by the guard.
+        """
+        if self._life >= _GONE or not self.isGone:
+            return
+        lost = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
+        # Perhaps a producer's exception has kept the transport from telling it.
+        bottom = bottomTransport(self._connection)
+        with suppress(Exception):
+            bottom.unregisterProducer()
+            bottom.connectionLost(lost)
+        if self._life < _ENDED:
+            if not isWatched(self.connectionLost):
+                # It was replaced when its class had been made.
+                self._skipped(complaint(type(self), Session, "connectionLost"))
+            Session.connectionLost(self, lost)
+
+    def _lose(self, reason: Failure) -> None:
+        """
+        The transport is gone, or does not tell: ask nothing of it any more.
+        """
+        if self._life >= _GONE:
+            return
+        if self._connection is not None:
+            self.transport = self._connection
+        self._unread = None
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+        if self._life is not _NEW and self.factory is not None:
+            try:
+                self._reason = self._endReason(reason)
+            except Exception:
+                self.factory.sessionFailed(self, "tell why it ended")
+        self._life = _GONE
 
     def _callAtEnd(self) -> None:
         functions, self._atEnd = self._atEnd, ()
         for function in functions:
-            function()
+            try:
+                function()
+            except Exception:
+                self._failed("call what was to be called at its end")
 
     def _endReason(self, reason: Failure) -> EndReason:
         error = reason.value
@@ -599,7 +791,7 @@ class Session(PlainHooks, Protocol):
             # A UNIX socket whose peer has closed hangs up before it is closed here.
             isinstance(error, ConnectionLost)
             and self._inputEnded
-            and self._finished
+            and self._life is _FINISHED
             and not self._isOwed
             and isinstance(bottomTransport(self.transport).getPeer(), UNIXAddress)
             and not pendingOutput(self.transport)
@@ -607,7 +799,7 @@ class Session(PlainHooks, Protocol):
         if self._closing is not None and (
             isDone
             # Most TLS clients close without a farewell when they got theirs.
-            or (self._finished and _isTLS(self.transport))
+            or (self._life is _FINISHED and _isTLS(self.transport))
         ):
             return self._closing
         if isDone:
@@ -633,15 +825,84 @@ class Session(PlainHooks, Protocol):
         assert self.factory is not None, "a session without a factory is not kept"
         if self._askers is None:
             self._askers = {}
-            self.factory.sessions[self].addCallback(self._tellAskers)
         asker: Deferred[SessionEnd] = Deferred(self._askers.pop)
         self._askers[asker] = None
         return asker
 
-    def _tellAskers(self, end: SessionEnd) -> SessionEnd:
+    def _tellAskers(self, end: SessionEnd) -> None:
         askers, self._askers = self._askers, None
         for asker in list(askers or ()):
             # What one does with his may have cancelled another's.
             if not asker.called:
                 asker.callback(end)
-        return end
+
+
+# The overrides of a subclass, as they are called
+
+
+def _aroundMake(hook: Hook, fault: str) -> Hook:
+    def makeConnection(self: Session, transport: Any) -> Any:
+        try:
+            return call(hook, self, transport)
+        except BaseException:
+            if self.factory is not None and not hasattr(self.factory, "sessionStarted"):
+                raise
+            self._cannotBegin(transport)
+        finally:
+            if self._life is _NEW:
+                self._skipped(fault)
+                Session.makeConnection(self, transport)
+
+    return makeConnection
+
+
+def _aroundMade(hook: Hook, fault: str) -> Hook:
+    def connectionMade(self: Session, *args: Any, **kwargs: Any) -> Any:
+        result = call(hook, self, *args, **kwargs)
+        if self._life is _NEW:
+            self._skipped(fault)
+            Session.connectionMade(self)
+        return result
+
+    return connectionMade
+
+
+def _aroundReadLost(hook: Hook, fault: str) -> Hook:
+    def readConnectionLost(self: Session, *args: Any, **kwargs: Any) -> Any:
+        result = call(hook, self, *args, **kwargs)
+        if not (self._inputEnded or self.isGone):
+            self._skipped(fault)
+            Session.readConnectionLost(self)
+        return result
+
+    return readConnectionLost
+
+
+def _aroundLost(hook: Hook, fault: str) -> Hook:
+    def connectionLost(
+        self: Session, reason: Failure = connectionDone, *args: Any, **kwargs: Any
+    ) -> Any:
+        # First, so that nothing that the override asks for meets a closed descriptor.
+        self._lose(reason)
+        try:
+            result = call(hook, self, reason, *args, **kwargs)
+            if self._life is not _ENDED:
+                self._skipped(fault)
+            return result
+        except Exception:
+            # Here, for nobody could do anything about it; a timer that has called this
+            # would keep the failure, and with it the session.
+            self._failed("end")
+        finally:
+            if self._life is not _ENDED:
+                Session.connectionLost(self, reason)
+
+    return connectionLost
+
+
+_AROUND = {
+    "makeConnection": _aroundMake,
+    "connectionMade": _aroundMade,
+    "readConnectionLost": _aroundReadLost,
+    "connectionLost": _aroundLost,
+}

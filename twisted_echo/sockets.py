@@ -26,6 +26,7 @@ __all__ = [
     "checkListening",
     "deepenBacklog",
     "dropNewConnections",
+    "isGone",
     "ownsSocket",
     "refuseNewConnections",
     "tuneSocket",
@@ -106,6 +107,18 @@ def bottomTransport(transport: Any) -> Any:
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return transport
+
+
+def isGone(transport: Any) -> bool:
+    """
+    Tell whether a transport of Twisted's has lost its connection. (One that cannot
+    tell has not.)
+    """
+    bottom = bottomTransport(transport)
+    return bool(
+        getattr(bottom, "disconnected", False)
+        and not getattr(bottom, "connected", True)
+    )
 
 
 def tuneSocket(transport: Any, keepAlive: KeepAlive | None) -> None:

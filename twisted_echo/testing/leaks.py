@@ -47,7 +47,8 @@ def assertNothingLeft(service: SessionService, before: Footprint | None = None) 
     """
     Assert that a service which has stopped left nothing behind: no session, handshake
     or port; no socket of its own; and nothing that its reactor waits for, be it a
-    descriptor or a delayed call.
+    descriptor or a delayed call. And that its sessions have found nothing wrong with
+    their code (L{SessionFactory.faults}).
 
     @param before: taken before it was started.
 
@@ -62,7 +63,8 @@ def leftBehind(service: SessionService, before: Footprint | None = None) -> list
     """
     Name what L{assertNothingLeft} looks for.
     """
-    factory, left = service.factory, []
+    factory = service.factory
+    left = list(factory.faults)
     now = factory.clock.seconds()
     if service.state not in (State.IDLE, State.STOPPED):
         left.append(f"the service, which is {service.state.value}")

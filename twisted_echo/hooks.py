@@ -1,0 +1,123 @@
+"""
+Overrides that must call the inherited method: found, wrapped, and named.
+
+What must hold: a method is wrapped in the class that overrides it, when that class is
+made; nothing is put on an instance, and no class of somebody else's is changed.
+"""
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from inspect import iscoroutinefunction, isfunction, unwrap
+from typing import Any, TypeAlias
+
+from twisted.internet.protocol import BaseProtocol
+
+__all__ = ["Hook", "call", "complaint", "isWatched", "misplaced", "watch"]
+
+Hook: TypeAlias = Callable[..., Any]
+
+
+def watch(
+    cls: type, base: type, name: str, around: Callable[[Hook, str], Hook]
+) -> None:
+    """
+    Wrap a hook that a class overrides, or has from a mix-in in front of C{base}.
+
+    @param cls: a new subclass of C{base}.
+    @param name: the hook's.
+    @param around: makes the wrapper, of the override and of what to say if it does not
+        call the inherited method.
+    """
+    definer = _definers(cls, base, name)[0]
+    if definer is cls:
+        hook = vars(cls)[name]
+        if not isfunction(hook) or isWatched(hook):
+            return
+    elif issubclass(definer, base):
+        # Inherited with its wrapper, or from `base` itself.
+        return
+    else:
+        # A mix-in's, which other classes may use: this class gets the wrapper.
+        def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return getattr(super(cls, self), name)(*args, **kwargs)
+
+    wrapper: Any = wraps(vars(definer)[name])(around(hook, complaint(cls, base, name)))
+    wrapper.isWatched = True
+    setattr(cls, name, wrapper)
+
+
+def isWatched(hook: Any) -> bool:
+    """
+    Whether a hook is one of L{watch}'s wrappers.
+    """
+    return getattr(hook, "isWatched", False)
+
+
+def call(hook: Hook, self: Any, *args: Any, **kwargs: Any) -> Any:
+    """
+    Call an override. What an C{async def} returns is closed, for nobody would await it.
+    """
+    result = hook(self, *args, **kwargs)
+    if result is not None and isinstance(result, Coroutine):
+        result.close()
+    return result
+
+
+def complaint(cls: type, base: type, name: str) -> str:
+    """
+    Say which class has to call the inherited method.
+    """
+    # Without any, it has been put on an instance.
+    definers = _definers(cls, base, name)[:-1] or [cls]
+    if definers[0] is not cls:
+        # Some mix-ins, one of which breaks the chain: as a rule one that does not name
+        # the method.
+        definers = [each for each in definers if not _names(each, name)] or definers
+    definer = definers[0]
+    hook = f"{definer.__qualname__}.{name}"
+    if iscoroutinefunction(_function(definer, name)):
+        return f"{hook} must not be async: nothing awaits it"
+    if issubclass(definer, BaseProtocol) and not issubclass(definer, base):
+        return (
+            f"{cls.__qualname__} must name {base.__name__} before"
+            f" {definer.__qualname__}: {hook} does not call super().{name}()"
+        )
+    return f"{hook} must call super().{name}()"
+
+
+def misplaced(cls: type, base: type, name: str) -> str:
+    """
+    Say that C{base} stands behind a protocol whose method C{base} must be able to call.
+
+    @param name: the method's.
+    @return: the sentence; C{""} if it does not.
+    """
+    others = [each for each in _front(cls, base) if not issubclass(each, base)]
+    protocols = [each for each in others if issubclass(each, BaseProtocol)]
+    if not protocols or not any(name in vars(each) for each in others):
+        return ""
+    return (
+        f"{cls.__qualname__} must name {base.__name__} before"
+        f" {protocols[0].__qualname__}"
+    )
+
+
+def _front(cls: type, base: type) -> tuple[type, ...]:
+    return cls.__mro__[: cls.__mro__.index(base)]
+
+
+def _definers(cls: type, base: type, name: str) -> list[type]:
+    """
+    The classes before C{base} that define a method, and C{base}.
+    """
+    return [each for each in _front(cls, base) if name in vars(each)] + [base]
+
+
+def _names(definer: type, name: str) -> bool:
+    code = getattr(_function(definer, name), "__code__", None)
+    return code is not None and name in code.co_names
+
+
+def _function(definer: type, name: str) -> Any:
+    hook: Any = vars(definer).get(name)
+    return unwrap(hook)
