@@ -5,14 +5,14 @@ What must hold: a method is wrapped in the class that overrides it, when that cl
 made; nothing is put on an instance, and no class of somebody else's is changed.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import wraps
-from inspect import iscoroutinefunction, isfunction, unwrap
+from inspect import isfunction, unwrap
 from typing import Any, TypeAlias
 
 from twisted.internet.protocol import BaseProtocol
 
-__all__ = ["Hook", "call", "complaint", "isWatched", "misplaced", "watch"]
+__all__ = ["Hook", "complaint", "isWatched", "misplaced", "watch"]
 
 Hook: TypeAlias = Callable[..., Any]
 
@@ -53,16 +53,6 @@ def isWatched(hook: Any) -> bool:
     return getattr(hook, "isWatched", False)
 
 
-def call(hook: Hook, self: Any, *args: Any, **kwargs: Any) -> Any:
-    """
-    Call an override. What an C{async def} returns is closed, for nobody would await it.
-    """
-    result = hook(self, *args, **kwargs)
-    if result is not None and isinstance(result, Coroutine):
-        result.close()
-    return result
-
-
 def complaint(cls: type, base: type, name: str) -> str:
     """
     Say which class has to call the inherited method.
@@ -75,8 +65,6 @@ def complaint(cls: type, base: type, name: str) -> str:
         definers = [each for each in definers if not _names(each, name)] or definers
     definer = definers[0]
     hook = f"{definer.__qualname__}.{name}"
-    if iscoroutinefunction(_function(definer, name)):
-        return f"{hook} must not be async: nothing awaits it"
     if issubclass(definer, BaseProtocol) and not issubclass(definer, base):
         return (
             f"{cls.__qualname__} must name {base.__name__} before"
@@ -114,10 +102,5 @@ def _definers(cls: type, base: type, name: str) -> list[type]:
 
 
 def _names(definer: type, name: str) -> bool:
-    code = getattr(_function(definer, name), "__code__", None)
+    code = getattr(unwrap(vars(definer)[name]), "__code__", None)
     return code is not None and name in code.co_names
-
-
-def _function(definer: type, name: str) -> Any:
-    hook: Any = vars(definer).get(name)
-    return unwrap(hook)

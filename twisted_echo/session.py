@@ -50,7 +50,7 @@ from twisted_echo.arrivals import readArrived, unreadBytes
 from twisted_echo.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
 from twisted_echo.checks import PlainHooks
 from twisted_echo.endings import EndReason, SessionEnd
-from twisted_echo.hooks import Hook, call, complaint, isWatched, misplaced, watch
+from twisted_echo.hooks import Hook, complaint, isWatched, misplaced, watch
 from twisted_echo.progress import pendingOutput
 from twisted_echo.sockets import KeepAlive, bottomTransport, isGone, tuneSocket
 
@@ -843,7 +843,7 @@ class Session(PlainHooks, Protocol):
 def _aroundMake(hook: Hook, fault: str) -> Hook:
     def makeConnection(self: Session, transport: Any) -> Any:
         try:
-            return call(hook, self, transport)
+            return hook(self, transport)
         except BaseException:
             if self.factory is not None and not hasattr(self.factory, "sessionStarted"):
                 raise
@@ -858,7 +858,7 @@ def _aroundMake(hook: Hook, fault: str) -> Hook:
 
 def _aroundMade(hook: Hook, fault: str) -> Hook:
     def connectionMade(self: Session, *args: Any, **kwargs: Any) -> Any:
-        result = call(hook, self, *args, **kwargs)
+        result = hook(self, *args, **kwargs)
         if self._life is _NEW:
             self._skipped(fault)
             Session.connectionMade(self)
@@ -869,7 +869,7 @@ def _aroundMade(hook: Hook, fault: str) -> Hook:
 
 def _aroundReadLost(hook: Hook, fault: str) -> Hook:
     def readConnectionLost(self: Session, *args: Any, **kwargs: Any) -> Any:
-        result = call(hook, self, *args, **kwargs)
+        result = hook(self, *args, **kwargs)
         if not (self._inputEnded or self.isGone):
             self._skipped(fault)
             Session.readConnectionLost(self)
@@ -885,7 +885,7 @@ def _aroundLost(hook: Hook, fault: str) -> Hook:
         # First, so that nothing that the override asks for meets a closed descriptor.
         self._lose(reason)
         try:
-            result = call(hook, self, reason, *args, **kwargs)
+            result = hook(self, reason, *args, **kwargs)
             if self._life is not _ENDED:
                 self._skipped(fault)
             return result

@@ -1,0 +1,340 @@
+"""
+L{twisted_echo.hooks}, by way of L{Session}: an override that does not call the
+inherited method is named, exactly, and the session works all the same.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.mail.smtp import SMTP
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.clients import FullTransport
+from twisted_echo import EndReason, FastLineReceiver, Session, SessionFactory
+
+DONE = Failure(ConnectionDone())
+
+
+def _nothing(self: Any, *args: object) -> None:
+    """
+    A hook that forgets the inherited one.
+    """
+
+
+class Lines(Session, FastLineReceiver):
+    """
+    What others extend.
+    """
+
+    delimiter = b"\n"
+
+    def lineReceived(self, line: bytes) -> None:
+        self.sendLine(line)
+
+
+class Mixin:
+    """
+    Nobody's but the user's.
+    """
+
+    connectionMade = connectionLost = readConnectionLost = _nothing
+
+
+class Polite:
+    """
+    A mix-in that does what it should.
+    """
+
+    def connectionMade(self) -> None:
+        super().connectionMade()  # type: ignore[misc]
+
+    def connectionLost(self, reason: Any = DONE) -> None:
+        super().connectionLost(reason)  # type: ignore[misc]
+
+    def readConnectionLost(self) -> None:
+        super().readConnectionLost()  # type: ignore[misc]
+
+
+HOOKS = ("connectionMade", "readConnectionLost", "connectionLost")
+
+
+class HooksTestCase(SynchronousTestCase):
+    """
+    A session from its beginning to its end, in memory.
+    """
+
+    def lived(
+        self,
+        protocol: type[Any],
+        before: Callable[[Any], object] = lambda session: None,
+    ) -> list[str]:
+        """
+        Have a session live and be struck off.
+
+        @param before: called with it before it begins.
+        @return: the faults that were found.
+        """
+        self.clock = Clock()
+        factory = SessionFactory.forProtocol(protocol, clock=self.clock)
+        with capturedLogs() as events:
+            for _ in range(2):
+                session = factory.buildProtocol(None)
+                assert session is not None
+                before(session)
+                session.makeConnection(FullTransport())
+                self.assertIn(session, factory.sessions)
+                ended = session.whenEnded()
+                session.dataReceived(b"a\n")
+                self.assertEqual(session.transport.value(), b"a\n")
+                session.readConnectionLost()
+                self.assertTrue(session.transport.disconnecting)
+                session.connectionLost(DONE)
+                self.assertEqual(factory.sessions, {})
+                self.assertIs(self.successResultOf(ended), session.end)
+        logged = [each["fault"] for each in events if "fault" in each]
+        self.assertEqual(logged, list(factory.faults), "each is logged once")
+        self.assertTrue(
+            all(e["log_level"] is LogLevel.error for e in events if "fault" in e)
+        )
+        return logged
+
+
+class NamingTests(HooksTestCase):
+    """
+    Who has to call what.
+    """
+
+    def sentences(self, who: str, *hooks: str) -> list[str]:
+        return [f"{who}.{hook} must call super().{hook}()" for hook in hooks or HOOKS]
+
+    def test_none(self) -> None:
+        """
+        Nothing is wrong with a class that overrides nothing, or calls what it should.
+        """
+
+        class Good(Polite, Lines):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+
+            def connectionLost(self, reason: Any = DONE) -> None:
+                Lines.connectionLost(self, reason)
+
+        self.assertEqual(self.lived(Lines), [])
+        self.assertEqual(self.lived(Good), [])
+
+    def test_own(self) -> None:
+        for hook in HOOKS:
+            protocol = type("Upper", (Lines,), {hook: _nothing})
+            self.assertEqual(self.lived(protocol), self.sentences("Upper", hook))
+        everything = type("Upper", (Lines,), dict.fromkeys(HOOKS, _nothing))
+        self.assertEqual(self.lived(everything), self.sentences("Upper"))
+
+    def test_qualified(self) -> None:
+        """
+        A class within something is named as Python does.
+        """
+
+        class Upper(Lines):
+            def connectionMade(self) -> None:
+                """
+                Call nothing.
+                """
+
+        (fault,) = self.lived(Upper)
+        self.assertEqual(fault, *self.sentences(Upper.__qualname__, "connectionMade"))
+
+    def test_inherited(self) -> None:
+        """
+        It is the class that breaks the chain which is named, whether the others
+        override the hook or not.
+        """
+        upper = type("Upper", (Lines,), dict.fromkeys(HOOKS, _nothing))
+        heir = type("Heir", (upper,), {})
+
+        class Caller(upper):  # type: ignore[misc,valid-type]
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                self.made = True
+
+            def readConnectionLost(self) -> None:
+                super().readConnectionLost()
+
+            def connectionLost(self, reason: Any = DONE) -> None:
+                super().connectionLost(reason)
+
+        for protocol in (heir, Caller):
+            self.assertEqual(self.lived(protocol), self.sentences("Upper"))
+
+    def test_mixin(self) -> None:
+        """
+        A mix-in in front, also behind one that calls what it should.
+        """
+        for bases in ((Mixin, Lines), (Polite, Mixin, Lines), (Mixin, Polite, Lines)):
+            protocol = type("Upper", bases, {})
+            self.assertEqual(self.lived(protocol), self.sentences("Mixin"))
+            self.assertIs(Mixin.connectionMade, _nothing, "it is left alone")
+
+    def test_assigned(self) -> None:
+        """
+        A function put on a class that exists.
+        """
+        upper = type("Upper", (Lines,), {})
+        heir = type("Heir", (upper,), {})
+        upper.connectionMade = _nothing  # type: ignore[attr-defined]
+        for protocol in (upper, heir):
+            self.assertEqual(
+                self.lived(protocol), self.sentences("Upper", "connectionMade")
+            )
+
+    def test_instance(self) -> None:
+        """
+        Likewise on an instance.
+        """
+
+        def assign(session: Any) -> None:
+            session.connectionMade = lambda: None
+
+        upper = type("Upper", (Lines,), {})
+        self.assertEqual(
+            self.lived(upper, assign), self.sentences("Upper", "connectionMade")
+        )
+
+    def test_makeConnection(self) -> None:
+        protocol = type("Upper", (Lines,), {"makeConnection": _nothing})
+        self.assertEqual(
+            self.lived(protocol), self.sentences("Upper", "makeConnection")
+        )
+
+    def test_behind(self) -> None:
+        """
+        A session behind the other bases: the protocol's own hook does not lead to it,
+        and it could not pause the protocol.
+        """
+        upper = type("Upper", (FastLineReceiver, Session), dict(vars(Lines)))
+        self.assertEqual(
+            self.lived(upper), ["Upper must name Session before FastLineReceiver"]
+        )
+        mail = type("Mail", (SMTP, Session), {})
+        factory = SessionFactory.forProtocol(mail, clock=Clock())
+        session = factory.buildProtocol(None)
+        assert session is not None
+        session.makeConnection(FullTransport())
+        self.assertEqual(list(factory.sessions), [session])
+        session.connectionLost(DONE)
+        self.assertEqual(factory.sessions, {})
+        self.assertIn(
+            "Mail must name Session before SMTP: SMTP.connectionMade does not call"
+            " super().connectionMade()",
+            factory.faults,
+        )
+
+    def test_noFactory(self) -> None:
+        """
+        In a unit test without a factory it is a warning.
+        """
+        session = type("Upper", (Lines,), {"connectionMade": _nothing})()
+        session.makeConnection(FullTransport())
+        (warned,) = self.flushWarnings()
+        self.assertEqual([warned["message"]], self.sentences("Upper", "connectionMade"))
+
+
+class WrapperTests(HooksTestCase):
+    """
+    A wrapper is as if it were not there.
+    """
+
+    def test_arguments(self) -> None:
+        """
+        Arguments, results, names and docstrings are the override's.
+        """
+
+        class Upper(Lines):
+            def connectionMade(self, more: int = 0) -> int:  # type: ignore[override]
+                """
+                Told.
+                """
+                super().connectionMade()
+                return more
+
+        session = Upper()
+        session.transport = FullTransport()
+        self.assertEqual(session.connectionMade(more=3), 3)
+        self.assertIn("Told.", Upper.connectionMade.__doc__ or "")
+        self.assertEqual(Upper.connectionMade.__name__, "connectionMade")
+
+    def test_twice(self) -> None:
+        """
+        The inherited hook may be called more than once: a session is registered once,
+        and struck off once.
+        """
+
+        class Upper(Lines):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                super().connectionMade()
+
+            def readConnectionLost(self) -> None:
+                super().readConnectionLost()
+                super().readConnectionLost()
+
+            def connectionLost(self, reason: Any = DONE) -> None:
+                super().connectionLost(reason)
+                super().connectionLost(reason)
+
+        self.assertEqual(self.lived(Upper), [])
+
+    def test_late(self) -> None:
+        """
+        Called later it comes too late, and does nothing.
+        """
+        late: list[Callable[[], object]] = []
+
+        class Upper(Lines):
+            def connectionMade(self) -> None:
+                late.append(super().connectionMade)
+
+        self.assertEqual(len(self.lived(Upper)), 1)
+        for each in late:
+            each()
+
+    def test_dataclassLike(self) -> None:
+        """
+        A class that is made again of the same namespace is wrapped once.
+        """
+        namespace = dict(vars(type("Upper", (Lines,), {"connectionMade": _nothing})))
+        for each in ("__dict__", "__weakref__"):
+            namespace.pop(each, None)
+        again = type("Upper", (Lines,), namespace)
+        self.assertIs(again.connectionMade, namespace["connectionMade"])  # type: ignore[attr-defined]
+
+    def test_base(self) -> None:
+        """
+        A protocol behind the session need call nothing.
+        """
+
+        class Base(Protocol):
+            def connectionMade(self) -> None:
+                """
+                Call nothing.
+                """
+
+            def connectionLost(self, reason: Any = DONE) -> None:
+                """
+                Call nothing.
+                """
+
+        class Mine(Session, Base):
+            pass
+
+        factory = SessionFactory.forProtocol(Mine, clock=Clock())
+        session = factory.buildProtocol(None)
+        assert session is not None
+        session.makeConnection(FullTransport())
+        session.connectionLost(DONE)
+        self.assertEqual(factory.faults, {})
+        self.assertEqual(factory.ended, {EndReason.PEER_CLOSED: 1})
