@@ -738,7 +738,7 @@ class KindTests(SynchronousTestCase):
         A session has one connection.
         """
         session = Lines()
-        factory = SessionFactory.forProtocol(lambda: session)
+        factory = SessionFactory.forProtocol(lambda: session, clock=Clock())
         factory.buildProtocol(None).makeConnection(FullTransport())
         self.assertRefused(factory, "another factory, or connection, has already")
 
