@@ -58,7 +58,7 @@ FIELDS: dict[str, tuple[type | None, ...]] = {
         (
             *("peer", "file", "option", "path", "line", "session"),
             *("version", "twisted", "python", "reactor"),
-            *("reason", "detail"),
+            *("reason", "fault", "detail"),
         ),
         (str,),
     ),
