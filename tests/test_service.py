@@ -918,7 +918,7 @@ class FullTests(ServedTestCase):
 
         def count(session: Any) -> None:
             started(session)
-            served.append(sum(not each._finished for each in factory.sessions))
+            served.append(sum(not each.isFinished for each in factory.sessions))
 
         self.patch(factory, "sessionStarted", count)
         stopped = service.stopService()

@@ -515,6 +515,13 @@ class Session(PlainHooks, Protocol):
         return self._deadline is not None
 
     @property
+    def isFinished(self) -> bool:
+        """
+        Whether nothing more is answered: its end-of-file follows what has been written.
+        """
+        return self._life >= _FINISHED
+
+    @property
     def isAborted(self) -> bool:
         """
         Whether L{abort} was called: it will be over in a moment.
