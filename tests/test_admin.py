@@ -479,18 +479,133 @@ class ClientTests(AdminTestCase):
 
     async def test_atMost(self) -> None:
         """
-        There are no more connections than allowed; when one ends, another one can
-        come.
+        There are no more connections than allowed. The oldest makes room for one more.
         """
         await self.opened()
         self.patch(bounded, "_MOST_CONNECTIONS", 3)
-        clients = [self.raw() for _ in range(3)]
+        clients = [self.raw()]
+        await until(lambda: self.connections == 1)
+        clients += [self.raw() for _ in range(2)]
         await until(lambda: self.connections == 3)
-        self.assertEqual(await in_thread(read_all, self.raw()), b"")
-        self.assertEqual(self.connections, 3)
-        clients[0].close()
+        newest = self.raw()
+        self.assertEqual(await in_thread(read_all, clients[0]), b"")
+        await until(lambda: self.connections == 3)
+        for client in (*clients[1:], newest):
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            self.assertIn(b" 200 ", await in_thread(read_all, client))
+
+    async def assert_healthy(self, crowd: list[socket.socket]) -> None:
+        """
+        However many connections there are, those who ask are answered.
+        """
+        site = self.admin._site
+        assert site is not None
+        most, register = 0, site.registerProtocol
+
+        def counted(protocol: Any) -> None:
+            nonlocal most
+            register(protocol)
+            most = max(most, len(site.protocols))
+
+        self.patch(site, "registerProtocol", counted)
+        for path in ("/healthz", "/readyz") * 5:
+            self.assertEqual((await self.ask(path)).code, 200)
+        self.assertLessEqual(most, bounded._MOST_CONNECTIONS)
+        self.assertGreater(len(crowd), 0)
+
+    async def test_healthAmongSlowRequests(self) -> None:
+        """
+        Clients that say nothing, half of a request, or a line, keep nobody out.
+        """
+        await self.opened()
+        for begun in (b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nX: y\r\n"):
+            crowd = [self.raw(begun) for _ in range(bounded._MOST_CONNECTIONS)]
+            await until(lambda: self.connections >= bounded._MOST_CONNECTIONS)
+            await self.assert_healthy(crowd)
+
+    async def test_healthAmongSlowReaders(self) -> None:
+        """
+        Nor do those that do not read their answers.
+        """
+        await self.opened(Slow)
+        self.view.sessionsPage = lambda after, limit: _succeeded(
+            {"sessions": ["x" * 1000] * 5_000}
+        )
+        asked = b"GET /sessions HTTP/1.0\r\n\r\n"
+        crowd = [
+            self.raw(asked, receive_buffer=4096)
+            for _ in range(bounded._MOST_CONNECTIONS)
+        ]
+        await until(lambda: self.connections >= bounded._MOST_CONNECTIONS)
+        await self.assert_healthy(crowd)
+
+    async def test_healthAmongUnanswered(self) -> None:
+        """
+        Nor those whose answers take their time.
+        """
+        await self.opened(Slow)
+        asked = b"GET /metrics HTTP/1.0\r\n\r\n"
+        crowd = [self.raw(asked) for _ in range(bounded._MOST_CONNECTIONS)]
+        await until(lambda: len(self.view.asked) == bounded._MOST_CONNECTIONS)
+        await self.assert_healthy(crowd)
+
+    async def test_healthAmongJunk(self) -> None:
+        """
+        Nor those that send a thousand requests at once, or what is none.
+        """
+        await self.opened()
+        request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        for junk in (request * 1000, b"\x16\x03\x01" * 1000, b"\r\n" * 1000):
+            crowd = [self.raw(junk) for _ in range(2 * bounded._MOST_CONNECTIONS)]
+            await self.assert_healthy(crowd)
+
+    async def test_healthInBurst(self) -> None:
+        """
+        A thousand that come at once and say nothing are over in a moment, and a request
+        among them is answered.
+        """
+        await self.opened()
+        # All of them before the reactor turns again, so they wait in the back-log.
+        crowd = [self.raw() for _ in range(300)]
+        among = self.raw(b"GET /healthz HTTP/1.0\r\n\r\n")
+        crowd += [self.raw() for _ in range(300)]
+        self.assertIn(b" 200 ", await in_thread(read_all, among))
+        await self.assert_healthy(crowd)
+
+    async def test_arrivedMeanwhile(self) -> None:
+        """
+        A request that came while the process was busy is answered before its
+        connection makes room.
+        """
+        await self.opened()
+        self.patch(bounded, "_MOST_CONNECTIONS", 2)
+        first = self.raw()
+        await until(lambda: self.connections == 1)
+        second = self.raw()
         await until(lambda: self.connections == 2)
-        self.assertEqual((await self.ask("/healthz")).code, 200)
+        # In one turn there are a request and two more clients.
+        first.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        third, fourth = self.raw(), self.raw()
+        self.assertIn(b" 200 ", await in_thread(read_all, first))
+        for client in second, third, fourth:
+            client.close()
+
+    async def test_otherPort(self) -> None:
+        """
+        With a port of another kind, which is not asked before it accepts, the oldest
+        make room, too.
+        """
+        await self.opened()
+        site: Any = self.admin._site
+        self.patch(bounded, "_MOST_CONNECTIONS", 2)
+        first, second = self.raw(), None
+        await until(lambda: self.connections == 1)
+        second = self.raw()
+        await until(lambda: self.connections == 2)
+        self.assertIsNotNone(site.buildProtocol(None))
+        self.assertEqual(await in_thread(read_all, first), b"")
+        second.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        self.assertIn(b" 200 ", await in_thread(read_all, second))
 
     async def test_once(self) -> None:
         """

@@ -7,7 +7,7 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.framing}: where lines end; pure.
   - L{twisted_echo.prefixes}: where frames end; pure.
   - L{twisted_echo.units}: durations and sizes with units; pure.
-  - L{twisted_echo.log_values}: values of log events: text to a person, data to a
+  - L{twisted_echo.loggable}: values of log events: text to a person, data to a
     program.
   - L{twisted_echo.delivery}: what was found is handed on, and can be interrupted.
   - L{twisted_echo.frames}: L{FastInt8StringReceiver}, L{FastInt16StringReceiver},

@@ -238,6 +238,7 @@ class Admin:
                 # It was closed before.
                 return port.stopListening()
             self._port = port
+            site.guard(port)
             return None
 
         return self._endpoint.listen(site).addCallback(listening)

@@ -9,6 +9,9 @@ What must hold:
     requests at once has one of them answered;
   - a connection ends by a deadline, whatever its client does: it does not send its
     request, sends it slowly, or does not read the answer;
+  - whoever comes when there are as many as may be is served all the same: the oldest
+    make room, so clients that are slow keep nobody out. A request that has arrived
+    by then is answered before;
   - when the site is closed, whoever is being answered gets the answer.
 """
 
@@ -19,10 +22,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
-from twisted.protocols.policies import WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
+
+from twisted_echo.arrivals import isReadable, readArrived
+from twisted_echo.sockets import HoldableSocket, deepenBacklog
 
 try:
     from resource import RLIMIT_NOFILE, getrlimit
@@ -35,6 +41,11 @@ _MOST_CONNECTIONS = 64
 """
 More than any monitoring needs, and far fewer than the descriptors that are kept for
 what is no session.
+"""
+_MAKE_ROOM = 4
+"""
+So large a part of them ends at once when there are too many: of a thousand that come in
+a burst the last is then served after some sixty turns of the reactor.
 """
 _SHARE_OF_FILES = 8
 """
@@ -54,12 +65,31 @@ Seconds that a stop waits for those who are being answered.
 """
 
 
+class _Connection(ProtocolWrapper):
+    """
+    One connection.
+
+    @ivar hadTime: whether it had a turn of the reactor for its answer.
+    """
+
+    hadTime = False
+
+    @property
+    def isAsked(self) -> bool:
+        """
+        Whether a whole request has come.
+        """
+        channel: Any = self.wrappedProtocol
+        return bool(channel.requests or self.disconnecting)
+
+
 class BoundedSite(WrappingFactory[Any]):
     """
     A factory of connections to a web site.
     """
 
     noisy = False
+    protocol = _Connection
     _whenEmpty: "Deferred[None] | None" = None
 
     def __init__(self, root: Resource, clock: Any) -> None:
@@ -70,11 +100,50 @@ class BoundedSite(WrappingFactory[Any]):
 
     def buildProtocol(self, addr: Any) -> Any:
         """
-        Make a connection, unless there are enough.
+        Make a connection. If there are too many, others end for it, which takes until
+        the next turn of the reactor.
         """
-        if len(self.protocols) >= _mostConnections():
+        if len(self.protocols) >= _mostConnections() and not self._makeRoom():
             return None
         return super().buildProtocol(addr)
+
+    def guard(self, port: Any) -> None:
+        """
+        Have a port leave those who come in its back-log while there are too many, for
+        the turn that it takes until there is room.
+        """
+        deepenBacklog(port)
+        if hasattr(port, "numberAccepts"):
+            port.socket = HoldableSocket(port.socket, lambda: self._mustWait(port))
+
+    def _mustWait(self, port: Any) -> bool:
+        if len(self.protocols) < _mostConnections():
+            return False
+        if isReadable(port):
+            self._makeRoom()
+        return True
+
+    def _makeRoom(self) -> bool:
+        """
+        End the oldest connections whose request has not come; if there are none, the
+        oldest of those that were being answered the last time, too.
+
+        @return: whether one ends.
+        """
+        atOnce = -(-_mostConnections() // _MAKE_ROOM)
+        unasked: list[_Connection] = []
+        answered: list[_Connection] = []
+        for connection in list(self.protocols):
+            if not connection.isAsked:
+                # It may have waited for nobody but this process.
+                readArrived(connection.transport)
+            (answered if connection.isAsked else unasked).append(connection)
+        ending = unasked or [each for each in answered if each.hadTime]
+        for connection in ending[:atOnce]:
+            connection.abortConnection()
+        for connection in answered:
+            connection.hadTime = True
+        return bool(ending)
 
     def unregisterProtocol(self, p: Any) -> None:
         super().unregisterProtocol(p)

@@ -34,7 +34,7 @@ from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
 from twisted_echo.listen import checkOnce, listenString
 from twisted_echo.listeners import Listeners
-from twisted_echo.log_values import Listed, Tally
+from twisted_echo.loggable import Listed, Tally
 from twisted_echo.metrics import Snapshot
 from twisted_echo.monitor import Monitor, snapshotOf
 from twisted_echo.session import Session

@@ -16,7 +16,7 @@ from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endings import EndReason
 from twisted_echo.limits import Limits
 from twisted_echo.listen import Listening
-from twisted_echo.log_values import Listed
+from twisted_echo.loggable import Listed
 from twisted_echo.metrics import Observation
 from twisted_echo.service import State
 from twisted_echo.view import ServiceView

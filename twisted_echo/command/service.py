@@ -32,7 +32,7 @@ from twisted_echo.command.process import (
 from twisted_echo.command.status import SaidLimits, tellStatus
 from twisted_echo.command.terminal import Terminal
 from twisted_echo.limits import Limits
-from twisted_echo.log_values import Listed
+from twisted_echo.loggable import Listed
 from twisted_echo.metrics import Observation
 from twisted_echo.service import State
 from twisted_echo.units import Seconds

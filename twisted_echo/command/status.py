@@ -9,7 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from twisted_echo.limits import Limits
-from twisted_echo.log_values import Tally
+from twisted_echo.loggable import Tally
 from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.units import Size
 

@@ -31,7 +31,7 @@ from twisted_echo.command.workers.process import (
     WorkerProcess,
 )
 from twisted_echo.command.workers.watch import HUNG_AFTER, Watch
-from twisted_echo.log_values import Listed
+from twisted_echo.loggable import Listed
 from twisted_echo.units import Seconds
 
 __all__ = ["CAUSES", "Listener", "WorkerMonitor"]

@@ -42,7 +42,7 @@ from twisted_echo.command.workers.watch import HUNG_AFTER
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.limits import Limits
 from twisted_echo.listen import Listening
-from twisted_echo.log_values import Tally
+from twisted_echo.loggable import Tally
 from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.service import IllegalTransition, State
 from twisted_echo.view import build

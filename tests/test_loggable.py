@@ -1,5 +1,5 @@
 """
-Tests of L{twisted_echo.log_values}.
+Tests of L{twisted_echo.loggable}.
 """
 
 import json
@@ -7,7 +7,7 @@ import json
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_echo.log_values import Listed, Tally
+from twisted_echo.loggable import Listed, Tally
 
 
 class TallyTests(SynchronousTestCase):
