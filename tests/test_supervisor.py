@@ -326,6 +326,7 @@ class MonitorTests(SynchronousTestCase):
         """
         self.start()
         old, other = self.reactor.processes
+        self.say(old, "listening")
         self.say(old, "draining")
         self.reactor.advance(0.1)
         stopped = self.monitor.stop()
@@ -361,6 +362,7 @@ class MonitorTests(SynchronousTestCase):
         self.monitor = WorkerMonitor(self.reactor, self, 600.0)
         self.start()
         old, other = self.reactor.processes
+        self.say(old, "listening")
         self.say(old, "draining")
         self.reactor.advance(0.1)
         stopped = self.monitor.stop()
@@ -468,7 +470,11 @@ class MonitorTests(SynchronousTestCase):
         They are counted by why.
         """
         first, second = self.start()
-        self.end(first)
+        # One that cannot start says so too before it ends.
+        self.say(first, "draining")
+        self.reactor.advance(0.2)
+        self.assertEqual(len(self.reactor.processes), 2)
+        self.end(first, ProcessTerminated(exitCode=1))
         self.reactor.advance(0.1)
         third = self.present(0)
         self.say(third, "listening")

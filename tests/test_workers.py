@@ -15,6 +15,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -483,11 +484,95 @@ class RefusalTests(WorkersTestCase):
                     command.stdout,
                 )
 
+    def test_unreadableKey(self) -> None:
+        """
+        A key that workers have no right to read: one line says so, before any starts.
+        """
+        if os.geteuid() != 0:
+            raise SkipTest("only root can become another user")
+        folder = new_folder(self)
+        make_certificate(folder)
+        (folder / "key.pem").chmod(0o600)
+        os.chown(folder, 65534, 65534)
+        for command in ("twistd", "-n", "--uid=65534"), ("twistd", "--uid=65534"):
+            service = Workers(self)
+            tried = Command(
+                self,
+                echo_command(
+                    command,
+                    ["ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"],
+                    ["--workers", "2"],
+                ),
+                folder=folder,
+                env=service.env,
+            )
+            tried.wait()
+            self.assertEqual(tried.process.returncode, 1, tried.report("ended"))
+            self.assertRegex(
+                tried.stderr,
+                r"\Aecho: cannot start: \S+/key\.pem cannot be read by the user"
+                r" that workers run as, number 65534\n\Z",
+            )
+            self.assertNotIn("critical", tried.stdout)
+            self.assertEqual(marked(service.mark), {})
+            self.assertEqual(list(folder.glob("*.pid")), [])
+
 
 class KilledTests(WorkersTestCase):
     """
     A worker that dies takes nobody with it, and comes back.
     """
+
+    def test_brokenCertificate(self) -> None:
+        """
+        While a worker cannot start, for its certificate has been broken since, no
+        client waits for it, and the service is ready.
+        """
+        folder = new_folder(self)
+        make_certificate(folder)
+        server, service = self.start(
+            "--admin",
+            "0",
+            listen=["ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"],
+            folder=folder,
+        )
+        found = server.wait_for(r"admin on (127\.0\.0\.1:\d+);")
+        good = (folder / "cert.pem").read_bytes()
+        (folder / "cert.pem").write_bytes(b"broken")
+        kill(service.pids[1])
+        server.wait_for(r"worker 1 could not start: with status 1; .* in 0\.2 s\n")
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+
+        def assert_served() -> None:
+            for _ in range(24):
+                plain = socket.create_connection(server.address, DEADLINE)
+                with context.wrap_socket(plain) as client:
+                    self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
+
+        assert_served()
+        with urllib.request.urlopen(f"http://{found[1]}/readyz", timeout=20) as answer:
+            self.assertEqual(answer.status, 200)
+        (folder / "cert.pem").write_bytes(good)
+        wait_until(lambda: server.stdout.count("worker 1 listens") == 2)
+        assert_served()
+
+    def test_stopWhileOneComesBack(self) -> None:
+        """
+        When the stop has begun, nothing starts any more, nor is said to.
+        """
+        server, service = self.start()
+        pid = service.pids[0]
+        kill(pid)
+        server.wait_for(r"another one starts")
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(server.wait(), -signal.SIGTERM, server.report("ended"))
+        _, _, after = server.stdout.partition("another one starts")
+        self.assertIn("stopped, all 2 workers", after)
+        for word in ("start", "takes its place"):
+            self.assertNotIn(word, after)
+        self.assertEqual(marked(service.mark), {})
 
     def test_othersDoNotNotice(self) -> None:
         """
@@ -585,6 +670,57 @@ class KilledTests(WorkersTestCase):
         wait_until(lambda: before[0] not in marked(service.mark))
         for client, *_ in clients.values():
             self.assertEqual(round_trip(client, b"still\n"), b"still\n")
+        self.assert_stops(server, service)
+
+
+class HangingTests(WorkersTestCase):
+    """
+    A worker that hangs is replaced, and no other.
+    """
+
+    @pytest.mark.slow
+    def test_hangs(self) -> None:
+        """
+        New clients do not notice. The metrics say that it was restarted.
+        """
+        server, service = self.start("--admin", "0")
+        found = server.wait_for(r"admin on (127\.0\.0\.1:\d+);")
+        before = service.pids
+        kill(before[1], signal.SIGSTOP)
+        for _ in range(20):
+            client = self.connect(server.address)
+            self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
+        server.wait_for(r"worker 1 has not answered for 15 s, and is killed")
+        service.successor(1, before[1])
+        wait_until(lambda: server.stdout.count("worker 1 listens") == 2)
+        self.clients_of_each(server, service)
+        self.assertEqual(service.pids[0], before[0])
+        with urllib.request.urlopen(f"http://{found[1]}/metrics", timeout=20) as page:
+            text = page.read().decode()
+        self.assertIn('twisted_echo_worker_restarts_total{cause="hung"} 1.0', text)
+
+    @pytest.mark.slow
+    def test_allAreStopped(self) -> None:
+        """
+        A machine that was suspended, or a terminal that stopped all processes: nothing
+        is killed, whoever goes on first.
+        """
+        server, service = self.start()
+        before = service.pids
+        clients = self.clients_of_each(server, service)
+        everybody = [server.process.pid, *before.values()]
+        for order in everybody, everybody[::-1]:
+            for pid in order:
+                kill(pid, signal.SIGSTOP)
+            # Longer than a worker may take to answer.
+            time.sleep(17)
+            for pid in order:
+                kill(pid, signal.SIGCONT)
+                time.sleep(0.5)
+            for each in clients.values():
+                for client in each:
+                    self.assertEqual(round_trip(client, b"still\n"), b"still\n")
+        self.assertEqual(service.pids, before)
         self.assert_stops(server, service)
 
 

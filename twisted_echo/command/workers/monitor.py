@@ -212,7 +212,12 @@ class WorkerMonitor:
         A worker's state is another one.
         """
         place = self._places[worker.number]
-        if worker.state == "draining" and self._isRunning and place.worker is worker:
+        if (
+            worker.state == "draining"
+            and worker.wasReady
+            and self._isRunning
+            and place.worker is worker
+        ):
             # Somebody told it to. Its successor serves while it finishes. (Not at once:
             # whoever stops the whole service may have told all processes of it.)
             place.worker = None
