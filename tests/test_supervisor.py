@@ -354,6 +354,25 @@ class MonitorTests(SynchronousTestCase):
         # Too late.
         self.end(second)
 
+    def test_stopWithAStall(self) -> None:
+        """
+        If the parent itself was stopped, perhaps together with its workers, these have
+        five seconds more; once.
+        """
+        first, second = self.start()
+        stopped = self.monitor.stop()
+        self.reactor.advance(3600)
+        for each in first, second:
+            self.assertEqual(each.transport.signals, [])
+        self.end(first, ProcessDone(None))
+        self.assertNoResult(stopped)
+        self.reactor.advance(5)
+        self.assertEqual(second.transport.signals, ["KILL"])
+        self.reactor.advance(5)
+        self.successResultOf(stopped)
+        self.end(second)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
     def test_hurry(self) -> None:
         """
         A worker that hangs does not make a stop that is hurried take its whole time;
@@ -1007,6 +1026,21 @@ class BacklogTests(SupervisorTestCase):
         clients = await self.waiting(supervisor)
         stopped = supervisor.stopService()
         self.go_on(supervisor)
+        await self.assert_served(clients)
+        await stopped
+        self.assertEqual(supervisor.total({}).opened, self.COUNT)
+
+    async def test_byOneWorkerAndTheParent(self) -> None:
+        """
+        A worker that ends by itself just then leaves its back-log to the parent.
+        """
+        supervisor = self.supervisor(drain=60.0)
+        clients = await self.waiting(supervisor)
+        for worker in supervisor._alive():
+            if worker.number == 0:
+                os.kill(worker.pid, signal.SIGTERM)
+        self.go_on(supervisor)
+        stopped = supervisor.stopService()
         await self.assert_served(clients)
         await stopped
         self.assertEqual(supervisor.total({}).opened, self.COUNT)

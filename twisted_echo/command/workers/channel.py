@@ -164,8 +164,10 @@ class Serve(_Command):
 class Drain(_Command):
     """
     End in order, as the whole service does: what waits in the back-logs that it accepts
-    from becomes sessions first.
+    from becomes sessions first. Whether it does so: not if it ends already.
     """
+
+    response = [(b"owns", amp.Boolean())]  # noqa: RUF012
 
 
 class Reload(_Command):

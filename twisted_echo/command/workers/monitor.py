@@ -45,6 +45,10 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
 Seconds before another worker is started in the place of one that has not lived for
 L{LIVED}; the delay doubles each time. Another worker serves its connections meanwhile.
 """
+_LATE = 1.0
+"""
+Seconds by which a call is late if this process was stopped or starved.
+"""
 LIVED = 5.0
 """
 Seconds after which a worker has not failed to start, whatever ends it.
@@ -315,9 +319,24 @@ class WorkerMonitor:
         return stopped
 
     def _killLater(self, worker: WorkerProcess) -> None:
+        due = self.clock.seconds() + self._killTime
         self._kills[worker] = self.clock.callLater(
-            self._killTime, worker.signal, "KILL"
+            self._killTime, self._kill, worker, due
         )
+
+    def _kill(self, worker: WorkerProcess, due: float) -> None:
+        """
+        End a worker that should have ended, but not if this process comes late itself:
+        perhaps the worker had no time either.
+        """
+        if self.clock.seconds() - due <= _LATE:
+            worker.signal("KILL")
+            return
+        self._kills[worker] = self.clock.callLater(
+            HURRIED_WITHIN, worker.signal, "KILL"
+        )
+        if self._givesUp is not None:
+            self._givesUp.reset(HURRIED_WITHIN + KILLED_WITHIN)
 
     def hurry(self) -> None:
         """
@@ -335,12 +354,14 @@ class WorkerMonitor:
         stopped = self._stopped
         if stopped is not None and not self.workers:
             self._stopped = None
-            if self._givesUp is not None:
-                self._givesUp.cancel()
+            givesUp, self._givesUp = self._givesUp, None
+            if givesUp is not None:
+                givesUp.cancel()
             stopped.callback(None)
 
     def _giveUp(self) -> None:
         stopped, self._stopped = self._stopped, None
+        self._givesUp = None
         _log.error(
             "worker {workers} does not end, not even killed",
             event="worker-forgotten",

@@ -99,6 +99,8 @@ class WorkerProcess(ProcessProtocol):
     @ivar snapshot: the last of its numbers that are known.
     @ivar wasReady: whether it ever listened.
     @ivar serves: the shares that it is known to accept from.
+    @ivar owned: the shares whose back-logs it deals with at the stop; None if it does
+        so with none, nor with what all workers accept from.
     @ivar waited: see L{Watched<twisted_echo.command.workers.watch.Watched>}.
     """
 
@@ -111,6 +113,7 @@ class WorkerProcess(ProcessProtocol):
         self.state = "starting"
         self.wasReady = False
         self.serves: set[int] = set()
+        self.owned: set[int] | None = None
         self.waited = 0.0
         self.snapshot = Snapshot()
         self.channel = _ParentEnd(self)
@@ -235,8 +238,13 @@ class WorkerProcess(ProcessProtocol):
         Have it end as the whole service does.
         """
         self.state = "ending"
+
+        def told(answer: Any) -> None:
+            if answer["owns"]:
+                self.owned = set(self._toldToServe)
+
         # One that is gone has ended.
-        self.channel.ask(Drain).addErrback(lambda _: None)
+        self.channel.ask(Drain).addCallbacks(told, lambda _: None)
 
     # Whether it is there
 

@@ -5,7 +5,7 @@ What must hold: a client that is connected there is served, and its session ende
 the same rules as one of a worker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -35,16 +35,20 @@ class Rest(EchoService):
         reactor: Any,
         listening: Sequence[Listening],
         bound: Sequence[Bound],
+        owned: Container[int] | None,
     ) -> None:
         """
         @param listening: the endpoints, for what is above their sockets.
         @param bound: the sockets. Workers that hang may have them still.
+        @param owned: the shares that workers deal with; None if no worker deals with
+            any, nor with what all of them accept from.
         """
         endpoints = [
             each.over(AdoptedEndpoint(reactor, socket, isOwned=True))
             for each, own in zip(listening, bound, strict=True)
             if own.isOurs
-            for socket in own.sockets
+            for share, socket in enumerate(own.sockets)
+            if owned is None or (len(own.sockets) > 1 and share not in owned)
         ]
         self._bound = bound
         super().__init__(config, reactor=reactor, endpoints=endpoints)

@@ -451,16 +451,21 @@ class Supervisor(Service):
 
     def _serveRest(self) -> "Deferred[Any]":
         """
-        Deal with what waits in the back-logs as a service does at its stop, and give
-        the sockets up; once.
-
-        Before the workers have closed their ports they may accept it as well.
+        Deal with what waits in the back-logs of which no worker says that it does, and
+        give the sockets up; once.
         """
         if self._restStopped is not None:
             return self._restStopped
         if self._portsClose is not None and self._portsClose.active():
             self._portsClose.cancel()
-        self._rest = Rest(self._config, self._reactor, self._listening, self._bound)
+        owned = [each.owned for each in self._alive() if each.owned is not None]
+        self._rest = Rest(
+            self._config,
+            self._reactor,
+            self._listening,
+            self._bound,
+            set().union(*owned) if owned else None,
+        )
         self._restStopped = self._rest.serve()
         if self._isHurried:
             hurry(self._rest)

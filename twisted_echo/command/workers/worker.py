@@ -172,10 +172,11 @@ class Worker(Channel):
 
     @Drain.responder
     def _drainAll(self) -> dict[str, Any]:
-        if self._service is not None and not self._isDraining:
+        owns = self._service is not None and not self._isDraining
+        if self._service is not None and owns:
             self._service.ownBacklogs()
         self.drain()
-        return {}
+        return {"owns": owns}
 
     @GetSnapshot.responder
     def _getSnapshot(self) -> dict[str, Any]:
