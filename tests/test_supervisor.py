@@ -825,7 +825,7 @@ class SupervisorTests(SupervisorTestCase):
         served: list[int] = []
         stopped.addCallback(served.append)
         await until(lambda: served)
-        assert supervisor._restStopped is not None
+        assert supervisor._rest is None
         total = supervisor.total({})
         self.assertEqual(total.ended, {EndReason.ABORTED_IN_DRAIN.value: total.opened})
         for client in waiting:

@@ -22,10 +22,9 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.error import AlreadyListened
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from twisted_echo.command.local import hurry
 from twisted_echo.command.process import unreadable
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
 from twisted_echo.command.workers.channel import Hurry, Reload, Settings
@@ -60,10 +59,6 @@ Seconds that a worker has more for its end than its service may take for the sto
 _PATIENCE = 2.0
 """
 Seconds that a worker has to say how many sessions it cuts off.
-"""
-_PORTS_CLOSE_WITHIN = 1.0
-"""
-Seconds in which a worker that is told to drain has closed its ports.
 """
 
 
@@ -130,9 +125,8 @@ class Supervisor(Service):
         self._failures = [0] * workers
         self._failure: Exception | None = None
         self._gone = Snapshot()
+        # From the beginning of a stop to its end.
         self._rest: Rest | None = None
-        self._restStopped: Deferred[Any] | None = None
-        self._portsClose: IDelayedCall | None = None
         self._askers: list[Deferred[None]] = []
         self._stopAskers: list[Deferred[None]] = []
 
@@ -189,7 +183,7 @@ class Supervisor(Service):
         self._hasAdopted = not all(each.isOurs for each in self._bound)
         self.state = State.STARTING
         self.stopsBy = None
-        self._failure = self._rest = self._restStopped = None
+        self._failure = None
         self._failures = [0] * self._workers
         self._ready = set()
         self._isHurried = False
@@ -302,8 +296,8 @@ class Supervisor(Service):
             stopped.addCallback(lambda _: self._onFailure(str(self._failure)))
 
     def _workersChanged(self) -> None:
-        if self.state is State.DRAINING:
-            self._perhapsServeRest()
+        if self._rest is not None:
+            self._rest.workersChanged()
             return
         serving = {each.number: each for each in self._listeningWorkers()}
         for number, shares in divide(self._workers, sorted(serving)).items():
@@ -387,7 +381,7 @@ class Supervisor(Service):
         @return: how many those were, as far as workers say so in time.
         """
         self._isHurried = True
-        left = 0 if self._rest is None else len(self._rest.factory.sessions)
+        left = 0 if self._rest is None else self._rest.hurry()
         asked = [
             each.addTimeout(_PATIENCE, self._reactor) for each in self._tellAll(Hurry)
         ]
@@ -396,8 +390,6 @@ class Supervisor(Service):
         if self.stopsBy is not None:
             within = HURRIED_WITHIN + KILLED_WITHIN
             self.stopsBy = min(self.stopsBy, self._reactor.seconds() + within)
-        if self._rest is not None:
-            hurry(self._rest)
 
         def counted(answers: list[tuple[bool, Any]]) -> int:
             return left + sum(
@@ -440,36 +432,15 @@ class Supervisor(Service):
         self._tellAskers()
         for each in self._bound:
             each.shut()
-        self._portsClose = self._reactor.callLater(_PORTS_CLOSE_WITHIN, self._serveRest)
-        stopped = self._monitor.stop()
-        stopped.addCallback(lambda _: self._serveRest())
-        stopped.addCallback(self._stopped)
-
-    def _perhapsServeRest(self) -> None:
-        if all(each.state == "draining" for each in self._alive()):
-            self._serveRest()
-
-    def _serveRest(self) -> "Deferred[Any]":
-        """
-        Deal with what waits in the back-logs of which no worker says that it does, and
-        give the sockets up; once.
-        """
-        if self._restStopped is not None:
-            return self._restStopped
-        if self._portsClose is not None and self._portsClose.active():
-            self._portsClose.cancel()
-        owned = [each.owned for each in self._alive() if each.owned is not None]
-        self._rest = Rest(
-            self._config,
-            self._reactor,
-            self._listening,
-            self._bound,
-            set().union(*owned) if owned else None,
+        rest = self._rest = Rest(
+            self._config, self._reactor, self._listening, self._bound, self._alive
         )
-        self._restStopped = self._rest.serve()
         if self._isHurried:
-            hurry(self._rest)
-        return self._restStopped
+            rest.hurry()
+        rest.begin()
+        stopped = self._monitor.stop()
+        stopped.addCallback(lambda _: rest.serve())
+        stopped.addCallback(self._stopped)
 
     def _stopped(self, _: Any) -> None:
         self.state = State.STOPPED
