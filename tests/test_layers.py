@@ -437,4 +437,4 @@ class StopTests(TLSTestCase):
         told = [each for each in events if "refused:" in each["log_format"]]
         self.assertEqual([each["reason"] for each in told], ["handshake-failed"])
         (stop,) = [each for each in events if "served" in each]
-        self.assertEqual(stop["refused"], "1 (handshake-failed 1)")
+        self.assertEqual(stop["refused"], {"handshake-failed": 1})

@@ -2,17 +2,30 @@
 Services, factories and sessions that are put together wrongly.
 """
 
+import socket
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.clients import FakeEndpoint, ServedTestCase, connect, in_thread, until
+from tests.clients import (
+    FakeEndpoint,
+    FullTransport,
+    ServedTestCase,
+    connect,
+    in_thread,
+    until,
+)
 from twisted_echo import (
+    AnswerQueue,
     EchoFactory,
     EchoProtocol,
     EndReason,
@@ -21,7 +34,10 @@ from twisted_echo import (
     SessionService,
     State,
 )
-from twisted_echo.layers import LayerFactory
+from twisted_echo.layers import LayeredEndpoint, LayerFactory
+from twisted_echo.listen import listenString
+from twisted_echo.proxy import ProxyFactory
+from twisted_echo.testing import FaultProxy, running, startForTest
 
 
 class MisuseTests(SynchronousTestCase):
@@ -147,3 +163,101 @@ class ByHandTests(ServedTestCase):
         late = connect(port.getHost())
         self.addCleanup(late.close)
         self.assertEqual(await in_thread(late.recv, 1), b"")
+
+
+class ArgumentTests(SynchronousTestCase):
+    """
+    What would be found out only at a connection, or at its end.
+    """
+
+    def test_end(self) -> None:
+        """
+        A session that is closed for a reason of another kind goes on.
+        """
+        factory = EchoFactory(clock=Clock())
+        session: Any = factory.buildProtocol(None)
+        transport = FullTransport()
+        session.makeConnection(transport)
+        for close in (session.close, session.abort):
+            for wrong in ("bye", b"", None, 1):
+                with self.assertRaisesRegex(TypeError, "must be an EndReason, got"):
+                    close(wrong)
+        with self.assertRaisesRegex(TypeError, "detail must be a str, got b'x'"):
+            session.close(EndReason.ERROR, b"x")
+        session.dataReceived(b"on\n")
+        self.assertEqual(transport.value(), b"on\n")
+        session.connectionLost(Failure(ConnectionDone()))
+        for call in (session.close, session.abort):
+            # It raises nothing then.
+            call("bye")
+        self.assertEqual(factory.ended, {EndReason.PEER_CLOSED: 1})
+
+    def test_answerLater(self) -> None:
+        """
+        What is no Deferred is not waited for.
+        """
+
+        async def answer() -> None:
+            pass
+
+        factory = EchoFactory(clock=Clock())
+        session: Any = factory.buildProtocol(None)
+        transport = FullTransport()
+        session.makeConnection(transport)
+        coroutine = answer()
+        for wrong in (coroutine, None, b"answer"):
+            with self.assertRaisesRegex(TypeError, "answer must be a Deferred, got"):
+                session.answerLater(wrong)
+        coroutine.close()
+        with self.assertRaisesRegex(TypeError, "must be a function, got 5"):
+            session.callAtEnd(5)
+        session.close()
+        self.assertTrue(transport.halfClosed)
+        session.connectionLost(Failure(ConnectionDone()))
+
+    def test_functions(self) -> None:
+        for name in ("send", "failed", "sendMany"):
+            with self.assertRaisesRegex(TypeError, f"{name} must be a function, got 5"):
+                AnswerQueue(EchoProtocol(), **{"send": print, name: 5})  # type: ignore[arg-type]
+        with self.assertRaisesRegex(TypeError, "wrap must be a function, got None"):
+            LayeredEndpoint(FakeEndpoint(), None)
+        for wrong in ("tcp:0", None, FakeEndpoint):
+            with self.assertRaisesRegex(TypeError, "must be one for servers, got"):
+                LayeredEndpoint(wrong, print)  # type: ignore[arg-type]
+
+    def test_networks(self) -> None:
+        for wrong in (["10.0.0.0/8"], "10.0.0.0/8", [None]):
+            for make in (
+                lambda wrong=wrong: ProxyFactory(EchoFactory(), wrong),
+                lambda wrong=wrong: listenString(reactor, "haproxy:tcp:0", wrong),
+            ):
+                with self.assertRaisesRegex(TypeError, r"ip_network.*, got '?\w"):
+                    make()
+
+    def test_faultProxy(self) -> None:
+        with self.assertRaisesRegex(TypeError, "target must be where .*, got 7007"):
+            FaultProxy(7007)  # type: ignore[arg-type]
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        for most in (0, -1, True):
+            with self.assertRaisesRegex(ValueError, "most must be a whole number"):
+                FaultProxy(server.getsockname(), most=most)
+        proxy = FaultProxy(server.getsockname())
+        self.addCleanup(proxy.stop)
+        for name, wrong in (
+            ("delay", -1),
+            ("delay", "1"),
+            ("pieces", -1),
+            ("pieces", 1.5),
+            ("cut_after", -1),
+            ("cut_by", "Reset"),
+        ):
+            with self.assertRaisesRegex(ValueError, f"{name} must be .* {wrong!r}"):
+                setattr(proxy.to_client, name, wrong)
+
+    def test_running(self) -> None:
+        factory = SessionFactory.forProtocol(EchoProtocol)
+        with self.assertRaisesRegex(TypeError, "service must be a SessionService, got"):
+            startForTest(self, factory)  # type: ignore[type-var]
+        entered = Deferred.fromCoroutine(running(factory).__aenter__())  # type: ignore[type-var]
+        self.assertIsInstance(self.failureResultOf(entered).value, TypeError)

@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.backpressure import BY_ANSWERS
-from twisted_echo.checks import seconds, whole
+from twisted_echo.checks import callback, instance, seconds, whole
 from twisted_echo.endings import EndReason
 from twisted_echo.session import Session
 
@@ -157,13 +157,14 @@ class AnswerQueue:
         @param sendMany: sends several by one write, all of them or, if it raises, none;
             if there is something that does.
         @raise ValueError: if C{atOnce} or C{timeout} is not legal.
+        @raise TypeError: if something else is of another kind.
         """
-        self._session: Session | None = session
+        self._session: Session | None = instance("session", session, Session)
         # Which logs what fails, also when the session has ended.
         self.factory: Any = session.factory or _NoFactory
-        self._send: Any = send
-        self._sendMany: Any = sendMany
-        self._failed: Any = failed
+        self._send: Any = callback("send", send)
+        self._sendMany: Any = sendMany and callback("sendMany", sendMany)
+        self._failed: Any = failed and callback("failed", failed)
         self._atOnce = whole("atOnce", atOnce, " from 1 up", least=1)
         self._timeout = seconds("timeout", timeout)
         self._waiting: deque[_Pending] = deque()

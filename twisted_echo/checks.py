@@ -17,6 +17,7 @@ from warnings import warn
 __all__ = [
     "Checked",
     "PlainHooks",
+    "callback",
     "check_stop",
     "instance",
     "positive_seconds",
@@ -97,6 +98,17 @@ def instance(name: str, value: Any, kind: type[_T]) -> _T:
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise TypeError(f"{name} must be {article} {kind.__name__}, got {value!r}")
+    return value
+
+
+def callback(name: str, value: Any) -> Any:
+    """
+    Take something that can be called.
+
+    @raise TypeError: if it cannot.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {value!r}")
     return value
 
 

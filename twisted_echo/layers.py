@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 from twisted_echo.arrivals import readArrived
+from twisted_echo.checks import callback
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
 from twisted_echo.refusal import readAway
@@ -251,9 +252,12 @@ class LayeredEndpoint:
     def __init__(self, endpoint: IStreamServerEndpoint, wrap: Any) -> None:
         """
         @param wrap: makes a L{LayerFactory} of the factory that is to listen.
+        @raise TypeError: if one is of another kind.
         """
+        if not IStreamServerEndpoint.providedBy(endpoint):
+            raise TypeError(f"endpoint must be one for servers, got {endpoint!r}")
         self._endpoint = endpoint
-        self._wrap = wrap
+        self._wrap = callback("wrap", wrap)
 
     def under(self, wrap: Any) -> "LayeredEndpoint":
         """

@@ -22,7 +22,7 @@ from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 
 from twisted_echo.layers import LayeredEndpoint
-from twisted_echo.proxy import ProxyFactory
+from twisted_echo.proxy import ProxyFactory, networks
 from twisted_echo.sockets import checkListening
 
 __all__ = ["Listening", "checkOnce", "listenString"]
@@ -104,7 +104,9 @@ def listenString(
     @raise ValueError: if the string is no endpoint's, or not one to listen on: of
         another kind, with a file that is no key or certificate, or for a socket of
         systemd's that is not as it says.
+    @raise TypeError: if C{proxyFrom} holds anything but networks.
     """
+    proxyFrom = networks(proxyFrom)
     try:
         listening = _listening(reactor, description, proxyFrom, bottom)
     except _Unusable as error:

@@ -20,7 +20,7 @@ from twisted_echo.endings import EndReason
 from twisted_echo.layers import Layer, LayerFactory
 from twisted_echo.proxyheader import Address, BadHeader, parse
 
-__all__ = ["ProxyFactory"]
+__all__ = ["ProxyFactory", "networks"]
 
 
 def _announced(address: Address) -> Any:
@@ -34,6 +34,23 @@ def _announced(address: Address) -> Any:
     host, port = address
     kind = IPv4Address if host.version == 4 else IPv6Address
     return kind("TCP", str(host), port)
+
+
+def networks(
+    allowed: Sequence[IPv4Network | IPv6Network],
+) -> tuple[IPv4Network | IPv6Network, ...]:
+    """
+    Take networks.
+
+    @raise TypeError: if one is none.
+    """
+    for each in [allowed] if isinstance(allowed, str) else allowed:
+        if not isinstance(each, (IPv4Network, IPv6Network)):
+            raise TypeError(
+                "who may send a PROXY header must be networks, such as"
+                f" [ip_network('10.0.0.0/8')], got {each!r}"
+            )
+    return tuple(allowed)
 
 
 class _ProxyLayer(Layer):
@@ -96,9 +113,10 @@ class ProxyFactory(LayerFactory):
         @param allowed: the networks from which a header is taken; from every
             address, if there are none. Whoever connects by a UNIX socket has been
             let in by its file's permissions.
+        @raise TypeError: if one is no network.
         """
         super().__init__(wrappedFactory)
-        self._allowed = tuple(allowed)
+        self._allowed = networks(allowed)
 
     def buildProtocol(self, addr: Any) -> Any:
         if not self._mayAnnounce(addr):

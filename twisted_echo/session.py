@@ -48,7 +48,7 @@ from zope.interface import implementer
 
 from twisted_echo.arrivals import readArrived, unreadBytes
 from twisted_echo.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
-from twisted_echo.checks import PlainHooks
+from twisted_echo.checks import PlainHooks, callback, instance
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.hooks import Hook, complaint, isWatched, misplaced, watch
 from twisted_echo.progress import pendingOutput
@@ -362,9 +362,11 @@ class Session(PlainHooks, Protocol):
         by L{close}.
 
         @param answer: fires, with a result or a failure, when the answer has
-            been written.
+            been written. (C{Deferred.fromCoroutine} makes one of a coroutine.)
         @return: C{answer}.
+        @raise TypeError: if it is no Deferred.
         """
+        instance("answer", answer, Deferred)
         self.answersBegin()
 
         def answered(result: _T) -> _T:
@@ -394,7 +396,7 @@ class Session(PlainHooks, Protocol):
         who asked L{whenEnded}; at once, if it is lost already. The session forgets it
         then.
         """
-        self._atEnd += (function,)
+        self._atEnd += (callback("what is called", function),)
         if self._life is _ENDED:
             self._callAtEnd()
 
@@ -560,9 +562,14 @@ class Session(PlainHooks, Protocol):
 
         @param reason: what to tell those who ask.
         @param detail: what else to say of it in the log.
+        @raise TypeError: if C{reason} is no L{EndReason}, or C{detail} no C{str}.
         """
+        if self.isGone:
+            return
+        instance("reason", reason, EndReason)
+        instance("detail", detail, str)
         isStopping, self._unread = self._unread is not None, None
-        if self.isGone or (self._deadline is not None and not isStopping):
+        if self._deadline is not None and not isStopping:
             return
         self._detail = detail
         clock = None if self.factory is None else self.factory.clock
@@ -627,9 +634,11 @@ class Session(PlainHooks, Protocol):
 
         @param reason: what to tell those who ask, unless it was closed for an
             offence of the peer before, which says more.
+        @raise TypeError: if it is no L{EndReason}.
         """
         if self.isGone:
             return
+        instance("reason", reason, EndReason)
         if self._abortedFor is None:
             closing = self._closing
             self._abortedFor = closing if closing in _OFFENCES else reason

@@ -19,8 +19,9 @@ import struct
 import tempfile
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal
+from typing import Any
 
+from twisted_echo.checks import Checked, seconds, whole
 from twisted_echo.testing.processes import DEADLINE
 from twisted_echo.testing.sockets import Address, dial
 
@@ -39,6 +40,20 @@ class _Cut(Exception):
     """
 
 
+def _pieces(name: str, value: int) -> int:
+    return whole(name, value, " of bytes, 0 (as they come) or more")
+
+
+def _cut_after(name: str, value: int | None) -> int | None:
+    return None if value is None else whole(name, value, " of bytes, or None")
+
+
+def _cut_by(name: str, value: str) -> str:
+    if value not in ("end", "reset"):
+        raise ValueError(f"{name} must be 'end' or 'reset', got {value!r}")
+    return value
+
+
 class Flow:
     """
     One direction of all connections of a proxy. What is set here holds for the next
@@ -54,11 +69,16 @@ class Flow:
     @ivar forwarded: bytes that were passed on, of all connections.
     """
 
+    delay = Checked(seconds)
+    pieces = Checked(_pieces)
+    cut_after = Checked(_cut_after)
+    cut_by = Checked(_cut_by)
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.delay = 0.0
         self.pieces = 0
-        self.cut_after: int | None = None
-        self.cut_by: Literal["end", "reset"] = "end"
+        self.cut_after = None
+        self.cut_by = "end"
         self.drop_fin = False
         self.forwarded = 0
         self._loop = loop
@@ -122,11 +142,16 @@ class FaultProxy:
         @param target: where the server listens.
         @param most: how many connections there may be; others wait to be accepted.
         """
+        if not isinstance(target, (str, tuple)):
+            raise TypeError(
+                "target must be where a server listens, such as ('127.0.0.1', 7007) or"
+                f" '/run/echo.sock', got {target!r}"
+            )
+        self._most = whole("most", most, " from 1 up", least=1)
         self.target = target
         self._loop = asyncio.new_event_loop()
         self.to_server, self.to_client = Flow(self._loop), Flow(self._loop)
         self._links: dict[asyncio.Task[None], socket.socket] = {}
-        self._most = most
         self._folder: str | None = None
         if isinstance(target, str):
             self._folder = tempfile.mkdtemp(prefix="echo-")

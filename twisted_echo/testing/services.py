@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from twisted_echo.checks import instance
 from twisted_echo.service import SessionService
 from twisted_echo.testing.leaks import Footprint, assertNothingLeft
 
@@ -44,6 +45,7 @@ async def running(service: _Service) -> AsyncIterator[_Service]:
     @raise AssertionError: names what was left.
     @raise Exception: why it cannot listen.
     """
+    instance("service", service, SessionService)
     before = Footprint(service.factory.clock)
     service.startService()
     await service.whenListening()
@@ -62,6 +64,7 @@ def startForTest(test: _Test, service: _Service) -> "Deferred[_Service]":
 
     @return: fires with the service when it listens, or fails if it cannot.
     """
+    instance("service", service, SessionService)
     before = Footprint(service.factory.clock)
 
     def stop() -> "Deferred[None]":
