@@ -180,8 +180,13 @@ class Layer(ProtocolWrapper):
         """
         Whether nothing has ended it before.
         """
-        bottom = bottomTransport(self.transport)
-        return not (self._isReady or self._failure is not None or bottom.disconnecting)
+        reason, _ = self._failure or (EndReason.STOPPED, "")
+        return not (
+            self._isReady
+            or self._deadline is not None
+            or reason is not EndReason.STOPPED
+            or bottomTransport(self.transport).disconnecting
+        )
 
     def _endInOrder(self) -> None:
         """

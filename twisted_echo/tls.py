@@ -90,6 +90,13 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
         self._begin(transport)
         TLSMemoryBIOProtocol.makeConnection(self, transport)
 
+    def _begin(self, transport: Any) -> None:
+        super()._begin(transport)
+        if self.factory.keeper.isStopping:
+            # It cannot be finished by what has arrived, as nobody has answered yet:
+            # spare the dearest step of all.
+            self._failure = EndReason.STOPPED, ""
+
     def _checkHandshakeStatus(self) -> None:
         super()._checkHandshakeStatus()
         if self._handshakeDone and not self._isReady:
