@@ -336,6 +336,24 @@ class CommandServiceTests(SynchronousTestCase):
         self.assertEqual(self.told, ["reloading", ("ready", "listening")])
         self.assertEqual([each["event"] for each in events], ["nothing-to-reload"])
 
+    def test_nothingToRotate(self) -> None:
+        """
+        SIGUSR1 is twistd's, where there is a log file. Else it ends nothing.
+        """
+        before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+        service = self.running()
+        with capturedLogs() as events:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        self.assertEqual([each["event"] for each in events], ["nothing-to-rotate"])
+        self.served.stopped.callback(None)
+        self.successResultOf(service.stopService())
+        self.assertEqual(signal.getsignal(signal.SIGUSR1), signal.SIG_DFL)
+        signal.signal(signal.SIGUSR1, noHangUp)
+        self.served = FakeServed(self.told)
+        self.running()
+        self.assertIs(signal.getsignal(signal.SIGUSR1), noHangUp)
+
     def test_ignored(self) -> None:
         """
         SIGHUP that was ignored stays so.

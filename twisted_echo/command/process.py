@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 __all__ = [
     "RELOAD_SIGNAL",
+    "ROTATE_SIGNAL",
     "STATUS_SIGNAL",
     "STOP_SIGNALS",
     "OnSecondSignal",
@@ -30,6 +31,7 @@ __all__ = [
 _log = Logger()
 
 RELOAD_SIGNAL = getattr(signal, "SIGHUP", None)
+ROTATE_SIGNAL = getattr(signal, "SIGUSR1", None)
 STATUS_SIGNAL = getattr(signal, "SIGUSR2", None)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

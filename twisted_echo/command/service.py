@@ -24,6 +24,7 @@ from twisted_echo.addresses import readable
 from twisted_echo.command.errors import CannotStart, explain, tellUser
 from twisted_echo.command.process import (
     RELOAD_SIGNAL,
+    ROTATE_SIGNAL,
     STATUS_SIGNAL,
     STOP_SIGNALS,
     OnSecondSignal,
@@ -206,6 +207,9 @@ class CommandService(Service):
         if RELOAD_SIGNAL and signal.getsignal(RELOAD_SIGNAL) != signal.SIG_IGN:
             self._terminal = Terminal()
             self._mind(RELOAD_SIGNAL, self._hungUp)
+        # It is twistd's, where there is a log file; else it would end the process.
+        if ROTATE_SIGNAL and signal.getsignal(ROTATE_SIGNAL) == signal.SIG_DFL:
+            self._mind(ROTATE_SIGNAL, _tellNothingToRotate)
         self._mind(STATUS_SIGNAL, self._tellStatus)
         option = "--admin"
         try:
@@ -484,6 +488,13 @@ def _orRaise(opening: "Deferred[None]") -> None:
     opening.addErrback(failures.append)
     if failures:
         failures[0].raiseException()
+
+
+def _tellNothingToRotate() -> None:
+    _log.info(
+        "SIGUSR1: there is no log file to rotate, so it goes on",
+        event="nothing-to-rotate",
+    )
 
 
 def _cannotTell(failure: Failure) -> None:
