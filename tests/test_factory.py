@@ -3,7 +3,6 @@ L{twisted_echo.factory}: the record of the sessions that are open.
 """
 
 import random
-from functools import partial
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -14,7 +13,6 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
-from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -22,7 +20,6 @@ from zope.interface.verify import verifyObject
 from tests.clients import FullTransport
 from twisted_echo import (
     Deadlines,
-    EchoFactory,
     EndReason,
     FastLineReceiver,
     Limits,
@@ -630,126 +627,3 @@ class HandshakesTests(LimitsTestCase):
         self.factory.closeHandshakes()
         self.assertEqual(self.factory.handshakes, {})
         self.assertEqual(self.factory.refused, {EndReason.STOPPED: 3})
-
-
-class KindTests(SynchronousTestCase):
-    """
-    What makes no session that could be tracked.
-    """
-
-    def assertRefused(self, factory: Any, detail: str) -> None:
-        """
-        A connection is not served, counted once, and the log says why.
-        """
-        with capturedLogs() as events:
-            built = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
-        self.assertIsNone(built)
-        self.assertEqual(factory.refused, {EndReason.ERROR: 1})
-        (event,) = events
-        self.assertIn(detail, event["detail"])
-
-    def test_class(self) -> None:
-        """
-        A class of another kind is refused where it is named, and told of what it lacks.
-        """
-
-        class Plain(LineReceiver):
-            pass
-
-        expected = r"class PlainSession\(Session, Plain\)"
-        attribute = type("Attribute", (SessionFactory,), {"protocol": Plain})
-        for make in (
-            lambda: SessionFactory.forProtocol(Plain),
-            lambda: EchoFactory.forProtocol(Plain),
-            lambda: SessionFactory.forProtocol(partial(partial(Plain), 1)),
-            attribute,
-        ):
-            with self.assertRaisesRegex(TypeError, expected):
-                make()
-
-    def test_none(self) -> None:
-        """
-        So is what can make nothing.
-        """
-        for wrong in (None, 5, "EchoProtocol", Lines()):
-            with self.assertRaisesRegex(
-                TypeError, "must be a class of Session, or make"
-            ):
-                SessionFactory.forProtocol(wrong)
-
-    def test_makers(self) -> None:
-        """
-        What makes sessions need not be a class.
-        """
-        for maker in (Lines, lambda: Lines(), partial(Lines)):
-            factory = SessionFactory.forProtocol(maker)
-            session = factory.buildProtocol(None)
-            self.assertIs(session.factory, factory)
-
-    def test_made(self) -> None:
-        """
-        What another kind of maker makes is looked at when it is made.
-        """
-
-        for maker, kind in ((LineReceiver, "LineReceiver"), (object, "object")):
-            factory = SessionFactory.forProtocol(lambda maker=maker: maker())
-            self.assertRefused(
-                factory, f"SessionFactory has made a {kind}, which is no Session"
-            )
-        factory = SessionFactory.forProtocol(Lines)
-        factory.protocol = LineReceiver
-        self.assertRefused(factory, "LineReceiver, which is no Session")
-
-    def test_ownBuildProtocol(self) -> None:
-        """
-        A subclass that builds for itself, without asking the inherited method, has its
-        sessions tracked and limited all the same; what is none is refused. So is one
-        whose C{buildProtocol} comes from a mix-in.
-        """
-
-        class Building:
-            made: Any = Lines
-
-            def buildProtocol(self, addr: Any) -> Any:
-                return self.made()
-
-        mixed = type("Mixed", (Building, SessionFactory), {})
-        for own in (
-            mixed,
-            type("Own", (SessionFactory,), dict(vars(Building))),
-            type("Inherited", (mixed,), {}),
-        ):
-            factory: Any = own(limits=Limits(sessions=1))
-            session = factory.buildProtocol(None)
-            self.assertIs(session.factory, factory)
-            session.makeConnection(FullTransport())
-            self.assertEqual(list(factory.sessions), [session])
-            self.assertIsNone(factory.buildProtocol(None))
-            self.assertEqual(factory.refused, {EndReason.REFUSED_FULL: 1})
-            session.connectionLost(DONE)
-            factory = own()
-            factory.made = LineReceiver
-            self.assertRefused(
-                factory, f"{own.__name__} has made a LineReceiver, which is no Session"
-            )
-
-    def test_again(self) -> None:
-        """
-        A session has one connection.
-        """
-        session = Lines()
-        factory = SessionFactory.forProtocol(lambda: session, clock=Clock())
-        factory.buildProtocol(None).makeConnection(FullTransport())
-        self.assertRefused(factory, "another factory, or connection, has already")
-
-    def test_otherFactory(self) -> None:
-        """
-        A session that another factory would record is none of this one's.
-        """
-        other = SessionFactory.forProtocol(Lines)
-
-        class Delegating(SessionFactory[Any]):
-            def buildProtocol(self, addr: Any) -> Any:
-                return other.buildProtocol(addr)
-
-        self.assertRefused(Delegating(), "a Lines that another factory, or")

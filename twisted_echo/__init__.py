@@ -31,6 +31,7 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.limits}: L{Deadlines} and L{Limits}.
   - L{twisted_echo.guard}: the deadlines of all sessions, kept by one sweep.
   - L{twisted_echo.journal}: what is logged of sessions.
+  - L{twisted_echo.maker}: what makes the sessions of a factory.
   - L{twisted_echo.factory}: L{SessionFactory}, the record of all sessions.
   - L{twisted_echo.layers}, L{twisted_echo.proxyheader}, L{twisted_echo.proxy},
     L{twisted_echo.tls}: what stands between a connection and its session.

@@ -11,13 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
-from functools import partial, wraps
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -26,6 +24,7 @@ from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.guard import Guard, Handshake
 from twisted_echo.journal import Journal, LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull, peerKey
+from twisted_echo.maker import SessionMaker
 from twisted_echo.metrics import LENGTH_BOUNDS, Histogram
 from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
@@ -43,44 +42,6 @@ _S = TypeVar("_S", bound=Any)
 
 def _keepAlive(name: str, value: KeepAlive | None) -> KeepAlive | None:
     return value if value is None else instance(name, value, KeepAlive)
-
-
-def _checkProtocol(protocol: object) -> None:
-    """
-    Refuse what makes no session, as far as that can be seen.
-
-    @raise TypeError: if it is a class of another kind, or can make nothing.
-    """
-    made = protocol
-    while isinstance(made, partial):
-        made = made.func
-    if not isinstance(made, type):
-        if not callable(made):
-            raise TypeError(
-                f"protocol must be a class of Session, or make one, got {protocol!r}"
-            )
-    elif not issubclass(made, Session):
-        name = made.__name__
-        raise TypeError(
-            f"{name} is no Session, so its connections could not be tracked; put"
-            f" Session before it: class {name}Session(Session, {name})"
-        )
-
-
-def _keepable(build: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """
-    Have the limits obeyed before a C{buildProtocol}, and only what the factory can
-    keep come from it.
-    """
-
-    @wraps(build)
-    def buildProtocol(self: "SessionFactory[Any]", addr: Any) -> Any:
-        if self.refuses(addr):
-            return None
-        isOutermost = type(self).buildProtocol is buildProtocol
-        return self._kept(addr, isOutermost, build, self, addr)
-
-    return buildProtocol
 
 
 class Gate(Protocol):
@@ -114,7 +75,7 @@ class _Stage(Enum):
     """There is no time left for that."""
 
 
-class SessionFactory(Factory[_S]):
+class SessionFactory(SessionMaker[_S]):
     """
     A factory that holds one Deferred for each of its sessions, from the
     connection's first moment to its last.
@@ -145,34 +106,17 @@ class SessionFactory(Factory[_S]):
 
     noisy = False
     closing: EndReason | None = None
-    # Whether `buildProtocol` is a subclass's, which may want no `protocol`.
-    _buildsItself = False
+    if TYPE_CHECKING:
+        # The inherited one says that it makes something more general.
+        @classmethod
+        def forProtocol(
+            cls, protocol: Callable[..., _S], *args: Any, **kwargs: Any
+        ) -> "SessionFactory[_S]": ...
+
     keepAlive = Checked(_keepAlive)
     abortAfter = Checked(positive_seconds)
 
     _log = Logger()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        owner = next(each for each in cls.__mro__ if "buildProtocol" in vars(each))
-        if owner is cls or not issubclass(owner, SessionFactory):
-            # A mix-in has it, in the second case.
-            cls._buildsItself = True
-            cls.buildProtocol = _keepable(cls.buildProtocol)  # type: ignore
-
-    @classmethod
-    def forProtocol(
-        cls, protocol: Callable[..., _S], *args: Any, **kwargs: Any
-    ) -> "SessionFactory[_S]":
-        """
-        Make a factory of sessions of one kind.
-
-        @param protocol: a class of L{Session}, or something that makes one.
-        @raise TypeError: if it is a class of another kind.
-        """
-        _checkProtocol(protocol)
-        factory: Any = super().forProtocol(protocol, *args, **kwargs)
-        return factory  # type: ignore[no-any-return]
 
     def __init__(
         self,
@@ -189,8 +133,7 @@ class SessionFactory(Factory[_S]):
         @raise ValueError: if a number is not legal.
         @raise TypeError: if something is of another kind.
         """
-        if self.protocol is not None:
-            _checkProtocol(self.protocol)
+        super().__init__()
         self.sessions: dict[Session, Deferred[SessionEnd]] = {}
         self.handshakes: dict[Handshake, Deferred[None]] = {}
         self.opened = 0
@@ -279,48 +222,6 @@ class SessionFactory(Factory[_S]):
             self._isShut = False
             gate.reopen()
 
-    def buildProtocol(self, addr: Any) -> _S | None:
-        """
-        Make a session for a connection from C{addr}, or refuse it. One that cannot be
-        made is logged, and counted as refused.
-        """
-        if self.refuses(addr):
-            return None
-        assert self.protocol is not None
-        kept: _S | None = self._kept(addr, not self._buildsItself, self.protocol)
-        return kept
-
-    def _kept(
-        self, address: Any, isOutermost: bool, make: Callable[..., Any], *args: Any
-    ) -> Any:
-        """
-        Hand on a protocol that will be recorded here; count any other as refused.
-
-        @param isOutermost: whether nobody else counts it, if it cannot be made.
-        @param make: called with C{args}, makes it.
-        """
-        try:
-            protocol = make(*args)
-        except Exception:
-            if not isOutermost:
-                raise
-            self.logFailure("a session cannot be made", event="session-make-failed")
-            self.countRefused(address, EndReason.ERROR)
-            return None
-        if protocol is None:
-            return None
-        made = f"{type(self).__name__} has made a {type(protocol).__name__}"
-        if not isinstance(protocol, Session):
-            problem = f"{made}, which is no Session"
-        else:
-            if protocol.factory is None:
-                protocol.factory = self
-            if protocol.factory is self and protocol.transport is None:
-                return protocol
-            problem = f"{made} that another factory, or connection, has already"
-        self.countRefused(address, EndReason.ERROR, problem)
-        return None
-
     def belongTo(self, gate: Gate) -> None:
         """
         Have connections come in by C{gate} from now on. Called by the service.
@@ -334,8 +235,7 @@ class SessionFactory(Factory[_S]):
                 f" sessions, but {self!r} belongs to one already; make a factory for"
                 " each service, or give one service all endpoints"
             )
-        if self.protocol is not None or not self._buildsItself:
-            _checkProtocol(self.protocol)
+        self.checkProtocol()
         self.gate = gate
 
     def refuses(self, address: Any) -> bool:

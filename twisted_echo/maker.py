@@ -1,0 +1,165 @@
+"""
+What makes the sessions of a factory, and refuses to make anything else.
+
+Used by: L{twisted_echo.factory}, which records them.
+
+What must hold: what comes of C{buildProtocol}, a subclass's too, is a new session of
+this factory, or nothing. The limits are obeyed before it, and what is refused is
+counted once.
+"""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, TypeVar
+
+from twisted.internet.protocol import Factory
+
+from twisted_echo.endings import EndReason
+from twisted_echo.session import Session
+
+__all__ = ["SessionMaker"]
+
+_S = TypeVar("_S", bound=Any)
+
+
+def _checkProtocol(protocol: object) -> None:
+    """
+    Refuse what makes no session, as far as that can be seen.
+
+    @raise TypeError: if it is a class of another kind, or can make nothing.
+    """
+    made = protocol
+    while isinstance(made, partial):
+        made = made.func
+    if not isinstance(made, type):
+        if not callable(made):
+            raise TypeError(
+                f"protocol must be a class of Session, or make one, got {protocol!r}"
+            )
+    elif not issubclass(made, Session):
+        name = made.__name__
+        raise TypeError(
+            f"{name} is no Session, so its connections could not be tracked; put"
+            f" Session before it: class {name}Session(Session, {name})"
+        )
+
+
+def _keepable(build: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """
+    Have the limits obeyed before a C{buildProtocol}, and only what the factory can
+    keep come from it.
+    """
+
+    @wraps(build)
+    def buildProtocol(self: "SessionMaker[Any]", addr: Any) -> Any:
+        if self.refuses(addr):
+            return None
+        isOutermost = type(self).buildProtocol is buildProtocol
+        return self._kept(addr, isOutermost, build, self, addr)
+
+    return buildProtocol
+
+
+class SessionMaker(Factory[_S]):
+    """
+    A base of factories whose protocols are sessions.
+    """
+
+    # Whether `buildProtocol` is a subclass's, which may want no `protocol`.
+    _buildsItself = False
+
+    def __init__(self) -> None:
+        if self.protocol is not None:
+            _checkProtocol(self.protocol)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        owner = next(each for each in cls.__mro__ if "buildProtocol" in vars(each))
+        if owner is cls or not issubclass(owner, SessionMaker):
+            # A mix-in has it, in the second case.
+            cls._buildsItself = True
+            cls.buildProtocol = _keepable(cls.buildProtocol)  # type: ignore
+
+    @classmethod
+    def forProtocol(
+        cls, protocol: Callable[..., _S], *args: Any, **kwargs: Any
+    ) -> "SessionMaker[_S]":
+        """
+        Make a factory of sessions of one kind.
+
+        @param protocol: a class of L{Session}, or something that makes one.
+        @raise TypeError: if it is a class of another kind.
+        """
+        _checkProtocol(protocol)
+        factory: Any = super().forProtocol(protocol, *args, **kwargs)
+        return factory  # type: ignore[no-any-return]
+
+    def checkProtocol(self) -> None:
+        """
+        Look at what makes the sessions, as far as that can be seen.
+
+        @raise TypeError: if it makes none.
+        """
+        if self.protocol is not None or not self._buildsItself:
+            _checkProtocol(self.protocol)
+
+    def refuses(self, address: Any) -> bool:
+        """
+        Tell whether a connection is one too many; if so, count it.
+        """
+        raise NotImplementedError
+
+    def countRefused(self, address: Any, reason: EndReason, detail: str = "") -> None:
+        """
+        Count a connection that does not become a session, and log it.
+        """
+        raise NotImplementedError
+
+    def logFailure(self, text: str, *, event: str) -> None:
+        """
+        Log the exception that is being handled.
+        """
+        raise NotImplementedError
+
+    def buildProtocol(self, addr: Any) -> _S | None:
+        """
+        Make a session for a connection from C{addr}, or refuse it. One that cannot be
+        made is logged, and counted as refused.
+        """
+        if self.refuses(addr):
+            return None
+        assert self.protocol is not None
+        kept: _S | None = self._kept(addr, not self._buildsItself, self.protocol)
+        return kept
+
+    def _kept(
+        self, address: Any, isOutermost: bool, make: Callable[..., Any], *args: Any
+    ) -> Any:
+        """
+        Hand on a protocol that will be recorded here; count any other as refused.
+
+        @param isOutermost: whether nobody else counts it, if it cannot be made.
+        @param make: called with C{args}, makes it.
+        """
+        try:
+            protocol = make(*args)
+        except Exception:
+            if not isOutermost:
+                raise
+            self.logFailure("a session cannot be made", event="session-make-failed")
+            self.countRefused(address, EndReason.ERROR)
+            return None
+        if protocol is None:
+            return None
+        made = f"{type(self).__name__} has made a {type(protocol).__name__}"
+        if not isinstance(protocol, Session):
+            problem = f"{made}, which is no Session"
+        else:
+            keeper: Any = self
+            if protocol.factory is None:
+                protocol.factory = keeper
+            if protocol.factory is keeper and protocol.transport is None:
+                return protocol
+            problem = f"{made} that another factory, or connection, has already"
+        self.countRefused(address, EndReason.ERROR, problem)
+        return None
