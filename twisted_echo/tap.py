@@ -149,7 +149,7 @@ def _isDaemon(parent: Mapping[str, Any] | None) -> bool:
 
 def _adminPort(reactor: Any, text: str, listening: list[Listening]) -> Any:
     """
-    Make the admin port of its endpoint string. Of what kind it is makes no difference:
+    Make the admin port of its endpoint string. It may be of any kind that has a port:
     Twisted's own web server is at home on all of them.
 
     @param listening: what has other sockets of systemd's.
@@ -161,22 +161,22 @@ def _adminPort(reactor: Any, text: str, listening: list[Listening]) -> Any:
         raise UsageError(f"--admin needs the extra 'metrics' ({error})") from None
     try:
         described = words.adminEndpoint(text)
-        if described.startswith("systemd:"):
-            adopted = listenString(reactor, described)
-            checkOnce([*listening, adopted])
-            return Admin(adopted.endpoint, reactor)
+        if described.partition(":")[0].lower() in ("ssl", "systemd", "stdio"):
+            # For what it says of files and sockets that are not what they should be.
+            try:
+                checkOnce([*listening, listenString(reactor, described)])
+            except ValueError as error:
+                raise UsageError(f"--admin {error}") from None
         endpoint = serverFromString(reactor, described)  # type: ignore[no-untyped-call]
-        return Admin(endpoint, reactor)
+    except UsageError:
+        raise
     except Exception as error:
         # Every kind of endpoint has errors of its own.
-        if isinstance(error, OSError) and error.filename:
-            why = f"cannot read {error.filename}: {error.strerror}"
-        else:
-            why = str(error) or type(error).__name__
         raise UsageError(
-            f"--admin {text!r} is no endpoint: {why}; such as 9100,"
-            " tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
+            f"--admin {text!r} is no endpoint: {str(error) or type(error).__name__};"
+            " such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
         ) from None
+    return Admin(endpoint, reactor)
 
 
 class Options(UsageOptions):

@@ -109,7 +109,7 @@ def adminEndpoint(text: str) -> str:
     """
     described = f"tcp:{text}" if re.fullmatch(r"-?\d+", text) else text
     words, named = endpoints._parse(described)  # type: ignore[no-untyped-call]
-    loopback = _LOOPBACKS.get(words[0]) if words else None
+    loopback = _LOOPBACKS.get(words[0].lower()) if words else None
     if loopback is None:
         return described
     port = named.get("port", words[1] if len(words) > 1 else "")
