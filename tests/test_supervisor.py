@@ -2,12 +2,16 @@
 Workers that come back, and the service that they are together.
 """
 
+import contextlib
 import gc
 import os
 import signal
 import socket
+import ssl
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -25,8 +29,17 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.clients import ServedTestCase, connect, in_thread, pump, until
+from tests.clients import (
+    ServedTestCase,
+    connect,
+    in_thread,
+    pump,
+    read_to_end,
+    until,
+)
 from tests.faults import slow
+from tests.test_command import make_certificate
+from tests.tlsclient import deprecated
 from twisted_echo import EchoConfig
 from twisted_echo.command.workers.channel import CHANNEL, Settings
 from twisted_echo.command.workers.inquiry import askSessions
@@ -989,9 +1002,13 @@ class BacklogTests(SupervisorTestCase):
 
     COUNT = 300
 
-    async def waiting(self, supervisor: Supervisor) -> list[socket.socket]:
+    async def waiting(
+        self, supervisor: Supervisor, sends: Callable[[], bytes] = lambda: b"hello\n"
+    ) -> list[socket.socket]:
         """
         Clients that no worker has accepted yet, for all workers are stopped.
+
+        @param sends: what each of them says first.
         """
         supervisor.startService()
         await supervisor.whenListening()
@@ -1001,7 +1018,7 @@ class BacklogTests(SupervisorTestCase):
         for number in range(self.COUNT):
             client = connect(supervisor.addresses[number % len(supervisor.addresses)])
             self.addCleanup(client.close)
-            client.sendall(b"hello\n")
+            client.sendall(sends())
             clients.append(client)
         return clients
 
@@ -1057,6 +1074,60 @@ class BacklogTests(SupervisorTestCase):
         self.go_on(supervisor)
         await stopped
         self.assertEqual(supervisor.total({}).opened, self.COUNT)
+
+    @slow
+    async def test_proxied(self) -> None:
+        """
+        A connection whose PROXY header has arrived is served like any other.
+        """
+        for areWorkersThere in True, False:
+            supervisor = self.supervisor(f"haproxy:{TCP}", drain=60.0)
+            clients = await self.waiting(
+                supervisor, lambda: b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nhello\n"
+            )
+            stopped = supervisor.stopService()
+            if areWorkersThere:
+                self.go_on(supervisor)
+            await self.assert_served(clients)
+            self.go_on(supervisor)
+            await stopped
+            self.assertEqual(supervisor.total({}).opened, self.COUNT)
+
+    async def test_TLS(self) -> None:
+        """
+        A TLS client that has said hello is not reset.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        make_certificate(folder)
+        key, cert = folder / "key.pem", folder / "cert.pem"
+
+        def hello() -> bytes:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            with contextlib.suppress(ssl.SSLWantReadError):
+                context.wrap_bio(incoming, outgoing).do_handshake()
+            return outgoing.read()
+
+        for areWorkersThere in True, False:
+            with deprecated():
+                supervisor = self.supervisor(
+                    f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={cert}",
+                    drain=60.0,
+                )
+            clients = await self.waiting(supervisor, hello)
+            stopped = supervisor.stopService()
+            if areWorkersThere:
+                self.go_on(supervisor)
+            for client in clients:
+                # A reset would be raised.
+                await in_thread(read_to_end, client)
+            self.go_on(supervisor)
+            await stopped
+            total = supervisor.total({})
+            self.assertEqual(sum(total.refused.values()), self.COUNT, total)
 
 
 class NeverReadyTests(SupervisorTestCase):
