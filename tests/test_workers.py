@@ -690,7 +690,7 @@ class HangingTests(WorkersTestCase):
         for _ in range(20):
             client = self.connect(server.address)
             self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
-        server.wait_for(r"worker 1 has not answered for 15 s, and is killed")
+        server.wait_for(r"worker 1 has not answered for 15s, and is killed")
         service.successor(1, before[1])
         wait_until(lambda: server.stdout.count("worker 1 listens") == 2)
         self.clients_of_each(server, service)
