@@ -31,6 +31,12 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
+from twisted_echo.testing.clocks import elapse
+
+TURNS = 0.02
+"""
+Seconds in which the reactor reads what had arrived when an answer was due.
+"""
 
 
 class Asked(AnsweringLineReceiver):
@@ -156,16 +162,16 @@ class AnsweringTests(SynchronousTestCase):
         """
         session, transport = self.make(Errors, answerTimeout=5.0)
         session.dataReceived(b"a1\n")
-        self.clock.advance(3)
+        elapse(self.clock, 3)
         session.dataReceived(b"d2\n")
         timers = len(self.clock.getDelayedCalls())
         session.dataReceived(b"d3\n")
         self.assertEqual(len(self.clock.getDelayedCalls()), timers)
-        self.clock.advance(2)
+        elapse(self.clock, 2 + TURNS)
         self.assertEqual(transport.value(), b"error a1\n")
         self.assertEqual(session.cancelled, [b"a1"])
         session.asked[b"d2"].callback(b"2")
-        self.clock.advance(3)
+        elapse(self.clock, 3)
         self.assertEqual(transport.value(), b"error a1\n2\nerror d3\n")
 
     def test_timeoutEnds(self) -> None:
@@ -175,7 +181,7 @@ class AnsweringTests(SynchronousTestCase):
         session, transport = self.make(answerTimeout=5.0)
         session.dataReceived(b"x\na1\na2\nd3\nx\nx\n")
         session.asked[b"a2"].callback(b"2")
-        self.clock.advance(5)
+        elapse(self.clock, 5 + TURNS)
         self.assertEqual(transport.value(), b"X\n")
         self.assertTrue(transport.halfClosed)
         session.connectionLost(Failure(ConnectionDone()))
@@ -199,7 +205,7 @@ class AnsweringTests(SynchronousTestCase):
             Errors, answerTimeout=1.0, answer=lambda self, line: stubborn()
         )
         session.dataReceived(b"x\n")
-        self.clock.advance(1)
+        elapse(self.clock, 1 + TURNS)
         self.assertEqual(transport.value(), b"error x\n")
         session.readConnectionLost()
         self.assertTrue(transport.disconnecting)
@@ -363,7 +369,7 @@ class AnsweringTests(SynchronousTestCase):
 
         session, _ = self.make(Impatient)
         session.dataReceived(b"d1\n")
-        self.clock.advance(4)
+        elapse(self.clock, 4)
         self.assertEqual(len(self.flushLoggedErrors(TimeoutError)), 1)
 
     def test_timeoutError(self) -> None:
@@ -388,7 +394,7 @@ class AnsweringTests(SynchronousTestCase):
         for question, isLogged in ((b"d1", False), (b"d2", False), (b"d3", True)):
             session, _ = self.make(Late)
             session.dataReceived(question + b"\n")
-            self.clock.advance(6)
+            elapse(self.clock, 6)
             self.assertIs(type(given.pop().value), TimeoutError)
             session.connectionLost(Failure(ConnectionDone()))
             detail = (

@@ -23,6 +23,7 @@ from twisted_echo import (
     Limits,
     SessionService,
 )
+from twisted_echo.testing.clocks import elapse
 
 
 class BacklogTests(TLSTestCase):
@@ -160,7 +161,7 @@ class BacklogTests(TLSTestCase):
         for _ in range(5):
             await turn()
         self.assertEqual(service.factory.opened, 1)
-        clock.advance(service.factory.abortAfter)
+        elapse(clock, service.factory.abortAfter)
         for client in others:
             self.assertEqual(await in_thread(read_to_end, client), b"")
         await stopped

@@ -48,6 +48,7 @@ from twisted_echo import (
 )
 from twisted_echo.listeners import Listener
 from twisted_echo.session import Session as _Session
+from twisted_echo.testing.clocks import elapse
 
 DONE = Failure(ConnectionDone())
 
@@ -323,7 +324,7 @@ class DrainTests(SynchronousTestCase):
         """
         session = echo_session()
         session.close(EndReason.STOPPED)
-        session.factory.clock.advance(session.factory.abortAfter)
+        elapse(session.factory.clock, session.factory.abortAfter)
         self.assertTrue(session.isAborted)
         session.connectionLost(DONE)
         self.assertIs(session.end.reason, EndReason.ABORTED_IN_DRAIN)
@@ -345,7 +346,7 @@ class DrainTests(SynchronousTestCase):
         """
         session = echo_session()
         session.close()
-        session.factory.clock.advance(session.factory.abortAfter)
+        elapse(session.factory.clock, session.factory.abortAfter)
         session.connectionLost(DONE)
         self.assertIs(session.end.reason, EndReason.ABORTED)
 
@@ -355,7 +356,7 @@ class DrainTests(SynchronousTestCase):
         """
         session = echo_session()
         factory = session.factory
-        factory.clock.advance(0.05)
+        elapse(factory.clock, 0.05)
         session.abort()
         session.connectionLost(DONE)
         self.assertEqual(factory.lengths.counts, [0, 1, 0, 0, 0, 0, 0, 0, 0])
@@ -551,5 +552,5 @@ class AcceptErrorTests(SynchronousTestCase):
         for count in (1, 2, 3):
             listener._cannotAccept({"acceptError": "EMFILE"})
             self.assertEqual(listener.acceptErrors, count)
-        clock.advance(1)
+        elapse(clock, 1)
         self.assertEqual(clock.getDelayedCalls(), [])

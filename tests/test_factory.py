@@ -28,6 +28,7 @@ from twisted_echo import (
     SessionFactory,
     WhenFull,
 )
+from twisted_echo.testing.clocks import elapse
 
 DONE = Failure(ConnectionDone())
 
@@ -153,7 +154,7 @@ class FactoryTests(SynchronousTestCase):
         """
         self.factory.closeSessions(EndReason.STOPPED)
         session = self.session(transport=StringTransport())
-        self.clock.advance(self.factory.abortAfter)
+        elapse(self.clock, self.factory.abortAfter)
         session.connectionLost(DONE)
         self.assertIs(session.end.reason, EndReason.ABORTED_IN_DRAIN)
 
@@ -235,6 +236,7 @@ class Handshaking:
     """
 
     began = 0.0
+    transport = None
 
     def __init__(self, factory: Any, address: Any = None) -> None:
         self.factory = factory
@@ -559,7 +561,7 @@ class BooksTests(LimitsTestCase):
         acts = [come] * 5 + [shake] * 2 + [shaken, talk, talk, leave, leave, change]
         for _ in range(3000):
             dice.choice(acts)()
-            self.clock.advance(dice.random() / 4)
+            elapse(self.clock, dice.random() / 4)
             for session in [each for each in sessions if each.transport.disconnecting]:
                 sessions.remove(session)
                 session.connectionLost(DONE)

@@ -36,6 +36,7 @@ from tests.processes import (
 )
 from twisted_echo import Deadlines, EchoConfig, EchoFactory, EndReason, Framing
 from twisted_echo.tap import Options
+from twisted_echo.testing.clocks import elapse
 
 PREFIXES = {Framing.INT8: "!B", Framing.INT16: "!H", Framing.INT32: "!I"}
 PEER = IPv4Address("TCP", "192.0.2.1", 54321)
@@ -196,7 +197,7 @@ class SessionTests(SynchronousTestCase):
                 with capturedLogs() as events:
                     for chunk in chunks:
                         session.dataReceived(chunk)
-                    self.clock.advance(0)
+                    elapse(self.clock, 0)
                     self.assertTrue(session.transport.halfClosed)
                     self.assertLessEqual(session.heldInput()[0], prefix)
                     end = self.end(session)
@@ -217,7 +218,7 @@ class SessionTests(SynchronousTestCase):
         """
         session = self.session(Framing.INT16)
         session.dataReceived(b"\xff\xff")
-        self.clock.advance(session.factory.abortAfter)
+        elapse(self.clock, session.factory.abortAfter)
         self.assertTrue(session.transport.disconnecting)
         session.connectionLost(Failure(ConnectionDone()))
         self.assertIs(session.end.reason, EndReason.FRAME_TOO_LONG)
@@ -253,7 +254,7 @@ class SessionTests(SynchronousTestCase):
             session.dataReceived(data + data[:1])
             # Five seconds, of which the deadline and its lateness are less than three.
             for byte in data[1:50]:
-                self.clock.advance(0.1)
+                elapse(self.clock, 0.1)
                 session.dataReceived(bytes([byte]))
             self.assertEqual(session.isClosing, framing is not Framing.RAW, framing)
             end = self.end(session)

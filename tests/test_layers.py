@@ -21,6 +21,7 @@ from twisted_echo.layers import Layer, LayeredEndpoint, LayerFactory
 from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import listenString
 from twisted_echo.proxy import ProxyFactory
+from twisted_echo.testing.clocks import elapse
 from twisted_echo.tls import Certificates, TLSFactory
 
 PROXY = b"PROXY TCP4 192.0.2.%d 198.51.100.1 4000 7\r\n"
@@ -86,19 +87,19 @@ class FactoryTests(SynchronousTestCase):
             layer.makeConnection(transport)
             return layer, transport
 
-        clock.advance(1)
+        elapse(clock, 1)
         first, itsTransport = connected()
-        clock.advance(5)
+        elapse(clock, 5)
         _, otherTransport = connected()
         # It begins with its TLS after the other began with its header.
-        clock.advance(2)
+        elapse(clock, 2)
         first.dataReceived(PROXY % 1)
         for _ in range(30):
-            clock.advance(0.1)
+            elapse(clock, 0.1)
         self.assertFalse(itsTransport.disconnected)
         self.assertFalse(itsTransport.disconnecting)
         for _ in range(25):
-            clock.advance(0.1)
+            elapse(clock, 0.1)
         self.assertTrue(itsTransport.disconnecting)
         self.assertFalse(otherTransport.disconnecting)
 

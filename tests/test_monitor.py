@@ -44,6 +44,7 @@ from twisted_echo.limits import Deadlines, Limits
 from twisted_echo.metrics import Snapshot
 from twisted_echo.monitor import MOST_ROWS, Monitor, sessionRows, snapshotOf
 from twisted_echo.service import State
+from twisted_echo.testing.clocks import elapse
 
 DONE = Failure(ConnectionDone())
 PEER = IPv4Address("TCP", "192.0.2.1", 7)
@@ -223,15 +224,15 @@ class RowTests(MadeTestCase):
         session = self.made()
         session.dataReceived(b"a\nb\nrest")
         # The sweep of the deadlines, which sees that it has received something.
-        self.clock.advance(2)
-        self.clock.advance(0.5)
+        elapse(self.clock, self.factory.deadlines.sweep)
+        elapse(self.clock, 0.5)
         (row,) = sessionRows(self.factory)
         self.assertEqual(
             row,
             {
                 "id": 1,
                 "peer": "192.0.2.1:7",
-                "age": 2.5,
+                "age": 1.75,
                 "idle": 0.5,
                 "lines": 2,
                 "bytesReceived": 8,
@@ -318,9 +319,9 @@ class RowTests(MadeTestCase):
         Where the kernel does not tell, it is as the sweep of the deadlines saw it.
         """
         session = self.made()
-        self.clock.pump([1.0] * 10)
+        elapse(self.clock, 10)
         session.dataReceived(b"a\n")
-        self.clock.pump([1.0] * 10)
+        elapse(self.clock, 10)
         (row,) = sessionRows(self.factory)
         self.assertEqual(row["age"], 20.0)
         # Seen at a sweep, of which there is one every two seconds.
@@ -605,18 +606,18 @@ class MeasureTests(SynchronousTestCase):
         """
         service = self.service()
         service.grace, service.factory.abortAfter = 3.0, 2.0
-        self.assertEqual(service.longestStop, 6.0)
+        self.assertEqual(service.longestStop, 16.0)
         self.assertIsNone(service.stopsBy)
         service.startService()
         self.clock.advance(10)
         session = service.factory.buildProtocol(None)
         session.makeConnection(StringTransport())
         stopped = service.stopService()
-        self.assertEqual(service.stopsBy, 16.0)
+        self.assertEqual(service.stopsBy, 26.0)
         # A transport that never says that it has ended.
-        self.clock.pump([1.0] * 5)
+        elapse(self.clock, 5)
         self.assertNoResult(stopped)
-        self.clock.advance(1)
+        elapse(self.clock, 1)
         self.successResultOf(stopped)
         self.flushLoggedErrors()
         service.startService()

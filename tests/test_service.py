@@ -60,6 +60,7 @@ from twisted_echo import (
 )
 from twisted_echo.listen import listenString
 from twisted_echo.service import _GIVE_UP_AFTER
+from twisted_echo.testing.clocks import elapse
 
 HOURS = 3600.0
 
@@ -441,9 +442,9 @@ class StateTests(SynchronousTestCase):
         service.startService()
         self.endpoint.ports[0].closing = Deferred()
         stopped = service.stopService()
-        self.clock.advance(service.factory.abortAfter)
+        elapse(self.clock, service.factory.abortAfter)
         self.assertNoResult(stopped)
-        self.clock.advance(_GIVE_UP_AFTER)
+        elapse(self.clock, _GIVE_UP_AFTER)
         self.successResultOf(stopped)
         self.assertIs(service.state, State.STOPPED)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -492,11 +493,11 @@ class FakeSessionTests(SynchronousTestCase):
         service = self.start()
         session = self.session(service)
         stopped = service.stopService()
-        self.clock.advance(service.factory.abortAfter)
+        elapse(self.clock, service.factory.abortAfter)
         self.assertTrue(session._abortedFor)
-        self.clock.advance(_GIVE_UP_AFTER - 0.1)
+        elapse(self.clock, _GIVE_UP_AFTER - 0.1)
         self.assertNoResult(stopped)
-        self.clock.advance(0.1)
+        elapse(self.clock, 0.1)
         results = self.successResultOf(stopped)
         self.assertEqual(results, [(True, None), (True, session.end)])
         self.assertIs(session.end.reason, EndReason.ABORTED_IN_DRAIN)
@@ -518,7 +519,7 @@ class FakeSessionTests(SynchronousTestCase):
         self.addCleanup(self.flushLoggedErrors, ZeroDivisionError)
         stopped = service.stopService()
         for _ in range(3):
-            self.clock.advance(service.factory.abortAfter + _GIVE_UP_AFTER)
+            elapse(self.clock, service.factory.abortAfter + _GIVE_UP_AFTER)
         self.successResultOf(stopped)
 
     def test_entries(self) -> None:
@@ -578,15 +579,15 @@ class FakeSessionTests(SynchronousTestCase):
         session = self.session(service)
         stopped = service.stopService()
         self.assertEqual(self.endpoint.ports[0].closed, 1)
-        self.clock.advance(9.9)
+        elapse(self.clock, 9.9)
         session.dataReceived(b"still served\n")
         self.assertEqual(session.transport.value(), b"still served\n")
         self.assertFalse(session.transport.disconnecting)
-        self.clock.advance(0.1)
+        elapse(self.clock, 0.1)
         self.assertTrue(session.transport.disconnecting)
-        self.clock.advance(service.factory.abortAfter - 0.1)
+        elapse(self.clock, service.factory.abortAfter - 0.1)
         self.assertFalse(session._abortedFor)
-        self.clock.advance(0.1)
+        elapse(self.clock, 0.1)
         self.assertTrue(session._abortedFor)
         session.connectionLost()
         self.successResultOf(stopped)
@@ -599,7 +600,7 @@ class FakeSessionTests(SynchronousTestCase):
         service = self.start(grace=HOURS)
         sessions = [self.session(service) for _ in range(2)]
         stopped = service.stopService()
-        self.clock.advance(1)
+        elapse(self.clock, 1)
         sessions[0].connectionLost()
         self.assertNoResult(stopped)
         sessions[1].connectionLost()
@@ -687,7 +688,7 @@ class StopLogTests(SynchronousTestCase):
             self.factory.countRefused(None, EndReason.REFUSED_FULL)
         session = self.session()
         self.service.stopService()
-        self.clock.advance(1.5)
+        elapse(self.clock, 1.5)
         session.readConnectionLost()
         session.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(
@@ -1193,11 +1194,11 @@ class StopTests(ServedTestCase):
         The stop does not fire before the deadline, and does then.
         """
         stopped = service.stopService()
-        clock.advance(service.factory.abortAfter - 0.1)
+        elapse(clock, service.factory.abortAfter - 0.1)
         for _ in range(5):
             await turn()
         self.assertNoResult(stopped)
-        clock.advance(0.1)
+        elapse(clock, 0.1)
         results = await stopped
         self.assertEqual(results[1], (True, session.end))
         self.assertIs(session.end.reason, EndReason.ABORTED_IN_DRAIN)
@@ -1257,7 +1258,7 @@ class StopTests(ServedTestCase):
         service = self.serve(_factory(clock), tls_endpoint())
         await self.session(service)
         stopped = service.stopService()
-        clock.advance(service.factory.abortAfter)
+        elapse(clock, service.factory.abortAfter)
         await stopped
 
     async def test_tls(self) -> None:

@@ -49,6 +49,7 @@ from twisted_echo import (
 )
 from twisted_echo.backpressure import Backpressure
 from twisted_echo.sockets import bottomTransport
+from twisted_echo.testing.clocks import elapse
 
 DONE = Failure(ConnectionDone())
 
@@ -394,7 +395,7 @@ class BackpressureTests(SynchronousTestCase):
                 self.assertFalse(transport.halfClosed, protocol)
                 transport.drain()
             transport.drain()
-            session.factory.clock.advance(0)
+            elapse(session.factory.clock, 0)
             self.assertEqual(session.lines, [b"line%d" % n for n in range(6)])
             self.assertTrue(transport.halfClosed, protocol)
 
@@ -472,7 +473,7 @@ class LoseConnectionTests(ServedTestCase):
         await until(lambda: session.paused)
         session.transport.loseConnection()
         stopped = service.stopService()
-        clock.advance(factory.abortAfter)
+        elapse(clock, factory.abortAfter)
         await stopped
         self.assertIs(session.end.reason, EndReason.ABORTED_IN_DRAIN)
 
@@ -563,9 +564,9 @@ class AnswerLaterTests(SynchronousTestCase):
         session, transport = self.made()
         session.close()
         clock = session.factory.clock
-        clock.advance(session.factory.abortAfter - 0.1)
+        elapse(clock, session.factory.abortAfter - 0.1)
         self.assertFalse(transport.disconnecting)
-        clock.advance(0.1)
+        elapse(clock, 0.1)
         self.assertTrue(transport.disconnecting)
         session.connectionLost(DONE)
         self.assertIs(session.end.reason, EndReason.ABORTED)
@@ -620,10 +621,10 @@ class CloseTests(ServedTestCase):
         session, client = await self.opened()
         session.close()
         self.assertEqual(await in_thread(client.recv, 1), b"")
-        self.clock.advance(session.factory.abortAfter - 0.1)
+        elapse(self.clock, session.factory.abortAfter - 0.1)
         await turn()
         self.assertIs(session.end, None)
-        self.clock.advance(0.1)
+        elapse(self.clock, 0.1)
         await until(lambda: session.end)
         self.assertIs(session.end.reason, EndReason.ABORTED)
 
@@ -633,11 +634,11 @@ class CloseTests(ServedTestCase):
         """
         session, _ = await self.opened()
         session.close()
-        self.clock.advance(4)
+        elapse(self.clock, 4)
         before = self.clock.getDelayedCalls()
         session.close(EndReason.STOPPED)
         self.assertEqual(self.clock.getDelayedCalls(), before)
-        self.clock.advance(1)
+        elapse(self.clock, 1)
         await until(lambda: session.end)
 
     async def test_twiceReason(self) -> None:
@@ -662,7 +663,7 @@ class CloseTests(ServedTestCase):
         self.addCleanup(client.close)
         client.sendall(b"a\nclose\nb\nc\n")
         await until(lambda: session.lines)
-        self.clock.advance(0)
+        elapse(self.clock, 0)
         self.assertEqual(await in_thread(read_to_end, client), b"A\nB\nC\n")
         await until(lambda: session.end)
         self.assertIs(session.end.reason, EndReason.LOCAL_CLOSED)
@@ -722,7 +723,7 @@ class CloseTests(ServedTestCase):
         """
         session, _ = await self.opened(Upper, tls_endpoint())
         session.close()
-        self.clock.advance(session.factory.abortAfter)
+        elapse(self.clock, session.factory.abortAfter)
         await until(lambda: session.end)
 
     async def test_pausedByProtocol(self) -> None:
@@ -943,7 +944,7 @@ class EndTests(ServedTestCase):
         session = _made(Upper)
         session.dataReceived(b"a\nb")
         session.dataReceived(b"c\n")
-        session.factory.clock.advance(2.5)
+        elapse(session.factory.clock, 2.5)
         session.connectionLost(DONE)
         self.assertEqual(session.end.bytesReceived, 5)
         self.assertEqual(session.end.seconds, 2.5)
@@ -1171,7 +1172,7 @@ class ReasonTests(SynchronousTestCase):
             session = _made(Upper)
             session.transport.loseConnection()
             session.close(reason)
-            session.factory.clock.advance(session.factory.abortAfter)
+            elapse(session.factory.clock, session.factory.abortAfter)
             session.connectionLost(DONE)
             self.assertIs(session.end.reason, told)
 
@@ -1211,7 +1212,7 @@ class ReasonTests(SynchronousTestCase):
 
     def test_began(self) -> None:
         clock = Clock()
-        clock.advance(7)
+        elapse(clock, 7)
         self.assertEqual(_made(Upper, clock=clock).began, 7)
 
     def test_mark(self) -> None:
@@ -1221,7 +1222,7 @@ class ReasonTests(SynchronousTestCase):
         """
         first, second = _made(Upper), _made(Upper)
         self.assertIs(first.mark, None)
-        first.factory.clock.advance(10)
+        elapse(first.factory.clock, 10)
         self.assertIsNot(first.mark, None)
         self.assertIs(second.mark, None)
 

@@ -54,6 +54,7 @@ from twisted_echo.arrivals import unreadBytes
 from twisted_echo.listen import listenString
 from twisted_echo.progress import queuedOutput
 from twisted_echo.sockets import bottomTransport
+from twisted_echo.testing.clocks import elapse
 
 PAGE = (Path(__file__).parent.parent / "docs" / "stopping.md").read_text()
 LINES = b"".join(b"line %d\n" % number for number in range(1_000_000))
@@ -344,10 +345,10 @@ class TableTests(TLSTestCase):
         stopped = service.stopService()
         for _ in range(10):
             await turn()
-        clock.advance(service.factory.abortAfter - 0.1)
+        elapse(clock, service.factory.abortAfter - 0.1)
         await turn()
         self.assertNoResult(stopped)
-        clock.advance(0.1)
+        elapse(clock, 0.1)
         await stopped
         self.assertEqual(service.factory.ended, {EndReason.ABORTED_IN_DRAIN: 1})
         raise ConnectionResetError

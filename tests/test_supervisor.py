@@ -715,7 +715,7 @@ class SupervisorTests(SupervisorTestCase):
             self.assertEqual(supervisor.state, State.DRAINING)
             assert supervisor.stopsBy is not None
             now = reactor.seconds()  # type: ignore[attr-defined]
-            self.assertTrue(0 < supervisor.stopsBy - now < 15)
+            self.assertTrue(0 < supervisor.stopsBy - now < 25)
             await one
             await two
             self.assertEqual(supervisor.state, State.STOPPED)

@@ -247,7 +247,7 @@ class NotifyTests(SynchronousTestCase):
             self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
             self.assertEqual(
                 manager.next("STOPPING"),
-                "STOPPING=1\nEXTEND_TIMEOUT_USEC=6000000\nSTATUS=draining",
+                "STOPPING=1\nEXTEND_TIMEOUT_USEC=16000000\nSTATUS=draining",
             )
 
 

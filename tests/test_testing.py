@@ -43,6 +43,7 @@ from twisted_echo.testing import (
     startForTest,
 )
 from twisted_echo.testing.certificates import MissingExtra
+from twisted_echo.testing.clocks import elapse
 
 PYTEST = [sys.executable, "-W", "error", "-m", "pytest", "-q"]
 TRIAL = [sys.executable, "-W", "error", "-m", "twisted.trial"]
@@ -334,12 +335,13 @@ class LeftBehindTests(TestCase):
 
         class Shaking:
             began = 0.0
+            transport = None
 
             def fail(self, reason: Any, detail: str = "") -> None:
                 factory.handshakeEnded(self, None)
 
         factory.handshakeStarted(Shaking(), None)
-        clock.advance(1)
+        elapse(clock, 1)
         self.assertIn("a handshake, Shaking, since 1.000 s", leftBehind(service))
         factory.closeHandshakes()
 

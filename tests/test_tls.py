@@ -41,6 +41,7 @@ from twisted_echo import (
     SessionService,
 )
 from twisted_echo.limits import Deadlines
+from twisted_echo.testing.clocks import elapse
 from twisted_echo.tls import Certificates
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -440,10 +441,10 @@ class HandshakeTests(TLSTestCase):
         await until(lambda: factory.handshakes)
         stopped = service.stopService()
         await turn()
-        clock.advance(factory.abortAfter - 0.1)
+        elapse(clock, factory.abortAfter - 0.1)
         await turn()
         self.assertEqual(len(factory.handshakes), 1)
-        clock.advance(0.1)
+        elapse(clock, 0.1)
         await until(lambda: not factory.handshakes)
         self.assertEqual(await in_thread(client.pump, b"x"), b"x")
         await stopped

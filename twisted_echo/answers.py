@@ -21,13 +21,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.backpressure import BY_ANSWERS
 from twisted_echo.checks import callback, instance, seconds, whole
 from twisted_echo.endings import EndReason
+from twisted_echo.fairclock import FairCall, FairClock
 from twisted_echo.session import Session
 
 __all__ = ["DEFAULT_AT_ONCE", "Answer", "AnswerQueue"]
@@ -48,6 +49,12 @@ DEFAULT_AT_ONCE = 32
 """
 Answers in flight for one session: enough to keep a database busy, and few beside what
 a client can send in one chunk.
+"""
+
+_TURN, _TURNS = 0.005, 2
+"""
+After how many timed calls, each so many seconds later, the reactor has read everything:
+some call a reader only in the turn after the one in which it was ready.
 """
 
 _log = Logger()
@@ -168,7 +175,8 @@ class AnswerQueue:
         self._atOnce = whole("atOnce", atOnce, " from 1 up", least=1)
         self._timeout = seconds("timeout", timeout)
         self._waiting: deque[_Pending] = deque()
-        self._timer: IDelayedCall | None = None
+        self._ownClock: FairClock | None = None
+        self._timer: FairCall | None = None
         self._isPumping = self._isFull = self._isOwing = False
         session.callAtEnd(self.end)
 
@@ -388,26 +396,37 @@ class AnswerQueue:
     # Time: what was asked first is due first, so the head's is all there is to watch.
 
     @property
-    def _clock(self) -> IReactorTime:
+    def _clock(self) -> FairClock:
         factory = None if self._session is None else self._session.factory
         if factory is not None:
-            return factory.clock
-        from twisted.internet import reactor
+            return factory.fairClock
+        if self._ownClock is None:
+            from twisted.internet import reactor
 
-        return IReactorTime(reactor)
+            self._ownClock = FairClock(IReactorTime(reactor))
+        return self._ownClock
 
     def _schedule(self) -> None:
         clock = self._clock
         delay = max(0.0, self._waiting[0].due - clock.seconds())
         self._timer = clock.callLater(delay, self._look)
 
-    def _look(self) -> None:
+    def _look(self, due: float | None = None, turns: int = 0) -> None:
         """
-        Whatever is late fails. (The head may have changed since this was scheduled.)
+        Whatever is late fails, but not before the reactor has read all that had arrived
+        by then: an answer may be among it. (The head may have changed since this was
+        scheduled.)
+
+        @param due: what was due by then is late.
+        @param turns: how many turns of the reactor there were since.
         """
         self._timer = None
-        now = self._clock.seconds()
-        late = [each for each in self._waiting if not each.isReady and each.due <= now]
+        if due is None:
+            due = self._clock.seconds()
+        late = [each for each in self._waiting if not each.isReady and each.due <= due]
+        if late and turns < _TURNS:
+            self._timer = self._clock.callLater(_TURN, self._look, due, turns + 1)
+            return
         for pending in late:
             if pending.queue is not None and not pending.isReady:
                 pending.cancel()

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from twisted_echo.checks import Checked, instance, positive_seconds
 from twisted_echo.endings import EndReason, SessionEnd
+from twisted_echo.fairclock import FairClock
 from twisted_echo.guard import Guard, Handshake
 from twisted_echo.journal import Journal, LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull, peerKey
@@ -148,6 +149,7 @@ class SessionFactory(SessionMaker[_S]):
             raise TypeError(f"clock must be an IReactorTime, got {clock!r}")
         self.faults: dict[str, None] = {}
         self._clock = clock
+        self._fairClock: FairClock | None = None
         self.keepAlive = keepAlive
         self.abortAfter = abortAfter
         self._deadlines = instance("deadlines", deadlines, Deadlines)
@@ -169,6 +171,15 @@ class SessionFactory(SessionMaker[_S]):
 
             self._clock = IReactorTime(reactor)
         return self._clock
+
+    @property
+    def fairClock(self) -> FairClock:
+        """
+        The same without the time that this process did not have: that of all deadlines.
+        """
+        if self._fairClock is None:
+            self._fairClock = FairClock(self.clock)
+        return self._fairClock
 
     # Limits
 
@@ -500,7 +511,8 @@ class SessionFactory(SessionMaker[_S]):
 
     def abortSessions(self, reason: EndReason = EndReason.ABORTED) -> None:
         """
-        L{Abort<Session.abort>} every session, and cut off what was to become one.
+        The time of every session is over: L{expire<Session.expire>} it, and cut off
+        what was to become one.
         """
         for handshake in list(self.handshakes):
             # (The end of one may be that of another.)
@@ -508,7 +520,7 @@ class SessionFactory(SessionMaker[_S]):
                 self._failHandshake(handshake, reason)
         for session in list(self.sessions):
             try:
-                session.abort(reason)
+                session.expire(reason)
             except Exception:
                 self.sessionFailed(session, "be aborted")
                 with suppress(Exception):

@@ -12,15 +12,19 @@ The kernel is asked (C{tcp_info}) before a session is called idle or stuck: it
 knows of what no counter of ours has seen. Where it does not tell, as on UNIX
 sockets, only what the peer sends counts against C{idle}, and a protocol that does
 not count what it receives (those of this package do) is never idle.
+
+What must hold: no deadline strikes before all that had arrived from the peer by then
+was read, and time that this process did not have is not counted
+(L{twisted_echo.fairclock}).
 """
 
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-
+from twisted_echo.arrivals import readArrived
 from twisted_echo.endings import EndReason
+from twisted_echo.fairclock import FairCall, FairClock
 from twisted_echo.limits import Deadlines, Limits
 from twisted_echo.progress import (
     outputProgress,
@@ -41,6 +45,7 @@ class Handshake(Protocol):
     """
 
     began: float
+    transport: Any
 
     def fail(self, reason: EndReason, detail: str = "") -> None: ...
 
@@ -54,7 +59,7 @@ class Guarded(Protocol):
     limits: Limits
 
     @property
-    def clock(self) -> IReactorTime: ...
+    def fairClock(self) -> FairClock: ...
 
     @property
     def sessions(self) -> Mapping[Session, Any]: ...
@@ -73,14 +78,16 @@ class _Mark:
     """
 
     __slots__ = (
-        *("active", "received", "lookAgain"),
+        *("active", "lost", "received", "lookAgain"),
         *("line", "lineSince", "moved", "output"),
     )
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, lost: float) -> None:
         # When it sent or received last, and how much it had received by then.
         self.active = began
         self.received = 0
+        # How much time the process had lost when the kernel was asked last.
+        self.lost = lost
         # Until when there is nothing to see if it has received nothing more, and
         # nothing waits for its peer.
         self.lookAgain = 0.0
@@ -99,7 +106,9 @@ class Guard:
 
     def __init__(self, guarded: Guarded) -> None:
         self._guarded = guarded
-        self._timer: IDelayedCall | None = None
+        self._timer: FairCall | None = None
+        # Seconds that the process had not had by the last sweep, and by the one before.
+        self._lost = self._lostBefore = 0.0
         # When they were paused, in that order.
         self._paused: dict[Session, float] = {}
         # How many bytes were held at the last sweep, and since then by those that
@@ -147,7 +156,7 @@ class Guard:
         guarded = self._guarded
         if session not in guarded.sessions:
             return
-        self._paused.setdefault(session, guarded.clock.seconds())
+        self._paused.setdefault(session, guarded.fairClock.seconds())
         self._atMost += pendingOutput(session.transport)
         if 0 < guarded.limits.buffered < self._atMost:
             self.sweepSoon()
@@ -166,11 +175,12 @@ class Guard:
         self._paused.pop(session, None)
 
     def _schedule(self, delay: float) -> None:
-        self._timer = self._guarded.clock.callLater(delay, self._sweep)
+        self._timer = self._guarded.fairClock.callLater(delay, self._sweep)
 
     def _sweep(self) -> None:
         guarded, timer = self._guarded, self._timer
-        now = guarded.clock.seconds()
+        now = guarded.fairClock.seconds()
+        self._lostBefore, self._lost = self._lost, guarded.fairClock.lost
         try:
             self._sweepHandshakes(now)
             self._sweepSessions(now)
@@ -190,7 +200,9 @@ class Guard:
         handshakes = self._guarded.handshakes
         for late in [each for each in handshakes if now - each.began >= allowed]:
             try:
-                late.fail(EndReason.HANDSHAKE_TIMEOUT, f"over {allowed:g} s")
+                readArrived(late.transport)
+                if late in self._guarded.handshakes:
+                    late.fail(EndReason.HANDSHAKE_TIMEOUT, f"over {allowed:g} s")
             except Exception:
                 self._guarded.handshakeFailed()
 
@@ -227,17 +239,39 @@ class Guard:
 
     def _look(self, session: Session, now: float, deadlines: Deadlines) -> int:
         """
-        Look at one session.
+        Look at one session, and end it if one of its deadlines has passed.
 
         @return: how many bytes are held for it.
         """
+        held, passed = self._judge(session, now, deadlines)
+        if passed is not None:
+            # What has arrived by now may well be what was waited for.
+            session.readArrived()
+            held, passed = self._judge(session, now, deadlines)
+        if passed is EndReason.WRITE_TIMEOUT:
+            session.abort(passed)
+            return 0
+        if passed is not None:
+            session.close(passed)
+        return held
+
+    def _judge(
+        self, session: Session, now: float, deadlines: Deadlines
+    ) -> tuple[int, EndReason | None]:
+        """
+        Compare a session with what was seen of it before.
+
+        @return: how many bytes are held for it, and which deadline has passed.
+        """
         mark: _Mark = session.mark
         if mark is None:
-            mark = session.mark = _Mark(session.began)
+            # It has begun since the sweep before.
+            lost = self._lostBefore
+            mark = session.mark = _Mark(min(now, session.began - lost), lost)
         mark.lookAgain = 0.0
         if session.isGone:
             session.endIfGone()
-            return 0
+            return 0, None
         transport = session.transport
         received = session.bytesReceived
         waiting = queued = held = 0
@@ -251,7 +285,7 @@ class Guard:
             queued = queuedOutput(transport)
         if isWaiting or queued:
             if session.isAborted:
-                return 0
+                return 0, None
             waiting = pendingOutput(transport)
             output: object = None
             if waiting or queued:
@@ -264,8 +298,7 @@ class Guard:
                 if output is not None:
                     mark.active = mark.moved = now
             elif deadlines.write and now - mark.moved >= deadlines.write:
-                session.abort(EndReason.WRITE_TIMEOUT)
-                return 0
+                return waiting, EndReason.WRITE_TIMEOUT
         else:
             mark.output = None
         isAnswering = session.isAnswering
@@ -277,7 +310,7 @@ class Guard:
         if heldInput is not None:
             held, line = heldInput()
             if held and session.isAborted:
-                return 0
+                return 0, None
         if line is None or session.paused:
             mark.line = None
         elif mark.line != line:
@@ -287,8 +320,7 @@ class Guard:
             and now - mark.lineSince >= deadlines.line
             and session.expectsInput
         ):
-            session.close(EndReason.LINE_TIMEOUT)
-            return waiting + held
+            return waiting + held, EndReason.LINE_TIMEOUT
         if getattr(transport, "disconnecting", False) and not (
             waiting or session.isClosing or session.isAborted
         ):
@@ -312,11 +344,13 @@ class Guard:
             if state is None:
                 isIdle = heldInput is not None
             else:
-                mark.active = now - state.quiet
-                isIdle = state.quiet >= deadlines.idle
+                # (The kernel counts the time that the process did not have.)
+                quiet = state.quiet - (self._lost - mark.lost)
+                mark.active, mark.lost = max(mark.active, now - quiet), self._lost
+                isIdle = now - mark.active >= deadlines.idle
             if isIdle:
-                session.close(EndReason.IDLE)
-        return waiting + held
+                return waiting + held, EndReason.IDLE
+        return waiting + held, None
 
     def _makeRoom(self, bytes: int) -> None:
         """

@@ -83,7 +83,7 @@ class Layer(ProtocolWrapper):
 
     @cvar failureReason: what it is counted as when the peer leaves before it is
         ready.
-    @ivar began: when its connection began, by the factory's clock.
+    @ivar began: when its connection began, by the factory's C{fairClock}.
     """
 
     factory: Any
@@ -105,7 +105,7 @@ class Layer(ProtocolWrapper):
         keeper = self.factory.keeper
         # That of the layer below, if there is one.
         began = getattr(transport, "began", None)
-        self.began = keeper.clock.seconds() if began is None else began
+        self.began = keeper.fairClock.seconds() if began is None else began
         keeper.handshakeStarted(self, self.countsFor())
         if keeper.isStopping:
             # Not now, when it is only being made, and nothing else before.
@@ -197,12 +197,15 @@ class Layer(ProtocolWrapper):
         if not hasattr(bottom, "loseWriteConnection"):
             bottom.loseConnection()
             return
-        self._deadline = keeper.clock.callLater(
-            keeper.abortAfter, self.fail, EndReason.ABORTED_IN_DRAIN
-        )
+        self._deadline = keeper.fairClock.callLater(keeper.abortAfter, self._expire)
         bottom.loseWriteConnection()
         bottom.resumeProducing()
         keeper.endSent(self)
+
+    def _expire(self) -> None:
+        # The peer's end-of-file may have arrived.
+        readArrived(self.transport)
+        self.fail(EndReason.ABORTED_IN_DRAIN)
 
     def readConnectionLost(self) -> None:
         """

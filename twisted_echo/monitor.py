@@ -97,18 +97,20 @@ def sessionRows(
     @param after: the number of the last one that is known already.
     @param limit: how many at most; L{MOST_ROWS}, if it is more.
     """
-    now = factory.clock.seconds()
+    now, fair = factory.clock.seconds(), factory.fairClock.seconds()
     later = (each for each in factory.sessions if each.serial > after)
-    return [_row(each, now) for each in islice(later, min(limit, MOST_ROWS))]
+    return [_row(each, now, fair) for each in islice(later, min(limit, MOST_ROWS))]
 
 
-def _row(session: Session, now: float) -> dict[str, Any]:
+def _row(session: Session, now: float, fair: float) -> dict[str, Any]:
     transport = session.transport
     state = tcpState(transport)
     if state is not None:
         idle = state.quiet
     else:
-        idle = now - (session.began if session.mark is None else session.mark.active)
+        idle = now - session.began
+        if session.mark is not None:
+            idle = fair - session.mark.active
     return {
         "id": session.serial,
         "peer": escaped(session.peer),

@@ -21,7 +21,6 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IReactorTime,
     IStreamServerEndpoint,
 )
@@ -32,6 +31,7 @@ from twisted_echo.addresses import readable
 from twisted_echo.checks import Checked, seconds
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
+from twisted_echo.fairclock import MOST_FORGIVEN, FairCall
 from twisted_echo.listen import checkOnce, listenString
 from twisted_echo.listeners import Listeners
 from twisted_echo.loggable import Listed, Tally
@@ -53,6 +53,14 @@ Seconds between the abort of a session and the end of the wait for it. A transpo
 reports an abort in the next turn of the reactor; one that never does must not
 keep the process.
 """
+
+
+def longestStop(grace: float, abortAfter: float) -> float:
+    """
+    Seconds that the stop of a service takes at the most. It takes the last
+    C{MOST_FORGIVEN} of them only if the process itself had no time meanwhile.
+    """
+    return grace + abortAfter + _GIVE_UP_AFTER + MOST_FORGIVEN
 
 
 class State(Enum):
@@ -173,7 +181,7 @@ class SessionService(Service):
         # How the listeners stopped, and whoever waits for it, by their places.
         self._stops: list[tuple[bool, Any]] = []
         self._stopAskers: list[tuple[int, Deferred[Any]]] = []
-        self._timer: IDelayedCall | None = None
+        self._timer: FairCall | None = None
         self._monitor: Monitor | None = None
         self.stopsBy: float | None = None
         # Also of those that are closed.
@@ -199,9 +207,9 @@ class SessionService(Service):
     @property
     def longestStop(self) -> float:
         """
-        Seconds that a stop takes at the most.
+        Seconds that a stop takes at the most: L{longestStop}.
         """
-        return self.grace + self.factory.abortAfter + _GIVE_UP_AFTER
+        return longestStop(self.grace, self.factory.abortAfter)
 
     def measure(self) -> None:
         """
@@ -386,7 +394,9 @@ class SessionService(Service):
         self.state = State.DRAINING
         clock = self.factory.clock
         began, sessions = clock.seconds(), len(self.factory.sessions)
-        self.stopsBy = began + self.longestStop
+        fair, abortAfter = self.factory.fairClock, self.factory.abortAfter
+        self.stopsBy = givesUpBy = began + self.longestStop
+        abortsBy = givesUpBy - _GIVE_UP_AFTER
         self._wereAt = self.addresses
         closings = self._listeners.close()
         self.factory.beginStop()
@@ -432,11 +442,11 @@ class SessionService(Service):
                     asker.callback(listeners[place][1])
 
         def closeSessions() -> None:
-            self._timer = clock.callLater(self.factory.abortAfter, abortSessions)
+            self._timer = fair.callBy(abortsBy, abortAfter, abortSessions)
             self.factory.closeSessions(EndReason.STOPPED)
 
         def abortSessions() -> None:
-            self._timer = clock.callLater(_GIVE_UP_AFTER, giveUp)
+            self._timer = fair.callBy(givesUpBy, _GIVE_UP_AFTER, giveUp)
             self.factory.refuseAll()
             self._listeners.closeNow()
             self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
@@ -447,7 +457,7 @@ class SessionService(Service):
             self.factory.forgetSessions()
 
         if self.grace > 0 and self.factory.sessions:
-            self._timer = clock.callLater(self.grace, closeSessions)
+            self._timer = fair.callBy(abortsBy - abortAfter, self.grace, closeSessions)
         else:
             closeSessions()
         stop = DeferredList(closings, consumeErrors=True)

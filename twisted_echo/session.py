@@ -50,6 +50,7 @@ from twisted_echo.arrivals import readArrived, unreadBytes
 from twisted_echo.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
 from twisted_echo.checks import PlainHooks, callback, instance
 from twisted_echo.endings import EndReason, SessionEnd
+from twisted_echo.fairclock import FairClock
 from twisted_echo.hooks import Hook, complaint, isWatched, misplaced, watch
 from twisted_echo.progress import pendingOutput
 from twisted_echo.sockets import KeepAlive, bottomTransport, isGone, tuneSocket
@@ -91,6 +92,12 @@ _CUT_OFF = {
 }
 
 
+_LEAVES_WITHIN = 0.5
+"""
+Seconds for the reactor to end a connection of which nothing is waited for any more.
+"""
+
+
 def _isTLS(transport: Any) -> bool:
     return bool(ISSLTransport.providedBy(transport))
 
@@ -123,6 +130,9 @@ class SessionKeeper(TypingProtocol):
 
     @property
     def clock(self) -> IReactorTime: ...
+
+    @property
+    def fairClock(self) -> FairClock: ...
 
     def sessionStarted(self, session: "Session") -> None: ...
 
@@ -576,8 +586,8 @@ class Session(PlainHooks, Protocol):
         if self._deadline is None and clock is not None and self.factory is not None:
             # If it is closing already, it is this deadline that has to tell.
             cause = _CUT_OFF.get(reason, EndReason.ABORTED)
-            self._deadline = clock.callLater(
-                self.factory.abortAfter, self._abortAtDeadline, cause
+            self._deadline = self.factory.fairClock.callLater(
+                self.factory.abortAfter, self._expireAtDeadline, cause
             )
         if self._life >= _FINISHED or self.transport.disconnecting:
             # It is closing already, and has a deadline now.
@@ -645,11 +655,55 @@ class Session(PlainHooks, Protocol):
         transport = self.transport if self._connection is None else self._connection
         getattr(transport, "abortConnection", transport.loseConnection)()
 
-    def _abortAtDeadline(self, cause: EndReason) -> None:
+    def _expireAtDeadline(self, cause: EndReason) -> None:
         try:
-            self.abort(cause)
+            self.expire(cause)
         except Exception:
             self._failed("be aborted")
+
+    def expire(self, reason: EndReason = EndReason.ABORTED) -> None:
+        """
+        Its time to end is over: cut it off, unless the peer has already done its part.
+        What of that the kernel still holds is read first.
+
+        @param reason: what to tell those who ask, as with L{abort}.
+        """
+        wasLeaving = self._isLeaving()
+        self.readArrived()
+        if self.isGone:
+            return
+        if not self._isLeaving() or wasLeaving or self.factory is None:
+            self.abort(reason)
+            return
+        # The reactor ends it in a moment, without the peer.
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = self.factory.fairClock.callLater(
+            _LEAVES_WITHIN, self._expireAtDeadline, reason
+        )
+
+    def _isLeaving(self) -> bool:
+        """
+        Whether nothing more is waited for from the peer.
+        """
+        bottom = bottomTransport(self._connection)
+        return bool(
+            getattr(bottom, "disconnecting", False)
+            or (self._life >= _FINISHED and self._inputEnded)
+        ) and not pendingOutput(bottom)
+
+    def readArrived(self) -> None:
+        """
+        Read what has arrived for it by now, unless it takes no input at the moment.
+        """
+        readArrived(self._connection, self._takesInput)
+
+    def _takesInput(self) -> bool:
+        return not (
+            self.paused
+            or self._abortedFor is not None
+            or (self._closing is not None and self._life < _FINISHED)
+        )
 
     def discardInput(self) -> None:
         """

@@ -9,6 +9,7 @@ pytest its fixtures (L{twisted_echo.testing.plugin}) are there without an import
   - L{running}, L{startForTest}: a service in a trial test; L{ServiceThread}: in a test
     that knows no reactor.
   - L{assertNothingLeft}: that a service has left nothing behind.
+  - L{elapse}: time that passes on a C{Clock}, so that deadlines do.
 
 Importing it imports neither Twisted nor pytest, before a name is asked for that needs
 them.
@@ -18,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twisted_echo.testing.clocks import elapse
     from twisted_echo.testing.faultproxy import FaultProxy, Flow
     from twisted_echo.testing.leaks import Footprint, assertNothingLeft, leftBehind
     from twisted_echo.testing.server import EchoServer
@@ -31,6 +33,7 @@ __all__ = [
     "Footprint",
     "ServiceThread",
     "assertNothingLeft",
+    "elapse",
     "leftBehind",
     "running",
     "startForTest",
@@ -43,6 +46,7 @@ _HOMES = {
     "Footprint": "leaks",
     "ServiceThread": "threads",
     "assertNothingLeft": "leaks",
+    "elapse": "clocks",
     "leftBehind": "leaks",
     "running": "services",
     "startForTest": "services",

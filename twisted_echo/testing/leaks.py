@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTim
 
 from twisted_echo.addresses import readable
 from twisted_echo.factory import SessionFactory
+from twisted_echo.fairclock import FairCall, FairClock
 from twisted_echo.service import SessionService, State
 
 __all__ = ["Footprint", "assertNothingLeft", "leftBehind"]
@@ -65,7 +66,7 @@ def leftBehind(service: SessionService, before: Footprint | None = None) -> list
     """
     factory = service.factory
     left = list(factory.faults)
-    now = factory.clock.seconds()
+    now, fair = factory.clock.seconds(), factory.fairClock.seconds()
     if service.state not in (State.IDLE, State.STOPPED):
         left.append(f"the service, which is {service.state.value}")
     left += [f"the port {readable(each)}" for each in service.addresses]
@@ -84,7 +85,7 @@ def leftBehind(service: SessionService, before: Footprint | None = None) -> list
             f" {readable(session.peer)}, {state}, since {now - session.began:.3f} s"
         )
     left += [
-        f"a handshake, {type(each).__name__}, since {now - each.began:.3f} s"
+        f"a handshake, {type(each).__name__}, since {fair - each.began:.3f} s"
         for each in factory.handshakes
     ]
     left += _ownSockets(service, before)
@@ -124,11 +125,20 @@ def _isOf(thing: Any, factory: SessionFactory[Any]) -> bool:
 
 def _calls(reactor: IReactorTime) -> list[IDelayedCall]:
     # (Of a Clock, those that wait; trial's own is that of a test which takes too long.)
-    return [
-        each
-        for each in reactor.getDelayedCalls()
-        if each.active() and not _named(each).startswith("twisted.trial.")
-    ]
+    found = []
+    call: Any
+    for call in reactor.getDelayedCalls():
+        owner = getattr(getattr(call, "func", None), "__self__", None)
+        if isinstance(owner, FairCall):
+            # The one that somebody has asked for.
+            call = owner
+        if not (
+            isinstance(owner, FairClock)
+            or not call.active()
+            or _named(call).startswith("twisted.trial.")
+        ):
+            found.append(call)
+    return found
 
 
 def _named(call: Any) -> str:
