@@ -99,7 +99,7 @@ class ConfigTests(SynchronousTestCase):
     def test_delimiter(self) -> None:
         for delimiter in (b"", "\n", None):
             self.refused(
-                f"delimiter must be one byte or more, got {delimiter!r}",
+                f"delimiter must be bytes, one or more, got {delimiter!r}",
                 delimiter=delimiter,
             )
         EchoConfig(delimiter=b"\r\n\0")

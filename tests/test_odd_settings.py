@@ -125,6 +125,22 @@ class LineTests(SynchronousTestCase):
                 (told,) = outcome(self.fast, data, **{name: value})
                 self.assertIn(told, (TypeError, ValueError), (name, value))
 
+    def test_extra(self) -> None:
+        """
+        What follows raw data may be of any type that holds bytes.
+        """
+        for extra in (b"a\nb", bytearray(b"a\nb"), memoryview(b"a\nb"), b"", ""):
+            told = []
+            for receiver in (basic.LineReceiver, FastLineReceiver):
+                made: Any = recording(receiver)()
+                made.delimiter, made.told = b"\n", []
+                made.makeConnection(StringTransport())
+                made.setRawMode()
+                made.setLineMode(extra)
+                made.dataReceived(b"c\n")
+                told.append([(type(each), each) for each in made.told])
+            self.assertEqual(told[0], told[1], extra)
+
     def test_sent(self) -> None:
         """
         What is sent may be of any type that holds bytes, as may the delimiter.

@@ -97,7 +97,7 @@ class EchoConfig:
                 )
         if not isinstance(self.delimiter, bytes) or not self.delimiter:
             raise ValueError(
-                f"delimiter must be one byte or more, got {self.delimiter!r}"
+                f"delimiter must be bytes, one or more, got {self.delimiter!r}"
             )
         if not isinstance(self.framing, Framing):
             raise ValueError(f"framing must be a Framing, got {self.framing!r}")
