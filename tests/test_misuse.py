@@ -28,6 +28,7 @@ from twisted_echo import (
     AnswerQueue,
     EchoFactory,
     EchoProtocol,
+    EchoService,
     EndReason,
     Limits,
     SessionFactory,
@@ -65,6 +66,12 @@ class MisuseTests(SynchronousTestCase):
                 f"such as SessionFactory.forProtocol({meant}), got {wrong!r}",
                 str(raised.exception),
             )
+
+    def test_config(self) -> None:
+        for make in (EchoService, EchoFactory):
+            for wrong in ("tcp:7007", 7007, {}, EchoProtocol):
+                with self.assertRaisesRegex(TypeError, "config must be an EchoConfig"):
+                    make(wrong)  # type: ignore[arg-type]
 
     def test_swapped(self) -> None:
         with self.assertRaisesRegex(TypeError, "a SessionFactory, .*got 'tcp:7008'"):

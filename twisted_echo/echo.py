@@ -119,6 +119,10 @@ class EchoConfig:
             instance("keepAlive", self.keepAlive, KeepAlive)
 
 
+def _checked(config: EchoConfig | None) -> EchoConfig:
+    return EchoConfig() if config is None else instance("config", config, EchoConfig)
+
+
 class EchoProtocol(RefusesOverlong, FastLineReceiver):
     """
     Sends every line back as it came, and at end-of-file what is left.
@@ -206,7 +210,7 @@ class EchoFactory(SessionFactory[Session]):
         """
         @param config: the defaults of L{EchoConfig}, if None.
         """
-        self.config = config = config or EchoConfig()
+        self.config = config = _checked(config)
         super().__init__(
             clock=clock,
             keepAlive=config.keepAlive,
@@ -251,7 +255,7 @@ class EchoService(SessionService):
             None.
         @param endpoints: to be used instead of C{config.listen}.
         """
-        config = config or EchoConfig()
+        config = _checked(config)
         if reactor is None:
             from twisted.internet import reactor
         super().__init__(
