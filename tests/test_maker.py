@@ -117,6 +117,20 @@ class KindTests(SynchronousTestCase):
                 factory, f"{own.__name__} has made a LineReceiver, which is no Session"
             )
 
+    def test_preset(self) -> None:
+        """
+        A session that has come with a factory of its own gets this one, as Twisted's
+        factories do it.
+        """
+
+        def make() -> Lines:
+            session = Lines()
+            session.factory = SessionFactory()
+            return session
+
+        factory = SessionFactory.forProtocol(make)
+        self.assertIs(factory.buildProtocol(None).factory, factory)
+
     def test_again(self) -> None:
         """
         A session has one connection.

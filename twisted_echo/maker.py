@@ -128,9 +128,17 @@ class SessionMaker(Factory[_S]):
         """
         if self.refuses(addr):
             return None
-        assert self.protocol is not None
-        kept: _S | None = self._kept(addr, not self._buildsItself, self.protocol)
+        kept: _S | None = self._kept(addr, not self._buildsItself, self._made)
         return kept
+
+    def _made(self) -> Any:
+        assert self.protocol is not None
+        protocol = self.protocol()
+        if isinstance(protocol, Session):
+            # Whatever it has been until now, as in Twisted.
+            keeper: Any = self
+            protocol.factory = keeper
+        return protocol
 
     def _kept(
         self, address: Any, isOutermost: bool, make: Callable[..., Any], *args: Any
