@@ -236,12 +236,15 @@ class Handshaking:
     """
 
     began = 0.0
-    transport = None
+    transport: Any = None
 
     def __init__(self, factory: Any, address: Any = None) -> None:
         self.factory = factory
         self.address = address
         factory.handshakeStarted(self, address)
+
+    def ownBytes(self) -> int:
+        return 0
 
     def fail(self, reason: EndReason, detail: str = "") -> None:
         self.factory.handshakeEnded(self, self.address)

@@ -123,8 +123,11 @@ class FakeHandshake:
     def __init__(self, factory: Any, began: float) -> None:
         self.factory = factory
         self.began = began
-        self.transport = None
+        self.transport: Any = None
         self.failed: list[Any] = []
+
+    def ownBytes(self) -> int:
+        return 0
 
     def fail(self, reason: EndReason, detail: str = "") -> None:
         self.failed.append((reason, detail))
@@ -817,7 +820,6 @@ class BufferedTests(GuardTestCase):
         What was cut off a moment ago does not count any more, and no other goes in
         its place.
         """
-        self.factory.limits = Limits(buffered=1000)
         late = self.choked(900)
         first = self.choked(700)
         late.transport.protocol = first.transport.protocol = None

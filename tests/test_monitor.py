@@ -237,7 +237,7 @@ class RowTests(MadeTestCase):
                 "lines": 2,
                 "bytesReceived": 8,
                 "bytesSent": 4,
-                "pending": 0,
+                "pending": len(b"rest"),
                 "state": "open",
             },
         )

@@ -637,10 +637,14 @@ class Handshaking:
     """
 
     began = 0.0
+    transport: Any = None
 
     def __init__(self, factory: Any) -> None:
         self.factory = factory
         factory.handshakeStarted(self, None)
+
+    def ownBytes(self) -> int:
+        return 0
 
     def fail(self, reason: EndReason, detail: str = "") -> None:
         self.factory.handshakeEnded(self, None)

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from twisted_echo.backpressure import BY_ANSWERS
 from twisted_echo.checks import callback, instance, seconds, whole
+from twisted_echo.delivery import WORTH_COUNTING
 from twisted_echo.endings import EndReason
 from twisted_echo.fairclock import FairCall, FairClock
 from twisted_echo.session import Session
@@ -92,6 +93,7 @@ class _Pending:
         if queue is not None:
             self.isReady, self.result = True, result
             queue.pump()
+            queue.holds(result)
         elif isinstance(result, Failure):
             if not result.check(CancelledError):
                 _logFailure(self.factory, result)
@@ -179,6 +181,7 @@ class AnswerQueue:
         self._timer: FairCall | None = None
         self._isPumping = self._isFull = self._isOwing = False
         session.callAtEnd(self.end)
+        session.countHeld(self.ownBytes)
 
     def __len__(self) -> int:
         """
@@ -226,6 +229,31 @@ class AnswerQueue:
         if len(self._waiting) >= self._atOnce and not self._isFull:
             self._isFull = True
             session.stopInput(BY_ANSWERS)
+        self.holds(question)
+
+    def ownBytes(self) -> int:
+        """
+        How many bytes the questions have that are not answered yet, and the answers
+        that wait for their turn.
+        """
+        return sum(
+            len(each.question)
+            + (len(each.result) if isinstance(each.result, bytes) else 0)
+            for each in self._waiting
+        )
+
+    def holds(self, what: object) -> None:
+        """
+        Have the session tell that it holds more, if it does.
+        """
+        session = self._session
+        if (
+            session is not None
+            and self._waiting
+            and isinstance(what, bytes)
+            and len(what) >= WORTH_COUNTING
+        ):
+            session.heldMore()
 
     def _drop(self, result: object) -> None:
         if isinstance(result, Coroutine):

@@ -26,6 +26,8 @@ class Stoppable(Protocol):
 
     def startInput(self, who: int) -> None: ...
 
+    def heldMore(self) -> None: ...
+
 
 @implementer(IPushProducer)
 class Backpressure:
@@ -58,6 +60,14 @@ class Backpressure:
             self.stopProducing()
         else:
             self._session.startInput(BY_TRANSPORT)
+
+    def outputWaits(self) -> None:
+        """
+        Called by the eager reactor's transports when output begins to wait, and with
+        each chunk that comes while it does.
+        """
+        if self._session is not None:
+            self._session.heldMore()
 
     def stopProducing(self) -> None:
         # TLS keeps its producer for good; it shall not keep the session.

@@ -13,7 +13,32 @@ from typing import TYPE_CHECKING, Any
 
 from twisted_echo.checks import PlainHooks
 
-__all__ = ["Delivery"]
+__all__ = ["WORTH_COUNTING", "Delivery", "Holding"]
+
+WORTH_COUNTING = 1024
+"""
+Bytes of input from which on somebody may want to know that they are held: few beside
+what a connection costs, and more than most lines have.
+"""
+
+
+class Holding:
+    """
+    A mix-in for a receiver that keeps what is not whole yet, or not wanted yet.
+    """
+
+    def heldMore(self) -> None:
+        """
+        Called when a chunk leaves C{WORTH_COUNTING} bytes or more, or anything while
+        the receiver is paused. By default nothing happens.
+        """
+
+    def forgetInput(self) -> None:
+        """
+        Forget everything that has been received and not been delivered.
+        """
+        raise NotImplementedError
+
 
 if TYPE_CHECKING:
 
@@ -25,7 +50,7 @@ else:
     _Pausable = object
 
 
-class Delivery(PlainHooks, _Pausable):
+class Delivery(Holding, PlainHooks, _Pausable):
     """
     A mix-in for a receiver that can be paused, to be put before Twisted's own.
     """

@@ -358,6 +358,7 @@ class SessionFactory(SessionMaker[_S]):
         ended = self.handshakes.pop(handshake, None)
         self._leaving.discard(handshake)
         self._go(address)
+        self._guard.forget(handshake)
         self._guard.rest()
         # Perhaps it was forgotten before.
         return lambda: None if ended is None else ended.callback(None)
@@ -385,7 +386,7 @@ class SessionFactory(SessionMaker[_S]):
             return
         try:
             self._go(session.peer)
-            self._guard.resumed(session)
+            self._guard.forget(session)
             self._guard.rest()
             self._count(end)
             self.journal.ended(session.peer, end, self.clock)
@@ -463,6 +464,12 @@ class SessionFactory(SessionMaker[_S]):
         It does again. Called by its session.
         """
         self._guard.resumed(session)
+
+    def heldMore(self, session: Session) -> None:
+        """
+        L{Session.heldMore}. Called by the session.
+        """
+        self._guard.heldMore(session)
 
     def whenEnded(self) -> "Sequence[Deferred[SessionEnd]]":
         """

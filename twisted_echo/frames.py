@@ -28,7 +28,7 @@ from twisted.protocols.basic import (
     StringTooLongError,
 )
 
-from twisted_echo.delivery import Delivery
+from twisted_echo.delivery import WORTH_COUNTING, Delivery
 from twisted_echo.prefixes import (
     FrameBuffer,
     Prefix,
@@ -138,6 +138,8 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
             if not self._held and not length_hint(self._undelivered):
                 self._held = None
                 self._atMost = sys.maxsize
+            elif self.paused or len(self._held or b"") >= WORTH_COUNTING:
+                self.heldMore()
 
     def _deliver(self) -> None:
         while (held := self._held) is not None and not self.paused:
@@ -263,6 +265,9 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
         self._dropped = 0
         # Twisted's own code assigns an empty str.
         self._held = FrameBuffer(data) if data else None
+
+    def forgetInput(self) -> None:
+        self.recvd = b""
 
     def sendStrings(self, strings: Iterable[bytes]) -> None:
         """

@@ -23,6 +23,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted_echo.arrivals import readArrived
+from twisted_echo.buffered import Buffered
 from twisted_echo.endings import EndReason
 from twisted_echo.fairclock import FairCall, FairClock
 from twisted_echo.limits import Deadlines, Limits
@@ -48,6 +49,8 @@ class Handshake(Protocol):
     transport: Any
 
     def fail(self, reason: EndReason, detail: str = "") -> None: ...
+
+    def ownBytes(self) -> int: ...
 
 
 class Guarded(Protocol):
@@ -111,9 +114,7 @@ class Guard:
         self._lost = self._lostBefore = 0.0
         # When they were paused, in that order.
         self._paused: dict[Session, float] = {}
-        # How many bytes were held at the last sweep, and since then by those that
-        # were paused.
-        self._atMost = 0
+        self._buffered = Buffered(guarded, self._paused, self._cannotLook)
 
     def watch(self) -> None:
         """
@@ -157,9 +158,20 @@ class Guard:
         if session not in guarded.sessions:
             return
         self._paused.setdefault(session, guarded.fairClock.seconds())
-        self._atMost += pendingOutput(session.transport)
-        if 0 < guarded.limits.buffered < self._atMost:
-            self.sweepSoon()
+        self._buffered.grown(session)
+
+    def heldMore(self, session: Session) -> None:
+        """
+        More is held for a session than is worth no look.
+        """
+        self._buffered.grown(session)
+
+    def forget(self, ended: Any) -> None:
+        """
+        A session, or a handshake, has ended.
+        """
+        self._paused.pop(ended, None)
+        self._buffered.forget(ended)
 
     @property
     def pausedSessions(self) -> int:
@@ -170,7 +182,7 @@ class Guard:
 
     def resumed(self, session: Session) -> None:
         """
-        Its input goes on, or it has ended.
+        Its input goes on.
         """
         self._paused.pop(session, None)
 
@@ -208,7 +220,7 @@ class Guard:
 
     def _sweepSessions(self, now: float) -> None:
         guarded = self._guarded
-        deadlines, total = guarded.deadlines, 0
+        deadlines = guarded.deadlines
         for session in list(guarded.sessions):
             try:
                 mark = session.mark
@@ -221,13 +233,13 @@ class Guard:
                     or session.transport._tempDataBuffer
                     or session.transport.disconnected
                 ):
-                    total += self._look(session, now, deadlines)
+                    self._look(session, now, deadlines)
+                    self._buffered.count(session)
             except Exception:
                 self._cannotLook(session)
-        self._atMost = total
-        most = guarded.limits.buffered
-        if most and total > most:
-            self._makeRoom(total - most)
+        for handshake in list(guarded.handshakes):
+            self._buffered.count(handshake)
+        self._buffered.check()
 
     def _cannotLook(self, session: Session) -> None:
         """
@@ -237,31 +249,27 @@ class Guard:
         with suppress(Exception):
             Session.abort(session, EndReason.ERROR)
 
-    def _look(self, session: Session, now: float, deadlines: Deadlines) -> int:
+    def _look(self, session: Session, now: float, deadlines: Deadlines) -> None:
         """
         Look at one session, and end it if one of its deadlines has passed.
-
-        @return: how many bytes are held for it.
         """
-        held, passed = self._judge(session, now, deadlines)
+        passed = self._judge(session, now, deadlines)
         if passed is not None:
             # What has arrived by now may well be what was waited for.
             session.readArrived()
-            held, passed = self._judge(session, now, deadlines)
+            passed = self._judge(session, now, deadlines)
         if passed is EndReason.WRITE_TIMEOUT:
             session.abort(passed)
-            return 0
-        if passed is not None:
+        elif passed is not None:
             session.close(passed)
-        return held
 
     def _judge(
         self, session: Session, now: float, deadlines: Deadlines
-    ) -> tuple[int, EndReason | None]:
+    ) -> EndReason | None:
         """
         Compare a session with what was seen of it before.
 
-        @return: how many bytes are held for it, and which deadline has passed.
+        @return: which deadline has passed.
         """
         mark: _Mark = session.mark
         if mark is None:
@@ -271,7 +279,7 @@ class Guard:
         mark.lookAgain = 0.0
         if session.isGone:
             session.endIfGone()
-            return 0, None
+            return None
         transport = session.transport
         received = session.bytesReceived
         waiting = queued = held = 0
@@ -285,7 +293,7 @@ class Guard:
             queued = queuedOutput(transport)
         if isWaiting or queued:
             if session.isAborted:
-                return 0, None
+                return None
             waiting = pendingOutput(transport)
             output: object = None
             if waiting or queued:
@@ -298,7 +306,7 @@ class Guard:
                 if output is not None:
                     mark.active = mark.moved = now
             elif deadlines.write and now - mark.moved >= deadlines.write:
-                return waiting, EndReason.WRITE_TIMEOUT
+                return EndReason.WRITE_TIMEOUT
         else:
             mark.output = None
         isAnswering = session.isAnswering
@@ -310,7 +318,7 @@ class Guard:
         if heldInput is not None:
             held, line = heldInput()
             if held and session.isAborted:
-                return 0, None
+                return None
         if line is None or session.paused:
             mark.line = None
         elif mark.line != line:
@@ -320,7 +328,7 @@ class Guard:
             and now - mark.lineSince >= deadlines.line
             and session.expectsInput
         ):
-            return waiting + held, EndReason.LINE_TIMEOUT
+            return EndReason.LINE_TIMEOUT
         if getattr(transport, "disconnecting", False) and not (
             waiting or session.isClosing or session.isAborted
         ):
@@ -349,35 +357,5 @@ class Guard:
                 mark.active, mark.lost = max(mark.active, now - quiet), self._lost
                 isIdle = now - mark.active >= deadlines.idle
             if isIdle:
-                return waiting + held, EndReason.IDLE
-        return waiting + held, None
-
-    def _makeRoom(self, bytes: int) -> None:
-        """
-        End sessions until so many bytes are free: those that are paused longest
-        first, then those that hold most.
-        """
-        held: dict[Session, int] = {}
-        for session in list(self._guarded.sessions):
-            try:
-                held[session] = 0 if session.isAborted else _held(session)
-            except Exception:
-                self._cannotLook(session)
-        others = [each for each in held if each not in self._paused]
-        others.sort(key=held.__getitem__, reverse=True)
-        for session in [*self._paused, *others]:
-            if bytes <= 0:
-                break
-            size = held.get(session)
-            if size:
-                bytes -= size
-                try:
-                    session.abort(EndReason.OVER_BUFFERED)
-                except Exception:
-                    self._cannotLook(session)
-
-
-def _held(session: Session) -> int:
-    heldInput = getattr(session, "heldInput", None)
-    held = heldInput()[0] if heldInput is not None else 0
-    return int(held) + pendingOutput(session.transport)
+                return EndReason.IDLE
+        return None

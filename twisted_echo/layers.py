@@ -113,6 +113,12 @@ class Layer(ProtocolWrapper):
             bottom.pauseProducing()
             bottom.reactor.callLater(0, self.fail, EndReason.STOPPED)
 
+    def ownBytes(self) -> int:
+        """
+        Override this to tell how many bytes this layer itself holds.
+        """
+        return 0
+
     def countsFor(self) -> Any:
         """
         The peer to count it for; None if that is not known yet.

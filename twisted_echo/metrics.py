@@ -138,7 +138,8 @@ class Snapshot:
     @ivar sessions: sessions that are open.
     @ivar handshakes: connections that are to become sessions.
     @ivar paused: sessions that are not read from, as their peers do not read.
-    @ivar pendingBytes: bytes that wait to be sent.
+    @ivar pendingBytes: bytes that are held: of input that waits to be answered, and of
+        output that waits to be sent.
     @ivar most: how many sessions and handshakes there may be; 0 for no limit. None
         of what has no service any more, or not yet, and adds nothing to this.
     """

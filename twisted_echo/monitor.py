@@ -22,7 +22,7 @@ from twisted_echo.metrics import (
     Histogram,
     Snapshot,
 )
-from twisted_echo.progress import pendingOutput, tcpState
+from twisted_echo.progress import heldBytes, tcpState
 from twisted_echo.session import Session
 
 __all__ = ["MOST_ROWS", "Monitor", "sessionRows", "snapshotOf"]
@@ -55,12 +55,7 @@ def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
         if sent is not None:
             more = session.bytesSent
             sent = None if more is None else sent + more
-        # Layers hand on what they do not know themselves.
-        transport = session.transport
-        if getattr(transport, "dataBuffer", b"") or getattr(
-            transport, "_tempDataBuffer", ()
-        ):
-            pending += pendingOutput(transport)
+        pending += heldBytes(session)
     return Snapshot(
         opened=factory.opened,
         ended={reason.value: n for reason, n in factory.ended.items()},
@@ -90,7 +85,8 @@ def sessionRows(
         (Where the kernel does not tell the latter, since it was last seen to have;
         which is looked at with the deadlines.)
       - C{lines}, C{bytesReceived}, C{bytesSent}: see L{Session};
-      - C{pending}: bytes that wait to be sent;
+      - C{pending}: bytes that are held for it (L{heldBytes<twisted_echo.progress>}): of
+        its input that waits to be answered, and of output that waits to be sent;
       - C{state}: C{open}, C{paused} (its peer does not read), C{half-closed} (its peer
         has sent its last byte), C{closing} or C{aborting}.
 
@@ -119,7 +115,7 @@ def _row(session: Session, now: float, fair: float) -> dict[str, Any]:
         "lines": session.linesDelivered,
         "bytesReceived": session.bytesReceived,
         "bytesSent": session.bytesSent,
-        "pending": pendingOutput(transport),
+        "pending": heldBytes(session),
         "state": _state(session),
     }
 

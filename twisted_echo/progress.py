@@ -11,6 +11,8 @@ import sys
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from twisted.protocols.policies import ProtocolWrapper
+
 from twisted_echo.sockets import bottomTransport
 
 try:
@@ -21,6 +23,8 @@ except ImportError:
 
 __all__ = [
     "TCPState",
+    "giveUpHeld",
+    "heldBytes",
     "outputProgress",
     "pendingOutput",
     "queuedOutput",
@@ -91,7 +95,46 @@ def pendingOutput(transport: Any) -> int:
     How many bytes wait in a transport of Twisted, under its layers, for the kernel
     to take them.
     """
-    bottom = bottomTransport(transport)
-    data = getattr(bottom, "dataBuffer", b"")
-    gathered = getattr(bottom, "_tempDataBuffer", ())
-    return len(data) - (bottom.offset if data else 0) + sum(map(len, gathered))
+    return _waiting(bottomTransport(transport))
+
+
+def _waiting(bottom: Any) -> int:
+    pending = 0
+    if data := getattr(bottom, "dataBuffer", b""):
+        pending = len(data) - bottom.offset
+    if gathered := getattr(bottom, "_tempDataBuffer", ()):
+        pending += sum(map(len, gathered))
+    return pending
+
+
+def heldBytes(holder: Any) -> int:
+    """
+    How many bytes this process holds for a session, or for a connection that is to
+    become one: input that waits to be answered, answers that wait for their turn, and
+    output that waits for the kernel, in all layers. What OpenSSL holds, it does not
+    tell.
+    """
+    held: int = holder.ownBytes()
+    transport = holder.transport
+    while isinstance(transport, ProtocolWrapper):
+        # A layer of this package, or of somebody else's.
+        ownBytes = getattr(transport, "ownBytes", None)
+        if ownBytes is not None:
+            held += ownBytes()
+        transport = transport.transport
+    return held + _waiting(transport)
+
+
+def giveUpHeld(session: Any) -> None:
+    """
+    Forget what is held for a session that was aborted: its connection goes in the next
+    turn of the reactor only.
+    """
+    session.discardInput()
+    forgetInput = getattr(session, "forgetInput", None)
+    if forgetInput is not None:
+        forgetInput()
+    bottom = bottomTransport(session.transport)
+    if hasattr(bottom, "_tempDataBuffer"):
+        bottom.dataBuffer, bottom.offset = b"", 0
+        bottom._tempDataBuffer, bottom._tempDataLen = [], 0

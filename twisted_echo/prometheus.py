@@ -118,7 +118,7 @@ METRICS = (
     Exported(
         "pending_bytes",
         "gauge",
-        "Bytes that wait to be sent.",
+        "Bytes that are held: input to be answered, and output to be sent.",
         lambda s: s.pendingBytes,
     ),
     Exported(

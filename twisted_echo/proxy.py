@@ -73,6 +73,9 @@ class _ProxyLayer(Layer):
     def getHost(self) -> Any:
         return self._destination or super().getHost()  # type: ignore[no-untyped-call]
 
+    def ownBytes(self) -> int:
+        return len(self._held)
+
     def dataReceived(self, data: bytes) -> None:
         if self._isReady:
             self.wrappedProtocol.dataReceived(data)

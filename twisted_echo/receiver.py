@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
 from twisted_echo.checks import PlainHooks, check_stop
-from twisted_echo.delivery import Delivery
+from twisted_echo.delivery import WORTH_COUNTING, Delivery, Holding
 from twisted_echo.framing import LineBuffer, end_of_lines, overlaps_itself
 
 __all__ = ["FastLineOnlyReceiver", "FastLineReceiver"]
@@ -34,7 +34,7 @@ __all__ = ["FastLineOnlyReceiver", "FastLineReceiver"]
 _NOTHING_HELD: tuple[int, int | None] = (0, None)
 
 
-class _Blocks(PlainHooks):
+class _Blocks(Holding, PlainHooks):
     """
     What the two receivers share: they hold bytes, split and send alike.
 
@@ -212,6 +212,8 @@ class FastLineReceiver(_Blocks, Delivery, LineReceiver):
             if not self._held and not length_hint(self._undelivered):
                 self._held = None
                 self._atMost = sys.maxsize
+            elif self.paused or len(self._held or b"") >= WORTH_COUNTING:
+                self.heldMore()
 
     def _deliver(self) -> object:
         while self._held is not None and not self.paused:
@@ -294,6 +296,9 @@ class FastLineReceiver(_Blocks, Delivery, LineReceiver):
             return bytes(self._foundBy[0]).join(undelivered)
         return b"" if held is None else held.take()
 
+    def forgetInput(self) -> None:
+        self.clearLineBuffer()
+
     def heldInput(self) -> tuple[int, int | None]:
         """
         Tell what is held of the peer's bytes.
@@ -363,7 +368,12 @@ class FastLineOnlyReceiver(_Blocks, LineOnlyReceiver):
             return self.lineLengthExceeded(overlong)
         if self._held and not self._held.may_end_legally(delimiter, limit):
             return self.lineLengthExceeded(self._held.peek())
+        if self._held and len(self._held) >= WORTH_COUNTING:
+            self.heldMore()
         return None
+
+    def forgetInput(self) -> None:
+        self._held = None
 
     def linesReceived(self, lines: list[bytes]) -> object:
         """

@@ -148,6 +148,8 @@ class SessionKeeper(TypingProtocol):
 
     def recordFault(self, fault: str) -> None: ...
 
+    def heldMore(self, session: "Session") -> None: ...
+
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Session(PlainHooks, Protocol):
@@ -205,6 +207,7 @@ class Session(PlainHooks, Protocol):
     _atEnd: tuple[Callable[[], None], ...] = ()
     # What is wrong with the order of the bases, if anything is.
     _misplaced = ""
+    _holders: tuple[Callable[[], int], ...] = ()
 
     if TYPE_CHECKING:
         transport: Any
@@ -409,6 +412,35 @@ class Session(PlainHooks, Protocol):
         self._atEnd += (callback("what is called", function),)
         if self._life is _ENDED:
             self._callAtEnd()
+
+    def countHeld(self, ownBytes: Callable[[], int]) -> None:
+        """
+        Have what something else holds for this session counted as the session's.
+
+        @param ownBytes: tells how many bytes that are.
+        """
+        self._holders += (ownBytes,)
+
+    def ownBytes(self) -> int:
+        """
+        How many bytes of input and of answers are held for the session, its transport
+        not counted. A protocol that holds something which neither C{heldInput} nor
+        L{countHeld} tells of adds that.
+        """
+        heldInput = getattr(self, "heldInput", None)
+        held: int = 0 if heldInput is None else heldInput()[0]
+        for ownBytes in self._holders:
+            held += ownBytes()
+        return held
+
+    def heldMore(self) -> None:
+        """
+        Say that more is held for the session than C{WORTH_COUNTING} bytes, and more
+        than the last time. If too much is held for all sessions of its factory, this
+        may end some of them, this one among them.
+        """
+        if self.factory is not None:
+            self.factory.heldMore(self)
 
     def endOfInput(self) -> None:
         """

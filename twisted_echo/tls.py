@@ -40,6 +40,10 @@ from twisted_echo.layers import Layer, LayerFactory
 __all__ = ["Certificates", "TLSFactory"]
 
 _READ_SIZE = 65536
+_RECORD = 16384
+"""
+The most that one record of TLS carries, in bytes.
+"""
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -112,9 +116,15 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
             super()._flushSendBIO()
 
     def dataReceived(self, data: bytes) -> None:
-        # After a close_notify nobody would take it out of OpenSSL's buffer.
-        if not (self._inputEnded or self._failure is not None):
-            super().dataReceived(data)
+        # OpenSSL's buffer grows by what it is given at once, and never shrinks. After a
+        # close_notify, or an error, nobody would take anything out of it.
+        for start in range(0, len(data), _RECORD):
+            if self._inputEnded or self._lostTLSConnection or self._failure is not None:
+                break
+            super().dataReceived(data[start : start + _RECORD])
+
+    def ownBytes(self) -> int:
+        return sum(map(len, self._appSendBuffer))
 
     def _flushReceiveBIO(self) -> None:
         connection: Any = self._tlsConnection

@@ -163,10 +163,20 @@ class EagerMixin(_Base):
             self.dataBuffer = data
             self.offset = sent
             self.startWriting()
+            self._tellWaiting()
         elif self.producerPaused and self.producer is not None:
             # In doRead, then.
             self.producerPaused = False
             self.producer.resumeProducing()  # type: ignore[attr-defined]
+
+    def _tellWaiting(self) -> None:
+        """
+        Tell a producer that wants to know: output waits, though less perhaps than that
+        for which it is paused. (Its C{outputWaits} may abort the connection.)
+        """
+        outputWaits = getattr(self.producer, "outputWaits", None)
+        if outputWaits is not None:
+            outputWaits()
 
     def writeSomeData(self, data: bytes) -> Any:
         """
@@ -207,6 +217,8 @@ class EagerMixin(_Base):
             # that takes: nothing is done about it here, which would cost more
             # with every piece.
             self.protocol.dataReceived(data)
+            if self.dataBuffer:
+                self._tellWaiting()
             return None
         self._gathering = True
         try:

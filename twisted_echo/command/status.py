@@ -58,7 +58,7 @@ def _tell(snapshot: Snapshot, state: str, worker: int | None = None) -> None:
     _log.info(
         f"status{'' if worker is None else ' of worker {worker}'}"
         ": {state}, {sessions} sessions, {paused} of them paused,"
-        " {handshakes} handshakes; {pending} bytes wait to be sent; {opened} sessions"
+        " {handshakes} handshakes; {pending} bytes held; {opened} sessions"
         " opened, ended {ended}; refused {refused}; {acceptErrors} accept errors;"
         " {received} bytes received"
         + ("" if snapshot.bytesSent is None else ", {sent} sent"),
