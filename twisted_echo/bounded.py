@@ -128,7 +128,7 @@ class BoundedSite(WrappingFactory[Any]):
         End the oldest connections whose request has not come; if there are none, the
         oldest of those that were being answered the last time, too.
 
-        @return: whether one ends.
+        @return: whether one ends, or has ended.
         """
         atOnce = -(-_mostConnections() // _MAKE_ROOM)
         unasked: list[_Connection] = []
@@ -137,13 +137,16 @@ class BoundedSite(WrappingFactory[Any]):
             if not connection.isAsked:
                 # It may have waited for nobody but this process.
                 readArrived(connection.transport)
+                if connection not in self.protocols:
+                    # What had arrived was its end.
+                    continue
             (answered if connection.isAsked else unasked).append(connection)
         ending = unasked or [each for each in answered if each.hadTime]
         for connection in ending[:atOnce]:
             connection.abortConnection()
         for connection in answered:
             connection.hadTime = True
-        return bool(ending)
+        return bool(ending) or len(self.protocols) < _mostConnections()
 
     def unregisterProtocol(self, p: Any) -> None:
         super().unregisterProtocol(p)
