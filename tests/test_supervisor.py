@@ -755,23 +755,23 @@ class SupervisorTests(SupervisorTestCase):
         supervisor.startService()
         await supervisor.whenListening()
         clients = await self.clients(supervisor, 20)
-        snapshots = await supervisor.snapshots()
+        snapshots = await supervisor.inquiry.snapshots()
         self.assertEqual(list(snapshots), ["0", "1"])
         for each in snapshots.values():
             self.assertEqual(each.opened, each.sessions)
-        total = supervisor.total(snapshots)
+        total = supervisor.inquiry.total(snapshots)
         self.assertEqual((total.opened, total.sessions), (20, 20))
         lives = snapshots["0"].sessions
         (victim,) = [each for each in supervisor._alive() if each.number == 0]
         os.kill(victim.pid, signal.SIGKILL)
         await until(lambda: victim not in supervisor._alive())
-        total = supervisor.total(await supervisor.snapshots())
+        total = supervisor.inquiry.total(await supervisor.inquiry.snapshots())
         self.assertEqual((total.opened, total.sessions), (20, 20 - lives))
         for client in clients:
             client.close()
         await supervisor.stopService()
-        self.assertEqual(await supervisor.snapshots(), {})
-        total = supervisor.total({})
+        self.assertEqual(await supervisor.inquiry.snapshots(), {})
+        total = supervisor.inquiry.total({})
         # Those of the worker that was killed ended uncounted.
         self.assertEqual((total.opened, total.sessions), (20, 0))
         self.assertEqual(sum(total.ended.values()), 20 - lives)
@@ -839,7 +839,7 @@ class SupervisorTests(SupervisorTestCase):
         stopped.addCallback(served.append)
         await until(lambda: served)
         assert supervisor._rest is None
-        total = supervisor.total({})
+        total = supervisor.inquiry.total({})
         self.assertEqual(total.ended, {EndReason.ABORTED_IN_DRAIN.value: total.opened})
         for client in waiting:
             client.close()
@@ -853,11 +853,11 @@ class SupervisorTests(SupervisorTestCase):
         supervisor.startService()
         await supervisor.whenListening()
         await self.clients(supervisor, 10)
-        before = await supervisor.snapshots()
+        before = await supervisor.inquiry.snapshots()
         (victim,) = [each for each in supervisor._alive() if each.number == 1]
         os.kill(victim.pid, signal.SIGSTOP)
         try:
-            snapshots = await supervisor.snapshots()
+            snapshots = await supervisor.inquiry.snapshots()
             self.assertEqual(snapshots, before)
             page = await supervisor.sessionsPage()
             self.assertEqual({each["worker"] for each in page["sessions"]}, {0})
@@ -927,7 +927,7 @@ class SharesTests(SupervisorTestCase):
             )
         )
         await self.clients(supervisor, 24)
-        counted = supervisor.total(await supervisor.snapshots())
+        counted = supervisor.inquiry.total(await supervisor.inquiry.snapshots())
         self.assertEqual(counted.opened, 48)
 
     @slow
@@ -1045,7 +1045,7 @@ class BacklogTests(SupervisorTestCase):
         self.go_on(supervisor)
         await self.assert_served(clients)
         await stopped
-        self.assertEqual(supervisor.total({}).opened, self.COUNT)
+        self.assertEqual(supervisor.inquiry.total({}).opened, self.COUNT)
 
     async def test_byOneWorkerAndTheParent(self) -> None:
         """
@@ -1060,7 +1060,7 @@ class BacklogTests(SupervisorTestCase):
         stopped = supervisor.stopService()
         await self.assert_served(clients)
         await stopped
-        self.assertEqual(supervisor.total({}).opened, self.COUNT)
+        self.assertEqual(supervisor.inquiry.total({}).opened, self.COUNT)
 
     async def test_byTheParent(self) -> None:
         """
@@ -1073,7 +1073,7 @@ class BacklogTests(SupervisorTestCase):
         await self.assert_served(clients)
         self.go_on(supervisor)
         await stopped
-        self.assertEqual(supervisor.total({}).opened, self.COUNT)
+        self.assertEqual(supervisor.inquiry.total({}).opened, self.COUNT)
 
     @slow
     async def test_proxied(self) -> None:
@@ -1091,7 +1091,7 @@ class BacklogTests(SupervisorTestCase):
             await self.assert_served(clients)
             self.go_on(supervisor)
             await stopped
-            self.assertEqual(supervisor.total({}).opened, self.COUNT)
+            self.assertEqual(supervisor.inquiry.total({}).opened, self.COUNT)
 
     async def test_TLS(self) -> None:
         """
@@ -1126,7 +1126,7 @@ class BacklogTests(SupervisorTestCase):
                 await in_thread(read_to_end, client)
             self.go_on(supervisor)
             await stopped
-            total = supervisor.total({})
+            total = supervisor.inquiry.total({})
             self.assertEqual(sum(total.refused.values()), self.COUNT, total)
 
 

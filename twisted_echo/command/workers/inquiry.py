@@ -1,10 +1,8 @@
 """
 Questions to all workers at once, and one answer.
 
-Used by: L{twisted_echo.command.workers.supervisor} alone.
-
 What must hold: a worker that does not answer, or dies, does not keep back what the
-others answer.
+others answer; sums never decrease.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +15,7 @@ from twisted_echo.command.workers.channel import GetSessions
 from twisted_echo.command.workers.process import WorkerProcess
 from twisted_echo.metrics import Snapshot
 
-__all__ = ["askSessions", "askSnapshots"]
+__all__ = ["Inquiry", "askSessions"]
 
 _PATIENCE = 2.0
 """
@@ -25,28 +23,81 @@ Seconds that a worker has to answer.
 """
 
 
-def askSnapshots(
-    alive: Callable[[], Iterable[WorkerProcess]],
-) -> "Deferred[dict[str, Snapshot]]":
+class Inquiry:
     """
-    Ask workers for their numbers.
+    Asks all workers, and adds what those have counted that are gone.
 
-    @param alive: gives those that are alive, which may be others when they have
-        answered: what is gone by then counts as gone.
+    @ivar here: gives what the parent itself has counted.
     """
 
-    def gathered(_: Any) -> dict[str, Snapshot]:
-        found: dict[str, Snapshot] = {}
-        for worker in sorted(alive(), key=lambda each: each.number):
-            # One that drains has a successor, which has its number.
-            before = found.get(worker.name)
-            found[worker.name] = (
-                worker.snapshot if before is None else before + worker.snapshot
-            )
-        return found
+    def __init__(
+        self, workers: Callable[[], list[WorkerProcess]], clock: IReactorTime
+    ) -> None:
+        """
+        @param workers: gives those that are alive, which may be others when they have
+            answered: what is gone by then counts as gone.
+        """
+        self._workers = workers
+        self._clock = clock
+        self._gone = Snapshot()
+        self.here: Callable[[], Snapshot] = Snapshot
 
-    asked: Deferred[Any] = DeferredList([each.ask() for each in alive()])
-    return asked.addCallback(gathered)
+    @property
+    def settled(self) -> Snapshot:
+        """
+        What those have counted that are gone.
+        """
+        return self._gone
+
+    def settle(self, snapshot: Snapshot) -> None:
+        """
+        Keep the last numbers of somebody who is gone.
+        """
+        self._gone += snapshot.settled()
+
+    def snapshots(self) -> "Deferred[dict[str, Snapshot]]":
+        """
+        Ask the workers for their numbers.
+
+        @return: those of each that is alive, by its number. Of one that does not answer
+            in time, the last that are known.
+        """
+
+        def gathered(_: Any) -> dict[str, Snapshot]:
+            found: dict[str, Snapshot] = {}
+            for worker in sorted(self._workers(), key=lambda each: each.number):
+                # One that drains has a successor, which has its number.
+                before = found.get(worker.name)
+                found[worker.name] = (
+                    worker.snapshot if before is None else before + worker.snapshot
+                )
+            return found
+
+        asked: Deferred[Any] = DeferredList([each.ask() for each in self._workers()])
+        return asked.addCallback(gathered)
+
+    def total(self, snapshots: dict[str, Snapshot]) -> Snapshot:
+        """
+        Sum up.
+
+        @param snapshots: what L{snapshots} has just fired with.
+        """
+        return sum(snapshots.values(), self._gone + self.here())
+
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+        """
+        Tell of some open sessions, worker by worker: see L{askSessions}. The C{total}
+        is of all processes.
+        """
+        page = askSessions(self._workers(), self._clock, after, limit)
+
+        def counted(found: dict[str, Any]) -> "Deferred[dict[str, Any]]":
+            def told(snapshots: dict[str, Snapshot]) -> dict[str, Any]:
+                return {**found, "total": self.total(snapshots).sessions}
+
+            return self.snapshots().addCallback(told)
+
+        return page.addCallback(counted)
 
 
 def askSessions(

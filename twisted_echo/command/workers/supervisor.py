@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from twisted_echo.command.process import unreadable
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
 from twisted_echo.command.workers.channel import Hurry, Reload, Settings
-from twisted_echo.command.workers.inquiry import askSessions, askSnapshots
+from twisted_echo.command.workers.inquiry import Inquiry
 from twisted_echo.command.workers.monitor import WorkerMonitor
 from twisted_echo.command.workers.process import (
     HURRIED_WITHIN,
@@ -73,6 +73,7 @@ class Supervisor(Service):
     Looks like the service that its workers are.
 
     @ivar state: the present L{State}.
+    @ivar inquiry: asks the workers.
     @ivar stopsBy: the time, by the reactor, at which a stop that has begun will have
         ended at the latest; None before.
     """
@@ -118,13 +119,13 @@ class Supervisor(Service):
         self._monitor = WorkerMonitor(
             reactor, self, self._patience, self._folder, hungAfter
         )
+        self.inquiry = Inquiry(self._alive, reactor)
         self._hasAdopted = False
         # Which workers have ever listened, and how often each could not start.
         self._ready: set[int] = set()
         self._isHurried = False
         self._failures = [0] * workers
         self._failure: Exception | None = None
-        self._gone = Snapshot()
         # From the beginning of a stop to its end.
         self._rest: Rest | None = None
         self._askers: list[Deferred[None]] = []
@@ -277,7 +278,7 @@ class Supervisor(Service):
             self._tellAskers()
 
     def workerGone(self, worker: WorkerProcess) -> None:
-        self._gone += worker.snapshot.settled()
+        self.inquiry.settle(worker.snapshot)
         if self.state is State.STARTING and not worker.wasReady:
             self._failures[worker.number] += 1
         self._workersChanged()
@@ -313,24 +314,6 @@ class Supervisor(Service):
     def _listeningWorkers(self) -> list[WorkerProcess]:
         return [each for each in self._alive() if each.state == "listening"]
 
-    def snapshots(self) -> "Deferred[dict[str, Snapshot]]":
-        """
-        Ask the workers for their numbers.
-
-        @return: those of each that is alive, by its number. Of one that does not answer
-            in time, the last that are known.
-        """
-        return askSnapshots(self._alive)
-
-    def total(self, snapshots: dict[str, Snapshot]) -> Snapshot:
-        """
-        Sum up, with what workers have counted that are gone.
-
-        @param snapshots: what L{snapshots} has just fired with.
-        """
-        rest = Snapshot() if self._rest is None else self._rest.snapshot()
-        return sum(snapshots.values(), self._gone + rest)
-
     def observe(self) -> "Deferred[Observation]":
         """
         Ask the workers, and sum up.
@@ -338,7 +321,7 @@ class Supervisor(Service):
 
         def told(snapshots: dict[str, Snapshot]) -> Observation:
             return Observation(
-                total=self.total(snapshots),
+                total=self.inquiry.total(snapshots),
                 workers=snapshots,
                 restarts=dict(self._monitor.restarts),
                 state=self.state.value,
@@ -346,23 +329,15 @@ class Supervisor(Service):
                 build=build(self._reactor),
             )
 
-        return self.snapshots().addCallback(told)
+        return self.inquiry.snapshots().addCallback(told)
 
     def sessionsPage(
         self, after: str = "", limit: int = 100
     ) -> "Deferred[dict[str, Any]]":
         """
-        Tell of some open sessions, worker by worker: see L{askSessions}.
+        Tell of some open sessions: see L{askSessions}.
         """
-        page = askSessions(self._alive(), self._reactor, after, limit)
-
-        def counted(found: dict[str, Any]) -> "Deferred[dict[str, Any]]":
-            def told(snapshots: dict[str, Snapshot]) -> dict[str, Any]:
-                return {**found, "total": self.total(snapshots).sessions}
-
-            return self.snapshots().addCallback(told)
-
-        return page.addCallback(counted)
+        return self.inquiry.sessionsPage(after, limit)
 
     # What it is told
 
@@ -435,6 +410,7 @@ class Supervisor(Service):
         rest = self._rest = Rest(
             self._config, self._reactor, self._listening, self._bound, self._alive
         )
+        self.inquiry.here = rest.snapshot
         if self._isHurried:
             rest.hurry()
         rest.begin()
@@ -445,15 +421,16 @@ class Supervisor(Service):
     def _stopped(self, _: Any) -> None:
         self.state = State.STOPPED
         if self._rest is not None:
-            self._gone += self._rest.snapshot().settled()
+            self.inquiry.settle(self._rest.snapshot())
+            self.inquiry.here = Snapshot
             self._rest = None
         self._bound = []
         self._log.info(
             "stopped, all {workers} workers; served {served}; refused {refused}",
             event="workers-stopped",
             workers=self._workers,
-            served=Tally(self._gone.ended),
-            refused=Tally(self._gone.refused),
+            served=Tally(self.inquiry.settled.ended),
+            refused=Tally(self.inquiry.settled.refused),
         )
         askers, self._stopAskers = self._stopAskers, []
         for asker in askers:
