@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from tests.clients import ServedTestCase, connect, in_thread, until
+from tests.clients import ServedTestCase, connect, in_thread, turn, until
 from tests.test_command import make_certificate
 from tests.tlsclient import deprecated
 from twisted_echo.command.workers.adopted import AdoptedEndpoint
@@ -26,6 +26,7 @@ from twisted_echo.command.workers.channel import (
     Hurry,
     Log,
     Reload,
+    Serve,
     SetState,
     Settings,
 )
@@ -85,11 +86,15 @@ class Parent(Channel):
 
 
 class WorkerTests(ServedTestCase):
-    def start(self, listen: str = TCP, bottom: str = TCP, **more: Any) -> Worker:
+    def start(
+        self, listen: str = TCP, bottom: str = TCP, workers: int = 1, **more: Any
+    ) -> Worker:
         """
         Start a worker, which has ended when the test has.
+
+        @param workers: how many there are.
         """
-        (bound,) = bind([bottom], 1)
+        (bound,) = bind([bottom], workers)
         self.addCleanup(bound.close)
         self.bound = bound
         self.address: Any = bound.address
@@ -99,7 +104,7 @@ class WorkerTests(ServedTestCase):
             config=config,
             proxyFrom=(),
             isOurs=[True],
-            sockets=[1],
+            sockets=[len(bound.sockets)],
             reactor="none",
         )
         ours, theirs = socket.socketpair()
@@ -148,6 +153,57 @@ class WorkerTests(ServedTestCase):
         ports = {str(each.getsockname()[1]) for each in clients}
         for row in first, second, third:
             self.assertIn(str(row["peer"]).rpartition(":")[2], ports)
+
+    async def opened(self) -> int:
+        answer = await self.parent.ask(GetSnapshot)
+        return Snapshot.fromJSON(answer["snapshot"]).opened
+
+    async def test_serve(self) -> None:
+        """
+        It accepts from the sockets that it is told to, and leaves what comes by the
+        others to other processes.
+        """
+        self.start(workers=2)
+
+        def come(count: int) -> None:
+            for _ in range(count):
+                self.addCleanup(connect(self.address).close)
+
+        async def served(count: int) -> None:
+            while await self.opened() < count:
+                await turn()
+
+        def waiting(place: int) -> int:
+            for count in range(100):
+                try:
+                    accepted, _ = self.bound.sockets[place].accept()
+                except BlockingIOError:
+                    return count
+                accepted.close()
+            raise AssertionError("there is no end of them")
+
+        come(40)
+        others = waiting(1)
+        self.assertTrue(0 < others < 40)
+        self.assertEqual(await self.opened(), 0)
+        await self.parent.ask(Serve, shares=[0])
+        await served(40 - others)
+        come(40)
+        await self.parent.ask(Serve, shares=[1, 0])
+        await served(80 - others)
+        await self.parent.ask(Serve, shares=[])
+        come(5)
+        self.assertEqual(await self.opened(), 80 - others)
+        self.assertEqual(waiting(0) + waiting(1), 5)
+
+    async def test_serveShared(self) -> None:
+        """
+        A socket that all workers have is accepted from always.
+        """
+        self.start("unix:x", f"unix:{self.mktemp()}", workers=3)
+        await self.client_of()
+        await self.parent.ask(Serve, shares=[])
+        await self.client_of()
 
     async def test_drain(self) -> None:
         """

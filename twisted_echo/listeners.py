@@ -344,8 +344,8 @@ class Listeners:
 
     def acceptOnly(self, places: Container[int]) -> None:
         """
-        Leave to other processes what comes by the other endpoints, until this is called
-        again.
+        Leave to other processes what comes by the other endpoints, until they are
+        closed, or this is called again.
 
         @param places: of endpoints, from 0 up.
         """
