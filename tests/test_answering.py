@@ -186,7 +186,7 @@ class AnsweringTests(SynchronousTestCase):
         self.assertTrue(transport.halfClosed)
         session.connectionLost(Failure(ConnectionDone()))
         self.assertIs(session.end.reason, EndReason.ERROR)
-        self.assertEqual(session.end.detail, "no answer within 5 s")
+        self.assertEqual(session.end.detail, "no answer within 5s")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_ignoredCancel(self) -> None:
@@ -398,7 +398,7 @@ class AnsweringTests(SynchronousTestCase):
             self.assertIs(type(given.pop().value), TimeoutError)
             session.connectionLost(Failure(ConnectionDone()))
             detail = (
-                "an answer failed: TimeoutError" if isLogged else "no answer within 5 s"
+                "an answer failed: TimeoutError" if isLogged else "no answer within 5s"
             )
             self.assertEqual(session.end.detail, detail)
             logged = self.flushLoggedErrors(TimeoutError)

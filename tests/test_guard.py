@@ -34,6 +34,7 @@ from twisted_echo import (
     SessionFactory,
 )
 from twisted_echo.testing.clocks import elapse
+from twisted_echo.units import format_duration
 
 DONE = Failure(ConnectionDone())
 NONE = {"idle": 0.0, "line": 0.0, "write": 0.0, "handshake": 0.0}
@@ -278,7 +279,12 @@ class LatenessTests(GuardTestCase):
                 self.assertStruck(self.clock.seconds() - began, deadline)
                 self.assertEqual(
                     handshake.failed,
-                    [(EndReason.HANDSHAKE_TIMEOUT, f"over {deadline:g} s")],
+                    [
+                        (
+                            EndReason.HANDSHAKE_TIMEOUT,
+                            f"over {format_duration(deadline)}",
+                        )
+                    ],
                 )
                 other.connectionLost(DONE)
 

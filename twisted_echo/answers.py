@@ -28,9 +28,10 @@ from twisted.python.failure import Failure
 from twisted_echo.backpressure import BY_ANSWERS
 from twisted_echo.checks import callback, instance, seconds, whole
 from twisted_echo.delivery import WORTH_COUNTING
-from twisted_echo.endings import EndReason
+from twisted_echo.endings import Detail, EndReason
 from twisted_echo.fairclock import FairCall, FairClock
 from twisted_echo.session import Session
+from twisted_echo.units import Seconds
 
 __all__ = ["DEFAULT_AT_ONCE", "Answer", "AnswerQueue"]
 
@@ -386,7 +387,9 @@ class AnswerQueue:
         session = self._session
         assert session is not None
         if isLate:
-            detail = f"no answer within {self._timeout:g} s"
+            detail: str = Detail(
+                "no answer within {within}", within=Seconds(self._timeout)
+            )
         else:
             # What the exception says may be what the peer has sent.
             detail = f"an answer failed: {type(failure.value).__name__}"

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from twisted_echo.arrivals import readArrived
 from twisted_echo.buffered import Buffered
-from twisted_echo.endings import EndReason
+from twisted_echo.endings import Detail, EndReason
 from twisted_echo.fairclock import FairCall, FairClock
 from twisted_echo.limits import Deadlines, Limits
 from twisted_echo.progress import (
@@ -34,6 +34,7 @@ from twisted_echo.progress import (
     tcpState,
 )
 from twisted_echo.session import Session
+from twisted_echo.units import Seconds
 
 __all__ = ["Guard", "Guarded", "Handshake"]
 
@@ -214,7 +215,8 @@ class Guard:
             try:
                 readArrived(late.transport)
                 if late in self._guarded.handshakes:
-                    late.fail(EndReason.HANDSHAKE_TIMEOUT, f"over {allowed:g} s")
+                    why = Detail("over {allowed}", allowed=Seconds(allowed))
+                late.fail(EndReason.HANDSHAKE_TIMEOUT, why)
             except Exception:
                 self._guarded.handshakeFailed()
 

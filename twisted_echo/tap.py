@@ -147,6 +147,13 @@ def _isDaemon(parent: Mapping[str, Any] | None) -> bool:
     )
 
 
+_CHECKED = ("tcp", "tcp6", "unix", "ssl", "systemd", "haproxy", "stdio")
+"""
+The kinds of which we know better than Twisted what may be wrong.
+"""
+_SUCH_AS = "; such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
+
+
 def _adminPort(reactor: Any, text: str, listening: list[Listening]) -> Any:
     """
     Make the admin port of its endpoint string. It may be of any kind that has a port:
@@ -161,21 +168,20 @@ def _adminPort(reactor: Any, text: str, listening: list[Listening]) -> Any:
         raise UsageError(f"--admin needs the extra 'metrics' ({error})") from None
     try:
         described = words.adminEndpoint(text)
-        if described.partition(":")[0].lower() in ("ssl", "systemd", "stdio"):
-            # For what it says of files and sockets that are not what they should be.
+        if described.partition(":")[0].lower() in _CHECKED:
             try:
                 checkOnce([*listening, listenString(reactor, described)])
             except ValueError as error:
-                raise UsageError(f"--admin {error}") from None
+                why = str(error).replace(repr(described), repr(text))
+                why, isAny, _ = why.partition("; such as tcp:")
+                raise UsageError(f"--admin {why}{_SUCH_AS if isAny else ''}") from None
         endpoint = serverFromString(reactor, described)  # type: ignore[no-untyped-call]
     except UsageError:
         raise
     except Exception as error:
         # Every kind of endpoint has errors of its own.
-        raise UsageError(
-            f"--admin {text!r} is no endpoint: {str(error) or type(error).__name__};"
-            " such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
-        ) from None
+        why = str(error) or type(error).__name__
+        raise UsageError(f"--admin {text!r} is no endpoint: {why}{_SUCH_AS}") from None
     return Admin(endpoint, reactor)
 
 
