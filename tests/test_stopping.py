@@ -388,6 +388,33 @@ class TableTests(TLSTestCase):
         await self.beginning(kind, lambda peer: peer.put(peer.header[:20]))
         return await self.beginning(kind, lambda peer: peer.put(peer.part))
 
+    @scene("an accepted connection, its handshake answered and the rest on its way")
+    async def almostShaken(self, kind: str) -> Any:
+        await self.answered(kind, finishes=False)
+        return await self.answered(kind, finishes=True)
+
+    async def answered(self, kind: str, *, finishes: bool) -> Any:
+        """
+        What a client gets whose hello has been answered.
+        """
+        service = self.serveKind(kind)
+        peer = self.peer(service, kind)
+        await in_thread(peer.almostEstablish)
+        stopped = service.stopService()
+        for _ in range(3):
+            await turn()
+        if finishes:
+            peer.send(b"line\n")
+        else:
+            peer.isShaken = False
+        got = await in_thread(peer.leave)
+        await stopped
+        factory = service.factory
+        counts = factory.ended if finishes else factory.refused
+        self.assertEqual(counts, {EndReason.STOPPED: 1})
+        # Lines that came after the stop may be answered.
+        return got.removeprefix(b"line\n"), b"no answer"
+
     @scene("an accepted connection, the rest of its handshake or header and a line")
     async def restShaken(self, kind: str) -> Any:
         service = self.serveKind(kind)

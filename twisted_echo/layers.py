@@ -17,6 +17,7 @@ What must hold:
 # mypy: disable-error-code="no-untyped-call"
 # (These parts of Twisted are not annotated.)
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -92,8 +93,8 @@ class Layer(ProtocolWrapper):
     began = 0.0
     _isReady = False
     _failure: tuple[EndReason, str] | None = None
-    # When the peer's end-of-file is waited for no longer.
-    _deadline: IDelayedCall | None = None
+    # The next step of its end at a stop, once that has begun.
+    _step: IDelayedCall | None = None
 
     def makeConnection(self, transport: Any) -> None:
         directlyProvides(self, providedBy(transport))
@@ -132,6 +133,7 @@ class Layer(ProtocolWrapper):
         @param countedFor: what L{countsFor} said.
         """
         self._isReady = True
+        self._cancelStep()
         keeper = self.factory.keeper
         began = keeper.handshakeDone(self, countedFor)
         try:
@@ -167,9 +169,14 @@ class Layer(ProtocolWrapper):
             if self._canEndInOrder():
                 self._readArrived()
             if self._canEndInOrder():
-                self._failure = reason, detail
-                self._endInOrder()
-        elif not self._isReady and (self._failure is None or reason in _ABORTED):
+                wait = self._timeToFinish()
+                if wait:
+                    self._callLater(wait, self._endInOrder)
+                else:
+                    self._endInOrder()
+        elif not self._isReady and (
+            (self._failure is None and self._step is None) or reason in _ABORTED
+        ):
             if self._failure is None:
                 self._failure = reason, detail
             transport = self.transport
@@ -189,24 +196,43 @@ class Layer(ProtocolWrapper):
         reason, _ = self._failure or (EndReason.STOPPED, "")
         return not (
             self._isReady
-            or self._deadline is not None
+            or self._step is not None
             or reason is not EndReason.STOPPED
             or bottomTransport(self.transport).disconnecting
         )
+
+    def _timeToFinish(self) -> float:
+        """
+        Seconds in which a peer may finish who has been answered. None has been here.
+        """
+        return 0
 
     def _endInOrder(self) -> None:
         """
         Send an end-of-file; read and forget what still comes, up to the peer's.
         """
         keeper = self.factory.keeper
+        self._failure = EndReason.STOPPED, ""
         bottom = bottomTransport(self.transport)
         if not hasattr(bottom, "loseWriteConnection"):
             bottom.loseConnection()
             return
-        self._deadline = keeper.fairClock.callLater(keeper.abortAfter, self._expire)
+        self._callLater(keeper.abortAfter, self._expire)
         bottom.loseWriteConnection()
         bottom.resumeProducing()
         keeper.endSent(self)
+
+    def _callLater(self, seconds: float, step: Callable[[], object]) -> None:
+        """
+        Schedule the next step of its end.
+        """
+        self._cancelStep()
+        self._step = self.factory.keeper.fairClock.callLater(seconds, step)
+
+    def _cancelStep(self) -> None:
+        step, self._step = self._step, None
+        if step is not None and step.active():
+            step.cancel()
 
     def _expire(self) -> None:
         # The peer's end-of-file may have arrived.
@@ -237,9 +263,7 @@ class Layer(ProtocolWrapper):
             half.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
+        self._cancelStep()
         if not self._isReady:
             self._isReady = True
             keeper = self.factory.keeper

@@ -44,6 +44,11 @@ _RECORD = 16384
 """
 The most that one record of TLS carries, in bytes.
 """
+_LAST_FLIGHT = 1.0
+"""
+Seconds that a client has, at a stop, for the rest of a handshake that was answered. It
+needs a round trip.
+"""
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -107,6 +112,15 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
             self.becomeReady(self.countsFor())
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
+
+    def _timeToFinish(self) -> float:
+        # A client that has the service's half of the handshake believes that it is
+        # connected, and has its own half on the way.
+        state = self._tlsConnection.get_state_string()
+        if state.startswith(b"before"):
+            return 0
+        half: float = self.factory.keeper.abortAfter / 2
+        return min(_LAST_FLIGHT, half)
 
     def _flushSendBIO(self) -> None:
         # At a stop only a handshake that is finished by what has arrived is answered:
