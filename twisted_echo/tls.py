@@ -102,8 +102,7 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
     def _begin(self, transport: Any) -> None:
         super()._begin(transport)
         if self.factory.keeper.isStopping:
-            # It cannot be finished by what has arrived, as nobody has answered yet:
-            # spare the dearest step of all.
+            # It will not be answered, so OpenSSL need not look at its hello.
             self._failure = EndReason.STOPPED, ""
 
     def _checkHandshakeStatus(self) -> None:
@@ -113,14 +112,24 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
 
+    @property
+    def _isAnswered(self) -> bool:
+        """
+        Whether the client has been sent the service's half of the handshake.
+        """
+        state: bytes = self._tlsConnection.get_state_string()
+        return not state.startswith(b"before")
+
+    def _readArrived(self) -> None:
+        # Else it cannot be finished by what has arrived.
+        if self._isAnswered:
+            super()._readArrived()
+
     def _timeToFinish(self) -> float:
-        # A client that has the service's half of the handshake believes that it is
-        # connected, and has its own half on the way.
-        state = self._tlsConnection.get_state_string()
-        if state.startswith(b"before"):
-            return 0
+        # A client that has been answered believes that it is connected, and has its own
+        # half of the handshake on the way.
         half: float = self.factory.keeper.abortAfter / 2
-        return min(_LAST_FLIGHT, half)
+        return min(_LAST_FLIGHT, half) if self._isAnswered else 0
 
     def _flushSendBIO(self) -> None:
         # At a stop only a handshake that is finished by what has arrived is answered:
