@@ -9,13 +9,13 @@ the order of a stop, in which readiness goes first, and the admin port last.
 """
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -30,16 +30,16 @@ from twisted_echo.command.process import (
     OnSecondSignal,
     OnSignal,
 )
+from twisted_echo.command.roles import AdminPort, Manager, Served
 from twisted_echo.command.status import SaidLimits, tellStatus
 from twisted_echo.command.terminal import Terminal
-from twisted_echo.limits import Limits
 from twisted_echo.loggable import Listed
 from twisted_echo.metrics import Observation
 from twisted_echo.service import State
 from twisted_echo.units import Seconds
 from twisted_echo.view import build
 
-__all__ = ["AdminPort", "CommandService", "Manager", "Served"]
+__all__ = ["CommandService"]
 
 _log = Logger()
 
@@ -47,109 +47,6 @@ _TELL_EVERY = 5.0
 """
 Seconds between two lines about how a stop gets on, and two words to the manager.
 """
-
-
-class Served(Protocol):
-    """
-    What is served: the echo service of this process, or of many.
-    """
-
-    state: State
-
-    @property
-    def addresses(self) -> Sequence[IAddress]:
-        """
-        Where it listens.
-        """
-
-    @property
-    def workerCount(self) -> int:
-        """
-        How many processes serve.
-        """
-
-    @property
-    def limits(self) -> Limits:
-        """
-        How much there may be at once, in each process.
-        """
-
-    @property
-    def stopsWithin(self) -> float:
-        """
-        Seconds that a stop takes at the most; what is left of them, once it has begun.
-        """
-
-    @property
-    def canReload(self) -> bool:
-        """
-        Whether there is something to load anew.
-        """
-
-    def privilegedStartService(self) -> None: ...
-
-    def startService(self) -> None: ...
-
-    def stopService(self) -> "Deferred[Any]": ...
-
-    def whenListening(self) -> "Deferred[None]": ...
-
-    def hurry(self) -> "Deferred[int]":
-        """
-        Wait no longer for the sessions that are left.
-
-        @return: how many those were.
-        """
-
-    @property
-    def isAccepting(self) -> bool:
-        """
-        Whether somebody accepts what comes, while it listens.
-        """
-
-    def reload(self) -> None:
-        """
-        Load keys and certificates anew.
-        """
-
-    def observe(self) -> "Deferred[Observation]":
-        """
-        Its numbers.
-        """
-
-    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
-        """
-        Some of its sessions.
-        """
-
-
-class AdminPort(Protocol):
-    """
-    What shows it over HTTP.
-    """
-
-    @property
-    def address(self) -> IAddress | None: ...
-
-    def open(self, observed: Any) -> "Deferred[None]": ...
-
-    def close(self) -> "Deferred[None]": ...
-
-
-class Manager(Protocol):
-    """
-    Who is told how the service gets on, such as systemd.
-    """
-
-    def ready(self, status: str) -> None: ...
-
-    def status(self, status: str) -> None: ...
-
-    def stopping(self, within: float, status: str) -> None: ...
-
-    def reloading(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class CommandService(Service):
