@@ -188,12 +188,13 @@ class CountingTests(CountedTestCase):
 
     def test_output(self) -> None:
         """
-        What waits in the transport, on the heap or gathered.
+        What waits in the transport, or is gathered there. A buffer of which a part was
+        sent is held as a whole.
         """
         session = self.session(Lines)
         session.transport.dataBuffer, session.transport.offset = bytes(500), 200
         session.transport._tempDataBuffer = [bytes(3), bytes(4)]
-        self.assertHeld(session, 307)
+        self.assertHeld(session, 507)
 
     def test_answers(self) -> None:
         """

@@ -190,6 +190,37 @@ class WholeTests(TLSTestCase):
         await ended(factory)
 
 
+class MemoryTests(TLSTestCase):
+    """
+    What OpenSSL is given to keep.
+    """
+
+    async def test_pieces(self) -> None:
+        """
+        Its buffers, which never shrink, get no more than a record at once, however much
+        comes; nor do they keep what has been decrypted.
+        """
+        service = self.serve_tls()
+        session, client = await self.shaken_session(service)
+        layer = session.transport
+        connection, sizes = layer._tlsConnection, []
+
+        class Watched:
+            def bio_write(self, data: bytes) -> Any:
+                sizes.append(len(data))
+                return connection.bio_write(data)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(connection, name)
+
+        layer._tlsConnection = Watched()
+        data = text(300_000)
+        self.assertEqual(await in_thread(client.pump, data), data)
+        self.assertGreater(sum(sizes), len(data))
+        self.assertEqual(max(sizes), 1 << 14)
+        await ended(service.factory)
+
+
 class CloseTests(TLSTestCase):
     """
     A session that the server closes, or that breaks.

@@ -83,9 +83,10 @@ class Limits:
         most clients of UNIX sockets have none.
     @ivar whenFull: what becomes of a connection over C{sessions}. To wait, it needs
         ports that can be paused, as Twisted's own can; else it is refused.
-    @ivar buffered: bytes held for all sessions together. While there are more, the
-        session that is paused longest is cut off. It is looked at with the
-        deadlines, and whenever a session is paused.
+    @ivar buffered: bytes held for all sessions together
+        (L{heldBytes<twisted_echo.progress.heldBytes>}). When there are more, by a
+        sixteenth at the latest, the sessions that are paused longest are cut off, then
+        those that hold most, until it is enough.
     """
 
     sessions: int = 0

@@ -95,24 +95,24 @@ def pendingOutput(transport: Any) -> int:
     How many bytes wait in a transport of Twisted, under its layers, for the kernel
     to take them.
     """
-    return _waiting(bottomTransport(transport))
+    bottom = bottomTransport(transport)
+    sent: int = bottom.offset if getattr(bottom, "dataBuffer", b"") else 0
+    return _buffered(bottom) - sent
 
 
-def _waiting(bottom: Any) -> int:
-    pending = 0
-    if data := getattr(bottom, "dataBuffer", b""):
-        pending = len(data) - bottom.offset
+def _buffered(bottom: Any) -> int:
+    size = len(getattr(bottom, "dataBuffer", b""))
     if gathered := getattr(bottom, "_tempDataBuffer", ()):
-        pending += sum(map(len, gathered))
-    return pending
+        size += sum(map(len, gathered))
+    return size
 
 
 def heldBytes(holder: Any) -> int:
     """
     How many bytes this process holds for a session, or for a connection that is to
     become one: input that waits to be answered, answers that wait for their turn, and
-    output that waits for the kernel, in all layers. What OpenSSL holds, it does not
-    tell.
+    output that waits for the kernel, in all layers. (A buffer is held as a whole until the
+    kernel has taken all of it.) What OpenSSL holds, it does not tell.
     """
     held: int = holder.ownBytes()
     transport = holder.transport
@@ -122,7 +122,7 @@ def heldBytes(holder: Any) -> int:
         if ownBytes is not None:
             held += ownBytes()
         transport = transport.transport
-    return held + _waiting(transport)
+    return held + _buffered(transport)
 
 
 def giveUpHeld(session: Any) -> None:

@@ -293,7 +293,8 @@ class Options(UsageOptions):
             None,
             "256M",
             "How much may be held for all sessions together; over it, the session that"
-            " has been paused longest is cut off. 0 for no limit.",
+            " has been paused longest is cut off, then the one that holds most. 0 for"
+            " no limit.",
         ],
         [
             "admin",

@@ -16,7 +16,8 @@ What must hold, so that nothing else changes:
     bytes that wait in a buffer;
   - a write outside the plain state of a connection (closing, half-closed, TLS,
     a pull producer) takes the inherited way;
-  - C{write} neither raises because of the connection nor calls back: an error of
+  - C{write} neither raises because of the connection nor calls back, but for what it
+    tells a producer: an error of
     C{send} leaves the bytes in the buffer, and the inherited C{doWrite} meets the
     error again and reports it where Twisted does.
 
