@@ -906,6 +906,7 @@ class SharesTests(SupervisorTestCase):
         (found,) = [each for each in supervisor._alive() if each.number == number]
         return found
 
+    @slow
     async def test_cannotStart(self) -> None:
         """
         While a worker cannot start, nobody waits for it; when it can, it serves again.
@@ -1093,6 +1094,7 @@ class BacklogTests(SupervisorTestCase):
             await stopped
             self.assertEqual(supervisor.inquiry.total({}).opened, self.COUNT)
 
+    @slow
     async def test_TLS(self) -> None:
         """
         A TLS client that has said hello is not reset.

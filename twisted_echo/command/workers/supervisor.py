@@ -38,12 +38,12 @@ from twisted_echo.command.workers.process import (
 from twisted_echo.command.workers.rest import Rest
 from twisted_echo.command.workers.shares import divide
 from twisted_echo.command.workers.watch import HUNG_AFTER
-from twisted_echo.echo import EchoConfig, EchoService
+from twisted_echo.echo import EchoConfig
 from twisted_echo.limits import Limits
 from twisted_echo.listen import Listening
 from twisted_echo.loggable import Tally
 from twisted_echo.metrics import Observation, Snapshot
-from twisted_echo.service import IllegalTransition, State
+from twisted_echo.service import IllegalTransition, State, longestStop
 from twisted_echo.view import build
 
 __all__ = ["NoWorkers", "Supervisor"]
@@ -113,9 +113,8 @@ class Supervisor(Service):
         # Where relative paths were meant to begin; a daemon may go elsewhere.
         self._folder = os.getcwd()
         self._bound: list[Bound] = []
-        service = EchoService(config, reactor=reactor, endpoints=())
         # Seconds that a worker may take for its end.
-        self._patience = service.longestStop + _MARGIN
+        self._patience = longestStop(config.drain, config.abortAfter) + _MARGIN
         self._monitor = WorkerMonitor(
             reactor, self, self._patience, self._folder, hungAfter
         )
