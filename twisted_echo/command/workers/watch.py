@@ -11,12 +11,14 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from twisted_echo.fairclock import MOST_FORGIVEN
+
 __all__ = ["HUNG_AFTER", "STARTS_WITHIN", "Watch", "Watched"]
 
-HUNG_AFTER = 15.0
+HUNG_AFTER = MOST_FORGIVEN + 5.0
 """
 Seconds without an answer after which a worker is taken for one that hangs, and killed:
-longer than the longest stall that is forgiven to a process, which is 10 seconds.
+longer than the longest stall of a process that is forgiven.
 """
 _TICKS = 15
 """
