@@ -111,8 +111,8 @@ def heldBytes(holder: Any) -> int:
     """
     How many bytes this process holds for a session, or for a connection that is to
     become one: input that waits to be answered, answers that wait for their turn, and
-    output that waits for the kernel, in all layers. (A buffer is held as a whole until the
-    kernel has taken all of it.) What OpenSSL holds, it does not tell.
+    output that waits for the kernel, in all layers. (A buffer is held as a whole until
+    the kernel has taken all of it.) What OpenSSL holds, it does not tell.
     """
     held: int = holder.ownBytes()
     transport = holder.transport
