@@ -294,6 +294,47 @@ class LimitsTestCase(SynchronousTestCase):
         self.factory.limits = Limits(**limits)
 
 
+class StopTests(LimitsTestCase):
+    """
+    Who may come while a service stops.
+    """
+
+    def test_leaving(self) -> None:
+        """
+        A session that has been sent its end-of-file leaves its place to another, but
+        only at a stop.
+        """
+        self.factory.gate = gate = FakeGate()
+        self.limit(sessions=1)
+        self.connect().close()
+        self.assertEqual(gate.calls, ["shut"])
+        (first,) = self.factory.sessions
+        first.connectionLost(DONE)
+        self.connect()
+        self.factory.beginStop()
+        self.factory.closeSessions(EndReason.STOPPED)
+        self.assertEqual(gate.calls, ["shut", "reopen"] * 2)
+        second = self.connect()
+        self.assertEqual(gate.calls, ["shut", "reopen"] * 3)
+        self.assertEqual(len(self.factory.sessions), 2)
+        for session in list(self.factory.sessions):
+            session.connectionLost(DONE)
+        self.assertIs(second.end.reason, EndReason.STOPPED)
+        self.assertEqual(self.factory._leaving, set())
+
+    def test_refuseAll(self) -> None:
+        """
+        Nobody is served at the last, and everybody after the next start.
+        """
+        self.factory.beginStop()
+        self.factory.closeSessions(EndReason.STOPPED)
+        self.factory.refuseAll()
+        self.assertIsNone(self.connect())
+        self.assertEqual(self.factory.refused, {EndReason.STOPPED: 1})
+        self.factory.welcome()
+        self.assertTrue(self.connect().expectsInput)
+
+
 class FullTests(LimitsTestCase):
     """
     As many connections as are allowed.

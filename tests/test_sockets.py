@@ -5,6 +5,7 @@ L{twisted_echo.sockets}: what is set on a socket, and on which.
 import socket
 import struct
 import sys
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import skipUnless
 
@@ -16,7 +17,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clients import ServedTestCase, tls_endpoint
 from twisted_echo import EchoProtocol, KeepAlive, SessionFactory
-from twisted_echo.sockets import bottomTransport, tuneSocket
+from twisted_echo.sockets import (
+    bottomTransport,
+    dropNewConnections,
+    refuseNewConnections,
+    tuneSocket,
+)
 
 NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY)
 KEEP_ALIVE = (socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -247,3 +253,51 @@ class BacklogTests(ServedTestCase):
             reactor, listening.detach(), socket.AF_INET
         )
         self.assertEqual(self.backlogs(endpoint), [9])
+
+
+@skipUnless(sys.platform == "linux", "this is done on Linux alone")
+class NewConnectionsTests(SynchronousTestCase):
+    """
+    A listening socket that takes no new connections, and keeps those that wait.
+    """
+
+    def listen(self, family: int, address: Any) -> socket.socket:
+        listening = socket.socket(family)
+        self.addCleanup(listening.close)
+        listening.bind(address)
+        listening.listen()
+        listening.setblocking(False)
+        return listening
+
+    def dial(self, listening: socket.socket) -> socket.socket:
+        client = socket.socket(listening.family)
+        self.addCleanup(client.close)
+        client.settimeout(0.2)
+        client.connect(listening.getsockname())
+        return client
+
+    def assert_rest(self, listening: socket.socket, count: int = 2) -> None:
+        for _ in range(count):
+            accepted, _ = listening.accept()
+            accepted.close()
+        self.assertRaises(BlockingIOError, listening.accept)
+
+    def test_tcp(self) -> None:
+        listening = self.listen(socket.AF_INET, ("127.0.0.1", 0))
+        for _ in range(2):
+            self.dial(listening)
+        refuseNewConnections(listening)
+        dropNewConnections(listening)
+        self.assertRaises(TimeoutError, self.dial, listening)
+        self.assert_rest(listening)
+
+    def test_unix(self) -> None:
+        with TemporaryDirectory(prefix="echo-") as folder:
+            listening = self.listen(socket.AF_UNIX, f"{folder}/socket")
+            for _ in range(2):
+                self.dial(listening)
+            dropNewConnections(listening)
+            self.dial(listening)
+            refuseNewConnections(listening)
+            self.assertRaises(ConnectionRefusedError, self.dial, listening)
+            self.assert_rest(listening, 3)

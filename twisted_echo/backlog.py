@@ -44,7 +44,7 @@ Descriptors that are left free, for what a log or a protocol may open.
 """
 _REST = 0.05
 """
-Seconds between two looks for a free descriptor.
+Seconds until the next try, where no descriptor was free, or C{accept} failed.
 """
 
 
@@ -64,7 +64,7 @@ class BacklogDrain:
         port.pauseProducing()
         self._port = port
         self._mayAccept = mayAccept
-        # (It asks for one after the other, which it can be held back from itself.)
+        # This class holds back by itself, and accepts one after the other.
         port.socket = HoldableSocket(port.socket.listening, lambda: False)
         self._left = _MOST_ACCEPTS
         self._next: IDelayedCall | None = None
@@ -109,6 +109,10 @@ class BacklogDrain:
             if isinstance(problem, BlockingIOError) or not self._left:
                 self._close()
                 return
+            if problem is not None:
+                # It will hardly go better at once.
+                self._schedule(_REST)
+                return
         refuseNewConnections(self._port.socket)
         self._schedule(0)
 
@@ -149,9 +153,10 @@ class BacklogDrain:
         closing.addBoth(self._tell)
 
     def _acceptRest(self) -> None:
-        refuseNewConnections(self._port.socket)
-        while self._left and self._accept() is None:
-            pass
+        if self._port.connected:
+            refuseNewConnections(self._port.socket)
+            while self._left and self._accept() is None:
+                pass
 
     def _tell(self, result: Any) -> None:
         if not self.closed.called:
