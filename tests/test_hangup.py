@@ -2,6 +2,7 @@
 SIGHUP as terminals, operators and C{nohup} mean it, on real processes.
 """
 
+import errno
 import os
 import pty
 import re
@@ -21,6 +22,7 @@ from tests.processes import (
     round_trip,
     wait_until,
 )
+from twisted_echo.command import terminal
 from twisted_echo.command.terminal import Terminal
 from twisted_echo.testing import certificates
 
@@ -71,29 +73,18 @@ class TerminalTests(SynchronousTestCase):
         What has no terminal has none that is gone; nor is one that cannot be opened for
         another reason, such as for want of descriptors.
         """
-        opened: list[int] = []
-
-        def open(*arguments: object) -> int:
-            number = opened.pop(0)
-            if number:
-                raise OSError(number, os.strerror(number))
-            return os.dup(0)
-
-        from twisted_echo.command import terminal
-
-        for first, second, isGone in (
-            (0, 5, True),
-            (0, 6, True),
+        errors: list[int] = []
+        self.patch(terminal, "_errorOfOpening", lambda: errors.pop(0))
+        for before, after, isGone in (
+            (0, errno.EIO, True),
+            (0, errno.ENXIO, True),
             (0, 0, False),
-            (0, 24, False),
-            (6, 6, False),
-            (2, 6, False),
+            (0, errno.EMFILE, False),
+            (errno.ENXIO, errno.ENXIO, False),
+            (errno.ENOENT, errno.ENXIO, False),
         ):
-            opened[:] = [first, second]
-            self.patch(terminal.os, "open", open)
-            here = Terminal()
-            self.assertEqual(here.isGone, isGone, (first, second))
-            self.patch(terminal.os, "open", os.open)
+            errors[:] = [before, after]
+            self.assertEqual(Terminal().isGone, isGone, (before, after))
 
 
 class KilledTests(SynchronousTestCase):
