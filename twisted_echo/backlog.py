@@ -13,6 +13,7 @@ What must hold:
   - it ends: on Linux the kernel begins no new connections, elsewhere they are counted.
 """
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,7 @@ _RESERVE = 8
 """
 Descriptors that are left free, for what a log or a protocol may open.
 """
+_NOBODY_WAITS = (errno.EAGAIN, errno.EWOULDBLOCK)
 _REST = 0.05
 """
 Seconds until the next try, where no descriptor was free, or C{accept} failed.
@@ -106,7 +108,7 @@ class BacklogDrain:
                 self._schedule(_REST)
                 return
             problem = self._accept()
-            if isinstance(problem, BlockingIOError) or not self._left:
+            if problem in _NOBODY_WAITS or not self._left:
                 self._close()
                 return
             if problem is not None:
@@ -116,16 +118,17 @@ class BacklogDrain:
         refuseNewConnections(self._port.socket)
         self._schedule(0)
 
-    def _accept(self) -> OSError | None:
+    def _accept(self) -> int | None:
         """
         Have the port accept one connection.
 
-        @return: why it could not: C{BlockingIOError} if there is none.
+        @return: the C{errno} for which it could not: one of C{_NOBODY_WAITS} if there
+            is none.
         """
         self._left -= 1
         self._port.numberAccepts = 1
         self._port.doRead()
-        problem: OSError | None = self._port.socket.problem
+        problem: int | None = self._port.socket.problem
         return problem
 
     def _areDescriptorsFree(self) -> bool:

@@ -179,11 +179,12 @@ class HoldableSocket:
     does not end it when it is paused. With this for its C{socket} it does.
 
     @ivar listening: the socket itself.
-    @ivar problem: why its last C{accept} gave no connection; None if it did. Twisted's
-        ports do not tell.
+    @ivar problem: the C{errno} for which its last C{accept} gave no connection; None if
+        it did. Twisted's ports do not tell. (An exception would keep the frames that it
+        went through, and with them the last connection.)
     """
 
-    problem: OSError | None = None
+    problem: int | None = None
 
     def __init__(self, listening: Any, isHeld: Callable[[], bool]) -> None:
         """
@@ -203,7 +204,7 @@ class HoldableSocket:
                 raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
             accepted = self.listening.accept()
         except OSError as problem:
-            self.problem = problem
+            self.problem = problem.errno
             raise
         self.problem = None
         return accepted
