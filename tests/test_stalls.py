@@ -1,0 +1,475 @@
+"""
+A stall of the process is billed to no peer: every deadline, on every kind of endpoint,
+under several reactors. The process blocks longer than the deadlines, and its clients do
+meanwhile what they have to.
+"""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.faults import slow
+from tests.processes import DEADLINE, Server, read_exactly
+from tests.test_command import make_certificate
+from tests.test_stopping import Peer
+from tests.tlsclient import deprecated
+from twisted_echo import (
+    AnsweringLineReceiver,
+    Deadlines,
+    EndReason,
+    FastInt16StringReceiver,
+    FastLineReceiver,
+    Session,
+    SessionFactory,
+    SessionService,
+)
+from twisted_echo.testing import ServiceThread
+
+ALLOWED, STALL = 2.0, 2.5
+OUTPUT = 8_000_000
+ENDPOINTS = ("tcp", "unix", "ssl", "haproxy:tcp", "haproxy:ssl")
+
+
+def only(deadline: str) -> Deadlines:
+    """
+    One deadline, or none.
+    """
+    names = ("idle", "line", "write", "handshake")
+    return Deadlines(**{each: ALLOWED * (each == deadline) for each in names})
+
+
+blocked = threading.Event()
+
+
+def block() -> None:
+    blocked.set()
+    time.sleep(STALL)
+
+
+class Upper(Session, FastLineReceiver):
+    """
+    Answers in upper case. C{block} takes its time, C{give} sends a lot.
+    """
+
+    delimiter = b"\n"
+
+    def lineReceived(self, line: bytes) -> None:
+        if line == b"block":
+            block()
+        elif line == b"give":
+            self.transport.write(bytes(OUTPUT))
+        else:
+            self.sendLine(line.upper())
+
+
+class Frames(Session, FastInt16StringReceiver):
+    def stringReceived(self, string: bytes) -> None:
+        self.sendString(string.upper())
+
+
+class Asking(AnsweringLineReceiver):
+    """
+    Has its answers from elsewhere, by a connection of the reactor's.
+    """
+
+    delimiter = b"\n"
+    answerTimeout = ALLOWED
+    elsewhere: Any = None
+    asked: "Deferred[bytes] | None" = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        session = self
+
+        class Elsewhere(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                assert session.asked is not None
+                session.asked.callback(data)
+
+        ours, self.elsewhere = socket.socketpair()
+        reactor = self.factory.clock  # type: ignore[union-attr]
+        reactor.adoptStreamConnection(
+            ours.fileno(), socket.AF_UNIX, Factory.forProtocol(Elsewhere)
+        )
+        ours.close()
+
+    def connectionLost(self, *reason: Any) -> None:
+        self.elsewhere.close()
+        super().connectionLost(*reason)
+
+    def answer(self, question: bytes) -> Any:
+        self.asked = Deferred()
+        return self.asked
+
+
+class Scene:
+    """
+    One client of a service of its own, in the thread of all of them. What it does is in
+    three parts: before the stall, during it, and after.
+    """
+
+    protocol: Any = Upper
+    deadline = ""
+    seen = ""
+    session: Any = None
+
+    def __init__(self, server: ServiceThread, kind: str, endpoint: str) -> None:
+        self.server = server
+        self.kind = kind
+
+        def serve() -> SessionService:
+            factory: Any = SessionFactory.forProtocol(
+                self.protocol,
+                clock=server._reactor,
+                abortAfter=ALLOWED,
+                deadlines=only(self.deadline),
+            )
+            with deprecated():
+                service = SessionService(endpoint, factory)
+                service.startService()
+            return service
+
+        self.service = server.call(serve)
+        self.factory = self.service.factory
+
+    def peer(self) -> Peer:
+        self.client = Peer(self.service.addresses[0], self.kind)
+        return self.client
+
+    def established(self) -> Peer:
+        peer = self.peer().establish()
+        self.until(lambda: self.factory.sessions)
+        (self.session,) = self.factory.sessions
+        return peer
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        give_up = time.monotonic() + DEADLINE
+        while not self.server.call(lambda: bool(condition())):
+            assert time.monotonic() < give_up, type(self).__name__
+            time.sleep(0.01)
+
+    def waitForSweep(self) -> None:
+        """
+        Wait until the sweep of the deadlines has seen what it is to judge.
+        """
+        unseen = 0 if self.seen == "received" else None
+        if self.seen:
+            self.until(lambda: getattr(self.session.mark, self.seen, unseen) != unseen)
+
+    def ask(self, data: bytes, expected: bytes) -> None:
+        self.client.send(data)
+        self.hear(expected)
+
+    def hear(self, expected: bytes) -> None:
+        got = b""
+        while len(got) < len(expected):
+            tls = self.client.tls
+            piece = tls.read() if tls else self.client.socket.recv(len(expected))
+            assert piece, f"{type(self).__name__} by {self.kind}: {got!r}, then the end"
+            got += piece
+        assert got == expected
+
+    def ended(self) -> EndReason:
+        self.until(lambda: not self.factory.sessions)
+        (reason,) = self.factory.ended
+        return reason
+
+    def play(self) -> Iterator[None]:
+        raise NotImplementedError
+
+
+class Line(Scene):
+    deadline = "line"
+    seen = "line"
+
+    def play(self) -> Iterator[None]:
+        self.established().send(b"ab")
+        yield
+        self.client.send(b"c\n")
+        yield
+        self.hear(b"ABC\n")
+
+
+class Frame(Line):
+    protocol = Frames
+
+    def play(self) -> Iterator[None]:
+        self.established().send(b"\0\3a")
+        yield
+        self.client.send(b"bc")
+        yield
+        self.hear(b"\0\3ABC")
+
+
+class Idle(Scene):
+    deadline = "idle"
+    seen = "received"
+
+    def play(self) -> Iterator[None]:
+        self.established()
+        self.ask(b"a\n", b"A\n")
+        yield
+        self.client.send(b"b\n")
+        yield
+        self.hear(b"B\n")
+
+
+class Pushed(Idle):
+    """
+    It is the server who is to send something, and had no time to.
+    """
+
+    def play(self) -> Iterator[None]:
+        self.established()
+        self.ask(b"a\n", b"A\n")
+        yield
+        yield
+        assert not self.server.call(lambda: self.session.isClosing)
+        self.server.call(lambda: self.session.sendLine(b"pushed"))
+        self.hear(b"pushed\n")
+
+
+class Handshake(Scene):
+    """
+    A PROXY header in two pieces; a TLS handshake, all of it after the stall but the
+    client's first word.
+    """
+
+    deadline = "handshake"
+
+    def play(self) -> Iterator[None]:
+        peer = self.peer()
+        peer.put(peer.header[:10])
+        self.until(lambda: self.factory.handshakes)
+        yield
+        peer.put(peer.header[10:])
+        if peer.tls is not None:
+            peer.put(peer.tls.hello())
+        yield
+        if peer.tls is not None:
+            peer.tls.shake()
+        self.ask(b"a\n", b"A\n")
+
+
+class Write(Scene):
+    deadline = "write"
+    seen = "output"
+
+    def play(self) -> Iterator[None]:
+        self.established().send(b"give\n")
+        yield
+        left = OUTPUT
+        if self.client.tls is None:
+            # What the kernel holds.
+            left -= len(self.client.socket.recv(1000))
+        yield
+        while left:
+            tls = self.client.tls
+            piece = tls.read() if tls else self.client.socket.recv(1 << 16)
+            assert piece, f"the end, and {left} were to come"
+            left -= len(piece)
+
+
+class Close(Scene):
+    """
+    The session is closed, and its client has answered with an end-of-file.
+    """
+
+    reason = EndReason.LOCAL_CLOSED
+
+    def begin(self) -> None:
+        self.session.close()
+
+    def play(self) -> Iterator[None]:
+        self.established()
+        self.ask(b"a\n", b"A\n")
+        self.server.call(self.begin)
+        self.client.read_to_end()
+        yield
+        self.client.finish()
+        yield
+        assert self.ended() is self.reason, self.factory.ended
+
+
+class Stop(Close):
+    reason = EndReason.STOPPED
+
+    def begin(self) -> None:
+        self.service.stopService()
+
+
+class Answer(Scene):
+    protocol = Asking
+
+    def play(self) -> Iterator[None]:
+        self.established().send(b"q\n")
+        self.until(lambda: self.session.asked)
+        yield
+        self.session.elsewhere.sendall(b"answer")
+        yield
+        self.hear(b"answer\n")
+
+
+SCENES: "tuple[tuple[type[Scene], tuple[str, ...]], ...]" = (
+    (Line, ENDPOINTS),
+    (Frame, ("tcp", "ssl")),
+    (Idle, ENDPOINTS),
+    (Pushed, ("tcp", "unix")),
+    (Handshake, ("ssl", "haproxy:tcp", "haproxy:ssl")),
+    (Write, ENDPOINTS),
+    (Close, ENDPOINTS),
+    (Stop, ENDPOINTS),
+    (Answer, ("tcp", "ssl")),
+)
+
+
+def asyncioReactor() -> Any:
+    import asyncio
+
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+
+    return AsyncioSelectorReactor(asyncio.new_event_loop())
+
+
+def uvloopReactor() -> Any:
+    import uvloop
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+
+    return AsyncioSelectorReactor(uvloop.new_event_loop())
+
+
+def epollReactor() -> Any:
+    from twisted.internet.epollreactor import EPollReactor
+
+    return EPollReactor()
+
+
+def endpoint(kind: str, path: str) -> str:
+    """
+    The string of an endpoint.
+
+    @param path: of a UNIX socket; the certificates lie beside it.
+    """
+    if kind == "unix":
+        return f"unix:{path}"
+    folder, string = os.path.dirname(path), f"{kind}:0:interface=127.0.0.1"
+    if kind.endswith("ssl"):
+        string += f":privateKey={folder}/key.pem:certKey={folder}/cert.pem"
+    return string
+
+
+class StallTests(SynchronousTestCase):
+    """
+    All scenes by all endpoints, with one stall for them.
+    """
+
+    def stalled(self, reactor: Any = None, how: str = "line") -> None:
+        """
+        @param how: who blocks: a session when it is given a line, or a timed call,
+            before the deadlines that are due as well.
+        """
+        folder = TemporaryDirectory(prefix="echo-")
+        self.addCleanup(folder.cleanup)
+        make_certificate(Path(folder.name))
+        blocked.clear()
+        with (
+            mock.patch("twisted_echo.testing.threads._newReactor", reactor)
+            if reactor
+            else mock.patch.dict({})
+        ):
+            server = ServiceThread(Upper, deadlines=only(""))
+        scenes = []
+        try:
+            scenes = [
+                scene(server, kind, endpoint(kind, f"{folder.name}/{scene.__name__}"))
+                for scene, kinds in SCENES
+                for kind in kinds
+            ]
+            plays = [each.play() for each in scenes]
+            with server.connect() as blocking:
+                for each in plays:
+                    next(each)
+                for scene in scenes:
+                    scene.waitForSweep()
+                if how == "line":
+                    blocking.sendall(b"block\n")
+                else:
+                    server._reactor.callFromThread(block)
+                self.assertTrue(blocked.wait(DEADLINE))
+                for each in plays:
+                    next(each)
+                for each in plays:
+                    next(each, None)
+        finally:
+            for scene in scenes:
+                if hasattr(scene, "client"):
+                    scene.client.socket.close()
+            for scene in scenes:
+                server.call(scene.service.stopService)
+            server.stop()
+
+    def test_eager(self) -> None:
+        self.stalled()
+
+    def test_asyncio(self) -> None:
+        self.stalled(asyncioReactor, "call")
+
+    @slow
+    def test_eagerCall(self) -> None:
+        self.stalled(how="call")
+
+    @slow
+    def test_epoll(self) -> None:
+        self.stalled(epollReactor)
+
+    @slow
+    def test_epollCall(self) -> None:
+        self.stalled(epollReactor, "call")
+
+    @slow
+    def test_asyncioLine(self) -> None:
+        self.stalled(asyncioReactor)
+
+    @slow
+    def test_uvloop(self) -> None:
+        try:
+            import uvloop  # noqa: F401
+        except ImportError:
+            self.skipTest("uvloop is not installed")
+        self.stalled(uvloopReactor)
+        self.stalled(uvloopReactor, "call")
+
+
+class StoppedProcessTests(SynchronousTestCase):
+    """
+    A process that is stopped and goes on.
+    """
+
+    def stopped(self, *options: str) -> None:
+        server = Server.start(
+            self, *options, "--line-timeout", "1.5", "--idle-timeout", "1.5"
+        )
+        with socket.create_connection(server.address, DEADLINE) as client:
+            client.sendall(b"hello\nab")
+            self.assertEqual(read_exactly(client, 6), b"hello\n")
+            os.kill(server.process.pid, signal.SIGSTOP)
+            try:
+                client.sendall(b"c\n")
+                time.sleep(2.5)
+            finally:
+                os.kill(server.process.pid, signal.SIGCONT)
+            self.assertEqual(read_exactly(client, 4), b"abc\n")
+
+    def test_line(self) -> None:
+        self.stopped()
