@@ -733,23 +733,18 @@ class CannotListenTests(CommandTestCase):
         """
         port, folder = self.used_port(), new_folder(self)
         (folder / "file").touch()
-        for admin, *expected in (
-            (f"{port}", f"127.0.0.1:{port}: Address already in use", "--admin elsew"),
-            ("tcp:0:interface=192.0.2.1", "no such address", "--admin"),
-            (f"unix:{folder}/none/a.sock", "folder must exist (--admin)"),
-            (f"unix:{folder}/file/a.sock", "folder must be one (--admin)"),
+        for command, admin, *expected in (
+            (TWISTD, f"{port}", "Address already in use", "--admin elsewhere"),
+            (TWIST, "tcp:0:interface=192.0.2.1", "no such address", "--admin"),
+            (TWISTD, f"unix:{folder}/none/a.sock", "folder must exist (--admin)"),
+            (TWIST, f"unix:{folder}/file/a.sock", "folder must be one (--admin)"),
         ):
-            for command in (TWISTD, TWIST):
-                echo = finished(
-                    self,
-                    echo_command(
-                        command,
-                        ["tcp:0:interface=127.0.0.1"],
-                        [f"--admin={admin}"],
-                    ),
-                )
-                self.assert_cannot_listen(echo, *expected, program=command[0])
-                self.assertNotIn("--listen", echo.stderr)
+            options = [f"--admin={admin}"]
+            echo = finished(
+                self, echo_command(command, ["tcp:0:interface=127.0.0.1"], options)
+            )
+            self.assert_cannot_listen(echo, *expected, program=command[0])
+            self.assertNotIn("--listen", echo.stderr)
 
     def test_log(self) -> None:
         """
@@ -793,23 +788,19 @@ class BadOptionTests(CommandTestCase):
         One line on standard error, nothing on standard output, and the status that the
         command has for wrong options.
         """
-        for options, given, allowed in (
-            (["--max-length=0"], "got 0", "from 1 up"),
-            (["--listen=nix:1"], "nix:1", "tcp:7007"),
-            (["--nonsense"], "nonsense", "--help"),
-            (["--drain"], "drain", "--help"),
-            (["--drain=5x"], "'5x'", "5m"),
-            (["--admin=99999"], "--admin '99999'", "from 0 to 65535"),
-            (["tcp:7007"], "tcp:7007", "--listen"),
+        for program, status, option, given, allowed in (
+            ("twistd", 1, "--nonsense", "nonsense", "--help"),
+            ("twist", os.EX_USAGE, "--drain=5x", "'5x'", "5m"),
+            ("twistd", 1, "--admin=99999", "--admin '99999'", "from 0 to 65535"),
+            ("twist", os.EX_USAGE, "tcp:7007", "tcp:7007", "--listen"),
         ):
-            for program, status in (("twistd", 1), ("twist", os.EX_USAGE)):
-                echo = finished(self, [script(program), "echo", *options])
-                self.assertEqual(echo.process.returncode, status, echo.report("ended"))
-                self.assertEqual(echo.stdout, "")
-                (line,) = echo.stderr.splitlines()
-                for each in (given, allowed, f"'{program} echo --help'"):
-                    self.assertIn(each, line)
-                self.assertEqual(list(echo.folder.iterdir()), [])
+            echo = finished(self, [script(program), "echo", option])
+            self.assertEqual(echo.process.returncode, status, echo.report("ended"))
+            self.assertEqual(echo.stdout, "")
+            (line,) = echo.stderr.splitlines()
+            for each in (given, allowed, f"'{program} echo --help'"):
+                self.assertIn(each, line)
+            self.assertEqual(list(echo.folder.iterdir()), [])
 
 
 class DaemonTests(CommandTestCase):

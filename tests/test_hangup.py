@@ -26,8 +26,6 @@ from twisted_echo.command import terminal
 from twisted_echo.command.terminal import Terminal
 from twisted_echo.testing import certificates
 
-_COMMANDS = (("twistd", "-n"), ("twist",))
-
 EXEC_DEFAULT = """\
 import os, signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -96,17 +94,17 @@ class KilledTests(SynchronousTestCase):
         """
         Where nothing is to be loaded anew it is one line in the log.
         """
-        for command in _COMMANDS:
-            for more in ((), ("--workers=2",)):
-                server = Server.start(
-                    self, *more, command=command, launcher=EXEC_DEFAULT
-                )
-                client = connect(self, server.address)
-                server.process.send_signal(signal.SIGHUP)
-                server.wait_for("SIGHUP: there are no certificates to load anew")
-                self.assertEqual(round_trip(client, b"still\n"), b"still\n")
-                client.close()
-                self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
+        for command, more in (
+            (("twistd", "-n"), ()),
+            (("twist",), ("--workers=2",)),
+        ):
+            server = Server.start(self, *more, command=command, launcher=EXEC_DEFAULT)
+            client = connect(self, server.address)
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for("SIGHUP: there are no certificates to load anew")
+            self.assertEqual(round_trip(client, b"still\n"), b"still\n")
+            client.close()
+            self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
 
     def test_nohup(self) -> None:
         """

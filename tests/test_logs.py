@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -476,63 +477,68 @@ class CommandTests(SynchronousTestCase):
 
     def test_life(self) -> None:
         """
-        The events of a life, in one process and with workers, have their fields as they
-        are promised, also those that a worker hands on.
+        The events of a life have their fields as they are promised.
         """
-        for more in ((), ("--workers", "2")):
-            folder = new_folder(self)
-            server = Server(
-                self,
-                [
-                    *self.TWISTD,
-                    *("echo", "--listen", "unix:echo.sock", "--log-sessions", "all"),
-                    *("--admin", "unix:admin.sock", "--notice", "10ms", "--drain"),
-                    *("1h", "--max-length", "1K", *more),
-                ],
-                folder=folder,
-                launcher=EXEC.replace("os.execv", "signal.signal(1, 0); os.execv"),
-            )
-            server.wait_for(r'"event": "started".*\n')
-            overlong, client = (
-                connect(self, str(folder / "echo.sock")) for _ in range(2)
-            )
-            overlong.sendall(b"x" * 1025 + b"\n")
-            self.assertEqual(read_to_end(overlong), b"")
-            overlong.close()
-            server.wait_for(r'"event": "session-ended".*\n')
-            self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
-            server.process.send_signal(signal.SIGUSR2)
-            server.wait_for(r'"event": "status".*\n')
-            server.process.send_signal(signal.SIGHUP)
-            server.wait_for(r'"event": "nothing-to-reload".*\n')
-            server.process.send_signal(signal.SIGTERM)
-            server.wait_for(r'"event": "notice".*\n')
+        self.assert_life()
+
+    @pytest.mark.slow
+    def test_lifeOfWorkers(self) -> None:
+        """
+        So have those that a worker hands on.
+        """
+        self.assert_life("--workers", "2")
+
+    def assert_life(self, *more: str) -> None:
+        folder = new_folder(self)
+        server = Server(
+            self,
+            [
+                *self.TWISTD,
+                *("echo", "--listen", "unix:echo.sock", "--log-sessions", "all"),
+                *("--admin", "unix:admin.sock", "--notice", "10ms", "--drain"),
+                *("1h", "--max-length", "1K", *more),
+            ],
+            folder=folder,
+            launcher=EXEC.replace("os.execv", "signal.signal(1, 0); os.execv"),
+        )
+        server.wait_for(r'"event": "started".*\n')
+        overlong, client = (connect(self, str(folder / "echo.sock")) for _ in range(2))
+        overlong.sendall(b"x" * 1025 + b"\n")
+        self.assertEqual(read_to_end(overlong), b"")
+        overlong.close()
+        server.wait_for(r'"event": "session-ended".*\n')
+        self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
+        server.process.send_signal(signal.SIGUSR2)
+        server.wait_for(r'"event": "status".*\n')
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for(r'"event": "nothing-to-reload".*\n')
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for(r'"event": "notice".*\n')
+        if more:
             server.wait_for(r'"event": "draining".*\n')
-            server.signal(signal.SIGTERM)
-            events = [each for each in self.lines(server.stdout) if each["event"]]
-            for each in events:
-                assert_fields(each)
-            self.assertEqual(
-                {"started", "session-ended", "status", "notice", "draining"}
-                - {each["event"] for each in events},
-                set(),
-            )
-            by_name = {each["event"]: each for each in events}
-            started = by_name["started"]
-            self.assertEqual(started["workers"], 2 if more else 1)
-            self.assertEqual(started["limits"]["buffered"], 1 << 28)
-            self.assertEqual(started["addresses"], ["unix:echo.sock"])
-            self.assertIn("256M bytes held", started["message"])
-            (problem,) = (
-                each for each in events if each.get("reason") == "line-too-long"
-            )
-            self.assertEqual(problem["numbers"], {"length": 1025, "limit": 1024})
-            self.assertIn("over the limit of 1K", problem["message"])
-            if more:
-                self.assertIn(problem["worker"], (0, 1))
+        server.signal(signal.SIGTERM)
+        events = [each for each in self.lines(server.stdout) if each["event"]]
+        for each in events:
+            assert_fields(each)
+        self.assertEqual(
+            {"started", "session-ended", "status", "notice"}
+            - {each["event"] for each in events},
+            set(),
+        )
+        by_name = {each["event"]: each for each in events}
+        started = by_name["started"]
+        self.assertEqual(started["workers"], 2 if more else 1)
+        self.assertEqual(started["limits"]["buffered"], 1 << 28)
+        self.assertEqual(started["addresses"], ["unix:echo.sock"])
+        self.assertIn("256M bytes held", started["message"])
+        (problem,) = (each for each in events if each.get("reason") == "line-too-long")
+        self.assertEqual(problem["numbers"], {"length": 1025, "limit": 1024})
+        self.assertIn("over the limit of 1K", problem["message"])
+        if more:
+            self.assertIn(problem["worker"], (0, 1))
             self.assertIn("1h", by_name["draining"]["message"])
-            last = by_name["workers-stopped" if more else "stopped"]
-            self.assertEqual(last["served"]["line-too-long"], 1)
+        last = by_name["workers-stopped" if more else "stopped"]
+        self.assertEqual(last["served"]["line-too-long"], 1)
 
     def test_readerGone(self) -> None:
         """
