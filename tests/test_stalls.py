@@ -15,10 +15,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.clients import ServedTestCase, in_thread, until
 from tests.faults import slow
 from tests.processes import DEADLINE, Server, read_exactly
 from tests.test_command import make_certificate
@@ -34,7 +37,8 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
-from twisted_echo.testing import ServiceThread
+from twisted_echo.listen import listenString
+from twisted_echo.testing import ServiceThread, elapse
 
 ALLOWED, STALL = 2.0, 2.5
 OUTPUT = 8_000_000
@@ -473,3 +477,83 @@ class StoppedProcessTests(SynchronousTestCase):
 
     def test_line(self) -> None:
         self.stopped()
+
+
+class ArrivedTests(ServedTestCase):
+    """
+    No stall that could be seen: what the client has sent lies in the kernel when its
+    deadline passes, and is read first.
+    """
+
+    async def begun(self, deadline: str, *endpoints: str) -> Any:
+        self.clock = Clock()
+        factory: Any = SessionFactory.forProtocol(
+            Upper, clock=self.clock, deadlines=only(deadline), abortAfter=ALLOWED
+        )
+        return await self.session(self.serve(factory, *endpoints))
+
+    async def test_line(self) -> None:
+        for endpoints in ((), ("unix:" + self.mktemp(),)):
+            session, client = await self.begun("line", *endpoints)
+            client.sendall(b"ab")
+            await until(lambda: session.bytesReceived)  # noqa: B023
+            elapse(self.clock, 1)
+            client.sendall(b"c\n")
+            elapse(self.clock, 9)
+            self.assertFalse(session.isClosing)
+            self.assertEqual(await in_thread(client.recv, 10), b"ABC\n")
+
+    async def test_idle(self) -> None:
+        session, client = await self.begun("idle", "unix:" + self.mktemp())
+        client.sendall(b"a\n")
+        elapse(self.clock, ALLOWED + 0.1)
+        self.assertFalse(session.isClosing)
+        self.assertEqual(await in_thread(client.recv, 10), b"A\n")
+
+    async def test_leavesAnyway(self) -> None:
+        """
+        A client that keeps its socket readable does not escape.
+        """
+        session, client = await self.begun("line")
+        client.sendall(b"a")
+        await until(lambda: session.bytesReceived)
+        for _ in range(60):
+            if session.isClosing:
+                break
+            client.sendall(b"a")
+            elapse(self.clock, 0.1)
+        self.assertTrue(session.isClosing)
+        client.close()
+        await until(lambda: session.end)
+        self.assertIs(session.end.reason, EndReason.LINE_TIMEOUT)
+
+    async def test_endOfFile(self) -> None:
+        """
+        The client's answer to the end of its session is there, unread.
+        """
+        for endpoints in ((), ("unix:" + self.mktemp(),)):
+            session, client = await self.begun("", *endpoints)
+            session.close()
+            self.assertEqual(await in_thread(client.recv, 1), b"")
+            client.close()
+            elapse(self.clock, ALLOWED)
+            self.assertFalse(session.isAborted)
+            await until(lambda: session.end)  # noqa: B023
+            self.assertIs(session.end.reason, EndReason.LOCAL_CLOSED)
+
+    async def test_header(self) -> None:
+        self.clock = Clock()
+        factory: Any = SessionFactory.forProtocol(
+            Upper, clock=self.clock, deadlines=only("handshake")
+        )
+        service = self.serve(
+            factory,
+            listenString(reactor, "haproxy:tcp:0:interface=127.0.0.1").endpoint,
+        )
+        client = self.client(service)
+        client.sendall(b"PROXY TCP4 192.0.2.1 ")
+        await until(lambda: factory.handshakes)
+        elapse(self.clock, 1)
+        client.sendall(b"192.0.2.2 1 2\r\na\n")
+        elapse(self.clock, ALLOWED)
+        self.assertEqual(await in_thread(client.recv, 10), b"A\n")

@@ -216,7 +216,7 @@ class Guard:
                 readArrived(late.transport)
                 if late in self._guarded.handshakes:
                     why = Detail("over {allowed}", allowed=Seconds(allowed))
-                late.fail(EndReason.HANDSHAKE_TIMEOUT, why)
+                    late.fail(EndReason.HANDSHAKE_TIMEOUT, why)
             except Exception:
                 self._guarded.handshakeFailed()
 
