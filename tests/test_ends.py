@@ -12,10 +12,20 @@ from weakref import ref
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.clients import connect, in_thread, read_to_end, reset, tls, turn, until
+from tests.clients import (
+    FullTransport,
+    connect,
+    in_thread,
+    read_to_end,
+    reset,
+    tls,
+    turn,
+    until,
+)
 from tests.processes import finished, new_folder, script
 from tests.tlsclient import TLSTestCase, deprecated
 from twisted_echo import (
@@ -430,9 +440,13 @@ class AfterTheEndTests(EndsTestCase):
                 await in_thread(self.visit, service, kind)
                 await until(lambda: not service.factory.sessions)  # noqa: B023
             self.assertEqual(service.factory._peers, {})
-            self.assertEqual(service.factory.ended.total(), 3)
-            self.flushLoggedErrors(AttributeError)
+            client = await in_thread(self.come, service, kind)
+            client.sendall(b"a\n")
+            self.assertEqual(await in_thread(client.recv, 2), b"a\n")
             await service.stopService()
+            client.close()
+            self.assertEqual(service.factory.ended.total(), 4)
+            self.flushLoggedErrors(AttributeError)
 
     async def test_saidToBeLost(self) -> None:
         """
@@ -592,6 +606,28 @@ class ThreadTests(SynchronousTestCase):
                 AssertionError, rf"Upper\.{hook} must call super\(\)\.{hook}\(\)"
             ):
                 server.stop()
+
+
+class ResumedTests(SynchronousTestCase):
+    """
+    A hook that is called because input goes on, perhaps by a timer.
+    """
+
+    def test_raises(self) -> None:
+        """
+        Its exception ends the session, and goes no further.
+        """
+        factory = SessionFactory.forProtocol(failing("lineReceived"), clock=Clock())
+        session = factory.buildProtocol(None)
+        assert session is not None
+        session.makeConnection(FullTransport())
+        session.pauseProducing()
+        session.dataReceived(b"a\nb\n")
+        session.resumeProducing()
+        self.assertTrue(session.isAborted)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        session.connectionLost()
+        self.assertEqual(factory.ended, {EndReason.ERROR: 1})
 
 
 _CASES = (RaisingTests, AfterTheEndTests, SkippingTests)

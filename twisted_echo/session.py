@@ -645,6 +645,12 @@ class Session(PlainHooks, Protocol):
         bottomTransport(self.transport).reactor.callLater(0, self._readOn)
 
     def _readOn(self) -> None:
+        try:
+            self._readUnread()
+        except Exception:
+            self._failed("read what had arrived")
+
+    def _readUnread(self) -> None:
         """
         Read one chunk of what had arrived when the service stopped, and an end-of-file
         behind the last one.
