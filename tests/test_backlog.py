@@ -188,6 +188,22 @@ class BacklogTests(TLSTestCase):
         await stopped
         self.assertEqual((factory.opened, factory.refused), (4, {}))
 
+    async def test_graceBehindProxy(self) -> None:
+        """
+        So are those that become sessions only then.
+        """
+        factory = EchoFactory(EchoConfig())
+        service = self.serve_tls(factory, "haproxy:tcp", grace=600)
+        clients = [self.waiting(service, HEADER % n + b"a\n") for n in range(1, 4)]
+        stopped = service.stopService()
+        for client in clients:
+            self.assertEqual(await in_thread(client.recv, 100), b"a\n")
+            client.sendall(b"b\n")
+            self.assertEqual(await in_thread(client.recv, 100), b"b\n")
+            client.close()
+        await stopped
+        self.assertEqual((factory.opened, factory.refused), (3, {}))
+
     async def test_descriptors(self) -> None:
         """
         They wait for descriptors, too: nobody is closed for want of one.

@@ -456,7 +456,7 @@ class SessionService(Service):
                 closing.cancel()
             self.factory.forgetSessions()
 
-        if self.grace > 0 and self.factory.sessions:
+        if self.grace > 0 and (self.factory.sessions or self.factory.handshakes):
             self._timer = fair.callBy(abortsBy - abortAfter, self.grace, closeSessions)
         else:
             closeSessions()
