@@ -7,6 +7,7 @@ import gc
 import http.client
 import json
 import socket
+import time
 from typing import Any
 from weakref import ref
 
@@ -654,6 +655,21 @@ class ClientTests(AdminTestCase):
         self.raw(b"GET /sessions HTTP/1.0\r\n\r\n", receive_buffer=4096)
         await until(lambda: self.connections)
         await until(lambda: not self.connections)
+
+    async def test_stall(self) -> None:
+        """
+        A client whose request is on its way while this process has no time, or comes
+        right after, is answered.
+        """
+        self.patch(bounded, "_REQUEST_WITHIN", 0.3)
+        await self.opened()
+        client = self.raw(b"GET /healthz HTTP/1.0\r\n")
+        await until(lambda: self.connections)
+        time.sleep(0.6)
+        for _ in range(3):
+            await turn()
+        client.sendall(b"\r\n")
+        self.assertIn(b"200 OK", await in_thread(read_all, client))
 
     async def test_nothingIsKept(self) -> None:
         """

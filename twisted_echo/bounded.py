@@ -28,6 +28,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from twisted_echo.arrivals import isReadable, readArrived
+from twisted_echo.fairclock import FairClock
 from twisted_echo.sockets import HoldableSocket, deepenBacklog
 
 try:
@@ -93,7 +94,7 @@ class BoundedSite(WrappingFactory[Any]):
     _whenEmpty: "Deferred[None] | None" = None
 
     def __init__(self, root: Resource, clock: Any) -> None:
-        self._clock = clock
+        self._clock = FairClock(clock)
         super().__init__(
             _Site(root, requestFactory=_Request, timeout=_REQUEST_WITHIN, reactor=clock)
         )
@@ -105,7 +106,9 @@ class BoundedSite(WrappingFactory[Any]):
         """
         if len(self.protocols) >= _mostConnections() and not self._makeRoom():
             return None
-        return super().buildProtocol(addr)
+        connection: Any = super().buildProtocol(addr)
+        connection.wrappedProtocol.callLater = self._clock.callLater
+        return connection
 
     def guard(self, port: Any) -> None:
         """
@@ -205,6 +208,15 @@ class _Channel(HTTPChannel):
         """
         Nothing: a line of a request gives no more time for the rest of it.
         """
+
+    def timeoutConnection(self) -> None:
+        """
+        Read what has arrived first: the rest of the request may be among it.
+        """
+        readArrived(self.transport)
+        # Whole requests, and connections that are lost, have no time-out.
+        if self.timeOut is not None:
+            super().timeoutConnection()
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """
