@@ -174,6 +174,30 @@ class AnsweringTests(SynchronousTestCase):
         elapse(self.clock, 3)
         self.assertEqual(transport.value(), b"error a1\n2\nerror d3\n")
 
+    def test_arrived(self) -> None:
+        """
+        An answer that had arrived when it was due, and that the reactor reads only
+        after the timed calls, is no late one.
+        """
+        session, transport = self.make(Errors, answerTimeout=5.0)
+        session.dataReceived(b"d1\nd2\n")
+        elapse(self.clock, 5)
+        session.asked[b"d1"].callback(b"1")
+        elapse(self.clock, TURNS)
+        self.assertEqual(transport.value(), b"1\nerror d2\n")
+
+    def test_stalled(self) -> None:
+        """
+        Time that the process did not have is the answer's.
+        """
+        session, transport = self.make(Errors, answerTimeout=5.0)
+        session.dataReceived(b"d1\n")
+        elapse(self.clock, 1)
+        self.clock.advance(60)
+        elapse(self.clock, 3)
+        session.asked[b"d1"].callback(b"1")
+        self.assertEqual(transport.value(), b"1\n")
+
     def test_timeoutEnds(self) -> None:
         """
         By default a late answer closes the session, and what was later is cancelled.

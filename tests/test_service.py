@@ -58,6 +58,7 @@ from twisted_echo import (
     State,
     WhenFull,
 )
+from twisted_echo.fairclock import MOST_FORGIVEN
 from twisted_echo.listen import listenString
 from twisted_echo.service import _GIVE_UP_AFTER
 from twisted_echo.testing.clocks import elapse
@@ -590,6 +591,41 @@ class FakeSessionTests(SynchronousTestCase):
         elapse(self.clock, 0.1)
         self.assertTrue(session._abortedFor)
         session.connectionLost()
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stalled(self) -> None:
+        """
+        A stall gives the sessions its time back.
+        """
+        service = self.start()
+        session = self.session(service)
+        stopped = service.stopService()
+        elapse(self.clock, service.factory.abortAfter - 1)
+        self.clock.advance(MOST_FORGIVEN / 2)
+        self.assertFalse(session._abortedFor)
+        elapse(self.clock, 1)
+        self.assertTrue(session._abortedFor)
+        session.connectionLost()
+        self.successResultOf(stopped)
+
+    def test_alwaysStalled(self) -> None:
+        """
+        A process that never has time stops all the same, by one bound for all parts of
+        the stop.
+        """
+        service = self.start(grace=3.0)
+        session = self.session(service)
+        stopped = service.stopService()
+        promised = service.stopsBy
+        assert promised is not None
+        while self.clock.seconds() < promised - 0.5:
+            self.assertNoResult(stopped)
+            self.clock.advance(0.45)
+            self.clock.advance(0)
+        self.assertIs(session._abortedFor, EndReason.ABORTED_IN_DRAIN)
+        self.clock.advance(0.5)
+        self.clock.advance(0.5)
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
