@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clients import ServedTestCase, in_thread, until
 from tests.faults import slow
-from tests.processes import DEADLINE, Server, read_exactly
+from tests.processes import DEADLINE, Server, new_folder, read_exactly
 from tests.test_command import make_certificate
 from tests.test_stopping import Peer
 from tests.tlsclient import deprecated
@@ -39,6 +39,7 @@ from twisted_echo import (
 )
 from twisted_echo.listen import listenString
 from twisted_echo.testing import ServiceThread, elapse
+from twisted_echo.testing.sockets import dial
 
 ALLOWED, STALL = 2.0, 2.5
 OUTPUT = 8_000_000
@@ -460,11 +461,15 @@ class StoppedProcessTests(SynchronousTestCase):
     A process that is stopped and goes on.
     """
 
-    def stopped(self, *options: str) -> None:
+    def stopped(self, name: str = "", listen: str = "") -> None:
         server = Server.start(
-            self, *options, "--line-timeout", "1.5", "--idle-timeout", "1.5"
+            self,
+            *("--line-timeout", "1.5", "--idle-timeout", "1.5"),
+            listen=[listen or "tcp:0:interface=127.0.0.1"],
+            command=["twistd", *([f"--reactor={name}"] if name else []), "-n"],
         )
-        with socket.create_connection(server.address, DEADLINE) as client:
+        address = listen.removeprefix("unix:") or server.address
+        with dial(address) as client:
             client.sendall(b"hello\nab")
             self.assertEqual(read_exactly(client, 6), b"hello\n")
             os.kill(server.process.pid, signal.SIGSTOP)
@@ -477,6 +482,12 @@ class StoppedProcessTests(SynchronousTestCase):
 
     def test_line(self) -> None:
         self.stopped()
+
+    @slow
+    def test_others(self) -> None:
+        for name in ("epoll", "asyncio"):
+            self.stopped(name)
+            self.stopped(name, f"unix:{new_folder(self)}/{name}")
 
 
 class ArrivedTests(ServedTestCase):
