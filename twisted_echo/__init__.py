@@ -24,6 +24,8 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.backlog}: the back-log of a port that closes, emptied in order.
   - L{twisted_echo.arrivals}: input that has arrived and was not read yet.
   - L{twisted_echo.hooks}: overrides that must call the inherited method.
+  - L{twisted_echo.sessionstate}: the state of a session, and what can be told from it.
+  - L{twisted_echo.overrides}: a session's hooks, as subclasses override them.
   - L{twisted_echo.session}: L{Session}, one connection's life.
   - L{twisted_echo.overlong}: a line or a frame over the limit, refused in order.
   - L{twisted_echo.answers}: the answers of a session that are still to come.

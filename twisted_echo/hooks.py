@@ -18,15 +18,15 @@ Hook: TypeAlias = Callable[..., Any]
 
 
 def watch(
-    cls: type, base: type, name: str, around: Callable[[Hook, str], Hook]
+    cls: type, base: type, name: str, around: Callable[[Hook, str, Any], Hook]
 ) -> None:
     """
     Wrap a hook that a class overrides, or has from a mix-in in front of C{base}.
 
     @param cls: a new subclass of C{base}.
     @param name: the hook's.
-    @param around: makes the wrapper, of the override and of what to say if it does not
-        call the inherited method.
+    @param around: makes the wrapper, of the override, of what to say if it does not
+        call the inherited method, and of C{base}, which has that.
     """
     definer = _definers(cls, base, name)[0]
     if definer is cls:
@@ -41,7 +41,8 @@ def watch(
         def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
             return getattr(super(cls, self), name)(*args, **kwargs)
 
-    wrapper: Any = wraps(vars(definer)[name])(around(hook, complaint(cls, base, name)))
+    fault = complaint(cls, base, name)
+    wrapper: Any = wraps(vars(definer)[name])(around(hook, fault, base))
     wrapper.isWatched = True
     setattr(cls, name, wrapper)
 

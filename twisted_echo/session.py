@@ -26,21 +26,16 @@ What must hold:
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 from typing import Protocol as TypingProtocol
 
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
     IHalfCloseableProtocol,
     IPushProducer,
     IReactorTime,
     IReadDescriptor,
-    ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -51,32 +46,24 @@ from twisted_echo.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
 from twisted_echo.checks import PlainHooks, callback, instance
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.fairclock import FairClock
-from twisted_echo.hooks import Hook, complaint, isWatched, misplaced, watch
+from twisted_echo.hooks import complaint, isWatched, misplaced, watch
+from twisted_echo.overrides import AROUND
 from twisted_echo.progress import pendingOutput
-from twisted_echo.sockets import KeepAlive, bottomTransport, isGone, tuneSocket
+from twisted_echo.sessionstate import (
+    ENDED,
+    FINISHED,
+    GONE,
+    NEW,
+    OPEN,
+    SessionState,
+    isTLS,
+)
+from twisted_echo.sockets import KeepAlive, bottomTransport, tuneSocket
 
 __all__ = ["Session", "SessionKeeper"]
 
 _T = TypeVar("_T")
 
-
-class _Life(IntEnum):
-    """
-    How far a session has got. It only goes on.
-    """
-
-    NEW = 0
-    """It is not registered yet."""
-    OPEN = 1
-    FINISHED = 2
-    """Nothing is left to answer: its end-of-file follows what has been written."""
-    GONE = 3
-    """Its transport is gone, and its protocol hears of that."""
-    ENDED = 4
-    """It is struck off."""
-
-
-_NEW, _OPEN, _FINISHED, _GONE, _ENDED = _Life
 
 _OFFENCES = (
     EndReason.LINE_TOO_LONG,
@@ -98,17 +85,8 @@ Seconds for the reactor to end a connection of which nothing is waited for any m
 """
 
 
-def _isTLS(transport: Any) -> bool:
-    return bool(ISSLTransport.providedBy(transport))
-
-
 def _isDescriptor(transport: Any) -> bool:
     return bool(IReadDescriptor.providedBy(bottomTransport(transport)))
-
-
-def _isTLSError(error: object) -> bool:
-    # By name, for pyOpenSSL need not be there.
-    return type(error).__module__ == "OpenSSL.SSL"
 
 
 def _discard(data: bytes) -> None:
@@ -152,7 +130,7 @@ class SessionKeeper(TypingProtocol):
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Session(PlainHooks, Protocol):
+class Session(PlainHooks, SessionState, Protocol):
     """
     A protocol whose connection is tracked from its first byte to its last.
 
@@ -166,58 +144,18 @@ class Session(PlainHooks, Protocol):
     @cvar backpressure: whether to stop reading from a peer that does not read:
         while the transport holds more than its C{bufferSize} (64 KiB), nothing
         more is read. False for a protocol that registers a producer of its own.
-    @ivar serial: its number among the sessions of its factory, from 1 up.
-    @ivar lineCount: how many lines a receiver of this package has found; see there.
-    @ivar bytesReceived: how many bytes a receiver of this package was given; a
-        protocol of another kind may count here itself.
-    @ivar mark: what those who watch it from outside (L{twisted_echo.guard})
-        remember of it.
-    @ivar end: what ended the session; None while it lasts.
     """
 
     backpressure = True
-    bytesReceived = 0
-    lineCount = 0
-    serial = 0
-    mark: Any = None
-    paused = False
-    end: SessionEnd | None = None
-
-    _began = 0.0
-    _throttled = False
-    _inputStoppedBy = 0
-    _answersInFlight = 0
-    _inputEnded = False
-    # Whether the peer was still to get something when it had sent its last byte.
-    _isOwed = False
-    _closing: EndReason | None = None
-    # How many bytes that had arrived when the service stopped are still to be read
-    # before the session can finish; None when there is nothing to read for.
-    _unread: int | None = None
-    _life = _NEW
-    # The transport that it was registered with, whatever a subclass does to
-    # `transport`.
-    _connection: Any = None
-    # Why it ended, once its transport is gone.
-    _reason = EndReason.ERROR
-    _detail = ""
-    _abortedFor: EndReason | None = None
-    _deadline: IDelayedCall | None = None
-    _askers: "dict[Deferred[SessionEnd], None] | None" = None
-    _atEnd: tuple[Callable[[], None], ...] = ()
-    # What is wrong with the order of the bases, if anything is.
-    _misplaced = ""
-    _holders: tuple[Callable[[], int], ...] = ()
 
     if TYPE_CHECKING:
-        transport: Any
         factory: SessionKeeper | None
 
     # The beginning
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, around in _AROUND.items():
+        for name, around in AROUND.items():
             watch(cls, Session, name, around)
         cls._misplaced = misplaced(cls, Session, "pauseProducing")
 
@@ -239,7 +177,7 @@ class Session(PlainHooks, Protocol):
         except BaseException:
             # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
             self._cannotBegin(transport)
-        if self._life is _NEW:
+        if self._life is NEW:
             # It was replaced when its class had been made.
             self._skipped(complaint(type(self), Session, "connectionMade"))
             Session.connectionMade(self)
@@ -247,7 +185,7 @@ class Session(PlainHooks, Protocol):
     def _cannotBegin(self, transport: Any) -> None:
         self.transport = transport
         self._failed("begin")
-        if self._life is _NEW:
+        if self._life is NEW:
             # It was never registered.
             self.forget()
 
@@ -256,9 +194,9 @@ class Session(PlainHooks, Protocol):
         Register, set the socket's options, and have the transport tell when it
         is full.
         """
-        if self._life is not _NEW:
+        if self._life is not NEW:
             return
-        self._life = _OPEN
+        self._life = OPEN
         factory = self.factory
         transport = self._connection = self.transport
         if factory is not None:
@@ -267,7 +205,7 @@ class Session(PlainHooks, Protocol):
             tuneSocket(transport, factory.keepAlive)
         if self._misplaced:
             self._skipped(self._misplaced)
-        if self.backpressure and self._life is _OPEN:
+        if self.backpressure and self._life is OPEN:
             # Under TLS the bottom transport it is: TLS itself would not close
             # while a producer is registered with it.
             bottom = bottomTransport(transport)
@@ -350,7 +288,7 @@ class Session(PlainHooks, Protocol):
         self._inputStoppedBy &= ~who
         if who == BY_TRANSPORT and self.factory is not None:
             self.factory.inputStarted(self)
-        if self._inputStoppedBy or self._life >= _FINISHED:
+        if self._inputStoppedBy or self._life >= FINISHED:
             return
         self.paused = False
         resume = getattr(super(), "resumeProducing", self.transport.resumeProducing)
@@ -360,7 +298,7 @@ class Session(PlainHooks, Protocol):
             # Perhaps called by a timer, or by an answer: nobody would end it.
             self._failed("take input again")
             return
-        if self._closing is not None and self._life < _FINISHED:
+        if self._closing is not None and self._life < FINISHED:
             self.transport.pauseProducing()
         if self._unread is not None:
             self._readOnLater()
@@ -410,7 +348,7 @@ class Session(PlainHooks, Protocol):
         then.
         """
         self._atEnd += (callback("what is called", function),)
-        if self._life is _ENDED:
+        if self._life is ENDED:
             self._callAtEnd()
 
     def countHeld(self, ownBytes: Callable[[], int]) -> None:
@@ -455,7 +393,7 @@ class Session(PlainHooks, Protocol):
         if self._inputEnded or self.isGone:
             return
         self._inputEnded = True
-        if self._life >= _FINISHED:
+        if self._life >= FINISHED:
             # The peer's answer to the end-of-file that it was sent.
             self.transport.loseConnection()
             return
@@ -478,39 +416,6 @@ class Session(PlainHooks, Protocol):
         """
 
     @property
-    def peer(self) -> IAddress | None:
-        """
-        The address at the other end.
-        """
-        # Made anew when asked for, as an idle session need not keep it.
-        getPeer = getattr(self.transport, "getPeer", None)
-        return getPeer() if getPeer is not None else None
-
-    @property
-    def began(self) -> float:
-        """
-        When it began, by the factory's clock, in seconds.
-        """
-        return self._began
-
-    @property
-    def bytesSent(self) -> int | None:
-        """
-        How many bytes have been sent; under TLS, as they were before. None if the
-        transport does not count them: those of the eager reactor do, and so does
-        the TLS of this package.
-        """
-        transport = self.transport
-        sent: int | None = getattr(transport, "bytesSent", None)
-        if sent is None or (
-            # Under Twisted's own TLS it would be of what is encrypted.
-            getattr(transport, "TLS", False)
-            or (not hasattr(type(transport), "bytesSent") and _isTLS(transport))
-        ):
-            return None
-        return sent
-
-    @property
     def linesDelivered(self) -> int:
         """
         How many lines the protocol was given. Unlike C{lineCount} this never goes
@@ -522,69 +427,6 @@ class Session(PlainHooks, Protocol):
         except Exception:
             self._failed("tell what it has delivered")
             return self.lineCount
-
-    @property
-    def isGone(self) -> bool:
-        """
-        Whether its transport has lost the connection: nothing can be asked of it.
-        """
-        return self._life >= _GONE or isGone(self._connection)
-
-    @property
-    def isPaused(self) -> bool:
-        """
-        Whether it is not read from, as its peer does not read.
-        """
-        return bool(self._inputStoppedBy & BY_TRANSPORT)
-
-    @property
-    def hasInputEnded(self) -> bool:
-        """
-        Whether the peer has sent its last byte.
-        """
-        return self._inputEnded
-
-    @property
-    def isAnswering(self) -> bool:
-        """
-        Whether answers are still to come, as L{answerLater} was told.
-        """
-        return self._answersInFlight > 0
-
-    @property
-    def isClosing(self) -> bool:
-        """
-        Whether L{close} was called: it will be over by its own deadline.
-        """
-        return self._deadline is not None
-
-    @property
-    def isFinished(self) -> bool:
-        """
-        Whether nothing more is answered: its end-of-file follows what has been written.
-        """
-        return self._life >= _FINISHED
-
-    @property
-    def isAborted(self) -> bool:
-        """
-        Whether L{abort} was called: it will be over in a moment.
-        """
-        return self._abortedFor is not None
-
-    @property
-    def expectsInput(self) -> bool:
-        """
-        Whether more is expected from the peer: neither has it sent its last byte,
-        nor is the connection being closed or cut off.
-        """
-        return not (
-            self._inputEnded
-            or self._life >= _FINISHED
-            or self._closing is not None
-            or self._abortedFor is not None
-            or self.transport.disconnecting
-        )
 
     def close(
         self, reason: EndReason = EndReason.LOCAL_CLOSED, detail: str = ""
@@ -621,7 +463,7 @@ class Session(PlainHooks, Protocol):
             self._deadline = self.factory.fairClock.callLater(
                 self.factory.abortAfter, self._expireAtDeadline, cause
             )
-        if self._life >= _FINISHED or self.transport.disconnecting:
+        if self._life >= FINISHED or self.transport.disconnecting:
             # It is closing already, and has a deadline now.
             return
         self._closing = reason
@@ -632,7 +474,7 @@ class Session(PlainHooks, Protocol):
                 self._readOnLater()
                 return
         if clock is not None and (
-            getattr(self, "_busyReceiving", False) or _isTLS(self.transport)
+            getattr(self, "_busyReceiving", False) or isTLS(self.transport)
         ):
             # Perhaps called by the answer to one of several lines: the others
             # first. (The end of a TCP session leaves time for them anyway.)
@@ -727,7 +569,7 @@ class Session(PlainHooks, Protocol):
         bottom = bottomTransport(self._connection)
         return bool(
             getattr(bottom, "disconnecting", False)
-            or (self._life >= _FINISHED and self._inputEnded)
+            or (self._life >= FINISHED and self._inputEnded)
         ) and not pendingOutput(bottom)
 
     def readArrived(self) -> None:
@@ -740,7 +582,7 @@ class Session(PlainHooks, Protocol):
         return not (
             self.paused
             or self._abortedFor is not None
-            or (self._closing is not None and self._life < _FINISHED)
+            or (self._closing is not None and self._life < FINISHED)
         )
 
     def discardInput(self) -> None:
@@ -760,7 +602,7 @@ class Session(PlainHooks, Protocol):
 
     def _finish(self) -> None:
         if (
-            self._life >= _FINISHED
+            self._life >= FINISHED
             or self.isGone
             or self._unread is not None
             or not (self._inputEnded or self._closing is not None)
@@ -769,7 +611,7 @@ class Session(PlainHooks, Protocol):
             or (self._inputStoppedBy and self._hasUndeliveredInput())
         ):
             return
-        self._life = _FINISHED
+        self._life = FINISHED
         if self.factory is not None:
             self.factory.endSent(self)
         transport: Any = self.transport
@@ -780,7 +622,7 @@ class Session(PlainHooks, Protocol):
             transport.loseConnection()
             return
         self.discardInput()
-        if _isTLS(transport):
+        if isTLS(transport):
             # TLS ends both directions at once, and then waits for the peer.
             transport.loseConnection()
             transport.resumeProducing()
@@ -813,9 +655,9 @@ class Session(PlainHooks, Protocol):
         not get there. A second call does nothing.
         """
         self._lose(reason)
-        if self._life is _ENDED:
+        if self._life is ENDED:
             return
-        self._life = _ENDED
+        self._life = ENDED
         connection, self._connection = self._connection, None
         if connection is not None:
             # Some protocols of Twisted's forget it, as FTP does; what is to be counted
@@ -848,7 +690,7 @@ class Session(PlainHooks, Protocol):
         """
         End it if its transport is gone, and it was not told. Called by the guard.
         """
-        if self._life >= _GONE or not self.isGone:
+        if self._life >= GONE or not self.isGone:
             return
         lost = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
         # Perhaps a producer's exception has kept the transport from telling it.
@@ -856,7 +698,7 @@ class Session(PlainHooks, Protocol):
         with suppress(Exception):
             bottom.unregisterProducer()
             bottom.connectionLost(lost)
-        if self._life < _ENDED:
+        if self._life < ENDED:
             if not isWatched(self.connectionLost):
                 # It was replaced when its class had been made.
                 self._skipped(complaint(type(self), Session, "connectionLost"))
@@ -866,7 +708,7 @@ class Session(PlainHooks, Protocol):
         """
         The transport is gone, or does not tell: ask nothing of it any more.
         """
-        if self._life >= _GONE:
+        if self._life >= GONE:
             return
         if self._connection is not None:
             self.transport = self._connection
@@ -874,12 +716,12 @@ class Session(PlainHooks, Protocol):
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
-        if self._life is not _NEW and self.factory is not None:
+        if self._life is not NEW and self.factory is not None:
             try:
                 self._reason = self._endReason(reason)
             except Exception:
                 self.factory.sessionFailed(self, "tell why it ended")
-        self._life = _GONE
+        self._life = GONE
 
     def _callAtEnd(self) -> None:
         functions, self._atEnd = self._atEnd, ()
@@ -888,37 +730,6 @@ class Session(PlainHooks, Protocol):
                 function()
             except Exception:
                 self._failed("call what was to be called at its end")
-
-    def _endReason(self, reason: Failure) -> EndReason:
-        error = reason.value
-        if self._abortedFor is not None:
-            return self._abortedFor
-        if isinstance(error, ConnectionAborted):
-            return EndReason.ABORTED
-        isDone = isinstance(error, ConnectionDone) or (
-            # A UNIX socket whose peer has closed hangs up before it is closed here.
-            isinstance(error, ConnectionLost)
-            and self._inputEnded
-            and self._life is _FINISHED
-            and not self._isOwed
-            and isinstance(bottomTransport(self.transport).getPeer(), UNIXAddress)
-            and not pendingOutput(self.transport)
-        )
-        if self._closing is not None and (
-            isDone
-            # Most TLS clients close without a farewell when they got theirs.
-            or (self._life is _FINISHED and _isTLS(self.transport))
-        ):
-            return self._closing
-        if isDone:
-            if self._isOwed:
-                return EndReason.HALF_CLOSED
-            if self._inputEnded or not self.transport.disconnecting:
-                return EndReason.PEER_CLOSED
-            return EndReason.LOCAL_CLOSED
-        if isinstance(error, ConnectionLost) or _isTLSError(error):
-            return EndReason.CONNECTION_LOST
-        return EndReason.ERROR
 
     def whenEnded(self) -> "Deferred[SessionEnd]":
         """
@@ -943,74 +754,3 @@ class Session(PlainHooks, Protocol):
             # What one does with his may have cancelled another's.
             if not asker.called:
                 asker.callback(end)
-
-
-# The overrides of a subclass, as they are called
-
-
-def _aroundMake(hook: Hook, fault: str) -> Hook:
-    def makeConnection(self: Session, transport: Any) -> Any:
-        try:
-            return hook(self, transport)
-        except BaseException:
-            if self.factory is not None and not hasattr(self.factory, "sessionStarted"):
-                raise
-            self._cannotBegin(transport)
-        finally:
-            if self._life is _NEW:
-                self._skipped(fault)
-                Session.makeConnection(self, transport)
-
-    return makeConnection
-
-
-def _aroundMade(hook: Hook, fault: str) -> Hook:
-    def connectionMade(self: Session, *args: Any, **kwargs: Any) -> Any:
-        result = hook(self, *args, **kwargs)
-        if self._life is _NEW:
-            self._skipped(fault)
-            Session.connectionMade(self)
-        return result
-
-    return connectionMade
-
-
-def _aroundReadLost(hook: Hook, fault: str) -> Hook:
-    def readConnectionLost(self: Session, *args: Any, **kwargs: Any) -> Any:
-        result = hook(self, *args, **kwargs)
-        if not (self._inputEnded or self.isGone):
-            self._skipped(fault)
-            Session.readConnectionLost(self)
-        return result
-
-    return readConnectionLost
-
-
-def _aroundLost(hook: Hook, fault: str) -> Hook:
-    def connectionLost(
-        self: Session, reason: Failure = connectionDone, *args: Any, **kwargs: Any
-    ) -> Any:
-        # First, so that nothing that the override asks for meets a closed descriptor.
-        self._lose(reason)
-        try:
-            result = hook(self, reason, *args, **kwargs)
-            if self._life is not _ENDED:
-                self._skipped(fault)
-            return result
-        except Exception:
-            # Here, for nobody could do anything about it; a timer that has called this
-            # would keep the failure, and with it the session.
-            self._failed("end")
-        finally:
-            if self._life is not _ENDED:
-                Session.connectionLost(self, reason)
-
-    return connectionLost
-
-
-_AROUND = {
-    "makeConnection": _aroundMake,
-    "connectionMade": _aroundMade,
-    "readConnectionLost": _aroundReadLost,
-    "connectionLost": _aroundLost,
-}

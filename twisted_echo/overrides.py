@@ -1,0 +1,85 @@
+"""
+The overrides of a session's hooks, as they are called: each gets to the session's own
+part, whether it calls the inherited method or not.
+"""
+
+from typing import Any
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from twisted_echo.hooks import Hook
+from twisted_echo.sessionstate import ENDED, NEW
+
+__all__ = ["AROUND"]
+
+
+def _aroundMake(hook: Hook, fault: str, base: Any) -> Hook:
+    def makeConnection(self: Any, transport: Any) -> Any:
+        try:
+            return hook(self, transport)
+        except BaseException:
+            if self.factory is not None and not hasattr(self.factory, "sessionStarted"):
+                raise
+            self._cannotBegin(transport)
+        finally:
+            if self._life is NEW:
+                self._skipped(fault)
+                base.makeConnection(self, transport)
+
+    return makeConnection
+
+
+def _aroundMade(hook: Hook, fault: str, base: Any) -> Hook:
+    def connectionMade(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = hook(self, *args, **kwargs)
+        if self._life is NEW:
+            self._skipped(fault)
+            base.connectionMade(self)
+        return result
+
+    return connectionMade
+
+
+def _aroundReadLost(hook: Hook, fault: str, base: Any) -> Hook:
+    def readConnectionLost(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = hook(self, *args, **kwargs)
+        if not (self._inputEnded or self.isGone):
+            self._skipped(fault)
+            base.readConnectionLost(self)
+        return result
+
+    return readConnectionLost
+
+
+def _aroundLost(hook: Hook, fault: str, base: Any) -> Hook:
+    def connectionLost(
+        self: Any, reason: Failure = connectionDone, *args: Any, **kwargs: Any
+    ) -> Any:
+        # First, so that nothing that the override asks for meets a closed descriptor.
+        self._lose(reason)
+        try:
+            result = hook(self, reason, *args, **kwargs)
+            if self._life is not ENDED:
+                self._skipped(fault)
+            return result
+        except Exception:
+            # Here, for nobody could do anything about it; a timer that has called this
+            # would keep the failure, and with it the session.
+            self._failed("end")
+        finally:
+            if self._life is not ENDED:
+                base.connectionLost(self, reason)
+
+    return connectionLost
+
+
+AROUND = {
+    "makeConnection": _aroundMake,
+    "connectionMade": _aroundMade,
+    "readConnectionLost": _aroundReadLost,
+    "connectionLost": _aroundLost,
+}
+"""
+What to put around the override of which hook, for L{twisted_echo.hooks.watch}.
+"""
