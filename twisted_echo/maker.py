@@ -52,11 +52,13 @@ def _keepable(build: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
     @wraps(build)
     def buildProtocol(self: "SessionMaker[Any]", addr: Any) -> Any:
-        if self.refuses(addr):
-            return None
-        isOutermost = type(self).buildProtocol is buildProtocol
-        return self._kept(addr, isOutermost, build, self, addr)
+        if type(self).buildProtocol is not buildProtocol:
+            # The outermost override does it.
+            return build(self, addr)
+        return self._kept(addr, build, self, addr)
 
+    wrapper: Any = buildProtocol
+    wrapper.isKeepable = True
     return buildProtocol
 
 
@@ -64,9 +66,6 @@ class SessionMaker(Factory[_S]):
     """
     A base of factories whose protocols are sessions.
     """
-
-    # Whether `buildProtocol` is a subclass's, which may want no `protocol`.
-    _buildsItself = False
 
     def __init__(self) -> None:
         if self.protocol is not None:
@@ -77,7 +76,6 @@ class SessionMaker(Factory[_S]):
         owner = next(each for each in cls.__mro__ if "buildProtocol" in vars(each))
         if owner is cls or not issubclass(owner, SessionMaker):
             # A mix-in has it, in the second case.
-            cls._buildsItself = True
             cls.buildProtocol = _keepable(cls.buildProtocol)  # type: ignore
 
     @classmethod
@@ -93,6 +91,13 @@ class SessionMaker(Factory[_S]):
         _checkProtocol(protocol)
         factory: Any = super().forProtocol(protocol, *args, **kwargs)
         return factory  # type: ignore[no-any-return]
+
+    @property
+    def _buildsItself(self) -> bool:
+        """
+        Whether C{buildProtocol} is a subclass's, which may want no C{protocol}.
+        """
+        return getattr(type(self).buildProtocol, "isKeepable", False)
 
     def checkProtocol(self) -> None:
         """
@@ -126,9 +131,11 @@ class SessionMaker(Factory[_S]):
         Make a session for a connection from C{addr}, or refuse it. One that cannot be
         made is logged, and counted as refused.
         """
-        if self.refuses(addr):
-            return None
-        kept: _S | None = self._kept(addr, not self._buildsItself, self._made)
+        # (A subclass's has the limits obeyed already, before it came to this.)
+        if self._buildsItself:
+            built: _S = self._made()
+            return built
+        kept: _S | None = self._kept(addr, self._made)
         return kept
 
     def _made(self) -> Any:
@@ -140,34 +147,32 @@ class SessionMaker(Factory[_S]):
             protocol.factory = keeper
         return protocol
 
-    def _kept(
-        self, address: Any, isOutermost: bool, make: Callable[..., Any], *args: Any
-    ) -> Any:
+    def _kept(self, address: Any, make: Callable[..., Any], *args: Any) -> Any:
         """
-        Hand on a protocol that will be recorded here; count any other as refused.
+        Make a protocol that will be recorded here; count any other as refused, and a
+        connection that is one too many.
 
-        @param isOutermost: whether nobody else counts it, if it cannot be made.
         @param make: called with C{args}, makes it.
         """
+        if self.refuses(address):
+            return None
         try:
             protocol = make(*args)
         except Exception:
-            if not isOutermost:
-                raise
             self.logFailure("a session cannot be made", event="session-make-failed")
             self.countRefused(address, EndReason.ERROR)
             return None
         if protocol is None:
             return None
-        made = f"{type(self).__name__} has made a {type(protocol).__name__}"
         if not isinstance(protocol, Session):
-            problem = f"{made}, which is no Session"
+            problem = ", which is no Session"
         else:
             keeper: Any = self
             if protocol.factory is None:
                 protocol.factory = keeper
             if protocol.factory is keeper and protocol.transport is None:
                 return protocol
-            problem = f"{made} that another factory, or connection, has already"
-        self.countRefused(address, EndReason.ERROR, problem)
+            problem = " that another factory, or connection, has already"
+        made = f"{type(self).__name__} has made a {type(protocol).__name__}"
+        self.countRefused(address, EndReason.ERROR, made + problem)
         return None
