@@ -169,14 +169,14 @@ class SessionState:
     @property
     def isAnswering(self) -> bool:
         """
-        Whether answers are still to come, as L{answerLater} was told.
+        Whether answers are still to come, as C{answerLater} was told.
         """
         return self._answersInFlight > 0
 
     @property
     def isClosing(self) -> bool:
         """
-        Whether L{close} was called: it will be over by its own deadline.
+        Whether C{close} was called: it will be over by its own deadline.
         """
         return self._deadline is not None
 
@@ -190,7 +190,7 @@ class SessionState:
     @property
     def isAborted(self) -> bool:
         """
-        Whether L{abort} was called: it will be over in a moment.
+        Whether C{abort} was called: it will be over in a moment.
         """
         return self._abortedFor is not None
 
