@@ -566,7 +566,7 @@ class ClientTests(AdminTestCase):
         among them is answered.
         """
         await self.opened()
-        # All of them before the reactor turns again, so they wait in the back-log.
+        # All of them before the reactor turns again, so they wait in the backlog.
         crowd = [self.raw() for _ in range(300)]
         among = self.raw(b"GET /healthz HTTP/1.0\r\n\r\n")
         crowd += [self.raw() for _ in range(300)]

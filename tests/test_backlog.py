@@ -77,7 +77,7 @@ class BacklogTests(TLSTestCase):
 
     async def test_behindRefused(self) -> None:
         """
-        One address has hundreds of connections in the back-log, of which most are
+        One address has hundreds of connections in the backlog, of which most are
         refused; those of others, who wait behind, are served.
         """
         service = self.serveLimited(sessions=20, sessionsPerPeer=20)

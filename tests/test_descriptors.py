@@ -41,7 +41,7 @@ class ReserveTests(SynchronousTestCase):
         server = self.serve(files, *options, ports=ports)
         vitals = Vitals(server)
         wait_until(vitals.runs)
-        # All of them are in the back-log before one is accepted.
+        # All of them are in the backlog before one is accepted.
         os.kill(server.process.pid, signal.SIGSTOP)
         clients = [
             connect(self, ("127.0.0.1", port))

@@ -574,7 +574,7 @@ class LimitFaults:
 
     def test_fullWaits(self) -> None:
         """
-        Over the limit, connections wait in the back-log, in order, until one of
+        Over the limit, connections wait in the backlog, in order, until one of
         the old ones ends.
         """
         server = self.serve("--max-sessions=3", "--when-full=wait")

@@ -414,7 +414,7 @@ class SystemdTests(ListenTestCase):
         self, family: int, *, type: int = socket.SOCK_STREAM, backlog: int = 1
     ) -> Any:
         """
-        A socket, which listens with a back-log.
+        A socket, which listens with a backlog.
         """
         try:
             made = socket.socket(family, type)

@@ -366,7 +366,7 @@ class ListenersTests(SynchronousTestCase):
 
     def test_cannotAcceptWhileClosing(self) -> None:
         """
-        Out of descriptors while the back-log is emptied for the last time: the
+        Out of descriptors while the backlog is emptied for the last time: the
         port is closed all the same.
         """
 

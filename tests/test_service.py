@@ -790,7 +790,7 @@ class FullTests(ServedTestCase):
 
     async def test_wait(self) -> None:
         """
-        Who comes when it is full is connected, waits in the back-log, and is
+        Who comes when it is full is connected, waits in the backlog, and is
         served as soon as another has gone; also when more is allowed.
         """
         service = await self.served(WhenFull.WAIT)

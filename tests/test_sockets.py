@@ -218,7 +218,7 @@ def _backlog(port: Any) -> int:
     return int(struct.unpack("8x6I", info)[5])
 
 
-@skipUnless(sys.platform == "linux", "Linux tells a socket's back-log")
+@skipUnless(sys.platform == "linux", "Linux tells a socket's backlog")
 class BacklogTests(ServedTestCase):
     """
     How many connections may wait.

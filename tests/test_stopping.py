@@ -430,7 +430,7 @@ class TableTests(TLSTestCase):
 
     async def waiting(self, kind: str, begin: Callable[[Peer], bytes]) -> Any:
         """
-        What clients get who wait in the back-log.
+        What clients get who wait in the backlog.
         """
         service = self.serveKind(kind)
         peers = [self.peer(service, kind, number) for number in range(5)]
@@ -449,15 +449,15 @@ class TableTests(TLSTestCase):
         self.assertEqual(factory.ended.total() + factory.refused.total(), len(peers))
         return got
 
-    @scene("in the back-log, no byte")
+    @scene("in the backlog, no byte")
     async def silentWaiting(self, kind: str) -> Any:
         return await self.waiting(kind, lambda peer: b"")
 
-    @scene("in the back-log, part of a handshake or header")
+    @scene("in the backlog, part of a handshake or header")
     async def partWaiting(self, kind: str) -> Any:
         return await self.waiting(kind, lambda peer: peer.part)
 
-    @scene("in the back-log, a whole handshake or header and a line")
+    @scene("in the backlog, a whole handshake or header and a line")
     async def lineWaiting(self, kind: str) -> Any:
         return await self.waiting(kind, lambda peer: peer.beginning + b"line\nrest")
 
@@ -481,11 +481,11 @@ class TableTests(TLSTestCase):
         self.assertEqual(counts.total(), 6)
         return got, b"line\n"
 
-    @scene("in the back-log, over `--max-sessions`")
+    @scene("in the backlog, over `--max-sessions`")
     async def overSessions(self, kind: str) -> Any:
         return await self.overLimit(kind, Limits(sessions=1), 2)
 
-    @scene("in the back-log, over `--max-sessions-per-peer`")
+    @scene("in the backlog, over `--max-sessions-per-peer`")
     async def overPeers(self, kind: str) -> Any:
         if kind == "unix":
             # It has no address to count for.
@@ -818,7 +818,7 @@ class ProcessTests(SynchronousTestCase):
     @pytest.mark.slow
     def test_thousands(self) -> None:
         """
-        Thousands of TLS clients in the back-log, which have said hello, are ended in
+        Thousands of TLS clients in the backlog, which have said hello, are ended in
         order, and on time.
         """
         folder = new_folder(self)
@@ -855,7 +855,7 @@ class ProcessTests(SynchronousTestCase):
 
 class WhereTests(SynchronousTestCase):
     """
-    The table of those who wait in back-logs.
+    The table of those who wait in backlogs.
     """
 
     def test_rows(self) -> None:

@@ -818,7 +818,7 @@ class SupervisorTests(SupervisorTestCase):
 
     async def test_hurryFirst(self) -> None:
         """
-        Who comes to be served after that, out of a back-log, is cut off, too.
+        Who comes to be served after that, out of a backlog, is cut off, too.
         """
         supervisor = self.supervisor(drain=60.0)
         # Longer than the test waits.
@@ -997,7 +997,7 @@ class SharesTests(SupervisorTestCase):
 
 class BacklogTests(SupervisorTestCase):
     """
-    What waits in the back-logs when the service stops is served by the rules of one
+    What waits in the backlogs when the service stops is served by the rules of one
     process.
     """
 
@@ -1050,7 +1050,7 @@ class BacklogTests(SupervisorTestCase):
 
     async def test_byOneWorkerAndTheParent(self) -> None:
         """
-        A worker that ends by itself just then leaves its back-log to the parent.
+        A worker that ends by itself just then leaves its backlog to the parent.
         """
         supervisor = self.supervisor(drain=60.0)
         clients = await self.waiting(supervisor)

@@ -208,7 +208,7 @@ class WorkerTests(ServedTestCase):
     async def test_drain(self) -> None:
         """
         It ends in order, whatever often it is told to: sessions, its last numbers.
-        What waits in the back-log it leaves.
+        What waits in the backlog it leaves.
         """
         worker = self.start()
         client = await self.client_of()
@@ -229,7 +229,7 @@ class WorkerTests(ServedTestCase):
 
     async def test_parentDies(self) -> None:
         """
-        It drains. Nobody else has the sockets, so it deals with the back-log, too.
+        It drains. Nobody else has the sockets, so it deals with the backlog, too.
         """
         worker = self.start()
         client = await self.client_of()
@@ -328,7 +328,7 @@ class AdoptedTests(ServedTestCase):
     async def test_unix(self) -> None:
         """
         Who stops listening leaves the socket listening, its file, its mode and its
-        back-log.
+        backlog.
         """
         path = self.mktemp()
         (bound,) = bind([f"unix:{path}:mode=600"], 1)

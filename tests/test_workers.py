@@ -127,7 +127,7 @@ class Workers:
 def owners(clients: Sequence[socket.socket], pids: Sequence[int]) -> list[int | None]:
     """
     Which of some processes have the other ends of loopback connections; None for one
-    that waits in a back-log.
+    that waits in a backlog.
     """
     ends = {
         (f"{each.getpeername()[1]:04X}", f"{each.getsockname()[1]:04X}"): number
@@ -958,7 +958,7 @@ class EndTests(WorkersTestCase):
 
     def test_queueIsServed(self) -> None:
         """
-        Who waits in a back-log at the stop gets end-of-file, not a reset, nor does he
+        Who waits in a backlog at the stop gets end-of-file, not a reset, nor does he
         wait for the end of the workers.
         """
         server, service = self.start()

@@ -1,7 +1,7 @@
 """
-The back-log of a port that closes, emptied in order.
+The backlog of a port that closes, emptied in order.
 
-Clients in a back-log were told that they are connected. They are accepted, as many as
+Clients in a backlog were told that they are connected. They are accepted, as many as
 there is room for, and the others as soon as sessions have ended; only then the port
 closes.
 
@@ -52,7 +52,7 @@ Seconds until the next try, where no descriptor was free, or C{accept} failed.
 
 class BacklogDrain:
     """
-    Empties the back-log of one of Twisted's own ports, and closes it.
+    Empties the backlog of one of Twisted's own ports, and closes it.
 
     @ivar closed: fires when the port is closed. To cancel it closes the port at once.
     """

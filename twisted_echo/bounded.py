@@ -112,7 +112,7 @@ class BoundedSite(WrappingFactory[Any]):
 
     def guard(self, port: Any) -> None:
         """
-        Have a port leave those who come in its back-log while there are too many, for
+        Have a port leave those who come in its backlog while there are too many, for
         the turn that it takes until there is room.
         """
         deepenBacklog(port)

@@ -66,7 +66,7 @@ class WhenFull(Enum):
     """
 
     WAIT = "wait"
-    """It waits in the back-log until one ends."""
+    """It waits in the backlog until one ends."""
     REFUSE = "refuse"
     """It is closed at once."""
 

@@ -65,7 +65,7 @@ class Listener:
         # What whoever opened it waits for, until it listens or is closed.
         self._opening: Deferred[None] | None = None
         self._closing: Deferred[Any] = succeed(None)
-        # What empties the back-log before the port closes.
+        # What empties the backlog before the port closes.
         self._drain: BacklogDrain | None = None
 
     def open(self) -> "Deferred[None]":
@@ -117,9 +117,9 @@ class Listener:
         """
         Stop listening, or trying to.
 
-        What is in the port's back-log is accepted first, as soon as there is room: its
+        What is in the port's backlog is accepted first, as soon as there is room: its
         client was told that it is connected, and shall see the end of a session, not a
-        reset. But what is in the back-log of an adopted socket stays there: that socket
+        reset. But what is in the backlog of an adopted socket stays there: that socket
         lives on with whoever holds it (systemd, a parent process), and the next who
         listens on it serves them.
 
@@ -132,7 +132,7 @@ class Listener:
             self._resting.cancel()
             self._rested()
         port, self.port = self.port, None
-        # While there are enough, those in the back-log wait.
+        # While there are enough, those in the backlog wait.
         self._held.difference_update((_SUSPENDED, _RESTS))
         if port is None:
             if self._drain is None:
@@ -161,13 +161,13 @@ class Listener:
     @property
     def canWait(self) -> bool:
         """
-        Whether connections can be left in the port's back-log.
+        Whether connections can be left in the port's backlog.
         """
         return bool(IPushProducer.providedBy(self.port))
 
     def hold(self, why: str) -> None:
         """
-        Leave connections in the port's back-log, if it can be paused, from this moment
+        Leave connections in the port's backlog, if it can be paused, from this moment
         on until there is no reason left to.
         """
         self._held.add(why)
@@ -279,7 +279,7 @@ class Listeners:
 
     def suspend(self) -> "Deferred[None]":
         """
-        Stop accepting. Connections wait in the back-log of a port that can be
+        Stop accepting. Connections wait in the backlog of a port that can be
         paused; any other port is closed.
 
         @return: fires when nothing is accepted any more.
@@ -324,7 +324,7 @@ class Listeners:
 
     def shut(self) -> bool:
         """
-        Accept nothing more for now. Connections wait in the back-log.
+        Accept nothing more for now. Connections wait in the backlog.
 
         @return: whether every port can be paused. One on which somebody else listens,
             with the same factory, cannot.

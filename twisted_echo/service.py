@@ -334,7 +334,7 @@ class SessionService(Service):
 
     def suspend(self) -> "Deferred[None]":
         """
-        Stop accepting; sessions go on. New connections wait in the back-log.
+        Stop accepting; sessions go on. New connections wait in the backlog.
 
         @return: fires when nothing is accepted any more.
         @raise IllegalTransition: if it is not listening.

@@ -152,7 +152,7 @@ def tuneSocket(transport: Any, keepAlive: KeepAlive | None) -> None:
             return
 
 
-# What an endpoint has that named no back-log.
+# What an endpoint has that named no backlog.
 _TWISTED_BACKLOG = 50
 # More than any kernel allows; it takes the most that it does.
 _DEEPEST_BACKLOG = 65535
@@ -216,7 +216,7 @@ class HoldableSocket:
 def ownsSocket(port: Any) -> bool:
     """
     Tell whether a Twisted port listens on a socket of its own, or on an adopted one
-    whose back-log nobody else is going to deal with.
+    whose backlog nobody else is going to deal with.
     """
     return bool(
         getattr(port, "_shouldShutdown", False) or getattr(port, "ownsBacklog", False)
@@ -241,7 +241,7 @@ _NO_SYN = b"".join(
 def dropNewConnections(listening: socket.socket) -> None:
     """
     Have the kernel begin no more connections with a listening TCP socket, while
-    those in its back-log can still be accepted. On Linux; elsewhere nothing
+    those in its backlog can still be accepted. On Linux; elsewhere nothing
     happens.
 
     Between the last C{accept} and C{close} the kernel would go on connecting

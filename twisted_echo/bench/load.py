@@ -24,7 +24,7 @@ from twisted_echo.bench.wire import allow_files, connect, new_loop, tls_context
 
 MOST_CONNECTING = 100
 """
-Connections that are made at the same time: below the usual back-logs.
+Connections that are made at the same time: below the usual backlogs.
 """
 
 LOOK_EVERY = 0.1

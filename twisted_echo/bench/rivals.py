@@ -4,7 +4,7 @@ Echo servers to measure: C{python -m twisted_echo.bench.rivals NAME}.
 Used by: C{compare}, as a process; nothing imports it.
 
 Each is what its library's users would write, with C{TCP_NODELAY} on and a deep
-back-log, and says C{listening on HOST:PORT, by LOOP}, as C{twistd echo} does. The
+backlog, and says C{listening on HOST:PORT, by LOOP}, as C{twistd echo} does. The
 kernel chooses the port.
 """
 

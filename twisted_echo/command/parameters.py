@@ -96,7 +96,7 @@ PARAMETERS = [
         "when-full",
         None,
         "wait",
-        "What becomes of one more than --max-sessions: 'wait' in the back-log,"
+        "What becomes of one more than --max-sessions: 'wait' in the backlog,"
         " or 'refuse'.",
     ],
     [

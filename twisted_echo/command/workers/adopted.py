@@ -3,7 +3,7 @@ Listening on a socket that another process has bound.
 
 What must hold: a socket that is adopted stays as it was found, for other processes have
 it too: it is never shut down, the file of a UNIX socket stays, and the connections in
-its back-log are left to others unless this process L{owns<AdoptedEndpoint.own>} them.
+its backlog are left to others unless this process L{owns<AdoptedEndpoint.own>} them.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -30,10 +30,10 @@ class _Adopted:
     A port of Twisted's on a socket that listens already.
 
     Twisted's own log that they start and stop, which says nothing of the service; and
-    those of UNIX sockets change the mode of the file and the back-log, and remove the
+    those of UNIX sockets change the mode of the file and the backlog, and remove the
     file at the end.
 
-    @ivar ownsBacklog: whether this process deals with the back-log when it closes.
+    @ivar ownsBacklog: whether this process deals with the backlog when it closes.
     """
 
     ownsBacklog = False
@@ -116,7 +116,7 @@ class AdoptedEndpoint:
 
     def own(self) -> None:
         """
-        Accept what waits in the back-log when the port is closed: no other process is
+        Accept what waits in the backlog when the port is closed: no other process is
         going to.
         """
         self._isOwned = True

@@ -33,7 +33,7 @@ from twisted_echo.sockets import deepenBacklog, dropNewConnections
 __all__ = ["Bound", "bind", "checkShareable"]
 
 SHAREABLE = ("tcp", "tcp6", "unix", "systemd")
-# What an endpoint has that named no back-log, and more than any kernel allows.
+# What an endpoint has that named no backlog, and more than any kernel allows.
 _TWISTED_BACKLOG, _DEEPEST_BACKLOG = 50, 65535
 
 

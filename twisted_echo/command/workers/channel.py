@@ -163,7 +163,7 @@ class Serve(_Command):
 
 class Drain(_Command):
     """
-    End in order, as the whole service does: what waits in the back-logs that it accepts
+    End in order, as the whole service does: what waits in the backlogs that it accepts
     from becomes sessions first. Whether it does so: not if it ends already.
     """
 

@@ -99,7 +99,7 @@ class WorkerProcess(ProcessProtocol):
     @ivar snapshot: the last of its numbers that are known.
     @ivar wasReady: whether it ever listened.
     @ivar serves: the shares that it is known to accept from.
-    @ivar owned: the shares whose back-logs it deals with at the stop; None if it does
+    @ivar owned: the shares whose backlogs it deals with at the stop; None if it does
         so with none, nor with what all workers accept from.
     @ivar waited: see L{Watched<twisted_echo.command.workers.watch.Watched>}.
     """

@@ -1,5 +1,5 @@
 """
-The back-logs that no worker deals with when all of them stop.
+The backlogs that no worker deals with when all of them stop.
 
 What must hold: a client that is connected there is served, and its session ended, by
 the same rules as one of a worker; no client waits for workers that hang.
@@ -95,7 +95,7 @@ class Rest:
                 self._service.startService()
             except Exception:
                 _log.failure(
-                    "cannot serve what is left in the back-logs", event="rest-failed"
+                    "cannot serve what is left in the backlogs", event="rest-failed"
                 )
             self._stopped = self._service.stopService()
             # What is not ours, systemd has served by whoever comes next.

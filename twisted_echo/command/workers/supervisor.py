@@ -8,7 +8,7 @@ What must hold:
   - sums never decrease: what a worker has counted stays when it is gone, as far as it
     was asked last;
   - the stop fires, always: the kernel begins no more connections, the workers deal with
-    what waits for them, and drain; what they leave in the back-logs is dealt with here.
+    what waits for them, and drain; what they leave in the backlogs is dealt with here.
 
 Limits (C{--max-sessions}, C{--max-buffered} and so on) are of each process. Each reads
 the files of C{ssl:} when it starts, so the user of C{--uid} must be able to.

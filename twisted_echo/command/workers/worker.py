@@ -155,7 +155,7 @@ class Worker(Channel):
 
     def lost(self) -> None:
         """
-        The parent has died, and deals with no back-log any more.
+        The parent has died, and deals with no backlog any more.
         """
         self._sender.stopProducing()
         self._drainAll()
@@ -213,7 +213,7 @@ class Worker(Channel):
 
     def drain(self) -> None:
         """
-        End in order. What waits in the back-logs is left to other workers. A second
+        End in order. What waits in the backlogs is left to other workers. A second
         call changes nothing.
         """
         if self._isDraining:
