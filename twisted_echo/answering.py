@@ -47,7 +47,7 @@ class AnsweringSession(RefusesOverlong):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # Now, not at the first answer that is late. A property can only be asked then.
+        # Checked now and not when the first answer is late; a property is checked then.
         if not hasattr(cls.answersAtOnce, "__get__"):
             whole("answersAtOnce", cls.answersAtOnce, " from 1 up", least=1)
         if not hasattr(cls.answerTimeout, "__get__"):

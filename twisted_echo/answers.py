@@ -55,8 +55,8 @@ a client can send in one chunk.
 
 _TURN, _TURNS = 0.005, 2
 """
-After how many timed calls, each so many seconds later, the reactor has read everything:
-some call a reader only in the turn after the one in which it was ready.
+How many timed calls, each so many seconds after the one before, it takes until the
+reactor has read everything: some reactors call a reader one turn after it was ready.
 """
 
 _log = Logger()
@@ -245,7 +245,7 @@ class AnswerQueue:
 
     def holds(self, what: object) -> None:
         """
-        Have the session tell that it holds more, if it does.
+        Report to the session that it holds more, if it does.
         """
         session = self._session
         if (
@@ -402,7 +402,7 @@ class AnswerQueue:
                 forgetInput()
             session.close(EndReason.ERROR, detail)
         except Exception:
-            # Perhaps in a timed call: nobody else would end it.
+            # This may be a timed call, so no caller would end the session.
             _logFailure(self.factory, Failure())
             Session.abort(session, EndReason.ERROR)
         self.end()
@@ -444,8 +444,8 @@ class AnswerQueue:
 
     def _look(self, due: float | None = None, turns: int = 0) -> None:
         """
-        Whatever is late fails, but not before the reactor has read all that had arrived
-        by then: an answer may be among it. (The head may have changed since this was
+        Fail late answers, but not before the reactor has read all that had arrived by
+        then: an answer may be among it. (The head may have changed since this was
         scheduled.)
 
         @param due: what was due by then is late.

@@ -1,13 +1,13 @@
 """
 Input that has arrived for a connection and has not been read yet.
 
-The kernel receives while the process is busy or stopped. Whoever is about to judge a
-peer by what it has sent, or to close its connection, first reads what the kernel holds,
-instead of waiting for the reactor's next poll: timed calls run before that, and on some
-reactors even a call that they schedule does.
+The kernel receives while the process is busy or stopped. Before a deadline strikes or a
+connection is closed, L{readArrived} reads what the kernel holds. It does not wait for
+the reactor's next poll, because timed calls run before that, and on some reactors even
+the calls that they schedule do.
 
-What must hold: what is read goes the way of all input, with the consequences that the
-reactor would draw; one call reads no more than had arrived when it began.
+What must hold: input that is read here is handled as if the reactor had read it, with
+errors and ends too; one call reads no more than had arrived when it began.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -35,8 +35,8 @@ __all__ = ["isReadable", "readArrived", "unreadBytes"]
 
 def unreadBytes(transport: Any) -> int:
     """
-    How many bytes the kernel holds that were not read; under TLS, of encrypted ones. 0
-    where it does not tell.
+    The number of unread bytes that the kernel holds; under TLS they are encrypted. 0
+    where the kernel does not say.
     """
     if ioctl is not None:
         with suppress(AttributeError, OSError, TypeError, ValueError):
@@ -47,8 +47,8 @@ def unreadBytes(transport: Any) -> int:
 
 def isReadable(descriptor: Any) -> bool:
     """
-    Whether the kernel has something to tell whoever reads next: bytes, an end-of-file,
-    an error, or, of a listening socket, a connection. False where it cannot be asked.
+    Whether a descriptor is readable: it has bytes, an end-of-file or an error, or, if
+    it listens, a connection. False where the kernel cannot be asked.
 
     @param descriptor: what has a C{fileno}.
     """

@@ -1,16 +1,17 @@
 """
-The backlog of a port that closes, emptied in order.
+Drain the backlog of a port that closes.
 
-Clients in a backlog were told that they are connected. They are accepted, as many as
-there is room for, and the others as soon as sessions have ended; only then the port
-closes.
+For a client in the backlog the connection is established. So the port closes only when
+all of them are accepted: as many as the limits allow at once, the others as sessions
+end.
 
 What must hold:
 
-  - whether connections wait is what the kernel says, who is asked for one more;
-  - the limits, and the reserve of descriptors, hold while it is emptied;
+  - the backlog is empty when the kernel says so, at the next C{accept};
+  - the limits, and the reserve of descriptors, hold meanwhile;
   - other connections have their turns meanwhile;
-  - it ends: on Linux the kernel begins no new connections, elsewhere they are counted.
+  - it ends: on Linux the kernel makes no new connections, elsewhere the number of
+    accepted ones is bounded.
 """
 
 import errno
@@ -36,8 +37,8 @@ that listens.
 """
 _MOST_ACCEPTS = 65536
 """
-How many are accepted altogether. More than wait anywhere
-(C{net.core.somaxconn} is 4,096 by default), so it ends a flood and nothing else.
+How many connections are accepted in total. No backlog is that long
+(C{net.core.somaxconn} is 4,096 by default), so only a flood reaches it.
 """
 _RESERVE = 8
 """
@@ -52,9 +53,9 @@ Seconds until the next try, where no descriptor was free, or C{accept} failed.
 
 class BacklogDrain:
     """
-    Empties the backlog of one of Twisted's own ports, and closes it.
+    Drains the backlog of one of Twisted's own ports, and closes the port.
 
-    @ivar closed: fires when the port is closed. To cancel it closes the port at once.
+    @ivar closed: fires when the port is closed. Cancelling it closes the port at once.
     """
 
     def __init__(self, port: Any, mayAccept: Callable[[], bool]) -> None:
@@ -76,13 +77,13 @@ class BacklogDrain:
 
     def proceed(self) -> None:
         """
-        Perhaps there is room again.
+        Go on: the limits may allow another session now.
         """
         self._schedule(0)
 
     def finish(self) -> None:
         """
-        Wait for no more room: those who are left are accepted now, to be refused.
+        Stop waiting for room: accept the connections that are left, to refuse them.
         """
         self._isLast = True
         # Not before what is being aborted has given its descriptors back.
@@ -98,7 +99,7 @@ class BacklogDrain:
 
     def _acceptBatch(self) -> None:
         """
-        Accept what there is room for, as much as one turn has time for.
+        Accept what the limits allow, at most a batch.
         """
         for _ in range(_BATCH):
             if not (self._isLast or self._mayAccept()):
@@ -112,7 +113,7 @@ class BacklogDrain:
                 self._close()
                 return
             if problem is not None:
-                # It will hardly go better at once.
+                # The next try would most likely fail for the same reason.
                 self._schedule(_REST)
                 return
         refuseNewConnections(self._port.socket)
@@ -120,7 +121,7 @@ class BacklogDrain:
 
     def _accept(self) -> int | None:
         """
-        Have the port accept one connection.
+        Make the port accept one connection.
 
         @return: the C{errno} for which it could not: one of C{_NOBODY_WAITS} if there
             is none.

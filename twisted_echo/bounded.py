@@ -1,18 +1,18 @@
 """
-A web site that nobody can wear out, for pages that are looked at now and then.
+An HTTP server with connection and time limits, for pages that are seldom asked for.
 
 Used by: L{twisted_echo.admin}; it serves any C{twisted.web} resource.
 
 What must hold:
 
-  - there are no more than some connections, and each is answered once: who sends many
-    requests at once has one of them answered;
+  - the number of connections is bounded, and each gets one answer, even if its client
+    sends many requests at once;
   - a connection ends by a deadline, whatever its client does: it does not send its
     request, sends it slowly, or does not read the answer;
-  - whoever comes when there are as many as may be is served all the same: the oldest
-    make room, so clients that are slow keep nobody out. A request that has arrived
-    by then is answered before;
-  - when the site is closed, whoever is being answered gets the answer.
+  - a new connection is served even when all places are taken: it takes the place of
+    the oldest, so slow clients cannot block the site. A request that has arrived by
+    then is answered before;
+  - when the site is closed, answers that have begun are finished.
 """
 
 # mypy: disable-error-code="no-untyped-call,misc"
@@ -45,12 +45,12 @@ what is no session.
 """
 _MAKE_ROOM = 4
 """
-So large a part of them ends at once when there are too many: of a thousand that come in
-a burst the last is then served after some sixty turns of the reactor.
+The part of the connections that ends at once when there are too many. If a thousand
+connections come in a burst, the last is served after about sixty turns of the reactor.
 """
 _SHARE_OF_FILES = 8
 """
-Where the limit of open files is low: one connection for so many of them.
+If the limit of open files is low, the site has one connection for so many files.
 """
 _REQUEST_WITHIN = 10.0
 """
@@ -58,11 +58,11 @@ Seconds for a request, from the connection's first moment to the request's last 
 """
 _READ_WITHIN = 10
 """
-Seconds in which the client has to take its answer.
+Seconds that a client may take to read its answer.
 """
 _CLOSES_WITHIN = 1.0
 """
-Seconds that a stop waits for those who are being answered.
+Seconds that a stop waits for the answers that have begun.
 """
 
 
@@ -112,7 +112,7 @@ class BoundedSite(WrappingFactory[Any]):
 
     def guard(self, port: Any) -> None:
         """
-        Have a port leave those who come in its backlog while there are too many, for
+        Make a port leave new connections in its backlog while there are too many, for
         the turn that it takes until there is room.
         """
         deepenBacklog(port)

@@ -1,5 +1,5 @@
 """
-What is held for all sessions of a factory together: counted, and bounded.
+Count and bound the memory that is held for all sessions of a factory together.
 
 What must hold:
 
@@ -24,13 +24,13 @@ __all__ = ["Bounded", "Buffered"]
 
 _SHARE = 16
 """
-By which part of the limit the sum may grow before everybody is counted anew.
+By which part of the limit the sum may grow before all sessions are counted again.
 """
 
 
 class Bounded(Protocol):
     """
-    Whose sessions are bounded.
+    What has the sessions that are bounded: a factory.
     """
 
     @property
@@ -45,7 +45,7 @@ class Bounded(Protocol):
 
 class Buffered:
     """
-    The sum of what is held, and who holds it.
+    The sum of the bytes that are held, and the share of each session.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Buffered:
         # it was counted last, and the sum of that.
         self._held: dict[Any, int] = {}
         self._sum = 0
-        # From which sum on they are counted anew.
+        # From which sum on all sessions are counted again.
         self._next = 0
 
     def grown(self, session: Session) -> None:
         """
-        More is held for a session, perhaps.
+        A session may hold more than when it was counted last.
         """
         self.count(session)
         if 0 < self._bounded.limits.buffered < self._sum and self._sum > self._next:

@@ -1,9 +1,9 @@
 """
-Checks of what a user sets and overrides, such as a number of seconds or a hook.
+Checks of settings and of overridden hooks.
 
 What must hold: an error says which setting it is, what was given and what is allowed.
-A number of any type is taken if it means what it says (numpy's and fractions too), and
-is kept as an C{int} or a C{float}. A truth value is no number.
+Numbers of every type are accepted, numpy's and fractions too, and kept as C{int} or
+C{float}. A C{bool} is not accepted as a number.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
@@ -137,7 +137,7 @@ class Checked(Generic[_T]):
 
 class PlainHooks:
     """
-    A base of classes whose hooks Twisted calls, and waits for none of them.
+    A base of classes whose hooks Twisted calls without waiting for a result.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -151,21 +151,21 @@ class PlainHooks:
             ):
                 raise TypeError(
                     f"{cls.__name__}.{name} must be a plain function, got one that is"
-                    f" async or a generator, which nobody would run; {_TO_WAIT}"
+                    f" async or a generator, which never runs; {_TO_WAIT}"
                 )
 
 
 def check_stop(who: object, why: object) -> None:
     """
-    Look at what a hook has returned, if it is true and so stops a receiver.
+    Check what a hook has returned, if it is true and so stops a receiver.
 
-    @raise TypeError: if it is a coroutine, which nobody would run.
+    @raise TypeError: if it is a coroutine, which would never run.
     """
     if isinstance(why, Coroutine):
         why.close()
         raise TypeError(
             f"{type(who).__name__}.lineReceived must not return a coroutine, which"
-            f" nobody would run; {_TO_WAIT}"
+            f" never runs; {_TO_WAIT}"
         )
     if isinstance(why, Awaitable):
         warn(

@@ -17,14 +17,14 @@ __all__ = ["WORTH_COUNTING", "Delivery", "Holding"]
 
 WORTH_COUNTING = 1024
 """
-Bytes of input from which on somebody may want to know that they are held: few beside
-what a connection costs, and more than most lines have.
+Bytes of unfinished input from which on they are counted at once: less than a connection
+costs, and more than most lines have.
 """
 
 
 class Holding:
     """
-    A mix-in for a receiver that keeps what is not whole yet, or not wanted yet.
+    A mix-in for a receiver that keeps unfinished or undelivered input.
     """
 
     def heldMore(self) -> None:

@@ -93,7 +93,7 @@ or because the service has C{STOPPED} before.)
 
 class Detail(str):
     """
-    What more there is to say of an end, with numbers that a program reads as such.
+    The detail of an end: a text, and the numbers in it as numbers.
 
     @ivar numbers: those in the text, by name.
     """
@@ -115,8 +115,8 @@ class SessionEnd:
     What is left of a session that has ended.
 
     @ivar reason: why it ended.
-    @ivar detail: what more there is to say of it, such as how long the line was; a
-        L{Detail}, where that is a number.
+    @ivar detail: more about the end, such as how long the line was; a L{Detail} where
+        it has numbers.
     @ivar bytesReceived: how many bytes its receiver was given.
     @ivar bytesSent: how many bytes were sent; None where the transport does not
         count them.

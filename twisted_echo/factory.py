@@ -69,11 +69,11 @@ class _Stage(Enum):
     """
 
     OPEN = "open"
-    """It has not begun: whoever comes is welcome."""
+    """It has not begun: connections are accepted."""
     STOPPING = "stopping"
-    """No connection is begun any more; those that the kernel has begun end in order."""
+    """No new connections are made; those that the kernel has made end in order."""
     REFUSING = "refusing"
-    """There is no time left for that."""
+    """Time is up: what is left is refused or aborted."""
 
 
 class SessionFactory(SessionMaker[_S]):
@@ -96,9 +96,9 @@ class SessionFactory(SessionMaker[_S]):
     @ivar bytesSent: how many bytes they were sent; None if a transport did not count.
     @ivar lengths: how many seconds they lasted.
     @ivar gate: where connections can be made to wait: the listeners of the service that
-        it belongs to, for ever; None while there is none.
+        the factory belongs to for ever; None until it belongs to one.
     @ivar journal: what is logged of them.
-    @ivar faults: what is wrong with the code of the sessions, a sentence each, such as
+    @ivar faults: the faults found in the code of the sessions, a sentence each, such as
         C{Upper.connectionMade must call super().connectionMade()}.
     @ivar keepAlive: for the sessions' sockets; None for none.
     @ivar abortAfter: seconds that a session which was closed waits for its peer

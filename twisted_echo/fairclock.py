@@ -1,18 +1,18 @@
 """
-Time as it is billed to peers: without the time that this process did not have.
+A clock for the deadlines of peers: it stands still while this process stalls.
 
-A process that is stopped, starved or computing cannot take what its peers have sent,
-so their deadlines must not run meanwhile. A L{FairClock} has itself called by the
-reactor every L{HEARTBEAT} seconds while something is waited for. A heartbeat that comes
-late shows how long the process had no time, and the clock leaves that out.
+A process that is stopped, starved or computing cannot read what its peers have sent,
+so their deadlines must not run meanwhile. While a call is pending, the reactor calls a
+L{FairClock} every L{HEARTBEAT} seconds. A heartbeat that comes late shows how long the
+process stalled, and the clock leaves that time out.
 
 What must hold:
 
   - fair time never runs faster than real time, and never past the heartbeat that is
-    due: who asks before a late heartbeat is told what it will show;
+    due: L{FairClock.seconds} already leaves out a stall before its late heartbeat;
   - while no call is pending there is no heartbeat, and nothing is left in the reactor.
 
-A clock that is set forward looks like a stall, so nobody is billed for it.
+If the real clock is set forward, that looks like a stall, so no deadline strikes.
 """
 
 from collections.abc import Callable
@@ -26,24 +26,24 @@ __all__ = ["HEARTBEAT", "MOST_FORGIVEN", "FairCall", "FairClock"]
 
 HEARTBEAT = 0.1
 """
-Seconds between two heartbeats: what of a stall may go unnoticed. Short beside every
-sensible deadline, and ten timed calls a second cost nothing that can be measured.
+Seconds between two heartbeats, and so the part of a stall that is not left out. Short
+beside every sensible deadline; ten timed calls a second have no measurable cost.
 """
 MOST_FORGIVEN = 10.0
 """
-Seconds by which stalls of the process put off what has to end by a promised time, as a
-stop has: more than any pause that a process should make, and well within the 90 seconds
-after which service managers kill.
+The most seconds by which stalls of the process delay what has to end by a promised
+time, such as a stop. It is longer than a process should ever stall, and much shorter
+than the 90 seconds after which service managers kill.
 """
 
-# What rounding makes of times that are equal.
+# By how much rounding lets equal times differ.
 _SAME = 1e-6
 
 
 @implementer(IReactorTime)
 class FairClock:
     """
-    A clock that stands still while the process has no time.
+    A clock that stands still while the process stalls.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -84,7 +84,7 @@ class FairClock:
         self, latest: float, delay: float, callable: Callable[..., object]
     ) -> "FairCall":
         """
-        The same for a promise, which is to be kept even if the process never has time.
+        The same, for a promised time that must be kept however long the process stalls.
 
         @param latest: the real time after which the call is not put off.
         """
@@ -168,7 +168,7 @@ class FairCall:
 
     def _onTime(self) -> None:
         if self._left() > _SAME:
-            # Some of the time was none.
+            # A stall was left out, so it is not due yet.
             self._schedule()
             return
         self.called = True

@@ -1,8 +1,8 @@
 """
-Overrides that must call the inherited method: found, wrapped, and named.
+Find overrides that must call the inherited method, and wrap them.
 
 What must hold: a method is wrapped in the class that overrides it, when that class is
-made; nothing is put on an instance, and no class of somebody else's is changed.
+made. No instance is changed, and no class outside the hierarchy.
 """
 
 from collections.abc import Callable

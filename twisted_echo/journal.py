@@ -117,10 +117,10 @@ class Journal:
         **fields: str,
     ) -> None:
         """
-        Something that should not has raised an exception.
+        Log an exception that should not have been raised.
 
-        @param failure: which no longer refers to any frame then: whoever keeps it must
-            not keep a session.
+        @param failure: its references to frames are removed, so that it keeps no
+            session alive.
         @param event: the event's name. Of each name and type of exception a few a
             minute are logged, whatever is logged of sessions.
         @param text: the event's format.

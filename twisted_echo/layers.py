@@ -42,7 +42,7 @@ from twisted_echo.sockets import bottomTransport
 
 __all__ = ["Layer", "LayerFactory", "LayeredEndpoint"]
 
-# Why one is cut off that was being ended in order.
+# The reasons that cut off a connection which was being ended in order.
 _ABORTED = (EndReason.ABORTED, EndReason.ABORTED_IN_DRAIN)
 
 
@@ -116,7 +116,7 @@ class Layer(ProtocolWrapper):
 
     def ownBytes(self) -> int:
         """
-        Override this to tell how many bytes this layer itself holds.
+        The number of bytes that this layer itself holds; to be overridden.
         """
         return 0
 
@@ -154,8 +154,8 @@ class Layer(ProtocolWrapper):
             self.wrappedProtocol = protocol
             protocol.makeConnection(self)
             return
-        # Counted already, by whoever refused it. Nobody looks after it any more, so no
-        # farewell of the peer's is waited for.
+        # The code that refused it has counted it. No deadline watches it any more, so
+        # this does not wait for the peer's farewell.
         self.loseConnection()
         readAway(self.transport)
         self.transport.loseConnection()
@@ -203,7 +203,8 @@ class Layer(ProtocolWrapper):
 
     def _timeToFinish(self) -> float:
         """
-        Seconds in which a peer may finish who has been answered. None has been here.
+        Seconds that a peer whose handshake was answered may take to finish it. Here no
+        peer was answered.
         """
         return 0
 

@@ -5,8 +5,8 @@ C{ssl:} and C{haproxy:}.
 Used by: the commands, and embedders who want the strings of C{--listen}, by
 L{listenString}.
 
-What must hold: every connection is a plain one of Twisted's, or has our layers. A kind
-of endpoint of which that is not known is refused.
+What must hold: every connection is a plain one of Twisted's, or has the layers of this
+package. A kind of endpoint for which that is not known is refused.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -91,9 +91,9 @@ def listenString(
 ) -> Listening:
     """
     Make an endpoint of its string: C{tcp:}, C{tcp6:}, C{unix:}, C{systemd:} or C{ssl:},
-    or C{haproxy:} before one of them. Twisted knows more kinds, and plugins do, whose
-    connections may be wrapped in something that sessions cannot be served through; make
-    the endpoint itself, where you know better.
+    or C{haproxy:} before one of them. Other kinds, Twisted's and those of plugins, may
+    wrap their connections in a way that sessions do not support. To use one all the
+    same, pass the endpoint itself.
 
     C{haproxy:ssl:…} expects the PROXY header in the clear, before TLS, which is how
     HAProxy sends it.

@@ -118,12 +118,13 @@ class Listener:
         Stop listening, or trying to.
 
         What is in the port's backlog is accepted first, as soon as there is room: its
-        client was told that it is connected, and shall see the end of a session, not a
-        reset. But what is in the backlog of an adopted socket stays there: that socket
-        lives on with whoever holds it (systemd, a parent process), and the next who
+        client is connected already, and must see the end of a session and not a reset.
+        But what is in the backlog of an adopted socket stays there: another process
+        (systemd, a parent process) keeps that socket open, and the next process that
         listens on it serves them.
 
-        @return: fires when the port is closed. To cancel it gives up what still waits.
+        @return: fires when the port is closed. Cancelling it gives up the connections
+            that still wait.
         """
         opening, self._opening = self._opening, None
         if opening is not None:
@@ -132,7 +133,7 @@ class Listener:
             self._resting.cancel()
             self._rested()
         port, self.port = self.port, None
-        # While there are enough, those in the backlog wait.
+        # At the limit, connections in the backlog wait.
         self._held.difference_update((_SUSPENDED, _RESTS))
         if port is None:
             if self._drain is None:
@@ -148,7 +149,7 @@ class Listener:
 
     def closeNow(self) -> None:
         """
-        Have a L{close} that has begun wait for no more room.
+        Make a L{close} that has begun wait for room no longer.
         """
         if self._drain is not None:
             self._drain.finish()

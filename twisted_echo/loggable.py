@@ -1,5 +1,5 @@
 """
-Values of log events that are text to a person, and plain data to a program; pure.
+Values of log events that are text in a text log, and data in a JSON log; pure.
 
 Twisted formats a message by the fields of its event, and a log of JSON has the same
 fields: C{{ended}} reads C{3 (idle 2, stopped 1)} in the one, and is
@@ -14,8 +14,7 @@ __all__ = ["Listed", "Tally"]
 
 class Tally(dict[str, int]):
     """
-    How many there are of what, the most frequent first. It reads as the sum, and what
-    it is made of.
+    Counts by name, the highest first. As text: the sum, and the counts in parentheses.
     """
 
     def __init__(self, counts: Mapping[str, int]) -> None:
@@ -28,7 +27,7 @@ class Tally(dict[str, int]):
 
 class Listed(list[object]):
     """
-    Some things, which read with commas between them.
+    A list. As text: its items with commas between them.
     """
 
     def __str__(self) -> str:

@@ -1,11 +1,9 @@
 """
-What makes the sessions of a factory, and refuses to make anything else.
+Make the sessions of a factory, and nothing else.
 
-Used by: L{twisted_echo.factory}, which records them.
-
-What must hold: what comes of C{buildProtocol}, a subclass's too, is a new session of
-this factory, or nothing. The limits are obeyed before it, and what is refused is
-counted once.
+What must hold: C{buildProtocol}, also a subclass's, returns a new session of this
+factory, or None. The limits are checked before, and each refused connection is counted
+once.
 """
 
 from collections.abc import Callable
@@ -24,7 +22,7 @@ _S = TypeVar("_S", bound=Any)
 
 def _checkProtocol(protocol: object) -> None:
     """
-    Refuse what makes no session, as far as that can be seen.
+    Check that something makes sessions, as far as that can be known before it does.
 
     @raise TypeError: if it is a class of another kind, or can make nothing.
     """
@@ -46,8 +44,8 @@ def _checkProtocol(protocol: object) -> None:
 
 def _keepable(build: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """
-    Have the limits obeyed before a C{buildProtocol}, and only what the factory can
-    keep come from it.
+    Check the limits before a C{buildProtocol} runs, and that its result is a session
+    which the factory can record.
     """
 
     @wraps(build)
@@ -101,7 +99,7 @@ class SessionMaker(Factory[_S]):
 
     def checkProtocol(self) -> None:
         """
-        Look at what makes the sessions, as far as that can be seen.
+        Check what makes the sessions, as far as that can be known before it does.
 
         @raise TypeError: if it makes none.
         """

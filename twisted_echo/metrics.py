@@ -221,7 +221,7 @@ class Observation:
     @ivar workers: each of them, by its number; none if there is one process only.
     @ivar state: what the service is doing, and of which states that is one.
     @ivar build: versions and the like, by name.
-    @ivar restarts: how often a worker had to be followed by another, by why.
+    @ivar restarts: how often a worker was replaced, by cause.
     """
 
     total: Snapshot

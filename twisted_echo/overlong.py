@@ -45,7 +45,7 @@ class RefusesOverlong(Session):
         self._refuse(EndReason.FRAME_TOO_LONG, "a frame of {length} bytes", length)
 
     def _refuse(self, reason: EndReason, what: str, length: int) -> None:
-        # (The limit is a whole number, or one that nobody gets over.)
+        # (The limit is a whole number, or infinite.)
         limit = Size(self.MAX_LENGTH)
         text = f"{what} is over the limit of {{limit}}"
         self.close(reason, Detail(text, length=length, limit=limit))

@@ -1,6 +1,6 @@
 """
-The overrides of a session's hooks, as they are called: each gets to the session's own
-part, whether it calls the inherited method or not.
+Wrappers for overrides of a session's hooks. They call the session's own method if the
+override has not.
 """
 
 from typing import Any
@@ -64,8 +64,8 @@ def _aroundLost(hook: Hook, fault: str, base: Any) -> Hook:
                 self._skipped(fault)
             return result
         except Exception:
-            # Here, for nobody could do anything about it; a timer that has called this
-            # would keep the failure, and with it the session.
+            # Logged here: no caller can handle it, and if a timer has called this, the
+            # failure would be kept alive, and with it the session.
             self._failed("end")
         finally:
             if self._life is not ENDED:
@@ -81,5 +81,5 @@ AROUND = {
     "connectionLost": _aroundLost,
 }
 """
-What to put around the override of which hook, for L{twisted_echo.hooks.watch}.
+The wrapper of each hook's override, for L{twisted_echo.hooks.watch}.
 """

@@ -117,7 +117,7 @@ def heldBytes(holder: Any) -> int:
     held: int = holder.ownBytes()
     transport = holder.transport
     while isinstance(transport, ProtocolWrapper):
-        # A layer of this package, or of somebody else's.
+        # A layer of this package, or another one.
         ownBytes = getattr(transport, "ownBytes", None)
         if ownBytes is not None:
             held += ownBytes()
@@ -127,8 +127,8 @@ def heldBytes(holder: Any) -> int:
 
 def giveUpHeld(session: Any) -> None:
     """
-    Forget what is held for a session that was aborted: its connection goes in the next
-    turn of the reactor only.
+    Release what is held for an aborted session now: its connection is closed only in
+    the next turn of the reactor.
     """
     session.discardInput()
     forgetInput = getattr(session, "forgetInput", None)

@@ -163,7 +163,7 @@ class SnapshotCollector(Collector):
         if seen.restarts:
             restarts = CounterMetricFamily(
                 PREFIX + "worker_restarts",
-                "Workers that had to be followed by another, by why.",
+                "Workers that were replaced, by cause.",
                 labels=["cause"],
             )
             for cause, count in seen.restarts.items():

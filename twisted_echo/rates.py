@@ -1,9 +1,9 @@
 """
-A bounded rate for the log: a few events of each kind a minute, and how many more there
-were. Pure.
+A rate limit for the log: a few events of each kind a minute, and the number of those
+that were left out. Pure.
 
 What must hold: however often something happens, each kind is let through a few times a
-minute at most, and none is left out without being counted.
+minute at most, and every event that is left out is counted.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ class RateLimit(Generic[_K]):
 
     def flush(self) -> None:
         """
-        Tell how many were not let through, as far as that has not been told.
+        Report the events that were left out since the last report.
         """
         windows, self._windows = self._windows, {}
         for kind, window in windows.items():

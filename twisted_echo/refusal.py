@@ -1,12 +1,12 @@
 """
-Connections that are refused when they are accepted: ended in order, at once.
+An orderly end for connections that are refused when they are accepted.
 
-Where a factory makes no protocol, Twisted's ports just close the socket. If its client
-has sent something by then, the kernel makes a reset of that, which is no answer to
-somebody who was told that he is connected.
+If a factory makes no protocol, Twisted's ports just close the socket. If the client has
+sent something by then, the kernel sends it a reset, although its connection was
+established.
 
-What must hold: a client that is refused sees an end-of-file; nothing of the connection
-is left when the call returns, so that refusing many costs no descriptors.
+What must hold: a refused client sees an end-of-file; nothing of the connection is left
+when the call returns, so that refusing many connections takes no descriptors.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -29,18 +29,18 @@ __all__ = ["RefusesInOrder", "readAway"]
 _CHUNK = 65536
 _MOST_READS = 64
 """
-How many chunks of 64 KiB are read from a connection that is refused: as much as a
-kernel takes for it by default, and an end for a client that goes on sending.
+How many chunks of 64 KiB are read from a refused connection: as much as a kernel
+receives for it by default. The bound is for clients that go on sending.
 """
 
 
 def readAway(transport: Any) -> None:
     """
     Read and forget what has arrived for a connection, so that its socket can be closed
-    without a reset. Nothing happens to what is no socket.
+    without a reset. Does nothing if it has no socket.
     """
     handle = _socketOf(transport)
-    # It does not block: it is read until there is nothing, or it is broken.
+    # The socket does not block: this ends when nothing is left, or it is broken.
     with suppress(OSError):
         for _ in range(_MOST_READS):
             if handle is None or not handle.recv(_CHUNK):
@@ -55,7 +55,7 @@ def _socketOf(transport: Any) -> socket.socket | None:
 
 class _Refused(Protocol):
     """
-    The protocol of a connection that is to have none.
+    The protocol of a refused connection.
     """
 
     def makeConnection(self, transport: Any) -> None:
@@ -73,7 +73,8 @@ class _Refused(Protocol):
 @implementer(IProtocolFactory)
 class RefusesInOrder:
     """
-    What a port makes protocols by: a factory, and L{_Refused} where that makes none.
+    The factory of a port, which makes a L{_Refused} where the factory behind it makes
+    no protocol.
     """
 
     def __init__(self, factory: IProtocolFactory) -> None:

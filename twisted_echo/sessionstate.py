@@ -1,7 +1,7 @@
 """
-The state of a session, and what can be told from it.
+The state of a session, and what follows from it.
 
-What must hold: nothing is changed here. L{twisted_echo.session} has what changes it.
+What must hold: this module only reads the state. L{twisted_echo.session} changes it.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ __all__ = [
 
 class Life(IntEnum):
     """
-    How far a session has got. It only goes on.
+    How far a session has got. It never goes back.
     """
 
     NEW = 0
@@ -46,9 +46,9 @@ class Life(IntEnum):
     FINISHED = 2
     """Nothing is left to answer: its end-of-file follows what has been written."""
     GONE = 3
-    """Its transport is gone, and its protocol hears of that."""
+    """Its transport is gone, and C{connectionLost} runs."""
     ENDED = 4
-    """It is struck off."""
+    """It is removed from the factory's record."""
 
 
 # (To ask an enumeration for one of its members costs more than a whole call.)

@@ -173,7 +173,7 @@ def deepenBacklog(port: Any) -> None:
 
 class HoldableSocket:
     """
-    A listening socket on which nobody seems to wait while it is held.
+    A listening socket that seems to have an empty backlog while it is held.
 
     A port of Twisted's accepts a batch of connections at a time, 100 to begin with, and
     does not end it when it is paused. With this for its C{socket} it does.
@@ -216,7 +216,7 @@ class HoldableSocket:
 def ownsSocket(port: Any) -> bool:
     """
     Tell whether a Twisted port listens on a socket of its own, or on an adopted one
-    whose backlog nobody else is going to deal with.
+    whose backlog no other process will serve.
     """
     return bool(
         getattr(port, "_shouldShutdown", False) or getattr(port, "ownsBacklog", False)

@@ -126,7 +126,7 @@ def _command(parent: object) -> tuple[str, int] | None:
     ends for wrong ones.
 
     @param parent: the command's own options.
-    @return: None for those of anybody else.
+    @return: None if the parent is no command of Twisted's.
     """
     if isinstance(parent, ServerOptions):
         return "twistd", 1
@@ -150,17 +150,17 @@ def _isDaemon(parent: Mapping[str, Any] | None) -> bool:
 
 _CHECKED = ("tcp", "tcp6", "unix", "ssl", "systemd", "haproxy", "stdio")
 """
-The kinds of which we know better than Twisted what may be wrong.
+The kinds whose errors this package explains better than Twisted.
 """
 _SUCH_AS = "; such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
 
 
 def _adminPort(reactor: Any, text: str, listening: list[Listening]) -> Any:
     """
-    Make the admin port of its endpoint string. It may be of any kind that has a port:
-    Twisted's own web server is at home on all of them.
+    Make the admin port of its endpoint string. Every kind that has a port is allowed,
+    because Twisted's own web server serves it.
 
-    @param listening: what has other sockets of systemd's.
+    @param listening: the endpoints that may use other sockets of systemd's.
     @raise UsageError: if there is none such.
     """
     try:

@@ -140,7 +140,7 @@ class _TLSLayer(Layer, TLSMemoryBIOProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         # OpenSSL's buffer grows by what it is given at once, and never shrinks. After a
-        # close_notify, or an error, nobody would take anything out of it.
+        # close_notify, or an error, nothing would be read from it.
         for start in range(0, len(data), _RECORD):
             if self._inputEnded or self._lostTLSConnection or self._failure is not None:
                 break

@@ -77,9 +77,9 @@ def parse_duration(text: str) -> float:
 
 def format_duration(seconds: float) -> str:
     """
-    Write a duration in the units that a person would take.
+    Write a duration in the units that people use.
     """
-    # By its shortest decimal form, for 0.1 is to be 100ms and no more.
+    # From the shortest decimal form, so that 0.1 is exactly 100ms.
     left = Decimal(repr(float(seconds)))
     sign, left = ("-" if left < 0 else ""), abs(left)
     if left == 0:
@@ -128,7 +128,7 @@ def format_size(size: int) -> str:
 
 class Seconds(float):
     """
-    A duration that reads with its units, and is a number to whoever counts.
+    A number of seconds whose text has units.
     """
 
     def __str__(self) -> str:
@@ -137,7 +137,7 @@ class Seconds(float):
 
 class Size(int):
     """
-    A size that reads with its unit, and is a number to whoever counts.
+    A number of bytes whose text has a unit.
     """
 
     def __str__(self) -> str:

@@ -1,11 +1,11 @@
 """
-How the start of a daemon ended, said on the terminal that it was started from.
+Report on the terminal how the start of a daemon ended.
 
-twistd waits in the process that the user started, and prints the first hundred bytes of
-an exception. By what is here that process first waits for the whole line.
+The process that the user started waits for twistd's daemon, and prints the first
+hundred bytes of an exception. With this module it first waits for the whole line.
 
-What must hold: nobody waits for a daemon that is gone; a daemon that listens has the
-status that twistd gives it.
+What must hold: the wait ends if the daemon is gone; if the daemon listens, the exit
+status is the one that twistd gives.
 """
 
 import os
@@ -16,9 +16,9 @@ __all__ = ["DaemonReport"]
 
 class DaemonReport:
     """
-    A pipe from a daemon that is still to be to the process that makes it.
+    A pipe from a daemon to the process that starts it.
 
-    To be made in that process, before C{twistd} forks; to be called by the daemon.
+    Make it in that process, before C{twistd} forks; the daemon calls it.
     """
 
     def __init__(self) -> None:

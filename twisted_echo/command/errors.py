@@ -1,7 +1,7 @@
 """
-Why the command cannot start, in a line for its user.
+Say in one line why the command cannot start.
 
-What must hold: it is one line on standard error, and no traceback stands beside it.
+What must hold: it is one line on standard error, without a traceback.
 """
 
 import errno
@@ -67,7 +67,7 @@ def explain(error: Exception, option: str = "--listen") -> str:
 
 def endQuietly() -> None:
     """
-    Have a L{CannotStart} that ends the process print no traceback: the user was told.
+    Print no traceback if a L{CannotStart} ends the process: the user has seen the line.
     (twistd, whose standard error is its log, would log it line by line.)
     """
     before = sys.excepthook

@@ -1,5 +1,5 @@
 """
-The help of the command line: its options by what they are for, with examples.
+The help of the command line: the options in groups, with examples.
 """
 
 # mypy: disable-error-code="no-untyped-call"

@@ -1,6 +1,6 @@
 """
-What the command does with its process, and no embedder should have done to his:
-the limit of open files, and signals.
+Process-wide settings that only the command makes, and an embedder should make by
+itself: the limit of open files, and signals.
 
 Used by: the commands and their workers.
 """
@@ -118,7 +118,7 @@ def sessionsWithin(asked: int, files: int, ports: int = 1) -> int:
 
 class OnSignal:
     """
-    Has something done in the reactor when a signal comes, until it is ended.
+    Calls a function in the reactor when a signal comes, until it is ended.
     """
 
     def __init__(self, number: int, reactor: Any, act: Callable[[], object]) -> None:
@@ -169,7 +169,7 @@ class OnSecondSignal:
 
 def unreadable(files: list[str]) -> list[str]:
     """
-    Those of some files that this process may not read.
+    The files that this process may not read.
     """
     # By its effective user, which `os.access` does not ask for unless told to.
     effective = os.access in os.supports_effective_ids

@@ -1,6 +1,6 @@
 """
-What the command's service is made of, as it sees them: what is served, the admin port,
-and the manager that is told.
+The interfaces of the command service's parts: the service itself, the admin port, and
+the service manager.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ __all__ = ["AdminPort", "Manager", "Served"]
 
 class Served(Protocol):
     """
-    What is served: the echo service of this process, or of many.
+    The echo service of this process, or of many.
     """
 
     state: State
@@ -50,7 +50,7 @@ class Served(Protocol):
     @property
     def canReload(self) -> bool:
         """
-        Whether there is something to load anew.
+        Whether there are keys or certificates to load anew.
         """
 
     def privilegedStartService(self) -> None: ...
@@ -71,7 +71,7 @@ class Served(Protocol):
     @property
     def isAccepting(self) -> bool:
         """
-        Whether somebody accepts what comes, while it listens.
+        Whether some process accepts from every socket, while it listens.
         """
 
     def reload(self) -> None:
@@ -105,7 +105,7 @@ class AdminPort(Protocol):
 
 class Manager(Protocol):
     """
-    Who is told how the service gets on, such as systemd.
+    A service manager, such as systemd, that follows the state of the service.
     """
 
     def ready(self, status: str) -> None: ...

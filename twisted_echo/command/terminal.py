@@ -19,14 +19,14 @@ class Terminal:
     @property
     def isGone(self) -> bool:
         """
-        Whether there was one and it has hung up. (The kernel takes it away before it
-        sends SIGHUP.)
+        Whether there was a terminal and it has hung up. (The kernel detaches it before
+        it sends SIGHUP.)
         """
         return self._wasThere and _errorOfOpening() in (errno.ENXIO, errno.EIO)
 
 
 def _errorOfOpening() -> int:
-    # What POSIX calls the terminal that controls whoever asks.
+    # POSIX's name for the controlling terminal of the process that opens it.
     name = getattr(os, "ctermid", lambda: "")()
     try:
         os.close(os.open(name, os.O_RDONLY | getattr(os, "O_NOCTTY", 0)))

@@ -2,8 +2,8 @@
 Time for tests that have a C{Clock} instead of a reactor.
 
 What must hold: every timed call runs at its time, as in a process that is never late. A
-jump of the clock looks like a stall of the process, which is billed to no peer: no
-deadline passes by it.
+jump of the clock looks like a stall of the process, so no deadline strikes because of
+it.
 """
 
 from twisted.internet.task import Clock

@@ -48,8 +48,8 @@ def assertNothingLeft(service: SessionService, before: Footprint | None = None) 
     """
     Assert that a service which has stopped left nothing behind: no session, handshake
     or port; no socket of its own; and nothing that its reactor waits for, be it a
-    descriptor or a delayed call. And that its sessions have found nothing wrong with
-    their code (L{SessionFactory.faults}).
+    descriptor or a delayed call, and that its sessions have recorded no fault in their
+    code (L{SessionFactory.faults}).
 
     @param before: taken before it was started.
 
@@ -130,7 +130,7 @@ def _calls(reactor: IReactorTime) -> list[IDelayedCall]:
     for call in reactor.getDelayedCalls():
         owner = getattr(getattr(call, "func", None), "__self__", None)
         if isinstance(owner, FairCall):
-            # The one that somebody has asked for.
+            # The one that a caller has asked for.
             call = owner
         if not (
             isinstance(owner, FairClock)

@@ -25,7 +25,7 @@ Seconds that a worker has to answer.
 
 class Inquiry:
     """
-    Asks all workers, and adds what those have counted that are gone.
+    Asks all workers for their numbers, and adds those of workers that are gone.
 
     @ivar here: gives what the parent itself has counted.
     """
@@ -45,13 +45,13 @@ class Inquiry:
     @property
     def settled(self) -> Snapshot:
         """
-        What those have counted that are gone.
+        The numbers of the workers that are gone.
         """
         return self._gone
 
     def settle(self, snapshot: Snapshot) -> None:
         """
-        Keep the last numbers of somebody who is gone.
+        Keep the last numbers of a worker that is gone.
         """
         self._gone += snapshot.settled()
 

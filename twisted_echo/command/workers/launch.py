@@ -1,8 +1,8 @@
 """
-Starting the process of a worker.
+Start the process of a worker.
 
-What must hold: it gets what is meant for it and nothing that is meant for its parent,
-and no signal ends it before it knows what to do with it.
+What must hold: the worker inherits nothing that is meant for its parent alone, and no
+signal ends it before it has installed its handlers.
 """
 
 import os
@@ -53,7 +53,7 @@ def launch(
 
 def workerEnvironment() -> dict[str, str]:
     """
-    This process's environment, as far as it is for workers.
+    This process's environment, without what is not meant for workers.
     """
     kept = {
         name: value
@@ -68,7 +68,8 @@ def workerEnvironment() -> dict[str, str]:
 @contextmanager
 def _held(signals: Iterable[int]) -> Iterator[None]:
     """
-    Hold signals back, which a process that is started meanwhile goes on doing.
+    Block signals, here for a while and in a process that is started meanwhile until it
+    unblocks them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

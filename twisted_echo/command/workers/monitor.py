@@ -38,7 +38,7 @@ __all__ = ["CAUSES", "Listener", "WorkerMonitor"]
 
 CAUSES = ("exited", "killed", "hung", "start-failed", "drained")
 """
-Why a worker may be followed by another.
+The causes for which a worker is replaced.
 """
 FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
 """
@@ -80,7 +80,7 @@ class Listener(Protocol):
 
 class _Place:
     """
-    A worker's place, in which one process follows the other.
+    A worker's place: one process after the other.
 
     @ivar worker: the present process; None if there is none.
     @ivar began: when it was started.
@@ -222,8 +222,8 @@ class WorkerMonitor:
             and self._isRunning
             and place.worker is worker
         ):
-            # Somebody told it to. Its successor serves while it finishes. (Not at once:
-            # whoever stops the whole service may have told all processes of it.)
+            # It got a SIGTERM of its own. Its successor serves while it finishes. (Not
+            # at once: a stop of the whole service may send SIGTERM to all processes.)
             place.worker = None
             self._killLater(worker)
             place.successor = self.clock.callLater(FIRST_DELAY, self._replace, place)
@@ -274,7 +274,7 @@ class WorkerMonitor:
 
     def _follow(self, place: _Place, worker: WorkerProcess, ended: _Exit) -> None:
         """
-        Have another process take the place of one that has ended.
+        Start a process in the place of one that has ended, after its delay.
         """
         if self.clock.seconds() - place.began >= LIVED:
             delay, place.delay = 0.0, FIRST_DELAY

@@ -205,7 +205,7 @@ class WorkerProcess(ProcessProtocol):
     @property
     def cause(self) -> str:
         """
-        Why it has ended, in a word.
+        The cause of its end, in a word.
         """
         if not self.wasReady:
             return "start-failed"
@@ -218,7 +218,7 @@ class WorkerProcess(ProcessProtocol):
 
     def serve(self, shares: list[int]) -> None:
         """
-        Have it accept from these shares, and no others.
+        Make it accept from these shares, and no others.
         """
         if shares == self._toldToServe:
             return
@@ -235,7 +235,7 @@ class WorkerProcess(ProcessProtocol):
 
     def drain(self) -> None:
         """
-        Have it end as the whole service does.
+        Make it stop as part of a stop of the whole service.
         """
         self.state = "ending"
 

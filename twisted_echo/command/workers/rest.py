@@ -1,8 +1,8 @@
 """
-The backlogs that no worker deals with when all of them stop.
+Serve, at a stop, the backlogs that no worker serves.
 
-What must hold: a client that is connected there is served, and its session ended, by
-the same rules as one of a worker; no client waits for workers that hang.
+What must hold: a client in such a backlog is served, and its session ended, by the same
+rules as in a worker; no client waits for workers that hang.
 """
 
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -24,7 +24,7 @@ __all__ = ["Rest"]
 
 _TOLD_WITHIN = 1.0
 """
-Seconds that a worker has to say what it deals with.
+Seconds that a worker has to say which backlogs it serves.
 """
 
 _log = Logger()
@@ -98,7 +98,7 @@ class Rest:
                     "cannot serve what is left in the backlogs", event="rest-failed"
                 )
             self._stopped = self._service.stopService()
-            # What is not ours, systemd has served by whoever comes next.
+            # Connections on systemd's sockets are left to the next process.
             for each in self._bound:
                 each.close()
             if self._isHurried:

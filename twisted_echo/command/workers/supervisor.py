@@ -4,7 +4,7 @@ Many processes that serve one service: C{--workers N}.
 What must hold:
 
   - all sockets are bound before privileges are shed, and kept: while there is a worker
-    that listens, somebody accepts from each of them; if there is none, clients wait;
+    that listens, some worker accepts from each of them; if there is none, clients wait;
   - sums never decrease: what a worker has counted stays when it is gone, as far as it
     was asked last;
   - the stop fires, always: the kernel begins no more connections, the workers deal with
@@ -343,7 +343,7 @@ class Supervisor(Service):
     @property
     def isAccepting(self) -> bool:
         """
-        Whether somebody accepts from every socket, while it listens.
+        Whether some worker accepts from every socket, while it listens.
         """
         served = [each.serves for each in self._listeningWorkers()]
         return len(set().union(*served)) == self._workers

@@ -1,9 +1,9 @@
 """
-Noticing workers that hang.
+Find workers that hang.
 
-What must hold: the parent's own stall is no evidence against a worker. Time is counted
-in ticks of this process: one in which it was stopped, or had no processor, counts for
-no more than any other, and after it every worker has its whole time again.
+What must hold: a stall of the parent is not taken for one of a worker. Time is counted
+in ticks of this process. A tick in which the process was stopped or starved counts like
+any other, and after it every worker has its whole time again.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,8 +17,8 @@ __all__ = ["HUNG_AFTER", "STARTS_WITHIN", "Watch", "Watched"]
 
 HUNG_AFTER = MOST_FORGIVEN + 5.0
 """
-Seconds without an answer after which a worker is taken for one that hangs, and killed:
-longer than the longest stall of a process that is forgiven.
+Seconds without an answer after which a worker counts as hung and is killed: longer than
+the longest stall that a service forgives itself.
 """
 _TICKS = 15
 """
@@ -50,9 +50,9 @@ class Watched(Protocol):
 
     def ping(self) -> bool:
         """
-        Ask it whether it is there, unless it is to answer still.
+        Ask the worker for a sign of life, unless an answer is still to come.
 
-        @return: whether it has answered what it was asked before.
+        @return: whether it has answered the question before.
         """
 
     def fallSilent(self) -> None:
@@ -62,7 +62,7 @@ class Watched(Protocol):
 
     def killHung(self, seconds: float) -> None:
         """
-        It hangs, and has for so long.
+        It hangs, since so many seconds.
         """
 
 

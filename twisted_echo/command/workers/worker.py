@@ -96,11 +96,11 @@ class WorkerService(LocalService):
 
     def ownBacklogs(self) -> None:
         """
-        Leave to no other process what waits where this one accepts.
+        Own the backlogs of the sockets that this process accepts from.
         """
         for place in self._places:
             adopted, isOurs = self._adopted[place]
-            # What is left to systemd, the next process serves.
+            # Connections on systemd's sockets are left to the next process.
             if isOurs:
                 adopted.own()
 
