@@ -4,8 +4,12 @@ inherited method is named, exactly, and the session works all the same.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from typing import Any
+from unittest.mock import Mock
 
+import attrs
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -16,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clients import FullTransport
 from twisted_echo import EndReason, FastLineReceiver, Session, SessionFactory
+from twisted_echo.hooks import isWatched
 
 DONE = Failure(ConnectionDone())
 
@@ -103,14 +108,14 @@ class HooksTestCase(SynchronousTestCase):
         )
         return logged
 
+    def sentences(self, who: str, *hooks: str) -> list[str]:
+        return [f"{who}.{hook} must call super().{hook}()" for hook in hooks or HOOKS]
+
 
 class NamingTests(HooksTestCase):
     """
     Who has to call what.
     """
-
-    def sentences(self, who: str, *hooks: str) -> list[str]:
-        return [f"{who}.{hook} must call super().{hook}()" for hook in hooks or HOOKS]
 
     def test_none(self) -> None:
         """
@@ -302,15 +307,74 @@ class WrapperTests(HooksTestCase):
         for each in late:
             each()
 
-    def test_dataclassLike(self) -> None:
+    def test_madeAgain(self) -> None:
         """
-        A class that is made again of the same namespace is wrapped once.
+        attrs, and dataclasses with C{slots}, make a class again of its namespace:
+        C{super()} is that of the new class, and it is named all the same.
         """
-        namespace = dict(vars(type("Upper", (Lines,), {"connectionMade": _nothing})))
-        for each in ("__dict__", "__weakref__"):
-            namespace.pop(each, None)
-        again = type("Upper", (Lines,), namespace)
-        self.assertIs(again.connectionMade, namespace["connectionMade"])  # type: ignore[attr-defined]
+        for again in (
+            attrs.define,
+            attrs.define(eq=False),
+            attrs.define(slots=False),
+            dataclass(slots=True),
+            dataclass,
+        ):
+
+            class Upper(Lines):
+                def connectionMade(self, *, more: int = 1) -> None:
+                    super().connectionMade()
+                    self.more = more
+
+                def connectionLost(self, reason: Any = DONE) -> None:
+                    super().connectionLost(reason)
+
+            class Mixed(Polite, Lines):
+                pass
+
+            own = {"connectionMade": lambda self: None}
+            wrong = type("Wrong", (Mixin, Lines), own)
+            for protocol in (Upper, Mixed):
+                self.assertEqual(self.lived(again(protocol)), [])
+            self.assertEqual(
+                self.lived(again(wrong)),
+                [
+                    *self.sentences("Wrong", "connectionMade"),
+                    *self.sentences("Mixin", *HOOKS[1:]),
+                ],
+            )
+            for hook in HOOKS[::2]:
+                wrapped = getattr(again(Upper), hook).__wrapped__
+                self.assertFalse(isWatched(wrapped), "it is wrapped once")
+
+    def test_decorator(self) -> None:
+        """
+        A decorator that copies what is set on an inherited wrapper is no wrapper.
+        """
+
+        class Upper(Lines):
+            def connectionLost(self, reason: Any = DONE) -> None:
+                super().connectionLost(reason)
+
+        class Heir(Upper):
+            @wraps(Upper.connectionLost)
+            def connectionLost(self, *args: Any) -> None:
+                """
+                Call nothing.
+                """
+
+        self.assertEqual(len(self.lived(Heir)), 1)
+
+    def test_noFunction(self) -> None:
+        """
+        A hook that is no function.
+        """
+
+        class Upper(Lines):
+            connectionMade = Mock()
+
+        self.assertEqual(
+            self.lived(Upper), self.sentences(Upper.__qualname__, "connectionMade")
+        )
 
     def test_base(self) -> None:
         """

@@ -2,6 +2,7 @@
 L{twisted_echo.maker}: what makes no session that could be tracked.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -50,6 +51,33 @@ class KindTests(SynchronousTestCase):
         ):
             with self.assertRaisesRegex(TypeError, expected):
                 make()
+
+    def test_alike(self) -> None:
+        """
+        Sessions that are equal are two all the same; of a class that hashes them by
+        something else they could not be told apart, so it is refused.
+        """
+        equal = type("Equal", (Lines,), {"__eq__": lambda self, other: True})
+
+        @dataclass
+        class Data(Lines):
+            count: int = 0
+
+        for protocol in (equal, type("Heir", (equal,), {}), Data):
+            factory = SessionFactory.forProtocol(protocol, clock=Clock())
+            sessions: list[Any] = [factory.buildProtocol(None) for _ in range(2)]
+            for session in sessions:
+                session.makeConnection(FullTransport())
+            self.assertEqual(sessions[0], sessions[1])
+            self.assertEqual(len(factory.sessions), 2)
+            for session in sessions:
+                session.connectionLost(DONE)
+            self.assertEqual((len(factory.sessions), factory.opened), (0, 2))
+        hashed = type("Hashed", (Lines,), {"__hash__": lambda self: 1})
+        expected = "Hashed must not have a __hash__ of its own"
+        with self.assertRaisesRegex(TypeError, expected):
+            SessionFactory.forProtocol(hashed)
+        self.assertRefused(SessionFactory.forProtocol(lambda: hashed()), expected[6:])
 
     def test_none(self) -> None:
         """

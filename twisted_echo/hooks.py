@@ -6,8 +6,9 @@ made. No instance is changed, and no class outside the hierarchy.
 """
 
 from collections.abc import Callable
-from functools import wraps
+from functools import update_wrapper, wraps
 from inspect import isfunction, unwrap
+from types import CellType, FunctionType
 from typing import Any, TypeAlias
 
 from twisted.internet.protocol import BaseProtocol
@@ -28,6 +29,8 @@ def watch(
     @param around: makes the wrapper, of the override, of what to say if it does not
         call the inherited method, and of C{base}, which has that.
     """
+    if isWatched(vars(cls).get(name)):
+        _unwatch(cls, name)
     definer = _definers(cls, base, name)[0]
     if definer is cls:
         hook = vars(cls)[name]
@@ -43,15 +46,55 @@ def watch(
 
     fault = complaint(cls, base, name)
     wrapper: Any = wraps(vars(definer)[name])(around(hook, fault, base))
-    wrapper.isWatched = True
+    wrapper.watched = wrapper.__wrapped__
     setattr(cls, name, wrapper)
+
+
+def _unwatch(cls: type, name: str) -> None:
+    """
+    Put an override back, if its wrapper was made for a class that this one replaces:
+    of its namespace attrs and dataclasses make a new class, with C{__slots__}.
+    """
+    wrapper = vars(cls)[name]
+    hook = wrapper.__wrapped__
+    others = [vars(each).get(name) for each in cls.__mro__[1:]]
+    if wrapper in others:
+        return
+    if hook in others:
+        # A mix-in's.
+        delattr(cls, name)
+    else:
+        setattr(cls, name, _ofClass(cls, hook))
+
+
+def _ofClass(cls: type, hook: Any) -> Any:
+    """
+    The same function, whose C{super()} is that of a class.
+    """
+    cells = dict(zip(hook.__code__.co_freevars, hook.__closure__ or (), strict=True))
+    if "__class__" not in cells or cells["__class__"].cell_contents in cls.__mro__:
+        return hook
+    cells["__class__"] = CellType(cls)
+    copy: Any = FunctionType(
+        hook.__code__,
+        hook.__globals__,
+        hook.__name__,
+        hook.__defaults__,
+        tuple(cells.values()),
+    )
+    copy.__kwdefaults__ = hook.__kwdefaults__
+    update_wrapper(copy, hook)
+    del copy.__wrapped__
+    return copy
 
 
 def isWatched(hook: Any) -> bool:
     """
     Whether a hook is one of L{watch}'s wrappers.
     """
-    return getattr(hook, "isWatched", False)
+    # (A user's decorator may copy what is set on a wrapper, and wraps another hook.)
+    watched = getattr(hook, "watched", None)
+    return watched is not None and watched is getattr(hook, "__wrapped__", None)
 
 
 def complaint(cls: type, base: type, name: str) -> str:

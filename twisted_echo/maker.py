@@ -40,6 +40,21 @@ def _checkProtocol(protocol: object) -> None:
             f"{name} is no Session, so its connections could not be tracked; put"
             f" Session before it: class {name}Session(Session, {name})"
         )
+    elif not _isItself(made):
+        raise TypeError(f"{made.__name__} {_HASHED}")
+
+
+def _isItself(kind: Any) -> bool:
+    """
+    Whether a dictionary tells the instances of a class apart.
+    """
+    return bool(kind.__hash__ is object.__hash__)
+
+
+_HASHED = (
+    "must not have a __hash__ of its own, for sessions are told apart by being"
+    " themselves, however alike they are"
+)
 
 
 def _keepable(build: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -164,6 +179,8 @@ class SessionMaker(Factory[_S]):
             return None
         if not isinstance(protocol, Session):
             problem = ", which is no Session"
+        elif not _isItself(type(protocol)):
+            problem = f", which {_HASHED}"
         else:
             keeper: Any = self
             if protocol.factory is None:

@@ -157,6 +157,10 @@ class Session(PlainHooks, SessionState, Protocol):
         super().__init_subclass__(**kwargs)
         for name, around in AROUND.items():
             watch(cls, Session, name, around)
+        if vars(cls).get("__hash__") is None:
+            # Sessions are told apart, whatever makes two of them equal: a dataclass
+            # keeps this.
+            cls.__hash__ = object.__hash__  # type: ignore[method-assign]
         cls._misplaced = misplaced(cls, Session, "pauseProducing")
 
     def makeConnection(self, transport: Any) -> None:
