@@ -201,6 +201,27 @@ class RaisingTests(EndsTestCase):
                 logged = self.flushLoggedErrors(ZeroDivisionError)
                 self.assertEqual(len(logged), count)
 
+    async def test_readOnTheWay(self) -> None:
+        """
+        What is no C{Exception}, when what has arrived is read outside of the poll.
+        """
+
+        class Leaving(Lines):
+            def dataReceived(self, data: bytes) -> None:
+                raise SystemExit
+
+        for kind in KINDS[:2]:
+            service = self.served(kind, Leaving)
+            factory = service.factory
+            with self.come(service, kind) as client:
+                await until(lambda: factory.sessions)  # noqa: B023
+                client.sendall(b"a\n")
+                (session,) = factory.sessions
+                session.readArrived()
+                self.assertEqual(factory.ended, {EndReason.ERROR: 1})
+            self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 1)
+            await service.stopService()
+
     async def test_repeated(self) -> None:
         """
         Of an error that repeats a few are logged, and how many more there were.
@@ -470,6 +491,123 @@ class AfterTheEndTests(EndsTestCase):
                 await service.stopService()
                 await turn()
                 assertNothingLeft(service)
+
+    async def test_factoryForgotten(self) -> None:
+        """
+        A protocol that forgets, or replaces, its factory is struck off where it was
+        registered, and waited for at the stop.
+        """
+
+        class Forgetful(Lines):
+            def lineReceived(self, line: bytes) -> None:
+                self.sendLine(line)
+                self.factory = None
+
+        class AtTheEnd(Lines):
+            def connectionLost(self, reason: Any = None) -> None:
+                self.factory = SessionFactory.forProtocol(Lines)
+                super().connectionLost(reason)
+
+        for kind in KINDS:
+            for protocol in (Forgetful, AtTheEnd):
+                service = self.served(kind, protocol, limits=Limits(sessionsPerPeer=1))
+                for _ in range(2):
+                    await in_thread(self.visit, service, kind)
+                    await until(lambda: not service.factory.sessions)  # noqa: B023
+                client = await in_thread(self.come, service, kind)
+                client.sendall(b"a\n")
+                self.assertEqual(await in_thread(client.recv, 2), b"a\n")
+                stopped = service.stopService()
+                with client:
+                    self.assertEqual(await in_thread(read_to_end, client), b"")
+                await stopped
+                self.assertEqual(service.factory.ended.total(), 3)
+                await turn()
+                assertNothingLeft(service)
+
+
+class BeforeTheBeginningTests(EndsTestCase):
+    """
+    What a protocol does before it has called the inherited C{connectionMade}.
+    """
+
+    def early(self, act: Callable[[Any], object], *, call: bool = True) -> type[Lines]:
+        class Early(Lines):
+            def connectionMade(self) -> None:
+                act(self)
+                if call:
+                    super().connectionMade()
+
+        return Early
+
+    async def test_closed(self) -> None:
+        """
+        One that is closed, or cut off, already is a session all the same: recorded,
+        limited, and waited for at the stop.
+        """
+        for kind in KINDS:
+            for act, reason in (
+                (Session.close, EndReason.LOCAL_CLOSED),
+                (Session.abort, EndReason.ABORTED),
+            ):
+                for call in (True, False):
+                    service = self.served(kind, self.early(act, call=call))
+                    factory = service.factory
+                    self.assertEqual(await in_thread(self.visit, service, kind), b"")
+                    await until(lambda: factory.ended or factory.refused)  # noqa: B023
+                    self.assertEqual(factory.ended, {reason: 1}, kind)
+                    self.assertEqual(factory.refused, {})
+                    self.assertEqual(len(factory.faults), 0 if call else 1)
+                    factory.faults.clear()
+                    await service.stopService()
+                    await turn()
+                    assertNothingLeft(service)
+            self.flushLoggedErrors()
+
+    async def test_waitedFor(self) -> None:
+        """
+        A peer that does not leave then is in the record until its time is over.
+        """
+        service = self.served("tcp", self.early(Session.close), abortAfter=0.2)
+        client = await in_thread(self.come, service, "tcp")
+        with client:
+            await until(lambda: service.factory.opened)
+            self.assertEqual(len(service.factory.sessions), 1)
+            await service.stopService()
+        self.assertEqual(service.factory.ended.total(), 1)
+        assertNothingLeft(service)
+
+    async def test_lost(self) -> None:
+        """
+        One that says that it is lost already is cut off, and counted as refused.
+        """
+        for kind in KINDS:
+            service = self.served(kind, self.early(Session.connectionLost))
+            self.assertEqual(await in_thread(self.visit, service, kind), b"")
+            self.assertEqual(service.factory.refused, {EndReason.ERROR: 1})
+            await service.stopService()
+            await turn()
+            assertNothingLeft(service)
+
+    async def test_logPrefix(self) -> None:
+        """
+        A prefix for the log that cannot be told, which the transport asks for before
+        all, is logged; the session has its class's name, and goes on.
+        """
+
+        class Nameless(Lines):
+            def logPrefix(self) -> str:
+                raise ZeroDivisionError
+
+        for kind in KINDS:
+            service = self.served(kind, Nameless)
+            self.assertEqual(await in_thread(self.visit, service, kind), b"a\n")
+            # (A layer does not ask for it.)
+            logged = self.flushLoggedErrors(ZeroDivisionError)
+            self.assertEqual(bool(logged), kind in ("tcp", "unix"))
+            await service.stopService()
+            await turn()
+            assertNothingLeft(service)
 
 
 class SkippingTests(EndsTestCase):

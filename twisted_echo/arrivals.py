@@ -119,7 +119,7 @@ def _readOnce(bottom: Any) -> None:
     """
     try:
         why = bottom.doRead()
-    except Exception as problem:
+    except BaseException as problem:
         log.err()
         bottom.reactor._disconnectSelectable(bottom, problem, False)
     else:

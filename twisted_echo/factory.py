@@ -475,7 +475,7 @@ class SessionFactory(SessionMaker[_S]):
         """
         One Deferred, of the caller's own, for the end of every open session.
         """
-        return [session.whenEnded() for session in self.sessions]
+        return [Session.whenEnded(session) for session in self.sessions]
 
     def whenHandshakesEnded(self) -> "Sequence[Deferred[None]]":
         """

@@ -9,7 +9,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from twisted_echo.hooks import Hook
-from twisted_echo.sessionstate import ENDED, NEW
+from twisted_echo.sessionstate import ENDED
 
 __all__ = ["AROUND"]
 
@@ -23,7 +23,7 @@ def _aroundMake(hook: Hook, fault: str, base: Any) -> Hook:
                 raise
             self._cannotBegin(transport)
         finally:
-            if self._life is NEW:
+            if self._isUnknown:
                 self._skipped(fault)
                 base.makeConnection(self, transport)
 
@@ -33,7 +33,7 @@ def _aroundMake(hook: Hook, fault: str, base: Any) -> Hook:
 def _aroundMade(hook: Hook, fault: str, base: Any) -> Hook:
     def connectionMade(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = hook(self, *args, **kwargs)
-        if self._life is NEW:
+        if self._isUnknown:
             self._skipped(fault)
             base.connectionMade(self)
         return result
@@ -74,7 +74,22 @@ def _aroundLost(hook: Hook, fault: str, base: Any) -> Hook:
     return connectionLost
 
 
+def _aroundPrefix(hook: Hook, fault: str, base: Any) -> Hook:
+    def logPrefix(self: Any) -> Any:
+        # A transport asks for it when nobody knows of the connection yet.
+        try:
+            return hook(self)
+        except Exception:
+            if self.factory is None:
+                raise
+            self.factory.sessionFailed(self, "tell its prefix in the log")
+            return type(self).__name__
+
+    return logPrefix
+
+
 AROUND = {
+    "logPrefix": _aroundPrefix,
     "makeConnection": _aroundMake,
     "connectionMade": _aroundMade,
     "readConnectionLost": _aroundReadLost,

@@ -181,7 +181,7 @@ class Session(PlainHooks, SessionState, Protocol):
         except BaseException:
             # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
             self._cannotBegin(transport)
-        if self._life is NEW:
+        if self._isUnknown:
             # It was replaced when its class had been made.
             self._skipped(complaint(type(self), Session, "connectionMade"))
             Session.connectionMade(self)
@@ -189,19 +189,20 @@ class Session(PlainHooks, SessionState, Protocol):
     def _cannotBegin(self, transport: Any) -> None:
         self.transport = transport
         self._failed("begin")
-        if self._life is NEW:
+        if self._isUnknown:
             # It was never registered.
-            self.forget()
+            Session.forget(self)
 
     def connectionMade(self) -> None:
         """
         Register, set the socket's options, and have the transport tell when it
         is full.
         """
-        if self._life is not NEW:
+        if not self._isUnknown:
             return
-        self._life = OPEN
-        factory = self.factory
+        if self._life is NEW:
+            self._life = OPEN
+        factory = self._keeper = self.factory
         transport = self._connection = self.transport
         if factory is not None:
             self._began = factory.clock.seconds()
@@ -651,7 +652,7 @@ class Session(PlainHooks, SessionState, Protocol):
         except Exception:
             self._failed("end")
         finally:
-            self.forget(reason)
+            Session.forget(self, reason)
 
     def forget(self, reason: Failure = connectionDone) -> None:
         """
@@ -662,7 +663,7 @@ class Session(PlainHooks, SessionState, Protocol):
         if self._life is ENDED:
             return
         self._life = ENDED
-        connection, self._connection = self._connection, None
+        connection, self._connection = self._connection or self.transport, None
         if connection is not None:
             # Some protocols of Twisted's forget it, as FTP does; what is to be counted
             # still needs it.
@@ -673,8 +674,8 @@ class Session(PlainHooks, SessionState, Protocol):
                 # Somebody says that it is lost. It must not go on untracked.
                 with suppress(Exception):
                     getattr(connection, "abortConnection", connection.loseConnection)()
+        factory = self.factory = self._keeper or self.factory
         self._callAtEnd()
-        factory = self.factory
         if factory is not None:
             self.end = SessionEnd(
                 self._reason,
@@ -745,7 +746,8 @@ class Session(PlainHooks, SessionState, Protocol):
         """
         if self.end is not None:
             return succeed(self.end)
-        assert self.factory is not None, "a session without a factory is not kept"
+        keeper = self._keeper or self.factory
+        assert keeper is not None, "a session without a factory is not kept"
         if self._askers is None:
             self._askers = {}
         asker: Deferred[SessionEnd] = Deferred(self._askers.pop)

@@ -99,6 +99,8 @@ class SessionState:
     # The transport that it was registered with, whatever a subclass does to
     # `transport`.
     _connection: Any = None
+    # Likewise the factory.
+    _keeper: Any = None
     # Why it ended, once its transport is gone.
     _reason = EndReason.ERROR
     _detail = ""
@@ -151,6 +153,13 @@ class SessionState:
         Whether its transport has lost the connection: nothing can be asked of it.
         """
         return self._life >= GONE or isGone(self._connection)
+
+    @property
+    def _isUnknown(self) -> bool:
+        """
+        Whether it is not registered yet. (It may be closed before.)
+        """
+        return self._connection is None and self._life < GONE
 
     @property
     def isPaused(self) -> bool:
