@@ -5,6 +5,7 @@ L{twisted_echo.maker}: what makes no session that could be tracked.
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
@@ -51,6 +52,45 @@ class KindTests(SynchronousTestCase):
         ):
             with self.assertRaisesRegex(TypeError, expected):
                 make()
+
+    def test_arguments(self) -> None:
+        """
+        So is what needs arguments, which nobody would give it; unless the factory
+        builds for itself.
+        """
+
+        class Named(Lines):
+            def __init__(self, name: str, *, count: int = 0) -> None:
+                self.name = name
+
+        attribute = type("Attribute", (SessionFactory,), {"protocol": Named})
+        assigned: Any = SessionFactory.forProtocol(Lines)
+        assigned.protocol = Named
+        for make in (
+            lambda: SessionFactory.forProtocol(Named),
+            lambda: SessionFactory.forProtocol(partial(Named, count=1)),
+            lambda: SessionFactory.forProtocol(lambda address: Lines()),
+            attribute,
+            assigned.checkProtocol,
+        ):
+            with self.assertRaisesRegex(TypeError, "without arguments.*partial"):
+                make()
+        for maker in (
+            partial(Named, "a"),
+            lambda name="a": Named(name),
+            lambda *args: Named("a"),
+            Mock(side_effect=lambda: Named("a")),
+        ):
+            factory = SessionFactory.forProtocol(maker)
+            self.assertIsInstance(factory.buildProtocol(None), Named)
+
+        class Naming(attribute):  # type: ignore[misc,valid-type]
+            def buildProtocol(self, addr: Any) -> Any:
+                return self.protocol("a")
+
+        for own in (Naming(), Naming.forProtocol(Named)):
+            own.checkProtocol()
+            self.assertIsInstance(own.buildProtocol(None), Named)
 
     def test_alike(self) -> None:
         """

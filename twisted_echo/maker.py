@@ -8,6 +8,7 @@ once.
 
 from collections.abc import Callable
 from functools import partial, wraps
+from inspect import signature
 from typing import Any, TypeVar
 
 from twisted.internet.protocol import Factory
@@ -42,6 +43,27 @@ def _checkProtocol(protocol: object) -> None:
         )
     elif not _isItself(made):
         raise TypeError(f"{made.__name__} {_HASHED}")
+
+
+def _checkCall(protocol: Any) -> None:
+    """
+    Refuse what cannot be called as a factory does it, as far as that can be seen.
+
+    @raise TypeError: if it needs arguments.
+    """
+    try:
+        parameters = signature(protocol)
+    except (TypeError, ValueError):
+        # It is of a kind that does not tell.
+        return
+    try:
+        parameters.bind()
+    except TypeError as error:
+        raise TypeError(
+            f"protocol is called without arguments, but for {protocol!r} that is"
+            f" {error}; use partial, such as partial(MySession, argument), or override"
+            " buildProtocol"
+        ) from None
 
 
 def _isItself(kind: Any) -> bool:
@@ -82,7 +104,7 @@ class SessionMaker(Factory[_S]):
 
     def __init__(self) -> None:
         if self.protocol is not None:
-            _checkProtocol(self.protocol)
+            self._check(self.protocol)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -99,9 +121,9 @@ class SessionMaker(Factory[_S]):
         Make a factory of sessions of one kind.
 
         @param protocol: a class of L{Session}, or something that makes one.
-        @raise TypeError: if it is a class of another kind.
+        @raise TypeError: if it is a class of another kind, or needs arguments.
         """
-        _checkProtocol(protocol)
+        cls._check(protocol)
         factory: Any = super().forProtocol(protocol, *args, **kwargs)
         return factory  # type: ignore[no-any-return]
 
@@ -119,7 +141,13 @@ class SessionMaker(Factory[_S]):
         @raise TypeError: if it makes none.
         """
         if self.protocol is not None or not self._buildsItself:
-            _checkProtocol(self.protocol)
+            self._check(self.protocol)
+
+    @classmethod
+    def _check(cls, protocol: Any) -> None:
+        _checkProtocol(protocol)
+        if cls.buildProtocol is SessionMaker.buildProtocol:
+            _checkCall(protocol)
 
     def refuses(self, address: Any) -> bool:
         """
