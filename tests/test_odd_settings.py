@@ -163,6 +163,23 @@ class LineTests(SynchronousTestCase):
             sender.sendLines([line, line])
             self.assertEqual(sender.transport.value(), 2 * (b"a" + bytes(delimiter)))
 
+    def test_inFlight(self) -> None:
+        """
+        A limit that is assigned while a line is delivered.
+        """
+        for limit, data in product(LIMITS, STREAMS):
+            told = []
+            for receiver in (basic.LineReceiver, FastLineReceiver):
+
+                class Changing(recording(receiver)):  # type: ignore[misc]
+                    def lineReceived(self, line: bytes) -> None:
+                        super().lineReceived(line)
+                        self.MAX_LENGTH = limit  # noqa: B023
+                        self.setLineMode()
+
+                told.append(outcome(Changing, [data], delimiter=b"\n"))
+            self.assertEqual(told[0], told[1], (limit, data))
+
 
 class LineOnlyTests(LineTests):
     """

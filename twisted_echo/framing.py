@@ -212,7 +212,8 @@ class LineBuffer(HeldBytes):
 
         To be asked when L{take_lines} has nothing more to give.
         """
-        return len(self._bytes) >= limit + len(delimiter)
+        size = len(self._bytes)
+        return size > 0 and size >= limit + len(delimiter)
 
     def may_end_legally(self, delimiter: bytes, limit: int) -> bool:
         """
