@@ -2,6 +2,7 @@
 L{twisted_echo.session}: one connection's life, with every kind of protocol.
 """
 
+import gc
 import socket
 import struct
 from typing import Any
@@ -1038,6 +1039,21 @@ class WhenEndedTests(SynchronousTestCase):
         end = self.successResultOf(asker)
         session.connectionLost(DONE)
         self.assertIs(session.end, end)
+
+    def test_raises(self) -> None:
+        """
+        An asker's exception, which refers to what called it, does not keep the session.
+        """
+        gc.disable()
+        self.addCleanup(gc.enable)
+        # (This transport would keep the producer that throttles it.)
+        session = _made(type("Free", (Upper,), {"backpressure": False}))
+        asker: Deferred[Any] = session.whenEnded().addCallback(lambda _: 1 // 0)
+        gone = ref(session)
+        session.connectionLost(DONE)
+        del session
+        self.assertIs(gone(), None)
+        self.failureResultOf(asker, ZeroDivisionError)
 
     def test_cancelledIsForgotten(self) -> None:
         """

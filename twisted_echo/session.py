@@ -760,3 +760,7 @@ class Session(PlainHooks, SessionState, Protocol):
             # What one does with his may have cancelled another's.
             if not asker.called:
                 asker.callback(end)
+                result = getattr(asker, "result", None)
+                if isinstance(result, Failure):
+                    # Its frames refer to this one, and so to the session.
+                    result.cleanFailure()  # type: ignore[no-untyped-call]
