@@ -28,18 +28,13 @@ from twisted_echo.command import terminal
 from twisted_echo.command.terminal import Terminal
 from twisted_echo.testing import certificates
 
-EXEC_DEFAULT = """\
+EXEC_NOHUP = """\
 import os, signal, sys
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 """
-Becomes the command of its arguments, whatever whoever runs the tests ignores.
-"""
-
-EXEC_NOHUP = EXEC_DEFAULT.replace("SIG_DFL", "SIG_IGN")
-"""
-The same as C{nohup} has it.
+Becomes the command of its arguments as C{nohup} does.
 """
 
 EXEC_ON_TERMINAL = """\
@@ -56,7 +51,6 @@ fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 for each in range(3) if os.environ.pop("ALL", "") else (0,):
     os.dup2(terminal, each)
 os.close(terminal)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if os.environ.pop("SHELL_LEADS", ""):
     # It takes the process along when it ends, as the shell of a login does.
     os.execv("/bin/sh", ["sh", "-c", '"$@"; exit $?', "sh", *sys.argv[1:]])
@@ -118,7 +112,7 @@ class KilledTests(SynchronousTestCase):
             (("twistd", "-n"), ()),
             (("twist",), ("--workers=2",)),
         ):
-            server = Server.start(self, *more, command=command, launcher=EXEC_DEFAULT)
+            server = Server.start(self, *more, command=command)
             client = connect(self, server.address)
             server.process.send_signal(signal.SIGHUP)
             server.wait_for("SIGHUP: there are no certificates to load anew")

@@ -69,8 +69,11 @@ class Manager:
         """
         The next message that begins with something, waited for.
         """
+        # (Of all messages together: the status is told every few seconds.)
+        deadline = time.monotonic() + DEADLINE
         while True:
-            ready, _, _ = select([self.socket], [], [], DEADLINE)
+            left = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select([self.socket], [], [], left)
             assert ready, f"it is told no {name!r}"
             message = self.socket.recv(4096).decode()
             if message.startswith(name):

@@ -44,6 +44,7 @@ from twisted_echo.testing import (
 )
 from twisted_echo.testing.certificates import MissingExtra
 from twisted_echo.testing.clocks import elapse
+from twisted_echo.testing.processes import RESTORE_SIGNALS
 
 PYTEST = [sys.executable, "-W", "error", "-m", "pytest", "-q"]
 TRIAL = [sys.executable, "-W", "error", "-m", "twisted.trial"]
@@ -599,7 +600,7 @@ class PluginTests(SynchronousTestCase):
             [
                 sys.executable,
                 "-c",
-                EXEC,
+                RESTORE_SIGNALS + EXEC,
                 *PYTEST,
                 "-p",
                 "no:twisted",

@@ -47,9 +47,8 @@ from tests.test_command import make_certificate
 MARK = "ECHO_TEST_MARK"
 
 EXEC_IN_GROUP = """\
-import os, signal, sys
+import os, sys
 os.setpgrp()
-signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 """

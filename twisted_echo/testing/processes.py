@@ -28,6 +28,7 @@ __all__ = [
     "DEADLINE",
     "EXEC",
     "EXEC_WITH_PARENT",
+    "RESTORE_SIGNALS",
     "Books",
     "Command",
     "Vitals",
@@ -44,14 +45,22 @@ busy, so that who waits for it in vain has found a bug.
 """
 
 
+RESTORE_SIGNALS = """\
+import signal
+for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+"""
+"""
+Goes before a launcher. A shell's background job ignores SIGINT, and what C{nohup}
+starts ignores SIGHUP; so would everything that is started from it.
+"""
+
 EXEC = """\
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+import os, sys
 os.execv(sys.argv[1], sys.argv[1:])
 """
 """
-Becomes the command of its arguments. A shell's background job ignores SIGINT, and
-so would everything that is started from it.
+Becomes the command of its arguments.
 """
 
 EXEC_WITH_PARENT = """\
@@ -109,7 +118,7 @@ class Command:
         self._printed = {"stdout": "", "stderr": ""}
         self._more = Condition()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", launcher, *arguments],
+            [sys.executable, "-c", RESTORE_SIGNALS + launcher, *arguments],
             cwd=folder,
             env=environment(env),
             pass_fds=pass_fds,
