@@ -1,6 +1,4 @@
 """
-The conditions of a whole run.
-
 Under CI, a test that is skipped is a test that is missing.
 
 On a user's machine a test may be skipped for want of a program such as C{socat}.
@@ -13,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -66,21 +63,7 @@ class _SkipPolicy:
         return (yield)
 
 
-def give_default_signals() -> None:
-    """
-    Let the processes that tests start have the default action of SIGHUP and SIGINT.
-
-    C{nohup} and a shell's background jobs ignore them, and so would every process that
-    inherits this. A handler is not inherited, so one that does nothing is set here: the
-    run itself goes on ignoring the signal.
-    """
-    for number in signal.SIGHUP, signal.SIGINT:
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, lambda number, frame: None)
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    give_default_signals()
     if _UNDER_CI:
         config.pluginmanager.register(_SkipPolicy(config), "skip-policy")
 

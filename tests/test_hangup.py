@@ -7,13 +7,11 @@ import os
 import pty
 import re
 import signal
-import subprocess
 from pathlib import Path
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.conftest import give_default_signals
 from tests.processes import (
     Command,
     Server,
@@ -84,19 +82,18 @@ class TerminalTests(SynchronousTestCase):
 class RunTests(SynchronousTestCase):
     def test_underNohup(self) -> None:
         """
-        Under C{nohup}, and in the background of a shell, the processes that tests start
-        have the default actions all the same.
+        Where the tests run under C{nohup}, or in the background of a shell, the commands
+        that they start have the default actions all the same.
         """
         for number in signal.SIGHUP, signal.SIGINT:
             before = signal.signal(number, signal.SIG_IGN)
             try:
-                give_default_signals()
-                run = subprocess.run(
-                    ["sh", "-c", f"kill -{int(number)} $$"], timeout=30
+                command = Command(
+                    self, ["/bin/sh", "-c", f"kill -{int(number)} $$"], folder=Path("/")
                 )
             finally:
                 signal.signal(number, before)
-            self.assertEqual(run.returncode, -number)
+            self.assertEqual(command.wait(), -number)
 
 
 class KilledTests(SynchronousTestCase):
