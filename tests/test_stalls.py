@@ -38,6 +38,7 @@ from twisted_echo import (
     SessionService,
 )
 from twisted_echo.listen import listenString
+from twisted_echo.progress import TCPState
 from twisted_echo.testing import ServiceThread, elapse
 from twisted_echo.testing.sockets import dial
 
@@ -520,6 +521,28 @@ class ArrivedTests(ServedTestCase):
         elapse(self.clock, ALLOWED + 0.1)
         self.assertFalse(session.isClosing)
         self.assertEqual(await in_thread(client.recv, 10), b"A\n")
+
+    async def test_idleAfterAStall(self) -> None:
+        """
+        A stall before the last line puts off nothing that comes after.
+        """
+        session, client = await self.begun("idle")
+        client.sendall(b"a\n")
+        await until(lambda: session.bytesReceived)
+        elapse(self.clock, 1)
+        self.clock.advance(60)
+        client.sendall(b"b\n")
+        await until(lambda: session.bytesReceived == 4)
+        since = self.clock.seconds()
+
+        def ask(_: object) -> TCPState:
+            return TCPState(0, self.clock.seconds() - since)
+
+        with mock.patch("twisted_echo.guard.tcpState", ask):
+            elapse(self.clock, ALLOWED - 0.1)
+            self.assertFalse(session.isClosing)
+            elapse(self.clock, 0.1 + 2 * only("idle").sweep)
+        self.assertTrue(session.isClosing)
 
     async def test_leavesAnyway(self) -> None:
         """

@@ -90,7 +90,7 @@ class _Mark:
         # When it sent or received last, and how much it had received by then.
         self.active = began
         self.received = 0
-        # How much time the process had lost when the kernel was asked last.
+        # How much time the process had lost by then, or when the kernel was asked.
         self.lost = lost
         # Until when there is nothing to see if it has received nothing more, and
         # nothing waits for its peer.
@@ -307,6 +307,7 @@ class Guard:
                 mark.output = output
                 if output is not None:
                     mark.active = mark.moved = now
+                    mark.lost = self._lost
             elif deadlines.write and now - mark.moved >= deadlines.write:
                 return EndReason.WRITE_TIMEOUT
         else:
@@ -314,7 +315,7 @@ class Guard:
         isAnswering = session.isAnswering
         if received != mark.received or isAnswering:
             # (A peer that waits for an answer is not to blame.)
-            mark.received, mark.active = received, now
+            mark.received, mark.active, mark.lost = received, now, self._lost
         line = None
         heldInput = getattr(session, "heldInput", None)
         if heldInput is not None:
@@ -355,7 +356,7 @@ class Guard:
                 isIdle = heldInput is not None
             else:
                 # (The kernel counts the time that the process did not have.)
-                quiet = state.quiet - (self._lost - mark.lost)
+                quiet = max(0.0, state.quiet - (self._lost - mark.lost))
                 mark.active, mark.lost = max(mark.active, now - quiet), self._lost
                 isIdle = now - mark.active >= deadlines.idle
             if isIdle:
