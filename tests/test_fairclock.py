@@ -67,6 +67,19 @@ class FairClockTests(SynchronousTestCase):
         self.assertLessEqual(seen[0] - before, HEARTBEAT + 1e-6)
         self.assertEqual(self.called, [])
 
+    def test_late(self) -> None:
+        """
+        A heartbeat that is overdue can be seen until it comes.
+        """
+        self.assertFalse(self.clock.isLate)
+        self.clock.callLater(60, list)
+        self.real.rightNow += HEARTBEAT
+        self.assertFalse(self.clock.isLate)
+        self.real.rightNow += 0.01
+        self.assertTrue(self.clock.isLate)
+        self.real.advance(0)
+        self.assertFalse(self.clock.isLate)
+
     def test_neverBack(self) -> None:
         """
         Fair time does not jump when a heartbeat is late, nor when the last call goes.

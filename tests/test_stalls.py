@@ -21,7 +21,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.clients import ServedTestCase, in_thread, until
+from tests.clients import ServedTestCase, in_thread, turn, until
 from tests.faults import slow
 from tests.processes import DEADLINE, Server, new_folder, read_exactly
 from tests.test_command import make_certificate
@@ -38,7 +38,8 @@ from twisted_echo import (
     SessionService,
 )
 from twisted_echo.listen import listenString
-from twisted_echo.progress import TCPState
+from twisted_echo.progress import TCPState, queuedOutput
+from twisted_echo.service import State
 from twisted_echo.testing import ServiceThread, elapse
 from twisted_echo.testing.sockets import dial
 
@@ -591,3 +592,80 @@ class ArrivedTests(ServedTestCase):
         client.sendall(b"192.0.2.2 1 2\r\na\n")
         elapse(self.clock, ALLOWED)
         self.assertEqual(await in_thread(client.recv, 10), b"A\n")
+
+
+class Slow(Session, FastLineReceiver):
+    """
+    Blocks for three seconds in every call, by the clock of its factory.
+    """
+
+    delimiter = b"\n"
+
+    def lineReceived(self, line: bytes) -> None:
+        clock: Any = self.factory.clock  # type: ignore[union-attr]
+        clock.rightNow += 3
+
+
+class StopTests(ServedTestCase):
+    """
+    A stop whose own process has no time for it.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.factory: Any = SessionFactory.forProtocol(
+            Slow, clock=self.clock, abortAfter=1
+        )
+
+    async def blocked(self, endpoint: str, header: bytes, rest: bytes) -> None:
+        """
+        @param header: what each client sends before the stop begins.
+        @param rest: what has arrived, unread, when it does.
+        """
+        count, factory = 12, self.factory
+        service = self.serve(factory, listenString(reactor, endpoint).endpoint)
+        clients = [self.client(service) for _ in range(count)]
+        for client in clients:
+            client.sendall(header)
+        begun = factory.handshakes if header else factory.sessions
+        await until(lambda: len(begun) == count)
+        for client in clients:
+            client.sendall(rest)
+            while queuedOutput(client):
+                time.sleep(0.001)
+        began = self.clock.seconds()
+        stopped = service.stopService()
+        while not stopped.called:
+            await turn()
+            elapse(self.clock, 0)
+            if service.state is not State.STOPPED and not factory.lines:
+                elapse(self.clock, 0.01)
+        self.assertLessEqual(self.clock.seconds() - began, service.longestStop + 3)
+        self.assertGreater(factory.lines, 1)
+
+    async def test_sessions(self) -> None:
+        """
+        What many sessions are to be given is not given to them in one turn.
+        """
+        await self.blocked("tcp:0:interface=127.0.0.1", b"", b"line\n")
+
+    async def test_handshakes(self) -> None:
+        await self.blocked(
+            "haproxy:tcp:0:interface=127.0.0.1",
+            b"PROXY TCP4 192.0.2.1 ",
+            b"192.0.2.2 1 2\r\nline\n",
+        )
+
+    async def test_late(self) -> None:
+        """
+        After a stall beyond all bounds those that are cut off still have their turn.
+        """
+        service = self.serve(self.factory)
+        session, client = await self.session(service)
+        stopped = service.stopService()
+        self.assertEqual(await in_thread(client.recv, 1), b"")
+        self.clock.advance(1000)
+        self.assertTrue(session.isAborted)
+        self.assertFalse(session.end)
+        await stopped
+        self.assertIs(session.end.reason, EndReason.ABORTED_IN_DRAIN)

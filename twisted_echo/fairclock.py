@@ -72,6 +72,15 @@ class FairClock:
         """
         return float(self.real.seconds()) - self.seconds()
 
+    @property
+    def isLate(self) -> bool:
+        """
+        Whether a heartbeat is overdue. Whoever has much to do in one turn of a reactor
+        leaves the rest to the next one then, for other timed calls may be due.
+        """
+        beat = self._beat
+        return beat is not None and beat.getTime() < self.real.seconds()
+
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: object, **kw: object
     ) -> "FairCall":

@@ -109,10 +109,8 @@ class Layer(ProtocolWrapper):
         self.began = keeper.fairClock.seconds() if began is None else began
         keeper.handshakeStarted(self, self.countsFor())
         if keeper.isStopping:
-            # Not now, when it is only being made, and nothing else before.
-            bottom = bottomTransport(transport)
-            bottom.pauseProducing()
-            bottom.reactor.callLater(0, self.fail, EndReason.STOPPED)
+            # Not now, when it is only being made.
+            self._stopLater()
 
     def ownBytes(self) -> int:
         """
@@ -166,14 +164,7 @@ class Layer(ProtocolWrapper):
         L{EndReason.STOPPED}, by what has arrived or in order; else it is cut off.
         """
         if reason is EndReason.STOPPED:
-            if self._canEndInOrder():
-                self._readArrived()
-            if self._canEndInOrder():
-                wait = self._timeToFinish()
-                if wait:
-                    self._callLater(wait, self._endInOrder)
-                else:
-                    self._endInOrder()
+            self._stop()
         elif not self._isReady and (
             (self._failure is None and self._step is None) or reason in _ABORTED
         ):
@@ -181,6 +172,27 @@ class Layer(ProtocolWrapper):
                 self._failure = reason, detail
             transport = self.transport
             getattr(transport, "abortConnection", transport.loseConnection)()
+
+    def _stopLater(self) -> None:
+        # Nothing before that.
+        bottom = bottomTransport(self.transport)
+        bottom.pauseProducing()
+        bottom.reactor.callLater(0, self.fail, EndReason.STOPPED)
+
+    def _stop(self) -> None:
+        if not self._canEndInOrder():
+            return
+        if self.factory.keeper.fairClock.isLate:
+            # What others were given took its time.
+            self._stopLater()
+            return
+        self._readArrived()
+        if self._canEndInOrder():
+            wait = self._timeToFinish()
+            if wait:
+                self._callLater(wait, self._endInOrder)
+            else:
+                self._endInOrder()
 
     def _readArrived(self) -> None:
         """

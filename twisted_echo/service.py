@@ -446,7 +446,9 @@ class SessionService(Service):
             self.factory.closeSessions(EndReason.STOPPED)
 
         def abortSessions() -> None:
-            self._timer = fair.callBy(givesUpBy, _GIVE_UP_AFTER, giveUp)
+            # (Also if this comes late: a connection is cut off in the next turn only.)
+            latest = max(givesUpBy, clock.seconds() + _GIVE_UP_AFTER)
+            self._timer = fair.callBy(latest, _GIVE_UP_AFTER, giveUp)
             self.factory.refuseAll()
             self._listeners.closeNow()
             self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)

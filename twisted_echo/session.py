@@ -492,6 +492,11 @@ class Session(PlainHooks, SessionState, Protocol):
         bottomTransport(self.transport).reactor.callLater(0, self._readOn)
 
     def _readOn(self) -> None:
+        factory = self.factory
+        if self._unread and factory is not None and factory.fairClock.isLate:
+            # What others were given took its time.
+            self._readOnLater()
+            return
         try:
             self._readUnread()
         except Exception:
