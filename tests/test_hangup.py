@@ -82,8 +82,8 @@ class TerminalTests(SynchronousTestCase):
 class RunTests(SynchronousTestCase):
     def test_underNohup(self) -> None:
         """
-        Where the tests run under C{nohup}, or in the background of a shell, the commands
-        that they start have the default actions all the same.
+        Where the tests run under C{nohup}, or in the background of a shell, the
+        commands that they start have the default actions all the same.
         """
         for number in signal.SIGHUP, signal.SIGINT:
             before = signal.signal(number, signal.SIG_IGN)
