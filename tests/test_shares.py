@@ -18,7 +18,7 @@ class DivideTests(SynchronousTestCase):
         for workers in range(1, 6):
             for count in range(1, workers + 1):
                 for serving in combinations(range(workers), count):
-                    divided = divide(workers, serving)
+                    divided = divide(workers, dict.fromkeys(serving, ()))
                     self.assertEqual(set(divided), set(serving))
                     for number, shares in divided.items():
                         self.assertIn(number, shares)
@@ -30,7 +30,17 @@ class DivideTests(SynchronousTestCase):
         """
         What dead workers leave is spread over the others.
         """
-        self.assertEqual(divide(6, [0, 1, 2]), {0: [0, 3], 1: [1, 4], 2: [2, 5]})
+        self.assertEqual(
+            divide(6, dict.fromkeys(range(3), ())), {0: [0, 3], 1: [1, 4], 2: [2, 5]}
+        )
+
+    def test_handedOver(self) -> None:
+        """
+        Who serves a share in another worker's place goes on until that one serves it.
+        """
+        self.assertEqual(divide(2, {0: [], 1: [0, 1]}), {0: [0], 1: [0, 1]})
+        self.assertEqual(divide(2, {0: [0], 1: [0, 1]}), {0: [0], 1: [1]})
+        self.assertEqual(divide(3, {0: [0, 2], 2: [1]}), {0: [0, 2], 2: [1, 2]})
 
     def test_none(self) -> None:
-        self.assertEqual(divide(3, []), {})
+        self.assertEqual(divide(3, {}), {})

@@ -776,6 +776,31 @@ class SupervisorTests(SupervisorTestCase):
         self.assertEqual((total.opened, total.sessions), (20, 0))
         self.assertEqual(sum(total.ended.values()), 20 - lives)
 
+    async def test_handedOver(self) -> None:
+        """
+        From when another worker accepts in the place of one that has died, it is not
+        without anybody for a moment, and ready, until the successor does.
+        """
+        supervisor = self.supervisor()
+        supervisor.startService()
+        await supervisor.whenListening()
+        told: list[tuple[bool, int]] = []
+        changed = supervisor._workersChanged
+
+        def hear() -> None:
+            changed()
+            told.append((supervisor.isAccepting, len(supervisor._listeningWorkers())))
+
+        self.patch(supervisor, "_workersChanged", hear)
+        (victim,) = [each for each in supervisor._alive() if each.number == 0]
+        os.kill(victim.pid, signal.SIGKILL)
+        await until(lambda: victim not in supervisor._alive())
+        await until(lambda: supervisor.isAccepting)
+        await until(lambda: len(supervisor._listeningWorkers()) == 2)
+        self.assertEqual(told[-1], (True, 2))
+        served = {0: {0}, 1: {1}}
+        await until(lambda: {w.number: w.serves for w in supervisor._alive()} == served)
+
     async def test_pages(self) -> None:
         """
         All sessions, worker by worker, page by page.

@@ -268,6 +268,8 @@ class Supervisor(Service):
         self._workersChanged()
 
     def workerServes(self) -> None:
+        if self._rest is None:
+            self._divide()
         hasTried = all(
             self._failures[number] or number in self._ready
             for number in range(self._workers)
@@ -299,11 +301,14 @@ class Supervisor(Service):
         if self._rest is not None:
             self._rest.workersChanged()
             return
-        serving = {each.number: each for each in self._listeningWorkers()}
-        for number, shares in divide(self._workers, sorted(serving)).items():
-            serving[number].serve(shares)
         # Of workers that cannot start, one may have been the last to try.
         self.workerServes()
+
+    def _divide(self) -> None:
+        serving = {each.number: each for each in self._listeningWorkers()}
+        served = {number: each.serves for number, each in serving.items()}
+        for number, shares in divide(self._workers, served).items():
+            serving[number].serve(shares)
 
     # What there is to know
 
