@@ -3,6 +3,7 @@ L{twisted_echo.admin} and L{twisted_echo.bounded}, over real HTTP.
 """
 
 import contextlib
+import errno
 import gc
 import http.client
 import json
@@ -15,10 +16,10 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as read_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as read_text
-from twisted.internet import reactor
+from twisted.internet import reactor, unix
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList, fail
-from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.logger import LogLevel, capturedLogs
 
 from tests.clients import (
@@ -765,6 +766,27 @@ class CloseTests(AdminTestCase):
         first, second = self.admin.close(), self.admin.close()
         await first
         await second
+
+    async def test_noRight(self) -> None:
+        """
+        A UNIX socket whose file this user cannot remove, as after C{--uid}, is closed,
+        and so are its connections.
+        """
+        self.service = self.serve(EchoFactory(EchoConfig()))
+        path = self.mktemp()
+        admin = Admin(UNIXServerEndpoint(reactor, path), reactor)
+        await admin.open(ServiceView(self.service))
+        self.address = admin.address
+        client = self.raw()
+        port: Any = admin._port
+
+        def unlink(_: object) -> None:
+            raise PermissionError(errno.EACCES, "no right")
+
+        self.patch(unix.os, "unlink", unlink)
+        await admin.close()
+        self.assertFalse(port.connected)
+        self.assertEqual(await in_thread(read_all, client), b"")
 
     async def test_unopened(self) -> None:
         admin = Admin(FakeEndpoint(), reactor)

@@ -1044,6 +1044,25 @@ class RealPortTests(ServedTestCase):
             got = await in_thread(pump, connect(address), b"hello\n")
             self.assertEqual(got, b"hello\n")
 
+    async def test_fileGone(self) -> None:
+        """
+        A UNIX socket whose file, or lock, somebody has removed is closed as any other,
+        and can be listened on again.
+        """
+        path = self.mktemp()
+        service = self.serve(_factory(), f"unix:{path}")
+        for gone in (path, f"{path}.lock", ""):
+            (port,) = service._listeners.ports
+            if gone:
+                os.unlink(gone)
+            for done, result in await service.stopService():
+                self.assertTrue(done, result)
+            self.assertFalse(port.connected)
+            self.assertFalse(os.path.lexists(path))
+            self.assertFalse(os.path.lexists(f"{path}.lock"))
+            service.startService()
+            await service.whenListening()
+
     async def test_allOrNone(self) -> None:
         """
         If one address is in use none is listened on, whichever comes first,

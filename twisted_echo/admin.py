@@ -39,6 +39,7 @@ from twisted_echo.bounded import BoundedSite
 from twisted_echo.metrics import Observation
 from twisted_echo.monitor import MOST_ROWS
 from twisted_echo.prometheus import SnapshotCollector
+from twisted_echo.sockets import closePort
 from twisted_echo.view import Observed
 
 __all__ = ["Admin", "adminSite"]
@@ -236,7 +237,7 @@ class Admin:
         def listening(port: IListeningPort) -> Any:
             if self._site is not site:
                 # It was closed before.
-                return port.stopListening()
+                return closePort(port)
             self._port = port
             site.guard(port)
             return None
@@ -253,5 +254,6 @@ class Admin:
         port, self._port = self._port, None
         if port is None:
             return succeed(None)
-        closed = maybeDeferred(port.stopListening)
-        return closed.addCallback(lambda _: None if site is None else site.close())
+        return closePort(port).addCallback(
+            lambda _: None if site is None else site.close()
+        )

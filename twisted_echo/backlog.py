@@ -19,11 +19,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from twisted_echo.sockets import (
     HoldableSocket,
+    closePort,
     dropNewConnections,
     refuseNewConnections,
 )
@@ -153,8 +154,7 @@ class BacklogDrain:
         # Twisted's ports close in the next turn. Until then connections can come that
         # the kernel had begun before.
         self._port.reactor.callLater(0, self._acceptRest)
-        closing = maybeDeferred(self._port.stopListening)
-        closing.addBoth(self._tell)
+        closePort(self._port).addBoth(self._tell)
 
     def _acceptRest(self) -> None:
         if self._port.connected:

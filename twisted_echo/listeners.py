@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 
 from twisted_echo.backlog import BacklogDrain
 from twisted_echo.refusal import RefusesInOrder
-from twisted_echo.sockets import HoldableSocket, deepenBacklog, ownsSocket
+from twisted_echo.sockets import HoldableSocket, closePort, deepenBacklog, ownsSocket
 
 __all__ = ["Listener", "Listeners"]
 
@@ -99,7 +99,7 @@ class Listener:
                 opening.callback(result)
             elif not isinstance(result, Failure):
                 # Too late. A port that nobody waits for any more must not stay.
-                result.stopListening()
+                closePort(result)
 
         def listen(closed: Any) -> Any:
             if self._opening is opening:
@@ -143,7 +143,7 @@ class Listener:
             self._drain = BacklogDrain(port, lambda: _SHUT not in self._held)
             self._closing = self._drain.closed
         else:
-            self._closing = maybeDeferred(port.stopListening)
+            self._closing = closePort(port)
         self._closing.addBoth(self._closed)
         return self._closing
 

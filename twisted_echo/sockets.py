@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.protocols.policies import ProtocolWrapper
 
 from twisted_echo.checks import whole
@@ -24,6 +26,7 @@ __all__ = [
     "KeepAlive",
     "bottomTransport",
     "checkListening",
+    "closePort",
     "deepenBacklog",
     "dropNewConnections",
     "isGone",
@@ -268,3 +271,28 @@ def refuseNewConnections(listening: socket.socket) -> None:
     if sys.platform == "linux" and listening.family == socket.AF_UNIX:
         with suppress(OSError):
             listening.shutdown(socket.SHUT_RD)
+
+
+def closePort(port: Any) -> "Deferred[Any]":
+    """
+    Have a port listen no more, whatever has become of the file of its socket.
+
+    Twisted's UNIX ports stop half-way where they cannot remove it: somebody has done so
+    before, or this user has no right to, as after C{twistd --uid}. Then it is left to
+    whoever listens there next.
+
+    @return: fires when the port is closed.
+    """
+
+    def finish(failure: Any) -> Any:
+        failure.trap(OSError, ValueError)
+        if not (isinstance(port, tcp.Port) and port.connected):
+            return failure
+        lock = getattr(port, "lockFile", None)
+        if lock is not None:
+            with suppress(OSError, ValueError):
+                lock.unlock()
+        tcp.Port.connectionLost(port, failure)  # type: ignore[no-untyped-call]
+        return None
+
+    return maybeDeferred(port.stopListening).addErrback(finish)

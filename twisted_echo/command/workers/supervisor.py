@@ -192,8 +192,8 @@ class Supervisor(Service):
         """
         Start the workers.
 
-        @raise NoWorkers: if this user cannot read the keys and certificates. Then the
-            service has stopped.
+        @raise NoWorkers: if this user cannot read the keys and certificates, or not run
+            Python. Then the service has stopped.
         """
         if self.state in (State.IDLE, State.STOPPED):
             self.privilegedStartService()
