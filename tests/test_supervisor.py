@@ -722,6 +722,18 @@ class SupervisorTests(SupervisorTestCase):
             self.assertRaises(ConnectionRefusedError, connect, address)
         await self.assertFailure(supervisor.whenListening(), IllegalTransition)
 
+    async def test_cannotRun(self) -> None:
+        """
+        Where this user, perhaps that of C{--uid}, has no right to run Python, it says
+        so, and tries to start nothing.
+        """
+        self.patch(sys, "executable", __file__)
+        supervisor = self.supervisor()
+        error = self.assertRaises(NoWorkers, supervisor.startService)
+        self.assertIn(f"{__file__} cannot be run by the user that", str(error))
+        self.assertEqual(supervisor.state, State.STOPPED)
+        self.assertEqual(supervisor.addresses, [])
+
     async def test_stopWhileStarting(self) -> None:
         """
         Even a worker that has just been born ends in order.

@@ -15,6 +15,7 @@ the files of C{ssl:} when it starts, so the user of C{--uid} must be able to.
 """
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -25,7 +26,7 @@ from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from twisted_echo.command.process import unreadable
+from twisted_echo.command.process import unreadable, unusable
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
 from twisted_echo.command.workers.channel import Hurry, Reload, Settings
 from twisted_echo.command.workers.inquiry import Inquiry
@@ -193,7 +194,7 @@ class Supervisor(Service):
         Start the workers.
 
         @raise NoWorkers: if this user cannot read the keys and certificates, or not run
-            Python. Then the service has stopped.
+            this program. Then the service has stopped.
         """
         if self.state in (State.IDLE, State.STOPPED):
             self.privilegedStartService()
@@ -224,12 +225,16 @@ class Supervisor(Service):
     def _checkFiles(self) -> None:
         files = [file for each in self._listening for file in each.files]
         # By now twistd has become the user of --uid.
-        lacking = unreadable([os.path.join(self._folder, each) for each in files])
-        if lacking:
-            raise NoWorkers(
-                f"{', '.join(lacking)} cannot be read by the user that workers run as,"
-                f" number {os.geteuid()}"
-            )
+        for paths, done in (
+            (unreadable([os.path.join(self._folder, each) for each in files]), "read"),
+            (unreadable([__file__]), "read"),
+            (unusable([sys.executable], os.X_OK), "run"),
+        ):
+            if paths:
+                raise NoWorkers(
+                    f"{', '.join(paths)} cannot be {done} by the user that workers run"
+                    f" as, number {os.geteuid()}"
+                )
 
     def whenListening(self) -> "Deferred[None]":
         """
