@@ -1181,8 +1181,8 @@ class NeverReadyTests(SupervisorTestCase):
         told: Deferred[str] = Deferred()
         supervisor = self.supervisor()
         supervisor._onFailure = told.callback
-        # There is no such program.
-        self.patch(sys, "executable", "/no/such/python")
+        # A folder has the permission of a program, and is none.
+        self.patch(sys, "executable", os.sep)
         supervisor.startService()
         await self.assertFailure(supervisor.whenListening(), NoWorkers)
         self.assertIn("no worker can start", await told)
