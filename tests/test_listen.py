@@ -252,7 +252,8 @@ class SSLTests(ListenTestCase):
             ("ssl", "needs its port"),
             ("ssl:", "needs its port"),
             (f"ssl:{files}", "needs its port"),
-            (f"ssl:http:{files}", "'http'"),
+            (f"ssl:http:{files}", "a port must be from 0 to 65535, got http"),
+            ("tcp6:0:interface=::1", r"interface twice (a colon within a word is"),
             (f"ssl:0:{files}:backlog=many", "'many'"),
             (f"ssl:0:{files}:nonsense=1", "no 'nonsense', only port, privateKey"),
             (f"ssl:0:{files}:port=1", "port twice"),
@@ -288,7 +289,7 @@ class ProxiedTests(ListenTestCase):
             ("haproxy:", "'' is none of the kinds"),
             ("haproxy:nix:1", "'nix'"),
             ("HaProxy:HAPROXY:tcp:0", "one PROXY header"),
-            ("haproxy:tcp:echoes", "'echoes'"),
+            ("haproxy:tcp:echoes", "got echoes"),
             ("haproxy:haproxy:tcp:0", "one PROXY header"),
         ):
             with self.assertRaisesRegex(ValueError, expected):

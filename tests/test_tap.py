@@ -181,7 +181,7 @@ class OptionsTests(SynchronousTestCase):
             ("--proxy-from=10.0.0.0/8", "--proxy-from", "haproxy:"),
             ("--listen=", "''", "such as tcp:7007"),
             ("--listen=nix:1", "'nix:1'", "such as tcp:7007"),
-            ("--listen=tcp:echoes", "'tcp:echoes'", "such as tcp:7007"),
+            ("--listen=tcp:echoes", "'tcp:echoes'", "0 to 65535, got echoes"),
             ("--listen=tcp:65536", "got 65536", "from 0 to 65535"),
             ("--listen=tcp:port=65536", "got 65536", "from 0 to 65535"),
             ("--listen=tcp:-1", "-1", "from 0 to 65535"),

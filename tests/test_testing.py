@@ -403,6 +403,9 @@ class ServiceThreadTests(SynchronousTestCase):
             ServiceThread(lambda _: upper(), abortAfter=1)
         with self.assertRaisesRegex(TypeError, "nonsense"):
             ServiceThread(Upper, nonsense=1)
+        for made in (None, Upper, upper().factory):
+            with self.assertRaisesRegex(TypeError, "a SessionService, got"):
+                ServiceThread(lambda _, made=made: made)
         for wrong in (FastLineReceiver, upper()):
             with self.assertRaisesRegex(TypeError, "a Session, or a function"):
                 ServiceThread(wrong)

@@ -43,6 +43,8 @@ _REFUSED = {
     "stdio": "stdio: is one connection and no port, so it cannot be accepted from nor"
     " closed; use tcp: or unix:",
 }
+# What is forgotten for IPv6 addresses.
+_COLON = r" (a colon within a word is written \:)"
 # What an `ssl:` string has more than a `tcp:` one.
 _TLS_WORDS = ("privateKey", "certKey", "sslmethod", "extraCertChain", "dhParameters")
 
@@ -157,6 +159,8 @@ def _listening(
         if kind == "haproxy":
             raise ValueError("one PROXY header is all that is expected")
     arguments = _arguments(kind, words, named)
+    if "port" in arguments:
+        _checkPort(arguments["port"])
     if kind == "ssl":
         listening = _withTLS(reactor, arguments, bottom)
     else:
@@ -197,14 +201,14 @@ def _arguments(
     names = [each.name for each in parameters]
     if len(words) > len(names):
         raise ValueError(
-            f"{kind}: has {len(names)} words at most, {words[-1]!r} is over"
+            f"{kind}: has {len(names)} words at most, {words[-1]!r} is over{_COLON}"
         )
     arguments = dict(zip(names, words, strict=False))
     for name in named:
         if name not in names:
             raise ValueError(f"{kind}: has no {name!r}, only {', '.join(names)}")
         if name in arguments:
-            raise ValueError(f"{kind}: has its {name} twice")
+            raise ValueError(f"{kind}: has its {name} twice{_COLON}")
     arguments |= named
     for each in parameters:
         if each.default is Parameter.empty and not arguments.get(each.name):
@@ -227,10 +231,16 @@ def _plain(
         return Listening(bottom, string)
     if kind == "systemd":
         return _adopted(reactor, string, arguments)
-    endpoint = serverFromString(reactor, string)
-    if "port" in arguments and not 0 <= int(arguments["port"]) <= 65535:
-        raise _Unusable(f"a port must be from 0 to 65535, got {arguments['port']}")
-    return Listening(endpoint, string)
+    return Listening(serverFromString(reactor, string), string)
+
+
+def _checkPort(word: str) -> None:
+    try:
+        isPort = 0 <= int(word) <= 65535
+    except ValueError:
+        isPort = False
+    if not isPort:
+        raise _Unusable(f"a port must be from 0 to 65535, got {word}")
 
 
 def _adopted(reactor: Any, string: str, arguments: dict[str, str]) -> Listening:

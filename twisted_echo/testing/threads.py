@@ -29,6 +29,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import provider
 
+from twisted_echo.checks import instance
 from twisted_echo.factory import SessionFactory
 from twisted_echo.service import SessionService
 from twisted_echo.session import Session
@@ -193,7 +194,8 @@ class ServiceThread:
 
         async def start() -> None:
             self._before = Footprint(reactor, exclusive=True)
-            self.service = service = make(reactor)
+            made = make(reactor)
+            self.service = service = instance("what is served", made, SessionService)
             if service.factory.clock is not reactor:
                 raise ValueError(
                     "the service's factory must be made with clock=reactor, got"
