@@ -67,6 +67,23 @@ class MisuseTests(SynchronousTestCase):
                 str(raised.exception),
             )
 
+    def test_initializer(self) -> None:
+        """
+        A factory whose class does not call the inherited C{__init__}, as Twisted's own
+        factories need not, is told to.
+        """
+
+        class Mine(SessionFactory[EchoProtocol]):
+            protocol = EchoProtocol
+
+            def __init__(self) -> None:
+                self.mine = 1
+
+        with self.assertRaisesRegex(
+            TypeError, r"Mine.__init__ must call super\(\).__init__\(\)$"
+        ):
+            SessionService("tcp:0", Mine())
+
     def test_config(self) -> None:
         for make in (EchoService, EchoFactory):
             for wrong in ("tcp:7007", 7007, {}, EchoProtocol):

@@ -94,9 +94,13 @@ class IllegalTransition(RuntimeError):
 
 def _checkFactory(factory: object) -> None:
     """
-    @raise TypeError: if it is no L{SessionFactory}, with what would be one.
+    @raise TypeError: if it is no L{SessionFactory}, with what would be one; or if its
+        class has not made it wholly.
     """
     if isinstance(factory, SessionFactory):
+        if "sessions" not in vars(factory):
+            initializer = type(factory).__init__.__qualname__
+            raise TypeError(f"{initializer} must call super().__init__()")
         return
     made = factory if isinstance(factory, type) else type(factory)
     name = made.__name__ if issubclass(made, Session) else "MySession"
