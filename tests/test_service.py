@@ -1019,7 +1019,7 @@ class StringTests(ServedTestCase):
         """
         What is no endpoint is told at once, and what would be one.
         """
-        for wrong in ("7008", "", "tcp:0:x", "foo:1", "ssl:port="):
+        for wrong in ("7008", "", "unix:", "foo:1", "ssl:port="):
             with self.assertRaisesRegex(
                 ValueError, f"'{wrong}' is no endpoint: .*; such as tcp:7007"
             ):
