@@ -999,6 +999,7 @@ class SharesTests(SupervisorTestCase):
         await self.clients(supervisor, 10)
         await until(lambda: supervisor.isAccepting)
 
+    @slow
     async def test_hangs(self) -> None:
         """
         A worker that hangs is found out: another one serves its connections, those that
