@@ -722,6 +722,26 @@ class SupervisorTests(SupervisorTestCase):
             self.assertRaises(ConnectionRefusedError, connect, address)
         await self.assertFailure(supervisor.whenListening(), IllegalTransition)
 
+    def test_reloadsItsOwn(self) -> None:
+        """
+        The certificates of the service that deals with the rest at a stop are loaded
+        anew, too; one that is broken stays as it was.
+        """
+
+        class Certificates:
+            loaded = 0
+
+            def reload(self) -> None:
+                self.loaded += 1
+                raise ValueError("broken")
+
+        supervisor = self.supervisor(TCP, TCP)
+        first, second = certificates = Certificates(), Certificates()
+        for each, its in zip(supervisor._listening, certificates, strict=True):
+            each.certificates = its
+        supervisor.reload()
+        self.assertEqual((first.loaded, second.loaded), (1, 1))
+
     async def test_cannotRun(self) -> None:
         """
         Where this user, perhaps that of C{--uid}, has no right to run Python, it says

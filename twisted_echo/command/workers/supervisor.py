@@ -17,6 +17,7 @@ the files of C{ssl:} when it starts, so the user of C{--uid} must be able to.
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -389,6 +390,12 @@ class Supervisor(Service):
         for told in self._tellAll(Reload):
             # It has died; its successor will not need it.
             told.addErrback(lambda _: None)
+        for each in self._listening:
+            if each.certificates is not None:
+                # This process serves what a worker that hangs leaves at a stop. How it
+                # goes, the workers log.
+                with suppress(Exception):
+                    each.certificates.reload()
 
     def _tellAll(self, command: Any) -> "list[Deferred[Any]]":
         return [worker.channel.ask(command) for worker in self._alive()]
