@@ -248,6 +248,72 @@ class NamingTests(HooksTestCase):
         self.assertEqual([warned["message"]], self.sentences("Upper", "connectionMade"))
 
 
+class FactoryTests(SynchronousTestCase):
+    """
+    What a session tells its factory, which others override as they do hooks.
+    """
+
+    def lived(self, overrides: dict[str, Any]) -> Any:
+        """
+        Have a session begin and end.
+
+        @return: the factory.
+        """
+        made: Any = type("Mine", (SessionFactory,), {"protocol": Lines, **overrides})
+        factory = made(clock=Clock())
+        session = factory.buildProtocol(None)
+        session.makeConnection(FullTransport())
+        self.assertEqual(list(factory.sessions), [session])
+        ended = session.whenEnded()
+        session.connectionLost(DONE)
+        self.assertEqual(factory.sessions, {})
+        self.assertEqual((factory.opened, factory.ended.total()), (1, 1))
+        self.successResultOf(ended)
+        return factory
+
+    def test_named(self) -> None:
+        """
+        One that does not call the inherited method is named, and the session recorded
+        and struck off.
+        """
+        for name in ("sessionStarted", "sessionEnded"):
+            self.assertEqual(
+                list(self.lived({name: _nothing}).faults),
+                [f"Mine.{name} must call super().{name}()"],
+            )
+
+    def test_raises(self) -> None:
+        """
+        One that raises is logged, and the session struck off.
+        """
+
+        def fail(self: Any, *args: object) -> None:
+            raise ZeroDivisionError
+
+        self.assertEqual(self.lived({"sessionEnded": fail}).faults, {})
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_none(self) -> None:
+        """
+        Nothing is wrong with one that calls it.
+        """
+
+        class Polite(SessionFactory[Lines]):
+            protocol = Lines
+
+            def sessionStarted(self, session: Any) -> None:
+                super().sessionStarted(session)
+
+            def sessionEnded(self, session: Any, end: Any) -> None:
+                super().sessionEnded(session, end)
+
+        factory = Polite(clock=Clock())
+        session: Any = factory.buildProtocol(None)
+        session.makeConnection(FullTransport())
+        session.connectionLost(DONE)
+        self.assertEqual((factory.faults, factory.ended.total()), ({}, 1))
+
+
 class WrapperTests(HooksTestCase):
     """
     A wrapper is as if it were not there.

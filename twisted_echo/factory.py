@@ -23,10 +23,12 @@ from twisted_echo.checks import Checked, instance, positive_seconds
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.fairclock import FairClock
 from twisted_echo.guard import Guard, Handshake
+from twisted_echo.hooks import watch
 from twisted_echo.journal import Journal, LogSessions
 from twisted_echo.limits import Deadlines, Limits, WhenFull, peerKey
 from twisted_echo.maker import SessionMaker
 from twisted_echo.metrics import LENGTH_BOUNDS, Histogram
+from twisted_echo.overrides import AROUND_FACTORY
 from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
 
@@ -163,6 +165,11 @@ class SessionFactory(SessionMaker[_S]):
         self._leaving: set[Session | Handshake] = set()
         # Whether the gate is shut, and whether that makes connections wait.
         self._isShut = self._canWait = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, around in AROUND_FACTORY.items():
+            watch(cls, SessionFactory, name, around)
 
     @property
     def clock(self) -> IReactorTime:

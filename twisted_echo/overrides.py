@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted_echo.hooks import Hook
 from twisted_echo.sessionstate import ENDED
 
-__all__ = ["AROUND"]
+__all__ = ["AROUND", "AROUND_FACTORY"]
 
 
 def _aroundMake(hook: Hook, fault: str, base: Any) -> Hook:
@@ -97,4 +97,34 @@ AROUND = {
 }
 """
 The wrapper of each hook's override, for L{twisted_echo.hooks.watch}.
+"""
+
+
+def _aroundStarted(hook: Hook, fault: str, base: Any) -> Hook:
+    def sessionStarted(self: Any, session: Any) -> None:
+        hook(self, session)
+        if session not in self.sessions:
+            self.recordFault(fault)
+            base.sessionStarted(self, session)
+
+    return sessionStarted
+
+
+def _aroundEnded(hook: Hook, fault: str, base: Any) -> Hook:
+    def sessionEnded(self: Any, session: Any, end: Any) -> None:
+        wasOpen = session in self.sessions
+        try:
+            hook(self, session, end)
+            if wasOpen and session in self.sessions:
+                self.recordFault(fault)
+        finally:
+            if wasOpen and session in self.sessions:
+                base.sessionEnded(self, session, end)
+
+    return sessionEnded
+
+
+AROUND_FACTORY = {"sessionStarted": _aroundStarted, "sessionEnded": _aroundEnded}
+"""
+Likewise for what a session tells its factory.
 """
