@@ -160,8 +160,8 @@ class SessionFactory(SessionMaker[_S]):
         # How many sessions and handshakes each peer has.
         self._peers: Counter[str] = Counter()
         self._stage = _Stage.OPEN
-        # Those that have been sent their end-of-file since the stop began: they are
-        # not served any more, and leave their places to those that wait.
+        # The sessions that have been sent their end-of-file since the stop began: they
+        # no longer count towards the limit, so connections that wait can be accepted.
         self._leaving: set[Session | Handshake] = set()
         # Whether the gate is shut, and whether that makes connections wait.
         self._isShut = self._canWait = False
@@ -228,7 +228,7 @@ class SessionFactory(SessionMaker[_S]):
 
     def countChanged(self) -> None:
         """
-        Have connections wait while there are enough, and no longer.
+        Make connections wait while the limit is reached, and no longer.
         """
         gate = self.gate
         if gate is None:
@@ -242,7 +242,7 @@ class SessionFactory(SessionMaker[_S]):
 
     def belongTo(self, gate: Gate) -> None:
         """
-        Have connections come in by C{gate} from now on. Called by the service.
+        Let connections come in by C{gate} from now on. Called by the service.
 
         @raise ValueError: if it belongs to a service already.
         @raise TypeError: if it makes no sessions.
@@ -285,23 +285,23 @@ class SessionFactory(SessionMaker[_S]):
 
     def welcome(self) -> None:
         """
-        Take whoever comes, as before the first stop.
+        Accept connections again, as before the first stop.
         """
         self.closing = None
         self._stage = _Stage.OPEN
 
     def beginStop(self) -> None:
         """
-        Give the places of those that have been sent their end-of-file to others from
-        now on, and have every connection that is to become a session become one by
-        what has arrived, or end.
+        Begin a stop. From now on sessions that have been sent their end-of-file do not
+        count towards the limit. Every handshake that is complete with what has arrived
+        becomes a session, and the others end.
         """
         self._stage = _Stage.STOPPING
         self.closeHandshakes()
 
     def refuseAll(self) -> None:
         """
-        Refuse whoever comes from now on.
+        Refuse new connections from now on.
         """
         self._stage = _Stage.REFUSING
 
@@ -427,8 +427,8 @@ class SessionFactory(SessionMaker[_S]):
 
     def sessionFailed(self, session: Session, what: str) -> None:
         """
-        Likewise, if a session's code has raised it. Called by the session, and whoever
-        looks after it.
+        Likewise, if a session's code has raised it. Called by the session and by what
+        watches it.
 
         @param what: what it could not do.
         """

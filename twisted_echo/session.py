@@ -195,8 +195,8 @@ class Session(PlainHooks, SessionState, Protocol):
 
     def connectionMade(self) -> None:
         """
-        Register, set the socket's options, and have the transport tell when it
-        is full.
+        Register, set the socket's options, and register as the transport's producer,
+        which it pauses when its buffer is full.
         """
         if not self._isUnknown:
             return
@@ -272,7 +272,7 @@ class Session(PlainHooks, SessionState, Protocol):
 
     def stopInput(self, who: int) -> None:
         """
-        Take no more input, for the reason of one of those who may stop it.
+        Stop reading, for one of the reasons that may stop it.
         """
         if self.isGone:
             return
@@ -300,7 +300,7 @@ class Session(PlainHooks, SessionState, Protocol):
         try:
             resume()
         except BaseException:
-            # Perhaps called by a timer, or by an answer: nobody would end it.
+            # The caller may be a timer or an answer, which would not end the session.
             self._failed("take input again")
             return
         if self._closing is not None and self._life < FINISHED:
@@ -348,9 +348,9 @@ class Session(PlainHooks, SessionState, Protocol):
 
     def callAtEnd(self, function: Callable[[], None]) -> None:
         """
-        Have a function called when the connection is lost, before those hear of it
-        who asked L{whenEnded}; at once, if it is lost already. The session forgets it
-        then.
+        Register a function to call once when the connection is lost, before the
+        Deferreds of L{whenEnded} fire. It is called at once if the connection is lost
+        already.
         """
         self._atEnd += (callback("what is called", function),)
         if self._life is ENDED:
@@ -358,9 +358,9 @@ class Session(PlainHooks, SessionState, Protocol):
 
     def countHeld(self, ownBytes: Callable[[], int]) -> None:
         """
-        Have what something else holds for this session counted as the session's.
+        Count what another object holds for this session as the session's.
 
-        @param ownBytes: tells how many bytes that are.
+        @param ownBytes: returns how many bytes the object holds.
         """
         self._holders += (ownBytes,)
 
@@ -446,10 +446,10 @@ class Session(PlainHooks, SessionState, Protocol):
         aborted. A second call does nothing.
 
         If the service has L{EndReason.STOPPED}, what had arrived by then is read
-        before, in the next turns, as far as the protocol and the peer take it; unless
-        the protocol closes meanwhile, who wants no more.
+        before, in the next turns, as far as the protocol and the peer take it, unless
+        the protocol closes the session meanwhile.
 
-        @param reason: what to tell those who ask.
+        @param reason: the reason that L{end} and L{whenEnded} give.
         @param detail: what else to say of it in the log.
         @raise TypeError: if C{reason} is no L{EndReason}, or C{detail} no C{str}.
         """
@@ -532,8 +532,8 @@ class Session(PlainHooks, SessionState, Protocol):
         """
         Cut the connection off, with a reset; what was not sent is lost.
 
-        @param reason: what to tell those who ask, unless it was closed for an
-            offence of the peer before, which says more.
+        @param reason: the reason that L{end} and L{whenEnded} give, unless the session
+            was closed for an offence of the peer before, which says more.
         @raise TypeError: if it is no L{EndReason}.
         """
         if self.isGone:
@@ -556,7 +556,7 @@ class Session(PlainHooks, SessionState, Protocol):
         Its time to end is over: cut it off, unless the peer has already done its part.
         What of that the kernel still holds is read first.
 
-        @param reason: what to tell those who ask, as with L{abort}.
+        @param reason: as with L{abort}.
         """
         wasLeaving = self._isLeaving()
         self.readArrived()
@@ -649,7 +649,7 @@ class Session(PlainHooks, SessionState, Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        Leave the factory, and tell everyone who asked.
+        Leave the factory, and fire the Deferreds of L{whenEnded}.
         """
         self._lose(reason)
         try:
@@ -676,7 +676,7 @@ class Session(PlainHooks, SessionState, Protocol):
             if not getattr(connection, "disconnected", True) and hasattr(
                 bottomTransport(connection), "fileno"
             ):
-                # Somebody says that it is lost. It must not go on untracked.
+                # A caller says that it is lost. It must not go on untracked.
                 with suppress(Exception):
                     getattr(connection, "abortConnection", connection.loseConnection)()
         factory = self.factory = self._keeper or self.factory
@@ -746,8 +746,8 @@ class Session(PlainHooks, SessionState, Protocol):
         Wait for the end of this session.
 
         @return: a Deferred of the caller's own, which fires with what ended the
-            session, never with a failure. What the caller does with it, and
-            cancelling it, concerns nobody else.
+            session, never with a failure. Its callbacks, and cancelling it, do not
+            affect other callers.
         """
         if self.end is not None:
             return succeed(self.end)
@@ -762,7 +762,7 @@ class Session(PlainHooks, SessionState, Protocol):
     def _tellAskers(self, end: SessionEnd) -> None:
         askers, self._askers = self._askers, None
         for asker in list(askers or ()):
-            # What one does with his may have cancelled another's.
+            # A callback of one may have cancelled another.
             if not asker.called:
                 asker.callback(end)
                 result = getattr(asker, "result", None)

@@ -1,5 +1,5 @@
 """
-A service as those see it who look at it: an exporter, a web page, a status line.
+A read-only view of a service's status, for an exporter, a web page or a status line.
 
 Used by: L{twisted_echo.admin}, the commands, and exporters of an embedder's own.
 """
