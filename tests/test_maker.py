@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clients import FullTransport
 from tests.test_factory import DONE, Lines
-from twisted_echo import EchoFactory, EndReason, Limits, SessionFactory
+from twisted_echo import EchoFactory, EndReason, Limits, Session, SessionFactory
 
 
 class KindTests(SynchronousTestCase):
@@ -33,6 +33,40 @@ class KindTests(SynchronousTestCase):
         self.assertEqual(factory.refused, {EndReason.ERROR: 1})
         (event,) = events
         self.assertIn(detail, event["detail"])
+
+    def test_raises(self) -> None:
+        """
+        Whatever a factory raises when a connection comes, it is refused and counted.
+        """
+
+        class Refusing(SessionFactory[Any]):
+            protocol = Session
+
+            def refuses(self, address: Any) -> bool:
+                raise ZeroDivisionError
+
+        class Exiting(SessionFactory[Any]):
+            def buildProtocol(self, addr: Any) -> Session:
+                raise SystemExit
+
+        for kind, error in ((Refusing, ZeroDivisionError), (Exiting, SystemExit)):
+            factory: Any = kind(clock=Clock())
+            self.assertIsNone(factory.buildProtocol(IPv4Address("TCP", "::1", 1)))
+            self.assertEqual(factory.refused, {EndReason.ERROR: 1})
+            self.assertEqual(len(self.flushLoggedErrors(error)), 1)
+
+    def test_async(self) -> None:
+        """
+        A C{buildProtocol} that nobody would wait for is refused with its class.
+        """
+
+        async def buildProtocol(self: Any, addr: Any) -> None:
+            """
+            Never run.
+            """
+
+        with self.assertRaisesRegex(TypeError, r"Async\.buildProtocol must be a plain"):
+            type("Async", (SessionFactory,), {"buildProtocol": buildProtocol})
 
     def test_class(self) -> None:
         """

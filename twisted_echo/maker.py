@@ -8,7 +8,7 @@ once.
 
 from collections.abc import Callable
 from functools import partial, wraps
-from inspect import signature
+from inspect import iscoroutinefunction, signature
 from typing import Any, TypeVar
 
 from twisted.internet.protocol import Factory
@@ -111,6 +111,11 @@ class SessionMaker(Factory[_S]):
         owner = next(each for each in cls.__mro__ if "buildProtocol" in vars(each))
         if owner is cls or not issubclass(owner, SessionMaker):
             # A mix-in has it, in the second case.
+            if iscoroutinefunction(cls.buildProtocol):
+                raise TypeError(
+                    f"{cls.__name__}.buildProtocol must be a plain function, got one"
+                    " that is async, which never runs"
+                )
             cls.buildProtocol = _keepable(cls.buildProtocol)  # type: ignore
 
     @classmethod
@@ -195,11 +200,12 @@ class SessionMaker(Factory[_S]):
 
         @param make: called with C{args}, makes it.
         """
-        if self.refuses(address):
-            return None
         try:
+            if self.refuses(address):
+                return None
             protocol = make(*args)
-        except Exception:
+        except BaseException:
+            # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
             self.logFailure("a session cannot be made", event="session-make-failed")
             self.countRefused(address, EndReason.ERROR)
             return None
