@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from unittest import SkipTest
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.processes import (
@@ -101,6 +102,7 @@ class KilledTests(SynchronousTestCase):
     C{kill -HUP}.
     """
 
+    @pytest.mark.slow
     def test_goesOn(self) -> None:
         """
         Where nothing is to be loaded anew it is one line in the log.
