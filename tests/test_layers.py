@@ -314,7 +314,9 @@ class StopTests(TLSTestCase):
         One that is accepted while the port closes, and is silent, does not hold
         the stop up.
         """
-        factory = EchoFactory(EchoConfig(deadlines=Deadlines(handshake=0)))
+        factory = EchoFactory(
+            EchoConfig(deadlines=Deadlines(handshake=0), abortAfter=0.2)
+        )
         path = self.mktemp()
         listening = listenString(reactor, f"haproxy:unix:{path}")
         service = self.serve(factory, listening.endpoint, grace=600)

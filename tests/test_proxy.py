@@ -475,7 +475,10 @@ class RefusedTests(ProxyTestCase):
         client = self.raw(service)
         client.sendall(V1[:9])
         await until(lambda: service.factory.handshakes)
-        await service.stopService()
+        stopped = service.stopService()
+        self.assertEqual(await in_thread(read_to_end, client), b"")
+        client.close()
+        await stopped
         self.assertEqual(service.factory.refused, {EndReason.STOPPED: 1})
 
 
