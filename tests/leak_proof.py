@@ -8,9 +8,9 @@ It needs Valgrind (Debian's package C{valgrind}) and Linux, and ends with status
 the proof holds, 1 if it does not, and 2 if it cannot be tried.
 
 What it shows: the bytes that are definitely lost are equal, and those in use at the
-end do not grow with the sessions. One by one, they are equal to the byte. With
-sessions at once the order in which things happen differs from run to run, and with
-it what tables have grown to, so L{SLACK} bytes are allowed for.
+end do not grow with the sessions. One by one, they are equal but for L{TIMERS} bytes.
+With sessions at once the order in which things happen differs from run to run, and
+with it what tables have grown to, so L{SLACK} bytes are allowed for.
 
 How the runs are made comparable:
 
@@ -54,6 +54,12 @@ from tests.processes import (
 )
 from twisted_echo.factory import DEFAULT_ABORT_AFTER
 
+TIMERS = 512
+"""
+Bytes by which runs of one session after the other may differ: a block of the reactor's
+list of timed calls. A heartbeat of the fair clock, of which there are ten a second,
+comes during the stop or does not.
+"""
 SLACK = 16 * 1024
 """
 Bytes by which runs with sessions at once may differ: less than 19 for each of 900
@@ -328,8 +334,7 @@ def faults(accounts: Sequence[Account], slack: int) -> list[str]:
         each.in_use for each in accounts
     )
     if spread > slack:
-        allowed = f"{slack} bytes are allowed" if slack else "none is allowed"
-        found.append(f"the bytes in use differ by {spread}, {allowed}")
+        found.append(f"the bytes in use differ by {spread}, {slack} bytes are allowed")
     return found
 
 
@@ -388,7 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{count} sessions, {at_once} at once ...", file=sys.stderr)
         accounts.append(account(valgrind, count, at_once, reactor=options.reactor))
     print(table(accounts))
-    found = faults(accounts, 0 if options.one_by_one else SLACK)
+    found = faults(accounts, TIMERS if options.one_by_one else SLACK)
     print("\n".join(f"FAILED: {each}" for each in found) or "holds")
     return 1 if found else 0
 

@@ -141,6 +141,27 @@ class LineTests(SynchronousTestCase):
                 told.append([(type(each), each) for each in made.told])
             self.assertEqual(told[0], told[1], extra)
 
+    def test_extraText(self) -> None:
+        """
+        Text goes to C{dataReceived}, which a subclass may have encode it, as Twisted's
+        own for SIP does.
+        """
+
+        class Encoding(FastLineReceiver):
+            delimiter = b"\n"
+
+            def dataReceived(self, data: Any) -> Any:
+                if isinstance(data, str):
+                    data = data.encode()
+                return super().dataReceived(data)
+
+        made: Any = recording(Encoding)()
+        made.told = []
+        made.makeConnection(StringTransport())
+        made.setRawMode()
+        made.setLineMode("a\n")
+        self.assertEqual(made.told, [b"a"])
+
     def test_sent(self) -> None:
         """
         What is sent may be of any type that holds bytes, as may the delimiter.

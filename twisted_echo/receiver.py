@@ -277,8 +277,8 @@ class FastLineReceiver(_Blocks, Delivery, LineReceiver):
 
     def setLineMode(self, extra: bytes = b"") -> object:
         self._interrupt()
-        if extra and type(extra) is not bytes:
-            extra = bytes(memoryview(extra))
+        if isinstance(extra, (bytearray, memoryview)):
+            extra = bytes(extra)
         return super().setLineMode(extra)  # type: ignore[no-untyped-call]
 
     def clearLineBuffer(self) -> bytes:
