@@ -181,7 +181,7 @@ class MeasureTests(SynchronousTestCase):
         It measures every step in both cases.
         """
         ran = subprocess.run(
-            [sys.executable, MIGRATING / "measure.py", "--rounds=1", "--seconds=0.1"],
+            [sys.executable, MIGRATING / "measure.py", "--rounds=1", "--seconds=0.5"],
             capture_output=True,
             env=environment(),
             text=True,
