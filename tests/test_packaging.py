@@ -18,6 +18,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_echo
+from tests.faults import slow
 from tests.processes import DEADLINE, environment, new_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -66,6 +67,7 @@ class BuildTests(SynchronousTestCase):
         self.assertEqual(run.returncode, 0, run.stdout)
         return copy, folder / "dist"
 
+    @slow
     def test_wheel(self) -> None:
         """
         The wheel, built by way of the sdist, holds the package and the plugin and
