@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
-import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -26,6 +25,7 @@ from tests.clients import (
     turn,
     until,
 )
+from tests.faults import slow
 from tests.processes import finished, new_folder, script
 from tests.tlsclient import TLSTestCase, deprecated
 from twisted_echo import (
@@ -771,7 +771,7 @@ class ResumedTests(SynchronousTestCase):
 _CASES = (RaisingTests, AfterTheEndTests, SkippingTests)
 
 
-@pytest.mark.slow
+@slow
 class ReactorTests(SynchronousTestCase):
     """
     The same under other reactors.

@@ -10,9 +10,9 @@ import signal
 from pathlib import Path
 from unittest import SkipTest
 
-import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.faults import slow
 from tests.processes import (
     Command,
     Server,
@@ -102,7 +102,7 @@ class KilledTests(SynchronousTestCase):
     C{kill -HUP}.
     """
 
-    @pytest.mark.slow
+    @slow
     def test_goesOn(self) -> None:
         """
         Where nothing is to be loaded anew it is one line in the log.

@@ -9,11 +9,11 @@ import subprocess
 import time
 from unittest import skipIf
 
-import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.balancer import CONFIGURATION, HAPROXY, NAMES, Balancer
 from tests.crowd import Crowd
+from tests.faults import slow
 from tests.processes import (
     DEADLINE,
     environment,
@@ -105,7 +105,7 @@ class BalancedTests(SynchronousTestCase):
             crowd.add_visitor()
         return crowd
 
-    @pytest.mark.slow
+    @slow
     def test_rollingRestart(self) -> None:
         """
         Each service in turn is told to stop, and started again, under load: all who
@@ -147,7 +147,7 @@ class BalancedTests(SynchronousTestCase):
                 (name, figures["wretr"], figures["wredis"]), (name, "0", "0")
             )
 
-    @pytest.mark.slow
+    @slow
     def test_killedUnderLoad(self) -> None:
         """
         When a service is killed, only its own connections end; it is out in time,
@@ -184,7 +184,7 @@ class BalancedTests(SynchronousTestCase):
             self.visit(balancer).close()
         self.assertGreater(int(balancer.figures("echo3")["wredis"]), 0)
 
-    @pytest.mark.slow
+    @slow
     def test_killedInSilence(self) -> None:
         """
         Nobody need meet it: the checks alone find a service that was killed, and one

@@ -13,13 +13,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pytest
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.events import PACKAGE, calls_in, log_calls, loggers_in, sources
+from tests.faults import slow
 from tests.processes import (
     DEADLINE,
     EXEC,
@@ -481,7 +481,7 @@ class CommandTests(SynchronousTestCase):
         """
         self.assert_life()
 
-    @pytest.mark.slow
+    @slow
     def test_lifeOfWorkers(self) -> None:
         """
         So have those that a worker hands on.

@@ -19,7 +19,6 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-import pytest
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -34,6 +33,7 @@ from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clients import PATIENCE, connect, in_thread, turn, until
+from tests.faults import slow
 from tests.processes import Server, finished, new_folder, read_to_end, round_trip
 from tests.processes import connect as connect_to
 from tests.test_command import make_certificate
@@ -815,7 +815,7 @@ class ProcessTests(SynchronousTestCase):
             client.close()
         self.assertEqual(server.wait(), -signal.SIGTERM, server.report("ended"))
 
-    @pytest.mark.slow
+    @slow
     def test_thousands(self) -> None:
         """
         Thousands of TLS clients in the backlog, which have said hello, are ended in
@@ -843,7 +843,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual({peer.leave() for peer in peers}, {b""})
         self.assertEqual(server.wait(), -signal.SIGTERM, server.report("ended"))
 
-    @pytest.mark.slow
+    @slow
     def test_reactors(self) -> None:
         """
         What clients get does not depend on the reactor.

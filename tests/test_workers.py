@@ -24,10 +24,10 @@ from threading import Event, Thread
 from typing import Any
 from unittest import SkipTest
 
-import pytest
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.faults import slow
 from tests.processes import (
     DEADLINE,
     EXEC_ACTIVATED,
@@ -394,7 +394,7 @@ class ServingTests(WorkersTestCase):
                 self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
         self.assert_stops(server, service)
 
-    @pytest.mark.slow
+    @slow
     def test_daemon(self) -> None:
         """
         With a pid file; SIGTERM to the number in it ends all processes.
@@ -646,7 +646,7 @@ class KilledTests(WorkersTestCase):
         self.assertEqual(round_trip(client, b"still\n"), b"still\n")
         client.close()
 
-    @pytest.mark.slow
+    @slow
     def test_rollingRestart(self) -> None:
         """
         A worker that is told to end lets its clients finish, while its successor
@@ -676,7 +676,7 @@ class HangingTests(WorkersTestCase):
     A worker that hangs is replaced, and no other.
     """
 
-    @pytest.mark.slow
+    @slow
     def test_hangs(self) -> None:
         """
         New clients do not notice. The metrics say that it was restarted.
@@ -697,7 +697,7 @@ class HangingTests(WorkersTestCase):
             text = page.read().decode()
         self.assertIn('twisted_echo_worker_restarts_total{cause="hung"} 1.0', text)
 
-    @pytest.mark.slow
+    @slow
     def test_allAreStopped(self) -> None:
         """
         A machine that was suspended, or a terminal that stopped all processes: nothing
@@ -775,7 +775,7 @@ class Load:
 
 
 class LoadTests(WorkersTestCase):
-    @pytest.mark.slow
+    @slow
     def test_killedAtRandom(self) -> None:
         """
         Under load, workers are killed at random: only the killed worker's own
@@ -824,7 +824,7 @@ class LoadTests(WorkersTestCase):
                 )
         self.assert_stops(server, service)
 
-    @pytest.mark.slow
+    @slow
     def test_restartedInTurn(self) -> None:
         """
         Under load, workers are told to end one after the other: with time to finish, no
@@ -974,7 +974,7 @@ class EndTests(WorkersTestCase):
         self.assertEqual(server.wait(), -signal.SIGTERM, server.report("ended"))
         self.assertEqual(marked(service.mark), {})
 
-    @pytest.mark.slow
+    @slow
     def test_workerHangs(self) -> None:
         """
         A worker that does not end is killed.
