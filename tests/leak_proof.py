@@ -56,9 +56,9 @@ from twisted_echo.factory import DEFAULT_ABORT_AFTER
 
 TIMERS = 512
 """
-Bytes by which runs of one session after the other may differ: a block of the reactor's
-list of timed calls. A heartbeat of the fair clock, of which there are ten a second,
-comes during the stop or does not.
+Bytes by which runs of one session after the other may differ. One or two blocks of 256
+to 280 bytes do, in either direction. The cause is not proven; it is probably the
+reactor's list of timed calls, to which the fair clock's heartbeats add ten a second.
 """
 SLACK = 16 * 1024
 """

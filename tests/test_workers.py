@@ -225,12 +225,12 @@ class ServingTests(WorkersTestCase):
 
     def test_distribution(self) -> None:
         """
-        Of 400 connections each of two workers gets 34 to 66 %. The kernel throws a coin
-        for each: fewer than 136 or more than 264 of 400 heads have a probability of
-        1e-10.
+        Of 1,000 connections each of two workers gets 40 to 60 %. The kernel throws a
+        coin for each: fewer than 400 or more than 600 of 1,000 heads have a
+        probability of 1.4e-10.
         """
         server, service = self.start("--log-sessions", "all")
-        for _ in range(400):
+        for _ in range(1000):
             with socket.create_connection(server.address, DEADLINE) as client:
                 self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
 
@@ -238,10 +238,10 @@ class ServingTests(WorkersTestCase):
             line = r"\[worker (\d)\] session of .* ended: peer-closed, 6 bytes"
             return Counter(re.findall(line, server.stdout))
 
-        wait_until(lambda: served().total() == 400)
+        wait_until(lambda: served().total() == 1000)
         self.assertEqual(set(served()), {"0", "1"})
         for count in served().values():
-            self.assertTrue(136 <= count <= 264, served())
+            self.assertTrue(400 <= count <= 600, served())
         self.assert_stops(server, service)
 
     def test_logTellsTheWorker(self) -> None:
