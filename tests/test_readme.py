@@ -50,7 +50,7 @@ class ReadmeTests(SynchronousTestCase):
         told = set(re.findall(r"^\| `([a-z]+(?:\.py|/))` \|", README, re.M))
         folder = Path(twisted_echo.__file__).parent
         modules = {each.name for each in folder.glob("*.py")} - {"__init__.py"}
-        self.assertEqual(told, modules | {"bench/", "command/", "testing/"})
+        self.assertEqual(told, modules | {"bench/", "command/", "testing/", "tls/"})
 
     def test_order(self) -> None:
         """

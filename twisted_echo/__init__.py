@@ -37,7 +37,6 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.factory}: L{SessionFactory}, the record of all sessions.
   - L{twisted_echo.layers}, L{twisted_echo.proxyheader}, L{twisted_echo.proxy},
     L{twisted_echo.tls}: what stands between a connection and its session.
-  - L{twisted_echo.pemfiles}: the key and certificates of an C{ssl:} string.
   - L{twisted_echo.listen}: endpoints of the strings that C{--listen} takes.
   - L{twisted_echo.listeners}: the ports of some endpoints, all or none.
   - L{twisted_echo.monitor}: snapshots of a factory's sessions.

@@ -271,8 +271,8 @@ def _withTLS(
     reactor: Any, arguments: dict[str, str], bottom: IStreamServerEndpoint | None
 ) -> Listening:
     try:
-        from twisted_echo.pemfiles import FILE_ARGUMENTS, BadFile, contextFactory
         from twisted_echo.tls import Certificates, TLSFactory
+        from twisted_echo.tls.pemfiles import FILE_ARGUMENTS, BadFile, contextFactory
     except ImportError as error:
         raise _Unusable(f"ssl: needs the extra 'tls' ({error})") from None
 

@@ -1,0 +1,10 @@
+"""
+TLS under sessions.
+
+  - L{twisted_echo.tls.pemfiles}: the key and certificates, from their files.
+  - L{twisted_echo.tls.layer}: L{TLSFactory}, TLS as a layer.
+"""
+
+from twisted_echo.tls.layer import Certificates, TLSFactory
+
+__all__ = ["Certificates", "TLSFactory"]
