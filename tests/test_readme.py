@@ -47,7 +47,7 @@ class ReadmeTests(SynchronousTestCase):
         """
         The map shows every module.
         """
-        told = set(re.findall(r"^\| `([a-z]+(?:\.py|/))` \|", README, re.M))
+        told = set(re.findall(r"^\| `([a-z0-9]+(?:\.py|/))` \|", README, re.M))
         folder = Path(twisted_echo.__file__).parent
         modules = {each.name for each in folder.glob("*.py")} - {"__init__.py"}
         self.assertEqual(told, modules | {"bench/", "command/", "testing/", "tls/"})
@@ -56,7 +56,7 @@ class ReadmeTests(SynchronousTestCase):
         """
         Each module imports only what stands above it.
         """
-        order = re.findall(r"^\| `([a-z]+)(?:\.py|/)` \|", README, re.M)
+        order = re.findall(r"^\| `([a-z0-9]+)(?:\.py|/)` \|", README, re.M)
         place = {name: number for number, name in enumerate(order)}
         folder = Path(twisted_echo.__file__).parent
         for path in folder.rglob("*.py"):
