@@ -3,6 +3,7 @@ L{twisted_echo.layers}: what is counted, refused, timed and stopped under sessio
 """
 
 import socket
+import ssl
 from typing import Any
 
 from twisted.internet import reactor
@@ -22,7 +23,12 @@ from twisted_echo.limits import Deadlines, Limits, WhenFull
 from twisted_echo.listen import listenString
 from twisted_echo.proxy import ProxyFactory
 from twisted_echo.testing.clocks import elapse
-from twisted_echo.tls import Certificates, TLSFactory
+from twisted_echo.tls import TLSFactory
+
+
+def _context() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
 
 PROXY = b"PROXY TCP4 192.0.2.%d 198.51.100.1 4000 7\r\n"
 
@@ -33,7 +39,7 @@ class FactoryTests(SynchronousTestCase):
         However many layers there are, the factory of the sessions keeps them.
         """
         keeper = EchoFactory(EchoConfig(), clock=Clock())
-        certificates = Certificates(_Contexts)
+        certificates = _context()
         factory = ProxyFactory(TLSFactory(LayerFactory(keeper), certificates))
         self.assertIs(factory.keeper, keeper)
         self.assertIs(factory.wrappedFactory.keeper, keeper)
@@ -46,7 +52,7 @@ class FactoryTests(SynchronousTestCase):
         for make in (
             LayerFactory,
             ProxyFactory,
-            lambda other: TLSFactory(other, Certificates(_Contexts)),
+            lambda other: TLSFactory(other, _context()),
         ):
             with self.assertRaisesRegex(TypeError, "a SessionFactory, got <"):
                 make(other)
@@ -79,7 +85,7 @@ class FactoryTests(SynchronousTestCase):
         clock = Clock()
         config = EchoConfig(deadlines=Deadlines(handshake=10))
         keeper = EchoFactory(config, clock=clock)
-        factory = ProxyFactory(TLSFactory(keeper, Certificates(_Contexts)))
+        factory = ProxyFactory(TLSFactory(keeper, _context()))
 
         def connected() -> tuple[Any, Any]:
             transport = StringTransport()
@@ -102,17 +108,6 @@ class FactoryTests(SynchronousTestCase):
             elapse(clock, 0.1)
         self.assertTrue(itsTransport.disconnecting)
         self.assertFalse(otherTransport.disconnecting)
-
-
-class _Contexts:
-    """
-    What a context factory is to L{Certificates}.
-    """
-
-    def getContext(self) -> Any:
-        from OpenSSL import SSL
-
-        return SSL.Context(SSL.TLS_SERVER_METHOD)
 
 
 class LimitTests(TLSTestCase):
@@ -384,7 +379,7 @@ class StopTests(TLSTestCase):
             self.assertEqual(factory.ended, {EndReason.ERROR: 1}, kind)
             self.assertEqual(factory.sessions, {})
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(calls, [b"first\n"] * 2)
+        self.assertEqual(calls, [b"first\nsecond\n"] * 2)
 
     async def test_protocolRaises(self) -> None:
         """

@@ -9,13 +9,10 @@ from collections import Counter
 from typing import Any
 from weakref import ref
 
-from cryptography.hazmat.primitives.serialization import Encoding
-from OpenSSL import SSL
-from OpenSSL.SSL import Connection
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.interfaces import IHandshakeListener, IProtocolNegotiationFactory
-from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.protocols.basic import LineReceiver
@@ -40,9 +37,10 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
+from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.limits import Deadlines
 from twisted_echo.testing.clocks import elapse
-from twisted_echo.tls import Certificates
+from twisted_echo.tls import Certificates, TLSFactory
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 SIZES = (1, 15_000, 3_000_000)
@@ -181,13 +179,30 @@ class WholeTests(TLSTestCase):
         (session,) = factory.sessions
         await in_thread(lambda: client.send(farewell=True))
         await until(lambda: not session.expectsInput)
-        kept: list[bytes] = []
-        self.patch(session.transport._tlsConnection, "bio_write", kept.append)
+        records = session.transport._records
+        records.incoming = incoming = _Watched(records.incoming)
         # More than the kernel holds: it has been read when this is done.
         await in_thread(client.socket.sendall, b"z" * 20_000_000)
-        self.assertEqual(kept, [])
+        self.assertEqual(incoming.sizes, [])
         answers[0].callback(None)
         await ended(factory)
+
+
+class _Watched:
+    """
+    A BIO, and the sizes of what was put into it.
+    """
+
+    def __init__(self, bio: ssl.MemoryBIO) -> None:
+        self._bio = bio
+        self.sizes: list[int] = []
+
+    def write(self, data: bytes) -> int:
+        self.sizes.append(len(data))
+        return self._bio.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bio, name)
 
 
 class MemoryTests(TLSTestCase):
@@ -202,22 +217,12 @@ class MemoryTests(TLSTestCase):
         """
         service = self.serve_tls()
         session, client = await self.shaken_session(service)
-        layer = session.transport
-        connection, sizes = layer._tlsConnection, []
-
-        class Watched:
-            def bio_write(self, data: bytes) -> Any:
-                sizes.append(len(data))
-                return connection.bio_write(data)
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(connection, name)
-
-        layer._tlsConnection = Watched()
+        records = session.transport._records
+        records.incoming = incoming = _Watched(records.incoming)
         data = text(300_000)
         self.assertEqual(await in_thread(client.pump, data), data)
-        self.assertGreater(sum(sizes), len(data))
-        self.assertEqual(max(sizes), 1 << 14)
+        self.assertGreater(sum(incoming.sizes), len(data))
+        self.assertEqual(max(incoming.sizes), 1 << 14)
         await ended(service.factory)
 
 
@@ -543,34 +548,29 @@ class TransportTests(TLSTestCase):
         client = await self.shaken(service, client_context(alpn=["echo/1"]))
         self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")
         self.assertEqual(client.object.selected_alpn_protocol(), "echo/1")
-        self.assertEqual(seen, ["made", b"echo/1", None, Connection])
+        self.assertEqual(seen, ["made", b"echo/1", None, ssl.SSLObject])
 
     async def test_clientCertificate(self) -> None:
         """
         The certificate that a client shows can be asked for.
         """
-        pem = b"".join(
-            (self.folder / name).read_bytes() for name in ("cert.pem", "key.pem")
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        files = self.folder / "cert.pem", self.folder / "key.pem"
+        server.load_cert_chain(*files)
+        server.load_verify_locations(files[0])
+        server.verify_mode = ssl.CERT_REQUIRED
+        service = self.serve(
+            EchoFactory(EchoConfig()),
+            LayeredEndpoint(
+                TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"),
+                lambda factory: TLSFactory(factory, server),
+            ),
         )
-        with deprecated():
-            own = PrivateCertificate.loadPEM(pem)
-            options = CertificateOptions(
-                privateKey=own.privateKey.original,
-                certificate=own.original,
-                trustRoot=own,
-            )
-            listening = self.listen()
-            listening.certificates._load = lambda: options
-            listening.certificates.reload()
-        service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
         context = client_context()
-        context.load_cert_chain(self.folder / "cert.pem", self.folder / "key.pem")
+        context.load_cert_chain(*files)
         session, client = await self.shaken_session(service, context)
         certificate = session.transport.getPeerCertificate()
-        self.assertEqual(
-            certificate.to_cryptography().public_bytes(Encoding.DER),
-            certificate_of(self.folder / "cert.pem"),
-        )
+        self.assertEqual(certificate.der, certificate_of(files[0]))
         self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")
         with self.assertRaises((ssl.SSLError, ConnectionResetError)):
             # TLS 1.3 tells a client after its own side of the handshake.
@@ -649,17 +649,12 @@ class CertificatesTests(TLSTestCase):
         What loads, but makes no context, is no reload.
         """
 
-        class Options:
-            def getContext(self) -> SSL.Context:
-                return made.pop()
-
-        made = [SSL.Context(SSL.TLS_SERVER_METHOD)]
-        (context,) = made
-        certificates = Certificates(Options)
-        with self.assertRaises(IndexError):
+        made: list[object] = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), None]
+        (context, _) = made
+        certificates = Certificates(lambda: made.pop(0))
+        with self.assertRaises(TypeError):
             certificates.reload()
-        connection = certificates.serverConnectionForTLS(None)
-        self.assertIs(connection.get_context(), context)
+        self.assertIs(certificates.context, context)
 
 
 class LeakTests(TLSTestCase):

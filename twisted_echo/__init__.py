@@ -22,6 +22,8 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.progress}: how far a connection's bytes have got.
   - L{twisted_echo.refusal}: connections that are refused, ended in order.
   - L{twisted_echo.backlog}: the backlog of a port that closes, emptied in order.
+  - L{twisted_echo.tlsrecords}, L{twisted_echo.tlsconnection}: TLS, by the standard
+    library.
   - L{twisted_echo.arrivals}: input that has arrived and was not read yet.
   - L{twisted_echo.hooks}: overrides that must call the inherited method.
   - L{twisted_echo.sessionstate}: the state of a session, and what can be told from it.

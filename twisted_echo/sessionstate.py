@@ -6,6 +6,7 @@ What must hold: this module only reads the state. L{twisted_echo.session} change
 
 from collections.abc import Callable
 from enum import IntEnum
+from ssl import SSLError
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -60,8 +61,8 @@ def isTLS(transport: Any) -> bool:
 
 
 def _isTLSError(error: object) -> bool:
-    # By name, for pyOpenSSL need not be there.
-    return type(error).__module__ == "OpenSSL.SSL"
+    # By name for Twisted's own TLS, since pyOpenSSL need not be there.
+    return isinstance(error, SSLError) or type(error).__module__ == "OpenSSL.SSL"
 
 
 class SessionState:

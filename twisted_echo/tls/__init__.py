@@ -5,6 +5,7 @@ TLS under sessions.
   - L{twisted_echo.tls.layer}: L{TLSFactory}, TLS as a layer.
 """
 
-from twisted_echo.tls.layer import Certificates, TLSFactory
+from twisted_echo.tls.certificates import Certificates
+from twisted_echo.tls.layer import TLSFactory
 
 __all__ = ["Certificates", "TLSFactory"]

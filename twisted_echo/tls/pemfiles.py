@@ -9,6 +9,7 @@ as at each reload; no file makes OpenSSL ask somebody for a pass phrase.
 # mypy: disable-error-code="no-untyped-call"
 # (These parts of Twisted are not annotated.)
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,13 +95,15 @@ def contextFactory(arguments: Mapping[str, Any]) -> Any:
             f" {_why(error)}"
         ) from None
     needed = {name: each for name, each in arguments.items() if name not in _OPTIONAL}
-    options = _parse(needed)
+    _parse(needed)
     for name in _OPTIONAL:
         if name in files:
             # One after the other, to know which is to blame.
             needed = {**needed, name: files[name]}
             try:
-                options = _parse(needed)
+                _parse(needed)
             except Exception as error:
                 raise BadFile(f"cannot use {files[name]}: {_why(error)}") from None
-    return options
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(files["certKey"], files["privateKey"])
+    return made

@@ -1,0 +1,279 @@
+"""
+The way of the bytes through TLS, by the standard library: an C{ssl.SSLObject} between
+two C{ssl.MemoryBIO}s.
+
+What has been received goes into the one BIO, and what the protocol is to get comes out
+of the object. What the protocol writes goes into the object, and what comes out of the
+other BIO is sent.
+
+What must hold:
+
+  - what the protocol writes is encrypted before its call returns, or, within
+    C{dataReceived}, when that returns: one record and one send for many small writes;
+  - OpenSSL is given one record's worth at a time, for its buffers never shrink.
+
+It is an object of its own, and not its owner, because of its speed: Python looks up the
+attributes of a class that has a C{__getattr__}, as every wrapper of Twisted's, at four
+times the cost.
+"""
+
+from enum import IntEnum
+from ssl import MemoryBIO, SSLContext, SSLError, SSLObject, SSLWantReadError
+from typing import Any, Protocol
+
+__all__ = ["RECORD", "Owner", "Records", "Stage"]
+
+RECORD = 16384
+"""
+The most that one record carries, in bytes.
+"""
+_MOST_GATHERED = 65536
+"""
+How many bytes the protocol may write within one C{dataReceived} before they are
+encrypted: what the transport holds pauses a producer, and what is gathered does not.
+"""
+
+
+class Stage(IntEnum):
+    """
+    How far a connection has got. It never goes back.
+    """
+
+    HELLO = 0
+    """Nothing has been answered yet."""
+    SHAKING = 1
+    """The peer has been sent something of the handshake."""
+    OPEN = 2
+    """The handshake is done."""
+    CLOSING = 3
+    """The protocol has closed it, and gets no more; it may still write."""
+    FINISHED = 4
+    """The peer has been sent close_notify."""
+    OVER = 5
+    """It is broken, cut off, or lost: no byte goes through OpenSSL any more."""
+
+
+# (To ask an enumeration for one of its members costs more than a whole call.)
+_HELLO, _SHAKING, _OPEN, _CLOSING, _FINISHED, _OVER = Stage
+
+
+class Owner(Protocol):
+    """
+    Who deals with everything else.
+    """
+
+    def receive(self, data: bytes) -> None:
+        """
+        Bytes have come, and it is not as simple as one open connection's one record.
+        """
+
+    def readOn(self, plain: bytes) -> None:
+        """
+        There is more in the BIO, or close_notify was read.
+
+        @param plain: what was read before.
+        """
+
+    def cannotRead(self, error: SSLError) -> None:
+        """
+        Nothing can be read: there is less than a record, or an error.
+        """
+
+
+class Records:
+    """
+    One connection's.
+
+    @ivar stage: of the connection.
+    @ivar bytesSent: how many bytes have been encrypted.
+    @ivar tls: the object.
+    @ivar incoming: the BIO of what was received.
+    @ivar read: reads from the object.
+    @ivar protocol: who gets what was decrypted.
+    @ivar owner: see L{Owner}.
+    """
+
+    __slots__ = (
+        "_encrypt",
+        "_gathered",
+        "_gatheredSize",
+        "_outgoing",
+        "_transport",
+        "_waiting",
+        "bytesSent",
+        "incoming",
+        "owner",
+        "protocol",
+        "read",
+        "stage",
+        "tls",
+    )
+
+    def __init__(self, context: SSLContext, transport: Any, owner: Owner) -> None:
+        self.stage = _HELLO
+        self.bytesSent = 0
+        self.incoming, self._outgoing = MemoryBIO(), MemoryBIO()
+        self.tls: SSLObject = context.wrap_bio(
+            self.incoming, self._outgoing, server_side=True
+        )
+        # Without the Python calls between: the object's own methods just call these.
+        inner: Any = getattr(self.tls, "_sslobj", self.tls)
+        self.read, self._encrypt = inner.read, inner.write
+        self._transport, self.owner = transport, owner
+        self.protocol: Any = None
+        # What the protocol writes while it is being given something.
+        self._gathered: list[bytes] | None = None
+        self._gatheredSize = 0
+        # What it has written while nothing could be encrypted.
+        self._waiting: tuple[bytes, ...] = ()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Decrypt, and hand on what that gives: the way of one line.
+        """
+        if self.stage is not _OPEN or len(data) > RECORD:
+            self.owner.receive(data)
+            return
+        incoming = self.incoming
+        incoming.write(data)
+        try:
+            plain = self.read(RECORD)
+        except SSLError as error:
+            self.owner.cannotRead(error)
+            return
+        if not plain or incoming.pending or self._gathered is not None:
+            self.owner.readOn(plain)
+            return
+        gathered: list[bytes] = []
+        self._gathered = gathered
+        try:
+            self.protocol.dataReceived(plain)
+        finally:
+            self._gathered = None
+        if gathered:
+            self._gatheredSize = 0
+            self._seal(gathered)
+        outgoing = self._outgoing
+        if outgoing.pending:
+            self._transport.write(outgoing.read())
+
+    def write(self, data: bytes) -> None:
+        """
+        Encrypt and send; within L{dataReceived}, when that returns.
+
+        @raise TypeError: if it is a C{str}.
+        """
+        gathered = self._gathered
+        if gathered is None or type(data) is not bytes:
+            self._writeNow(data)
+            return
+        gathered.append(data)
+        self._gatheredSize += len(data)
+        if self._gatheredSize > _MOST_GATHERED:
+            self.sealGathered()
+
+    def _writeNow(self, data: bytes) -> None:
+        if isinstance(data, str):
+            raise TypeError(f"what is written must be bytes, got the str {data!r}")
+        if self._gathered is not None:
+            # (Of another kind, such as a bytearray, which may change.)
+            self.write(bytes(data))
+        else:
+            self._seal([bytes(data)])
+            self.flush()
+
+    def gather(self, call: Any) -> None:
+        """
+        Make a call, within which is gathered what the protocol writes. It is encrypted
+        and sent after what is in the BIO already.
+        """
+        # If it is called from within, what was written before goes before.
+        self.sealGathered()
+        self._gathered = []
+        try:
+            call()
+        finally:
+            gathered, self._gathered = self._gathered, None
+        if gathered:
+            self._seal(gathered)
+        self.flush()
+
+    def sealGathered(self) -> None:
+        """
+        Encrypt and send what is gathered.
+        """
+        if self._gathered:
+            self._gatheredSize = 0
+            self._seal(self._gathered)
+            self.flush()
+
+    def sealWaiting(self) -> None:
+        """
+        Encrypt and send what was written when that was impossible.
+        """
+        if self._waiting:
+            waiting, self._waiting = self._waiting, ()
+            self._seal(list(waiting))
+            self.flush()
+
+    def _seal(self, pieces: list[bytes]) -> None:
+        """
+        Encrypt; or keep it if it is too early for that, forget it if it is too late.
+        """
+        data = pieces.pop()
+        if pieces:
+            pieces.append(data)
+            data = b"".join(pieces)
+            pieces.clear()
+        if not data or self.stage >= _FINISHED:
+            return
+        if self._waiting or self.stage < _OPEN:
+            self._waiting += (data,)
+        elif len(data) > RECORD:
+            for start in range(0, len(data), RECORD):
+                self._seal([data[start : start + RECORD]])
+                self.flush()
+        else:
+            try:
+                self._encrypt(data)
+            except SSLWantReadError:
+                # The peer has begun a handshake within the connection.
+                self._waiting = (data,)
+            else:
+                self.bytesSent += len(data)
+
+    def flush(self) -> None:
+        """
+        Send what OpenSSL has to say.
+        """
+        if self._outgoing.pending:
+            self._transport.write(self._outgoing.read())
+
+    @property
+    def isAnswering(self) -> bool:
+        """
+        Whether OpenSSL has something to say.
+        """
+        return bool(self._outgoing.pending)
+
+    @property
+    def isWaiting(self) -> bool:
+        """
+        Whether something could not be encrypted yet.
+        """
+        return bool(self._waiting)
+
+    def ownBytes(self) -> int:
+        """
+        How many bytes are held here.
+        """
+        return sum(map(len, self._waiting)) + sum(map(len, self._gathered or ()))
+
+    def end(self) -> None:
+        """
+        Forget everything that refers to it, and everything that is held.
+        """
+        self.stage = _OVER
+        self._waiting = ()
+        self._gathered = None
+        self.protocol = self.owner = None  # type: ignore[assignment]
