@@ -14,6 +14,7 @@ from twisted_echo.metrics import (
     Histogram,
     Snapshot,
 )
+from twisted_echo.tlscounts import HANDSHAKE_BOUNDS
 
 
 def filled(bounds: tuple[float, ...], *values: float) -> Histogram:
@@ -35,6 +36,10 @@ def full(more: int = 0) -> Snapshot:
         bytesReceived=1000 + more,
         bytesSent=900 + more,
         acceptErrors=4 + more,
+        tlsHandshakes={"TLSv1.3": 7 + more},
+        tlsFailures={"alert": 5 + more},
+        tlsResumptions=3 + more,
+        tlsSeconds=filled(HANDSHAKE_BOUNDS, 0.004),
         lengths=filled(LENGTH_BOUNDS, 0.5 + more),
         readToSend=filled(READ_TO_SEND_BOUNDS, 0.0001),
         lateness=filled(LATENESS_BOUNDS, 0.002),
@@ -65,7 +70,10 @@ class HistogramTests(SynchronousTestCase):
         """
         Those of this module are as they have to be for a search.
         """
-        for bounds in (LENGTH_BOUNDS, READ_TO_SEND_BOUNDS, LATENESS_BOUNDS):
+        for bounds in (
+            *(LENGTH_BOUNDS, READ_TO_SEND_BOUNDS),
+            *(LATENESS_BOUNDS, HANDSHAKE_BOUNDS),
+        ):
             self.assertEqual(sorted(set(bounds)), list(bounds))
 
     def test_wrongCounts(self) -> None:
@@ -140,6 +148,10 @@ class SnapshotTests(SynchronousTestCase):
                 bytesReceived=2001,
                 bytesSent=1801,
                 acceptErrors=9,
+                tlsHandshakes={"TLSv1.3": 15},
+                tlsFailures={"alert": 11},
+                tlsResumptions=7,
+                tlsSeconds=filled(HANDSHAKE_BOUNDS, 0.004, 0.004),
                 lengths=filled(LENGTH_BOUNDS, 0.5, 1.5),
                 readToSend=filled(READ_TO_SEND_BOUNDS, 0.0001, 0.0001),
                 lateness=filled(LATENESS_BOUNDS, 0.002, 0.002),
@@ -201,6 +213,7 @@ class SnapshotTests(SynchronousTestCase):
         for name in (
             *("opened", "ended", "refused", "linesReceived", "bytesReceived"),
             *("bytesSent", "acceptErrors", "lengths", "readToSend", "lateness"),
+            *("tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
         ):
             self.assertEqual(getattr(stays, name), getattr(full(), name), name)
         for name in ("sessions", "handshakes", "paused", "pendingBytes", "most"):

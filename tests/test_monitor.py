@@ -45,6 +45,7 @@ from twisted_echo.metrics import Snapshot
 from twisted_echo.monitor import MOST_ROWS, Monitor, sessionRows, snapshotOf
 from twisted_echo.service import State
 from twisted_echo.testing.clocks import elapse
+from twisted_echo.tlscounts import TLSFailure
 
 DONE = Failure(ConnectionDone())
 PEER = IPv4Address("TCP", "192.0.2.1", 7)
@@ -171,6 +172,26 @@ class SnapshotTests(MadeTestCase):
     def test_refused(self) -> None:
         self.factory.countRefused(PEER, EndReason.REFUSED_FULL)
         self.assertEqual(snapshotOf(self.factory).refused, {"refused-full": 1})
+
+    def test_tls(self) -> None:
+        """
+        Handshakes are there as soon as there is TLS, and what was told stays as it was.
+        """
+        tls = self.factory.countTLS()
+        self.assertIs(self.factory.countTLS(), tls)
+        none = snapshotOf(self.factory)
+        self.assertEqual((none.tlsHandshakes, none.tlsFailures), ({}, {}))
+        self.assertEqual(none.tlsResumptions, 0)
+        tls.succeeded(0.004, "TLSv1.3", True)
+        tls.succeeded(0.004, "TLSv1.2", False)
+        tls.failed(TLSFailure.NOT_TLS)
+        seen = snapshotOf(self.factory)
+        tls.succeeded(0.004, "TLSv1.3", True)
+        self.assertEqual(seen.tlsHandshakes, {"TLSv1.3": 1, "TLSv1.2": 1})
+        self.assertEqual(seen.tlsFailures, {"not-tls": 1})
+        self.assertEqual(seen.tlsResumptions, 1)
+        assert seen.tlsSeconds is not None
+        self.assertEqual((seen.tlsSeconds.count, seen.tlsSeconds.sum), (2, 0.008))
 
     def test_neverDecreases(self) -> None:
         """

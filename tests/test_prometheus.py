@@ -31,6 +31,7 @@ from twisted_echo.metrics import (
 )
 from twisted_echo.prometheus import METRICS, PREFIX, WORKER_PREFIX, SnapshotCollector
 from twisted_echo.service import State
+from twisted_echo.tlscounts import HANDSHAKE_BOUNDS, VERSIONS, TLSFailure
 from twisted_echo.view import build
 
 OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
@@ -102,6 +103,8 @@ class ExportTests(SynchronousTestCase):
             ("session_duration_seconds_sum", 0.5),
             ("read_to_send_seconds_sum", 0.0001),
             ("reactor_lateness_seconds_sum", 0.002),
+            ("tls_resumptions_total", 3),
+            ("tls_handshake_duration_seconds_sum", 0.004),
         ):
             self.assertEqual(found[(PREFIX + name,)], value, name)
         for name, reason, value in (
@@ -161,6 +164,25 @@ class ExportTests(SynchronousTestCase):
         label = ("reason", "stopped")
         self.assertEqual(found[(PREFIX + "connections_refused_total", label)], 2)
         self.assertEqual(found[(PREFIX + "sessions_ended_total", label)], 0)
+
+    def test_tls(self) -> None:
+        """
+        With TLS, every version and every reason is there from the beginning; without,
+        nothing of it.
+        """
+        without = exported(observation(Snapshot()))
+        self.assertEqual([name for name in without if "tls" in name], [])
+        found = samples(observation(Snapshot(tlsHandshakes={}, tlsFailures={})))
+        for version in VERSIONS:
+            label = ("version", version)
+            self.assertEqual(found[(PREFIX + "tls_handshakes_total", label)], 0)
+        name = PREFIX + "tls_handshake_failures_total"
+        for failure in TLSFailure:
+            self.assertEqual(found[(name, ("reason", failure.value))], 0)
+        found = samples(observation(full()))
+        self.assertEqual(found[(name, ("reason", "alert"))], 5)
+        label = ("version", "TLSv1.3")
+        self.assertEqual(found[(PREFIX + "tls_handshakes_total", label)], 7)
 
     def test_absent(self) -> None:
         """
@@ -226,6 +248,7 @@ class ExportTests(SynchronousTestCase):
             ("session_duration_seconds", LENGTH_BOUNDS),
             ("read_to_send_seconds", READ_TO_SEND_BOUNDS),
             ("reactor_lateness_seconds", LATENESS_BOUNDS),
+            ("tls_handshake_duration_seconds", HANDSHAKE_BOUNDS),
         ):
             read = [
                 float(key[1][1]) for key in found if key[0] == f"{PREFIX}{name}_bucket"
@@ -371,7 +394,7 @@ class DocumentedTests(SynchronousTestCase):
         The text names every reason.
         """
         section = self.section()
-        for reason in EndReason:
+        for reason in (*EndReason, *TLSFailure):
             self.assertIn(f"`{reason.value}`", section)
 
     def test_bounds(self) -> None:
@@ -379,6 +402,7 @@ class DocumentedTests(SynchronousTestCase):
             ("session_duration_seconds", LENGTH_BOUNDS),
             ("read_to_send_seconds", READ_TO_SEND_BOUNDS),
             ("reactor_lateness_seconds", LATENESS_BOUNDS),
+            ("tls_handshake_duration_seconds", HANDSHAKE_BOUNDS),
         ):
             line = re.search(rf"- `{name}`: ([\d.,\s]+)", self.section())
             assert line is not None, name

@@ -31,6 +31,7 @@ from twisted_echo.metrics import LENGTH_BOUNDS, Histogram
 from twisted_echo.overrides import AROUND_FACTORY
 from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
+from twisted_echo.tlscounts import TLSCounts
 
 __all__ = ["DEFAULT_ABORT_AFTER", "Gate", "SessionFactory"]
 
@@ -97,6 +98,7 @@ class SessionFactory(SessionMaker[_S]):
     @ivar bytesReceived: how many bytes those that have ended have received.
     @ivar bytesSent: how many bytes they were sent; None if a transport did not count.
     @ivar lengths: how many seconds they lasted.
+    @ivar tls: what is counted of their TLS handshakes; None without TLS.
     @ivar gate: where connections can be made to wait: the listeners of the service that
         the factory belongs to for ever; None until it belongs to one.
     @ivar journal: what is logged of them.
@@ -145,6 +147,7 @@ class SessionFactory(SessionMaker[_S]):
         self.lines = self.bytesReceived = 0
         self.bytesSent: int | None = 0
         self.lengths = Histogram(LENGTH_BOUNDS)
+        self.tls: TLSCounts | None = None
         self.gate: Gate | None = None
         self.journal = Journal(instance("logSessions", logSessions, LogSessions))
         if clock is not None and not hasattr(clock, "callLater"):
@@ -280,6 +283,16 @@ class SessionFactory(SessionMaker[_S]):
         """
         self.refused[reason] += 1
         self.journal.refused(address, reason, detail, self.clock)
+
+    def countTLS(self) -> TLSCounts:
+        """
+        Count TLS handshakes from now on. Called by what makes them.
+
+        @return: what they are counted by: L{tls}.
+        """
+        if self.tls is None:
+            self.tls = TLSCounts()
+        return self.tls
 
     # The stop
 

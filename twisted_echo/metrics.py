@@ -130,6 +130,11 @@ class Snapshot:
     @ivar bytesSent: bytes of the protocols' that the kernel, or TLS, has taken; None
         if there are transports that do not count them.
     @ivar acceptErrors: connections that could not be accepted.
+    @ivar tlsHandshakes: TLS handshakes that were finished, by version. None, like the
+        next three, if there is no TLS.
+    @ivar tlsFailures: those that failed, by L{TLSFailure} values.
+    @ivar tlsResumptions: those that resumed an earlier TLS session.
+    @ivar tlsSeconds: seconds that those which were finished took.
     @ivar lengths: seconds that the sessions which have ended lasted.
     @ivar readToSend: seconds from the reading of a chunk to the sending of what the
         protocol wrote then; of some chunks. None if it is not measured.
@@ -151,6 +156,10 @@ class Snapshot:
     bytesReceived: int = 0
     bytesSent: int | None = 0
     acceptErrors: int = 0
+    tlsHandshakes: Mapping[str, int] | None = None
+    tlsFailures: Mapping[str, int] | None = None
+    tlsResumptions: int | None = None
+    tlsSeconds: Histogram | None = None
     lengths: Histogram = field(default_factory=_lengths)
     readToSend: Histogram | None = None
     lateness: Histogram | None = None
@@ -200,7 +209,7 @@ class Snapshot:
         What L{toJSON} was called on.
         """
         read = dict(value)
-        for name in ("lengths", "readToSend", "lateness"):
+        for name in ("tlsSeconds", "lengths", "readToSend", "lateness"):
             if read[name] is not None:
                 read[name] = Histogram.fromJSON(read[name])
         return cls(**read)
@@ -208,7 +217,8 @@ class Snapshot:
 
 _GROWING = (
     *("opened", "ended", "refused", "linesReceived", "bytesReceived", "bytesSent"),
-    *("acceptErrors", "lengths", "readToSend", "lateness"),
+    *("acceptErrors", "tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
+    *("lengths", "readToSend", "lateness"),
 )
 
 

@@ -24,6 +24,7 @@ from twisted_echo.metrics import (
 )
 from twisted_echo.progress import heldBytes, tcpState
 from twisted_echo.session import Session
+from twisted_echo.tlscounts import TLSCounts
 
 __all__ = ["MOST_ROWS", "Monitor", "sessionRows", "snapshotOf"]
 
@@ -56,6 +57,7 @@ def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
             more = session.bytesSent
             sent = None if more is None else sent + more
         pending += heldBytes(session)
+    tls = factory.tls
     return Snapshot(
         opened=factory.opened,
         ended={reason.value: n for reason, n in factory.ended.items()},
@@ -69,7 +71,17 @@ def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
         paused=factory.paused,
         pendingBytes=pending,
         most=factory.limits.sessions,
+        **({} if tls is None else _tlsNumbers(tls)),
     )
+
+
+def _tlsNumbers(tls: TLSCounts) -> dict[str, Any]:
+    return {
+        "tlsHandshakes": dict(tls.handshakes),
+        "tlsFailures": {failure.value: n for failure, n in tls.failures.items()},
+        "tlsResumptions": tls.resumptions,
+        "tlsSeconds": tls.seconds.copy(),
+    }
 
 
 def sessionRows(

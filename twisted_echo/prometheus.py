@@ -24,6 +24,7 @@ from prometheus_client.utils import floatToGoString
 
 from twisted_echo.endings import REFUSALS, EndReason
 from twisted_echo.metrics import Histogram, Observation, Snapshot
+from twisted_echo.tlscounts import VERSIONS, TLSFailure
 
 __all__ = ["METRICS", "PREFIX", "WORKER_PREFIX", "Exported", "SnapshotCollector"]
 
@@ -51,7 +52,19 @@ class Exported:
 
 
 _NO_ENDS: dict[str, int] = {each.value: 0 for each in EndReason if each not in REFUSALS}
+_NO_HANDSHAKES = dict.fromkeys(VERSIONS, 0)
+_NO_FAILURES: dict[str, int] = {each.value: 0 for each in TLSFailure}
 _NO_REFUSALS: dict[str, int] = {each.value: 0 for each in EndReason if each in REFUSALS}
+
+
+def _from(
+    zeros: Mapping[str, int], counts: Mapping[str, int] | None
+) -> Mapping[str, int] | None:
+    """
+    Counts with those that are zero, for a rate needs a zero to begin with.
+    """
+    return None if counts is None else {**zeros, **counts}
+
 
 METRICS = (
     Exported(
@@ -61,15 +74,14 @@ METRICS = (
         "sessions_ended",
         "counter",
         "Sessions that have ended, by why.",
-        # Those that have not been seen, too, for a rate needs a zero to begin with.
-        lambda s: {**_NO_ENDS, **s.ended},
+        lambda s: _from(_NO_ENDS, s.ended),
         "reason",
     ),
     Exported(
         "connections_refused",
         "counter",
         "Connections that have not become sessions, by why.",
-        lambda s: {**_NO_REFUSALS, **s.refused},
+        lambda s: _from(_NO_REFUSALS, s.refused),
         "reason",
     ),
     Exported(
@@ -77,6 +89,26 @@ METRICS = (
         "counter",
         "Connections that could not be accepted.",
         lambda s: s.acceptErrors,
+    ),
+    Exported(
+        "tls_handshakes",
+        "counter",
+        "TLS handshakes that were finished, by version.",
+        lambda s: _from(_NO_HANDSHAKES, s.tlsHandshakes),
+        "version",
+    ),
+    Exported(
+        "tls_handshake_failures",
+        "counter",
+        "TLS handshakes that failed, by why.",
+        lambda s: _from(_NO_FAILURES, s.tlsFailures),
+        "reason",
+    ),
+    Exported(
+        "tls_resumptions",
+        "counter",
+        "TLS handshakes that resumed an earlier TLS session.",
+        lambda s: s.tlsResumptions,
     ),
     Exported(
         "lines_received",
@@ -126,6 +158,12 @@ METRICS = (
         "histogram",
         "How long the sessions lasted that have ended.",
         lambda s: s.lengths,
+    ),
+    Exported(
+        "tls_handshake_duration_seconds",
+        "histogram",
+        "How long the TLS handshakes took that were finished.",
+        lambda s: s.tlsSeconds,
     ),
     Exported(
         "read_to_send_seconds",
