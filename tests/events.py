@@ -68,6 +68,16 @@ def calls_in(source: str, path: Path) -> Iterator[LogCall]:
             # Handed on by `logFailure` itself.
             continue
         fields.pop("failure", None)
+        # Those that an event has now and then: `**({} if ... else {"name": ...})`.
+        for each in node.keywords:
+            if each.arg is None and method != "failure":
+                for part in ast.walk(each.value):
+                    if isinstance(part, ast.Dict):
+                        fields.update(
+                            (key.value, value)
+                            for key, value in zip(part.keys, part.values, strict=True)
+                            if isinstance(key, ast.Constant)
+                        )
         yield LogCall(
             f"{path.relative_to(PACKAGE)}:{node.lineno}",
             method,

@@ -2,6 +2,7 @@
 L{twisted_echo.journal}: a log that cannot be used against the service.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -12,8 +13,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_echo import EndReason, LogSessions, SessionEnd
 from twisted_echo.endings import EXPECTED_ENDS
 from twisted_echo.journal import Journal
+from twisted_echo.x509 import LONGEST
 
 PEER = IPv4Address("TCP", "192.0.2.1", 7)
+
+
+@dataclass
+class Told:
+    """
+    What a session tells of its peer.
+    """
+
+    peer: Any
+    peerSubject: str | None
 
 
 class JournalTests(SynchronousTestCase):
@@ -28,8 +40,15 @@ class JournalTests(SynchronousTestCase):
         self.patch(Journal, "_log", logger)
         self.journal = Journal()
 
-    def ended(self, reason: EndReason, detail: str = "", peer: Any = PEER) -> None:
-        self.journal.ended(peer, SessionEnd(reason, 5, 1.5, detail), self.clock)
+    def ended(
+        self,
+        reason: EndReason,
+        detail: str = "",
+        peer: Any = PEER,
+        subject: str | None = None,
+    ) -> None:
+        session = Told(peer, subject)
+        self.journal.ended(session, SessionEnd(reason, 5, 1.5, detail), self.clock)
 
     def refused(self, reason: EndReason, detail: str = "", peer: Any = PEER) -> None:
         self.journal.refused(peer, reason, detail, self.clock)
@@ -63,6 +82,30 @@ class JournalTests(SynchronousTestCase):
                 " line-too-long (a line of 7 bytes), 5 bytes received, 1.5s"
             ],
         )
+
+    def test_subject(self) -> None:
+        """
+        Whose certificate a client has shown; of others there is nothing.
+        """
+        self.ended(EndReason.IDLE, subject=r"CN=anna\0A")
+        self.ended(EndReason.IDLE, subject="CN=" + "a" * LONGEST)
+        self.ended(EndReason.IDLE)
+        one, long, without = self.events
+        self.assertEqual(one["peerSubject"], r"CN=anna\0A")
+        self.assertEqual(len(long["peerSubject"]), LONGEST)
+        self.assertNotIn("peerSubject", without)
+        told, _, without = self.told()
+        self.assertIn(r"session of 192.0.2.1:7 (CN=anna\0A) ended: idle", told)
+        self.assertIn("session of 192.0.2.1:7 ended: idle", without)
+
+    def test_subjectUnasked(self) -> None:
+        """
+        What is not logged is not asked for.
+        """
+        # (What is asked for what it has not would raise an AttributeError.)
+        end = SessionEnd(EndReason.PEER_CLOSED, 5, 1.5)
+        self.journal.ended(object(), end, self.clock)  # type: ignore[arg-type]
+        self.assertEqual(self.events, [])
 
     def test_refused(self) -> None:
         self.refused(EndReason.HANDSHAKE_TIMEOUT, "over 10 s")

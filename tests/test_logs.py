@@ -57,7 +57,7 @@ FIELDS: dict[str, tuple[type | None, ...]] = {
     # Words that come from elsewhere: addresses, paths, versions, errors.
     **dict.fromkeys(
         (
-            *("peer", "file", "option", "path", "line", "session"),
+            *("peer", "peerSubject", "file", "option", "path", "line", "session"),
             *("version", "twisted", "python", "reactor"),
             *("reason", "fault", "detail"),
         ),
@@ -161,6 +161,7 @@ class EventTests(SynchronousTestCase):
             "        self._log.info('a {b}', b=1)\n"
             "        _log.failure('a', failure=f, event='x-y', session=s)\n"
             "        _log.emit(level, 'a', event=name)\n"
+            "        _log.info('a', **({} if c else {'c': c}), d=d, event='x')\n"
             "        other.info('a')\n"
         )
         found = [
@@ -173,6 +174,7 @@ class EventTests(SynchronousTestCase):
                 ("info", None, ("b",)),
                 ("failure", "x-y", ("session",)),
                 ("emit", None, ()),
+                ("info", "x", ("d", "c")),
             ],
         )
         self.assertEqual(list(loggers_in(source)), ["logger"])

@@ -7,14 +7,17 @@ import socket
 from typing import Any
 from unittest.mock import ANY
 
+from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.clients import (
     FakeEndpoint,
@@ -28,6 +31,8 @@ from tests.clients import (
     until,
 )
 from tests.faults import slow
+from tests.test_x509 import attribute, make
+from tests.test_x509 import name as x509_name
 from tests.tlsclient import TLSTestCase
 from twisted_echo import (
     EchoConfig,
@@ -46,6 +51,7 @@ from twisted_echo.monitor import MOST_ROWS, Monitor, sessionRows, snapshotOf
 from twisted_echo.service import State
 from twisted_echo.testing.clocks import elapse
 from twisted_echo.tlscounts import TLSFailure
+from twisted_echo.x509 import LONGEST, BadCertificate, Certificate
 
 DONE = Failure(ConnectionDone())
 PEER = IPv4Address("TCP", "192.0.2.1", 7)
@@ -77,6 +83,20 @@ class Waiting(Counting):
 
     def write(self, data: bytes) -> None:
         self._tempDataBuffer.append(data)
+
+
+@implementer(ISSLTransport)
+class Certified(Counting):
+    """
+    One whose TLS has verified a certificate, perhaps.
+    """
+
+    def __init__(self, certificate: Any) -> None:
+        super().__init__(peerAddress=PEER)
+        self.certificate = certificate
+
+    def getPeerCertificate(self) -> Any:
+        return self.certificate
 
 
 class MadeTestCase(SynchronousTestCase):
@@ -335,6 +355,52 @@ class RowTests(MadeTestCase):
             self.assertTrue(peer.isascii() and peer.isprintable(), peer)
             self.assertLessEqual(len(peer), 120)
             self.assertTrue(peer.startswith("unix:"), peer)
+
+    def test_subject(self) -> None:
+        """
+        Whose certificate a client has shown, if it has, and not at any length.
+        """
+        anna, long = (
+            Certificate(make(x509_name(*[attribute(NameOID.COMMON_NAME, each)] * many)))
+            for each, many in (("anna\n", 1), ("a" * 50, 9))
+        )
+        for certificate in (anna, long, None):
+            self.made(Certified(certificate))
+        self.made()
+        one, two, *others = sessionRows(self.factory)
+        self.assertEqual(one["peerSubject"], r"CN=anna\0A")
+        self.assertEqual(len(two["peerSubject"]), LONGEST)
+        for row in others:
+            self.assertNotIn("peerSubject", row)
+
+    def test_certificate(self) -> None:
+        """
+        A session knows the certificate, while it lasts and in its C{connectionLost}; of
+        what is no certificate of this package's kind, or cannot be told, it knows none.
+        """
+        anna = Certificate(make(x509_name(attribute(NameOID.COMMON_NAME, "anna"))))
+        session = self.made(Certified(anna))
+        self.assertIs(session.peerCertificate, anna)
+        self.assertEqual(session.peerSubject, "CN=anna")
+        seen = []
+        session.callAtEnd(lambda: seen.append(session.peerSubject))
+        session.connectionLost(DONE)
+        self.assertEqual(seen, ["CN=anna"])
+
+        class Broken(Certified):
+            def getPeerCertificate(self) -> Any:
+                raise self.certificate
+
+        for transport in (
+            Counting(peerAddress=PEER),
+            Certified(None),
+            Certified(b"another kind"),
+            Broken(BadCertificate("cut off")),
+            Broken(AttributeError("it is gone")),
+        ):
+            session = self.made(transport)
+            self.assertIsNone(session.peerCertificate)
+            self.assertIsNone(session.peerSubject)
 
     def test_idleByMark(self) -> None:
         """

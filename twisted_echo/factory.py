@@ -409,7 +409,7 @@ class SessionFactory(SessionMaker[_S]):
             self._guard.forget(session)
             self._guard.rest()
             self._count(end)
-            self.journal.ended(session.peer, end, self.clock)
+            self.journal.ended(session, end, self.clock)
             self.countChanged()
         finally:
             ended.callback(end)

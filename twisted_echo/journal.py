@@ -10,6 +10,7 @@ peer's payload is logged, and what a peer can choose is escaped.
 """
 
 from enum import Enum
+from typing import Protocol
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger, LogLevel
@@ -19,6 +20,7 @@ from twisted_echo.addresses import escaped
 from twisted_echo.endings import EXPECTED_ENDS, Detail, EndReason, SessionEnd
 from twisted_echo.rates import RateLimit
 from twisted_echo.units import Seconds
+from twisted_echo.x509 import shortened
 
 __all__ = ["Journal", "LogSessions"]
 
@@ -46,6 +48,18 @@ def _numbers(detail: str) -> dict[str, float]:
     return detail.numbers if isinstance(detail, Detail) else {}
 
 
+class Ended(Protocol):
+    """
+    What is asked of a session that has ended, if it is logged.
+    """
+
+    @property
+    def peer(self) -> IAddress | None: ...
+
+    @property
+    def peerSubject(self) -> str | None: ...
+
+
 class Journal:
     """
     The log of one factory's sessions.
@@ -60,9 +74,7 @@ class Journal:
         # By reasons, and for errors by what has failed and how.
         self._rate: RateLimit[str] = RateLimit(self._tellRest)
 
-    def ended(
-        self, peer: IAddress | None, end: SessionEnd, clock: IReactorTime
-    ) -> None:
+    def ended(self, session: Ended, end: SessionEnd, clock: IReactorTime) -> None:
         """
         A session has ended.
         """
@@ -73,15 +85,19 @@ class Journal:
             or self._isTooMany(end.reason, clock)
         ):
             return
+        subject = session.peerSubject
         self._log.emit(
             LogLevel.warn if problem else LogLevel.info,
-            "session of {peer} ended: {reason}"
+            "session of {peer}"
+            + ("" if subject is None else " ({peerSubject})")
+            + " ended: {reason}"
             + _BRACKETS[bool(end.detail)]
             + ", {bytesReceived} bytes received"
             + ("" if end.bytesSent is None else ", {bytesSent} sent")
             + ", {seconds}",
             event="session-ended",
-            peer=escaped(peer),
+            peer=escaped(session.peer),
+            **({} if subject is None else {"peerSubject": shortened(subject)}),
             reason=end.reason.value,
             detail=_escaped(end.detail),
             numbers=_numbers(end.detail),

@@ -25,6 +25,7 @@ from twisted_echo.metrics import (
 from twisted_echo.progress import heldBytes, tcpState
 from twisted_echo.session import Session
 from twisted_echo.tlscounts import TLSCounts
+from twisted_echo.x509 import shortened
 
 __all__ = ["MOST_ROWS", "Monitor", "sessionRows", "snapshotOf"]
 
@@ -93,6 +94,8 @@ def sessionRows(
 
       - C{id}: its number, from 1 up;
       - C{peer}: its address, escaped;
+      - C{peerSubject}: whose client certificate it has shown, if it has: see
+        L{Session}; shortened;
       - C{age}, C{idle}: seconds since it began, and since it sent or received last.
         (Where the kernel does not tell the latter, since it was last seen to have;
         which is looked at with the deadlines.)
@@ -119,9 +122,11 @@ def _row(session: Session, now: float, fair: float) -> dict[str, Any]:
         idle = now - session.began
         if session.mark is not None:
             idle = fair - session.mark.active
+    subject = session.peerSubject
     return {
         "id": session.serial,
         "peer": escaped(session.peer),
+        **({} if subject is None else {"peerSubject": shortened(subject)}),
         "age": round(now - session.began, 3),
         "idle": round(min(idle, now - session.began), 3),
         "lines": session.linesDelivered,

@@ -23,6 +23,7 @@ from twisted_echo.backpressure import BY_TRANSPORT
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.progress import pendingOutput
 from twisted_echo.sockets import bottomTransport, isGone
+from twisted_echo.x509 import Certificate
 
 __all__ = [
     "ENDED",
@@ -123,6 +124,31 @@ class SessionState:
         # Made anew when asked for, as an idle session need not keep it.
         getPeer = getattr(self.transport, "getPeer", None)
         return getPeer() if getPeer is not None else None
+
+    @property
+    def peerCertificate(self) -> Certificate | None:
+        """
+        The certificate by which the peer says who it is, and which TLS has verified.
+        None without one, and under a TLS that is not this package's.
+        """
+        transport = self.transport
+        if not isTLS(transport):
+            return None
+        try:
+            certificate = transport.getPeerCertificate()
+        except Exception:
+            # It cannot be read; or the TLS, of another kind, is gone.
+            return None
+        return certificate if isinstance(certificate, Certificate) else None
+
+    @property
+    def peerSubject(self) -> str | None:
+        """
+        Whose certificate that is: its L{subject<Certificate>}, C{CN=anna,O=Example} for
+        example.
+        """
+        certificate = self.peerCertificate
+        return None if certificate is None else certificate.subject
 
     @property
     def began(self) -> float:
