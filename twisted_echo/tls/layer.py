@@ -16,11 +16,14 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IProtocolNegotiationFactory,
 )
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 
 from twisted_echo.endings import EndReason
 from twisted_echo.layers import Layer, LayerFactory
 from twisted_echo.tls.certificates import Certificates, certificatesOf
 from twisted_echo.tlsconnection import TLSConnection, words
+from twisted_echo.tlscounts import TLSFailure, failureOf
 from twisted_echo.tlsrecords import Stage
 
 __all__ = ["TLSFactory"]
@@ -30,11 +33,19 @@ _LAST_FLIGHT = 1.0
 Seconds that a client has, at a stop, for the rest of a handshake that was answered. It
 needs a round trip.
 """
+# What a client's own end of a handshake is counted as. (It is no failure if the service
+# ends it.)
+_FAILURES = {
+    EndReason.HANDSHAKE_FAILED: TLSFailure.CLIENT_LEFT,
+    EndReason.HANDSHAKE_TIMEOUT: TLSFailure.TIMEOUT,
+}
 
 
 class _TLSLayer(Layer, TLSConnection):
     factory: Any
     failureReason = EndReason.HANDSHAKE_FAILED
+    # What OpenSSL found wrong with the handshake.
+    _refusal: TLSFailure | None = None
 
     def _begin(self, transport: Any) -> None:
         self._startTLS(self.factory.context)
@@ -44,6 +55,9 @@ class _TLSLayer(Layer, TLSConnection):
             self._failure = EndReason.STOPPED, ""
 
     def _shaken(self) -> None:
+        tls, factory = self._records.tls, self.factory
+        seconds = factory.keeper.fairClock.seconds() - self.began
+        factory.counts.succeeded(seconds, tls.version(), tls.session_reused)
         self.becomeReady(self.countsFor())
         protocol = self.wrappedProtocol
         if IHandshakeListener.providedBy(protocol):
@@ -52,6 +66,7 @@ class _TLSLayer(Layer, TLSConnection):
     def _notShaken(self, error: SSLError) -> None:
         if self._failure is None:
             self._failure = self.failureReason, words(error)
+            self._refusal = failureOf(error)
         self.transport.loseConnection()
 
     def receive(self, data: bytes) -> None:
@@ -89,6 +104,14 @@ class _TLSLayer(Layer, TLSConnection):
         else:
             super().readConnectionLost()
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self._isReady:
+            why, _ = self._failure or (self.failureReason, "")
+            failure = self._refusal or _FAILURES.get(why)
+            if failure is not None:
+                self.factory.counts.failed(failure)
+        super().connectionLost(reason)
+
     def writeConnectionLost(self) -> None:
         # The protocol's own end-of-file is close_notify.
         pass
@@ -97,6 +120,8 @@ class _TLSLayer(Layer, TLSConnection):
 class TLSFactory(LayerFactory):
     """
     Puts TLS under the sessions of a L{SessionFactory}.
+
+    @ivar counts: those of the L{SessionFactory}.
     """
 
     protocol = _TLSLayer
@@ -110,6 +135,7 @@ class TLSFactory(LayerFactory):
         @raise TypeError: if one is of another kind.
         """
         super().__init__(wrappedFactory)
+        self.counts = self.keeper.countTLS()
         self._certificates = certificatesOf(certificates)
         self._negotiating: SSLContext | None = None
 

@@ -1,0 +1,306 @@
+"""
+What is known of TLS clients: who they are by their certificates, and what becomes of
+their handshakes.
+"""
+
+import contextlib
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.logger import capturedLogs
+
+from tests.clients import in_thread, until
+from tests.test_x509 import ISSUER, KEY, attribute, make, name
+from tests.tlsclient import TLSClient, TLSTestCase, client_context
+from twisted_echo import (
+    EchoConfig,
+    EchoFactory,
+    FastLineReceiver,
+    LogSessions,
+    Session,
+    SessionFactory,
+    SessionService,
+)
+from twisted_echo.layers import LayeredEndpoint
+from twisted_echo.limits import Deadlines
+from twisted_echo.monitor import sessionRows, snapshotOf
+from twisted_echo.proxy import ProxyFactory
+from twisted_echo.tls import TLSFactory
+from twisted_echo.tlscounts import TLSFailure
+from twisted_echo.x509 import Certificate
+
+V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+VERSIONS = (V12, V13)
+
+
+def certificate(subject: x509.Name, **how: Any) -> bytes:
+    """
+    One that is valid today, as DER.
+    """
+    now = datetime.now(UTC)
+    day = timedelta(days=1)
+    return make(subject, since=now - day, until=now + day, **how)
+
+
+def identity(folder: Path, who: str, **how: Any) -> tuple[bytes, Path]:
+    """
+    A certificate that C{ISSUER} has signed, as DER, and a file with it and its key.
+    """
+    der = certificate(name(attribute(NameOID.COMMON_NAME, who)), **how)
+    key = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file = folder / f"{len(list(folder.iterdir()))}.pem"
+    file.write_bytes(key + ssl.DER_cert_to_PEM_cert(der).encode())
+    return der, file
+
+
+class Who(Session, FastLineReceiver):
+    """
+    Tells its clients who they are, and keeps who has ended.
+    """
+
+    ended: list[str | None]
+
+    def lineReceived(self, line: bytes) -> None:
+        self.sendLine(repr(self.peerSubject).encode())
+
+    def connectionLost(self, *args: Any) -> None:
+        super().connectionLost(*args)
+        self.ended.append(self.peerSubject)
+
+
+class ClientsTestCase(TLSTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.folder / "cert.pem", self.folder / "key.pem")
+
+    def served(self, factory: SessionFactory[Any], *, proxy: bool = False) -> Any:
+        endpoint = LayeredEndpoint(
+            TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"),
+            lambda wrapped: TLSFactory(wrapped, self.context),
+        )
+        return self.serve(factory, endpoint.under(ProxyFactory) if proxy else endpoint)
+
+
+class CertificateTests(ClientsTestCase):
+    """
+    A client's certificate that was verified is known; nothing else is.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.der, self.file = identity(self.folder, "anna\n")
+        self.context.load_verify_locations(cadata=certificate(ISSUER))
+        self.context.verify_mode = ssl.CERT_OPTIONAL
+        self.ended: list[str | None] = []
+        self.factory: SessionFactory[Any] = SessionFactory.forProtocol(
+            type("Who", (Who,), {"ended": self.ended}), logSessions=LogSessions.ALL
+        )
+
+    async def tell(
+        self,
+        service: SessionService,
+        context: ssl.SSLContext,
+        subject: str | None,
+        before: bytes = b"",
+    ) -> None:
+        """
+        Have a client tell who it is: to its session until after the end, in its row and
+        in the log.
+        """
+        with capturedLogs() as events:
+            session, client = await self.shaken_session(service, context, before)
+            shown = None if subject is None else Certificate(self.der)
+            self.assertEqual(session.peerCertificate, shown)
+            (row,) = sessionRows(service.factory)
+            client.send(b"who?\r\n", farewell=True)
+            answer = await in_thread(client.read_to_end)
+            await until(lambda: not service.factory.sessions)
+        self.assertEqual(answer, f"{subject!r}\r\n".encode())
+        self.assertEqual(self.ended.pop(), subject)
+        (event,) = [each for each in events if each.get("event") == "session-ended"]
+        for fields in event, row:
+            self.assertEqual("peerSubject" in fields, subject is not None)
+            self.assertEqual(fields.get("peerSubject"), subject)
+
+    async def test_known(self) -> None:
+        """
+        Over both versions, and behind PROXY.
+        """
+        for proxy, before in (False, b""), (True, b"PROXY UNKNOWN\r\n"):
+            factory = SessionFactory.forProtocol(
+                self.factory.protocol, logSessions=LogSessions.ALL
+            )
+            service = self.served(factory, proxy=proxy)
+            for version in VERSIONS:
+                context = client_context(version)
+                context.load_cert_chain(self.file)
+                await self.tell(service, context, r"CN=anna\0A", before)
+
+    async def test_unknown(self) -> None:
+        """
+        Nobody without one, and nobody on a server that asks for none.
+        """
+        service = self.served(self.factory)
+        for version in VERSIONS:
+            context = client_context(version)
+            self.context.verify_mode = ssl.CERT_OPTIONAL
+            await self.tell(service, context, None)
+            self.context.verify_mode = ssl.CERT_NONE
+            context.load_cert_chain(self.file)
+            await self.tell(service, context, None)
+
+    async def test_notVerified(self) -> None:
+        """
+        One that could not be verified does not get as far as a session.
+        """
+        service = self.served(self.factory)
+        for version in VERSIONS:
+            other = ec.generate_private_key(ec.SECP256R1())
+            _, file = identity(self.folder, "anna\n", key=other)
+            context = client_context(version)
+            context.load_cert_chain(file)
+            client = self.raw(service)
+            with contextlib.suppress(ssl.SSLError, OSError):
+                await in_thread(TLSClient(client, context).shake)
+            client.close()
+        tls = self.factory.tls
+        assert tls is not None
+        await until(lambda: tls.failures[TLSFailure.BAD_CERTIFICATE] == 2)
+        self.assertEqual(self.factory.opened, 0)
+
+    async def test_resumed(self) -> None:
+        """
+        A client that resumes an earlier session is who it was then.
+        """
+        service = self.served(self.factory)
+        for version in VERSIONS:
+            context = client_context(version)
+            context.load_cert_chain(self.file)
+            client = await self.shaken(service, context)
+            client.send(b"who?\r\n")
+            self.assertIn(b"anna", await in_thread(client.collect, 8))
+            again = self.raw(service)
+            other = TLSClient(again, context)
+            other.object.session = client.object.session
+            await in_thread(other.shake)
+            other.send(b"who?\r\n")
+            self.assertIn(b"anna", await in_thread(other.collect, 8))
+            self.assertTrue(other.object.session_reused)
+        assert self.factory.tls is not None
+        self.assertEqual(self.factory.tls.resumptions, len(VERSIONS))
+
+
+class CountTests(ClientsTestCase):
+    """
+    Every handshake is counted once.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.factory = EchoFactory(EchoConfig(deadlines=Deadlines(handshake=0.4)))
+
+    def counts(self) -> Any:
+        tls = self.factory.tls
+        assert tls is not None
+        return tls
+
+    async def failed(self, failure: TLSFailure, count: int = 1) -> None:
+        """
+        Wait until all that came has failed, for one reason.
+        """
+        await until(lambda: self.counts().failures[failure] >= count)
+        self.assertEqual(self.counts().failures, {failure: count})
+        self.assertEqual(self.counts().handshakes, {})
+        await until(lambda: not self.factory.handshakes)
+        self.assertEqual(self.factory.refused.total(), count)
+
+    async def test_finished(self) -> None:
+        """
+        By version, with the time that they took.
+        """
+        service = self.served(self.factory, proxy=True)
+        for version in (V12, V13, V13):
+            client = await self.shaken(
+                service, client_context(version), b"PROXY UNKNOWN\r\n"
+            )
+            self.assertEqual(await in_thread(client.pump, b"x"), b"x")
+        counts = self.counts()
+        self.assertEqual(counts.handshakes, {"TLSv1.2": 1, "TLSv1.3": 2})
+        self.assertEqual((counts.failures, counts.resumptions), ({}, 0))
+        self.assertEqual(counts.seconds.count, 3)
+        self.assertGreater(counts.seconds.sum, 0)
+        self.assertEqual(snapshotOf(self.factory).tlsHandshakes, counts.handshakes)
+
+    async def test_refused(self) -> None:
+        """
+        What OpenSSL refuses is counted as what it is.
+        """
+        service = self.served(self.factory)
+        client = self.raw(service)
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        await self.failed(TLSFailure.NOT_TLS)
+
+    async def test_alert(self) -> None:
+        service = self.served(self.factory)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        with self.assertRaises(ssl.SSLCertVerificationError):
+            client = TLSClient(self.raw(service), context)
+            try:
+                await in_thread(client.shake)
+            finally:
+                client.socket.sendall(client._out.read())
+        await self.failed(TLSFailure.ALERT)
+
+    async def test_left(self) -> None:
+        service = self.served(self.factory)
+        for part in 0.0, 0.5, 1.0:
+            client = self.raw(service)
+            hello = TLSClient(client).hello()
+            client.sendall(hello[: int(part * len(hello))])
+            await until(lambda: self.factory.handshakes)
+            client.close()
+            await until(lambda: not self.factory.handshakes)
+        await self.failed(TLSFailure.CLIENT_LEFT, 3)
+
+    async def test_timeout(self) -> None:
+        service = self.served(self.factory)
+        self.raw(service)
+        await self.failed(TLSFailure.TIMEOUT)
+
+    async def test_stopped(self) -> None:
+        """
+        What the service itself ends is no failure.
+        """
+        service = self.served(self.factory)
+        client = self.raw(service)
+        await until(lambda: self.factory.handshakes)
+        stopped = service.stopService()
+        self.assertEqual(await in_thread(client.recv, 1), b"")
+        client.close()
+        await stopped
+        self.assertEqual(self.factory.refused.total(), 1)
+        self.assertEqual((self.counts().failures, self.counts().handshakes), ({}, {}))
+
+    async def test_belowTLS(self) -> None:
+        """
+        What fails before it gets to TLS is no handshake of TLS.
+        """
+        service = self.served(self.factory, proxy=True)
+        client = self.raw(service)
+        client.sendall(b"no header\r\n")
+        await until(lambda: self.factory.refused)
+        self.assertEqual(self.counts().failures, {})
