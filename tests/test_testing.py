@@ -139,11 +139,17 @@ class EchoServerTests(SynchronousTestCase):
             EchoServer("--nonsense")
 
     def test_missingExtras(self) -> None:
-        for how, module in (("metrics", "prometheus_client"), ("tls", "OpenSSL")):
+        """
+        They are told what to install.
+        """
+        for how, module, install in (
+            ("metrics", "prometheus_client", r"'twisted-echo\[metrics\]'"),
+            ("tls", "cryptography", "cryptography"),
+        ):
             with (
                 mock.patch.dict(sys.modules, {module: None}),
                 mock.patch("twisted_echo.testing.server.find_spec", lambda name: None),
-                self.assertRaisesRegex(MissingExtra, rf"twisted-echo\[{how}\]"),
+                self.assertRaisesRegex(MissingExtra, f"pip install {install}$"),
             ):
                 EchoServer(**{how: True})
 

@@ -1,5 +1,5 @@
 """
-A line server behind TLS (extra `tls`).
+A line server behind TLS.
 
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 7 \\
         -subj /CN=localhost -addext subjectAltName=DNS:localhost \\

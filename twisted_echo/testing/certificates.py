@@ -14,13 +14,15 @@ __all__ = ["MissingExtra", "key_and_certificate", "make_certificate"]
 
 class MissingExtra(RuntimeError):
     """
-    What was asked for needs an extra of this package that is not installed.
+    What was asked for needs what is not installed: an extra of this package, or another
+    package.
     """
 
-    def __init__(self, extra: str) -> None:
-        super().__init__(
-            f"the extra {extra!r} is not installed: pip install 'twisted-echo[{extra}]'"
-        )
+    def __init__(self, missing: str, install: str) -> None:
+        """
+        @param install: what to give to pip.
+        """
+        super().__init__(f"{missing} is not installed: pip install {install}")
 
 
 def key_and_certificate() -> tuple[Any, Any]:
@@ -28,16 +30,15 @@ def key_and_certificate() -> tuple[Any, Any]:
     Make a key and a certificate of 127.0.0.1 that it signs itself, of C{cryptography}'s
     kinds.
 
-    @raise MissingExtra: without the extra C{tls}.
+    @raise MissingExtra: without C{cryptography}.
     """
     try:
-        import OpenSSL  # noqa: F401
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.x509.oid import NameOID
     except ImportError:
-        raise MissingExtra("tls") from None
+        raise MissingExtra("the package 'cryptography'", "cryptography") from None
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "echo")])
@@ -64,7 +65,7 @@ def make_certificate(folder: Path) -> None:
     Put a key and a certificate of 127.0.0.1 into C{key.pem} and C{cert.pem}. Clients
     take the latter for their authority.
 
-    @raise MissingExtra: without the extra C{tls}.
+    @raise MissingExtra: without C{cryptography}.
     """
     key, certificate = key_and_certificate()
     from cryptography.hazmat.primitives import serialization

@@ -82,7 +82,7 @@ class EchoServer:
         if unix and tls:
             raise ValueError("either unix or tls can be true, got both")
         if metrics and find_spec("prometheus_client") is None:
-            raise MissingExtra("metrics")
+            raise MissingExtra("the extra 'metrics'", "'twisted-echo[metrics]'")
         self.folder = Path(tempfile.mkdtemp(prefix="echo-"))
         self._command: Command | None = None
         self._log = ""
