@@ -6,12 +6,9 @@ import os
 import socket
 import ssl
 import sys
-import warnings
 from typing import Any
-from unittest import SkipTest, mock
+from unittest import SkipTest
 
-from cryptography.hazmat.primitives.asymmetric import dh
-from cryptography.hazmat.primitives.serialization import Encoding, ParameterFormat
 from twisted.internet import reactor
 from twisted.internet.endpoints import (
     AdoptedStreamServerEndpoint,
@@ -20,31 +17,29 @@ from twisted.internet.endpoints import (
     UNIXServerEndpoint,
     serverFromString,
 )
-from twisted.internet.interfaces import IStreamServerEndpointStringParser
+from twisted.internet.interfaces import (
+    IProtocolNegotiationFactory,
+    IStreamServerEndpointStringParser,
+)
 from twisted.plugin import getPlugins
 from twisted.python.systemd import ListenFDs
+from zope.interface import implementer
 
-from tests.clients import connect, in_thread, pump
+from tests.authority import Authority
+from tests.clients import connect, in_thread, pump, until
 from tests.test_command import make_certificate
-from tests.tlsclient import TLSTestCase, certificate_of, client_context, deprecated
-from twisted_echo import EchoConfig, EchoFactory, SessionService
+from tests.tlsclient import (
+    TLSClient,
+    TLSTestCase,
+    certificate_of,
+    client_context,
+    deprecated,
+)
+from twisted_echo import EchoConfig, EchoFactory, EndReason, SessionService
 from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.listen import Listening, checkOnce, listenString
 
 V1 = b"PROXY TCP4 192.0.2.1 198.51.100.1 4000 7\r\n"
-
-# Of RFC 7919, ffdhe2048: made by nobody here, and so at once.
-_FFDHE = int(
-    "FFFFFFFFFFFFFFFFADF85458A2BB4A9AAFDC5620273D3CF1D8B9C583CE2D3695"
-    "A9E13641146433FBCC939DCE249B3EF97D2FE363630C75D8F681B202AEC4617A"
-    "D3DF1ED5D5FD65612433F51F5F066ED0856365553DED1AF3B557135E7F57C935"
-    "984F0C70E0E68B77E2A689DAF3EFE8721DF158A136ADE73530ACCA4F483A797A"
-    "BC0AB182B324FB61D108A94BB2C8E3FBB96ADAB760D7F4681D4F42A3DE394DF4"
-    "AE56EDE76372BB190B07A7C8EE0A6D709E02FCE1CDF7E2ECC03404CD28342F61"
-    "9172FE9CE98583FF8E4F1232EEF28183C3FE3B1B4C6FAD733BB5FCBC2EC22005"
-    "C58EF1837D1683B2C6F34A26C1B2EFFA886B423861285C97FFFFFFFFFFFFFFFF",
-    16,
-)
 
 
 class ListenTestCase(TLSTestCase):
@@ -148,100 +143,46 @@ class SSLTests(ListenTestCase):
             [str(self.folder / name) for name in names],
         )
 
-    async def test_dhParameters(self) -> None:
-        """
-        With C{dhParameters} there are the ciphers that need them.
-        """
-        with warnings.catch_warnings():
-            # It is old, and still one of Twisted's words.
-            warnings.simplefilter("ignore")
-            parameters = dh.DHParameterNumbers(_FFDHE, 2).parameters()
-            pem = parameters.parameter_bytes(Encoding.PEM, ParameterFormat.PKCS3)
-        (self.folder / "dh.pem").write_bytes(pem)
-        description = (
-            f"ssl:0:interface=127.0.0.1:{self.files}:dhParameters=FOLDER/dh.pem"
-        )
-        self.assertEqual(
-            self.listening(description).files[-1], str(self.folder / "dh.pem")
-        )
-        await self.assert_served(description)
-
     def test_files(self) -> None:
         """
         A file that cannot be read, or is of no use, is named with the reason; the
         string is an endpoint's all the same.
         """
-        (self.folder / "empty").write_bytes(b"")
         (self.folder / "junk").write_bytes(b"\xff\xfe")
-        (self.folder / "locked").write_bytes(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
-        (self.folder / "bad").write_bytes(
-            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-        )
-        other = self.folder / "other"
-        other.mkdir()
-        make_certificate(other)
-        cases = [
-            ("none", "read", "No such file or directory"),
-            ("other", "read", "Is a directory"),
-            ("empty", "use", ""),
-            ("junk", "use", ""),
-            ("bad", "use", ""),
-        ]
-        if os.getuid():
-            (self.folder / "secret").write_bytes(b"")
-            (self.folder / "secret").chmod(0)
-            cases.append(("secret", "read", "Permission denied"))
-        named = [
-            (f"{self.files}:{word}=FOLDER/{file}", word, file, verb, why)
-            for word in ("privateKey", "certKey", "extraCertChain", "dhParameters")
-            for file, verb, why in cases
-        ]
-        named += [
-            (f"{self.files}:{word}=FOLDER/{file}", word, file, "use", why)
-            for word, file, why in (
-                ("privateKey", "locked", "the key is encrypted"),
-                ("privateKey", "cert.pem", "it holds no private key"),
-                ("certKey", "key.pem", "it holds no certificate: no start line"),
-                (
-                    "certKey",
-                    "other/cert.pem",
-                    "it is not the certificate of the key in",
-                ),
-                ("extraCertChain", "key.pem", ""),
-            )
-        ]
-        for arguments, word, file, verb, why in named:
-            words = [
-                each
-                for each in arguments.split(":")
-                if each.partition("=")[0] != word or each == f"{word}=FOLDER/{file}"
-            ]
-            for kind in ("ssl", "haproxy:ssl"):
-                description = ":".join((kind, "0", *words))
-                with self.assertRaises(ValueError) as raised:
-                    self.listening(description)
-                message = str(raised.exception)
-                description = description.replace("FOLDER", str(self.folder))
-                self.assertTrue(
-                    message.startswith(
-                        f"{description!r}: cannot {verb} {self.folder}/{file}: {why}"
-                    ),
-                    message,
-                )
-                self.assertNotIn("\n", message)
+        (self.folder / "empty").mkdir()
+        for words, why in (
+            ("privateKey=FOLDER/none", "cannot read FOLDER/none: No such file"),
+            ("privateKey=FOLDER/junk", "cannot use FOLDER/junk: it holds no private"),
+            ("PAIR:extraCertChain=FOLDER", "cannot read FOLDER: Is a directory"),
+            (
+                "PAIR:dhParameters=FOLDER/junk",
+                "cannot use FOLDER/junk: it holds no Dif",
+            ),
+            ("PAIR:caFile=FOLDER/none", "cannot read FOLDER/none: No such file"),
+            ("PAIR:caDir=FOLDER/none", "cannot read FOLDER/none: No such file"),
+            ("PAIR:minVersion=1.1", "minVersion must be 1.2 or 1.3, got '1.1'"),
+        ):
+            words = words.replace("PAIR", self.files)
+            for kind in ("ssl:0", "haproxy:ssl:0"):
+                self.assert_wrong(f"{kind}:{words}", why)
+        for words, why in (
+            ("FOLDER/none", "cannot read FOLDER/none: No such file"),
+            ("FOLDER/empty", "cannot use FOLDER/empty: no certificate with its"),
+            ("FOLDER:0:curve=x", "curve must be one of OpenSSL's, such as X25519"),
+        ):
+            for kind in ("tls", "haproxy:tls"):
+                self.assert_wrong(f"{kind}:{words}", why)
 
-    def test_reloaded(self) -> None:
+    def assert_wrong(self, description: str, why: str) -> None:
         """
-        The same words tell why the files cannot be loaded anew.
+        The string is refused, for a reason that begins like one.
         """
-        listening = self.listening(f"ssl:0:{self.files}")
-        (self.folder / "cert.pem").unlink()
         with self.assertRaises(ValueError) as raised:
-            listening.certificates.reload()
-        self.assertEqual(
-            str(raised.exception),
-            f"cannot read {self.folder}/cert.pem: No such file or directory",
-        )
+            self.listening(description)
+        message = str(raised.exception)
+        expected = f"{description!r}: {why}".replace("FOLDER", str(self.folder))
+        self.assertTrue(message.startswith(expected), (message, expected))
+        self.assertNotIn("\n", message)
 
     def test_errors(self) -> None:
         """
@@ -256,6 +197,11 @@ class SSLTests(ListenTestCase):
             ("tcp6:0:interface=::1", r"interface twice (a colon within a word is"),
             (f"ssl:0:{files}:backlog=many", "'many'"),
             (f"ssl:0:{files}:nonsense=1", "no 'nonsense', only port, privateKey"),
+            (f"ssl:0:{files}:nonsense=1", "minVersion, maxVersion, ciphers, curve"),
+            (f"ssl:0:{files}:path=/x", "no 'path', only port, privateKey"),
+            ("tls", "tls: needs its path"),
+            (f"tls:{self.folder}:0:privateKey=x", "no 'privateKey', only path, port"),
+            (f"tls:{self.folder}:https", "a port must be from 0 to 65535, got https"),
             (f"ssl:0:{files}:port=1", "port twice"),
             (f"ssl:0:{files}:sslmethod=nonsense", "'nonsense'"),
             ("ssl:0" + ":x" * 8 + ":over", "'over' is over"),
@@ -270,16 +216,146 @@ class SSLTests(ListenTestCase):
                 self.assertNotIn("_parseSSL", message)
                 self.assertNotIn("\n", message)
 
-    def test_withoutTheExtra(self) -> None:
+
+class FolderTests(ListenTestCase):
+    """
+    C{tls:}, whose certificates are in a folder.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        authority = Authority()
+        self.a = authority.issue("a", "a.example")
+        self.b = authority.issue("b", "b.example")
+        (self.folder / "hosts").mkdir()
+        for name, each in (("a", self.a), ("b", self.b)):
+            (self.folder / "hosts" / f"{name}.pem").write_bytes(each.key + each.pem)
+
+    async def presented(self, service: SessionService, name: str | None) -> bytes:
         """
-        Whoever lacks pyOpenSSL is told what to install.
+        The certificate for a name, by a client whose last line is answered.
         """
-        without = {"OpenSSL": None, "twisted_echo.tls": None}
-        with (
-            mock.patch.dict(sys.modules, without),
-            self.assertRaisesRegex(ValueError, "the extra 'tls'"),
+        client = TLSClient(self.raw(service), name=name)
+        await in_thread(client.shake)
+        self.assertEqual(await in_thread(client.pump, b"a\nrest"), b"a\nrest")
+        self.assertTrue(client.farewell)
+        der: bytes = client.object.getpeercert(binary_form=True)
+        return der
+
+    async def test_forms(self) -> None:
+        """
+        Twisted's words, by place and by name.
+        """
+        for description in (
+            "tls:FOLDER/hosts:0:7:127.0.0.1",
+            "TLS:FOLDER/hosts:0:interface=127.0.0.1",
+            "tls:path=FOLDER/hosts:interface=127.0.0.1:port=0:backlog=9",
         ):
-            self.listening(f"ssl:0:{self.files}")
+            listening = self.listening(description)
+            service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
+            self.assertEqual(service.addresses[0].host, "127.0.0.1")
+            for name, identity in (
+                ("b.example", self.b),
+                ("a.example", self.a),
+                (None, self.a),
+            ):
+                self.assertEqual(await self.presented(service, name), identity.der)
+
+    def test_defaults(self) -> None:
+        """
+        The port and the addresses are Twisted's own.
+        """
+        listening = self.listening("tls:FOLDER/hosts")
+        with deprecated():
+            expected = serverFromString(reactor, f"tls:{self.folder}/hosts")
+        self.assertEqual(
+            vars(listening.endpoint._endpoint),  # type: ignore[attr-defined]
+            vars(expected.endpoint),
+        )
+        self.assertEqual(listening.bottom, r"tcp6:port=443:interface=\:\:")
+        files = ["hosts", "hosts/a.pem", "hosts/b.pem"]
+        self.assertEqual(listening.files, [str(self.folder / each) for each in files])
+
+    async def test_unknown(self) -> None:
+        """
+        A name that is not there gets an alert, if that is wanted.
+        """
+        listening = self.listening(
+            "tls:FOLDER/hosts:0:interface=127.0.0.1:unknownName=refuse"
+        )
+        service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
+        with self.assertRaisesRegex(ssl.SSLError, "(?i)unrecognized.name"):
+            await self.presented(service, "c.example")
+        await until(lambda: service.factory.refused)
+        self.assertEqual(service.factory.refused, {EndReason.HANDSHAKE_FAILED: 1})
+
+    async def test_behindProxy(self) -> None:
+        """
+        The header comes before TLS.
+        """
+        listening = self.listening("haproxy:tls:FOLDER/hosts:0:interface=127.0.0.1")
+        service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
+        raw = self.raw(service)
+        raw.sendall(V1)
+        client = TLSClient(raw, name="b.example")
+        await in_thread(client.shake)
+        await until(lambda: service.factory.sessions)
+        (session,) = service.factory.sessions
+        self.assertEqual(session.peer.host, "192.0.2.1")
+        self.assertEqual(client.object.getpeercert(binary_form=True), self.b.der)
+
+    async def test_reload(self) -> None:
+        """
+        The folder is read anew, and open sessions live on.
+        """
+        listening = self.listening("tls:FOLDER/hosts:0:interface=127.0.0.1")
+        service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
+        old = await self.shaken(service)
+        new = Authority().issue("c", "c.example")
+        (self.folder / "hosts" / "c.pem").write_bytes(new.key + new.pem)
+        self.assertEqual(await self.presented(service, "c.example"), self.a.der)
+        assert listening.certificates is not None
+        listening.certificates.reload()
+        self.assertEqual(await self.presented(service, "c.example"), new.der)
+        self.assertEqual(listening.files[-1], str(self.folder / "hosts" / "c.pem"))
+        self.assertEqual(await in_thread(old.pump, b"rest"), b"rest")
+
+    async def test_negotiation(self) -> None:
+        """
+        What a factory negotiates holds for each name.
+        """
+
+        @implementer(IProtocolNegotiationFactory)
+        class Negotiating(EchoFactory):
+            def acceptableProtocols(self) -> list[bytes]:
+                return [b"echo/2"]
+
+        listening = self.listening("tls:FOLDER/hosts:0:interface=127.0.0.1")
+        service = self.serve(Negotiating(EchoConfig()), listening.endpoint)
+        for name in None, "a.example", "b.example":
+            client = TLSClient(
+                self.raw(service), client_context(alpn=["echo/1", "echo/2"]), name
+            )
+            await in_thread(client.shake)
+            self.assertEqual(client.object.selected_alpn_protocol(), "echo/2")
+
+    async def test_clientCertificates(self) -> None:
+        """
+        A client without a certificate gets in under no name.
+        """
+        (self.folder / "ca.pem").write_bytes(Authority().pem)
+        listening = self.listening(
+            "tls:FOLDER/hosts:0:interface=127.0.0.1:caFile=FOLDER/ca.pem"
+        )
+        service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
+        for number, name in enumerate((None, "a.example", "b.example", "c.example")):
+            client = TLSClient(self.raw(service), name=name)
+            # (In TLS 1.3 it is told after its own half of the handshake.)
+            with self.assertRaises((ssl.SSLError, ConnectionResetError)):
+                await in_thread(lambda each=client: each.shake().read())
+            await until(lambda: service.factory.refused.total() > number)  # noqa: B023
+        self.assertEqual(service.factory.refused, {EndReason.HANDSHAKE_FAILED: 4})
+        self.assertEqual(service.factory.opened, 0)
 
 
 class ProxiedTests(ListenTestCase):
@@ -339,7 +415,7 @@ class ProxiedTests(ListenTestCase):
 class OtherTests(ListenTestCase):
     def test_untouched(self) -> None:
         """
-        Whatever is neither C{ssl:} nor C{haproxy:} is Twisted's own.
+        Whatever is none of C{ssl:}, C{tls:} and C{haproxy:} is Twisted's own.
         """
         for description, kind in (
             ("tcp:0", TCP4ServerEndpoint),
@@ -371,8 +447,6 @@ class OtherTests(ListenTestCase):
         instead, also behind a proxy.
         """
         for description, expected in (
-            ("tls:FOLDER:port=0", "tls: would have Twisted's own TLS"),
-            ("TLS:FOLDER", "use ssl:PORT:privateKey=KEY.pem"),
             ("stdio:", "no port"),
             ("onion:80", "'onion' is none of the kinds"),
         ):
@@ -382,14 +456,14 @@ class OtherTests(ListenTestCase):
         taken = {
             each.prefix
             for each in getPlugins(IStreamServerEndpointStringParser)
-            if each.prefix.startswith(("tcp", "systemd", "haproxy"))
+            if each.prefix.startswith(("tcp", "tls", "systemd", "haproxy"))
         }
         for each in getPlugins(IStreamServerEndpointStringParser):
             if each.prefix not in taken:
                 with self.assertRaises(ValueError) as raised:
                     self.listening(f"{each.prefix}:FOLDER")
                 self.assertNotIn("is no endpoint", str(raised.exception))
-        self.assertEqual(taken, {"tcp6", "systemd", "haproxy"})
+        self.assertEqual(taken, {"tcp6", "tls", "systemd", "haproxy"})
 
 
 class SystemdTests(ListenTestCase):

@@ -278,13 +278,13 @@ class WorkerTests(ServedTestCase):
             )
             assert worker._service is not None
             (listening,) = worker._service._withTLS
-            before = listening.certificates._context
+            before = listening.certificates.context
             shutil.move(key, folder / "away.pem")
             await self.parent.ask(Reload)
-            self.assertIs(listening.certificates._context, before)
+            self.assertIs(listening.certificates.context, before)
             shutil.move(folder / "away.pem", key)
             await self.parent.ask(Reload)
-            self.assertIsNot(listening.certificates._context, before)
+            self.assertIsNot(listening.certificates.context, before)
 
     async def test_cannotStart(self) -> None:
         """

@@ -52,11 +52,19 @@ class TLSClient:
     farewell = False
 
     def __init__(
-        self, client: socket.socket, context: ssl.SSLContext | None = None
+        self,
+        client: socket.socket,
+        context: ssl.SSLContext | None = None,
+        name: str | None = None,
     ) -> None:
+        """
+        @param name: whose certificate it asks for.
+        """
         self.socket = client
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.object = (context or client_context()).wrap_bio(self._in, self._out)
+        self.object = (context or client_context()).wrap_bio(
+            self._in, self._out, server_hostname=name
+        )
 
     def hello(self) -> bytes:
         """

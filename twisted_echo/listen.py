@@ -1,6 +1,6 @@
 """
 What C{--listen} takes: Twisted's endpoint strings, with layers of our own for
-C{ssl:} and C{haproxy:}.
+C{ssl:}, C{tls:} and C{haproxy:}.
 
 Used by: the commands, and embedders who want the strings of C{--listen}, by
 L{listenString}.
@@ -24,6 +24,15 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.proxy import ProxyFactory, networks
 from twisted_echo.sockets import checkListening
+from twisted_echo.tls import Certificates, TLSFactory
+from twisted_echo.tls.pemfiles import BadFile
+from twisted_echo.tls.settings import (
+    FOLDER_WORDS,
+    PAIR_WORDS,
+    SHARED_WORDS,
+    BadWord,
+    certificates_of,
+)
 
 __all__ = ["Listening", "checkOnce", "listenString"]
 
@@ -33,20 +42,23 @@ _PARSERS: dict[str, Any] = {
     "unix": endpoints._parseUNIX,
     "systemd": endpoints._SystemdParser._parseServer,
     "ssl": endpoints._parseSSL,
+    # As Twisted's, which has them since 26.4 in a place that is none of ours.
+    "tls": lambda path, port="443", backlog="50", interface="::": None,
 }
 """
 What knows the arguments of each kind of endpoint; C{haproxy:} stands before one.
 """
+_MORE_WORDS = {"ssl": SHARED_WORDS, "tls": (*SHARED_WORDS, *FOLDER_WORDS)}
+"""
+What is had by name alone, beside these.
+"""
+_TLS_WORDS = {*PAIR_WORDS, *FOLDER_WORDS, *SHARED_WORDS}
 _REFUSED = {
-    "tls": "tls: would have Twisted's own TLS, which can lose the end of what is sent;"
-    " use ssl:PORT:privateKey=KEY.pem:certKey=CERT.pem",
     "stdio": "stdio: is one connection and no port, so it cannot be accepted from nor"
     " closed; use tcp: or unix:",
 }
 # What is forgotten for IPv6 addresses.
 _COLON = r" (a colon within a word is written \:)"
-# What an `ssl:` string has more than a `tcp:` one.
-_TLS_WORDS = ("privateKey", "certKey", "sslmethod", "extraCertChain", "dhParameters")
 
 
 class _Unusable(ValueError):
@@ -64,8 +76,7 @@ class Listening:
     @ivar bottom: the string of the endpoint under the layers.
     @ivar isProxied: whether a PROXY header is expected.
     @ivar descriptor: of the socket that systemd has handed down, else None.
-    @ivar certificates: of C{ssl:}, else None.
-    @ivar files: those that the certificates are loaded from.
+    @ivar certificates: of C{ssl:} and C{tls:}, else None.
     """
 
     def __init__(self, endpoint: IStreamServerEndpoint, bottom: str = "") -> None:
@@ -73,8 +84,23 @@ class Listening:
         self.endpoint = endpoint
         self.isProxied = False
         self.descriptor: int | None = None
-        self.certificates: Any = None
-        self.files: list[str] = []
+        self.certificates: Certificates | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """
+        Those that the certificates were loaded from, last.
+        """
+        return [] if self.certificates is None else [*self.certificates.loaded.files]
+
+    def reload(self) -> None:
+        """
+        Load the certificates anew, where there are some.
+
+        @raise Exception: why they cannot be; those that were loaded before stay.
+        """
+        if self.certificates is not None:
+            self.certificates.reload()
 
     def over(self, bottom: IStreamServerEndpoint) -> IStreamServerEndpoint:
         """
@@ -92,10 +118,10 @@ def listenString(
     bottom: IStreamServerEndpoint | None = None,
 ) -> Listening:
     """
-    Make an endpoint of its string: C{tcp:}, C{tcp6:}, C{unix:}, C{systemd:} or C{ssl:},
-    or C{haproxy:} before one of them. Other kinds, Twisted's and those of plugins, may
-    wrap their connections in a way that sessions do not support. To use one all the
-    same, pass the endpoint itself.
+    Make an endpoint of its string: C{tcp:}, C{tcp6:}, C{unix:}, C{systemd:}, C{ssl:} or
+    C{tls:}, or C{haproxy:} before one of them. Other kinds, Twisted's and those of
+    plugins, may wrap their connections in a way that sessions do not support. To use
+    one all the same, pass the endpoint itself.
 
     C{haproxy:ssl:…} expects the PROXY header in the clear, before TLS, which is how
     HAProxy sends it.
@@ -161,8 +187,8 @@ def _listening(
     arguments = _arguments(kind, words, named)
     if "port" in arguments:
         _checkPort(arguments["port"])
-    if kind == "ssl":
-        listening = _withTLS(reactor, arguments, bottom)
+    if kind in ("ssl", "tls"):
+        listening = _withTLS(reactor, kind, arguments, bottom)
     else:
         listening = _plain(reactor, kind, arguments, bottom)
     if isProxied:
@@ -199,14 +225,15 @@ def _arguments(
         if each.name not in ("self", "factory", "reactor")
     ]
     names = [each.name for each in parameters]
+    allowed = dict.fromkeys((*names, *_MORE_WORDS.get(kind, ())))
     if len(words) > len(names):
         raise ValueError(
             f"{kind}: has {len(names)} words at most, {words[-1]!r} is over{_COLON}"
         )
     arguments = dict(zip(names, words, strict=False))
     for name in named:
-        if name not in names:
-            raise ValueError(f"{kind}: has no {name!r}, only {', '.join(names)}")
+        if name not in allowed:
+            raise ValueError(f"{kind}: has no {name!r}, only {', '.join(allowed)}")
         if name in arguments:
             raise ValueError(f"{kind}: has its {name} twice{_COLON}")
     arguments |= named
@@ -268,24 +295,27 @@ def _adopted(reactor: Any, string: str, arguments: dict[str, str]) -> Listening:
 
 
 def _withTLS(
-    reactor: Any, arguments: dict[str, str], bottom: IStreamServerEndpoint | None
+    reactor: Any,
+    kind: str,
+    arguments: dict[str, str],
+    bottom: IStreamServerEndpoint | None,
 ) -> Listening:
-    try:
-        from twisted_echo.tls import Certificates, TLSFactory
-        from twisted_echo.tls.pemfiles import FILE_ARGUMENTS, BadFile, contextFactory
-    except ImportError as error:
-        raise _Unusable(f"ssl: needs the extra 'tls' ({error})") from None
-
-    arguments.setdefault("privateKey", "server.pem")
-    try:
-        certificates = Certificates(lambda: contextFactory(arguments))
-    except BadFile as error:
-        raise _Unusable(str(error)) from None
+    """
+    An endpoint of TCP with TLS over it.
+    """
+    tls = {name: each for name, each in arguments.items() if name in _TLS_WORDS}
     tcp = {name: each for name, each in arguments.items() if name not in _TLS_WORDS}
-    listening = _plain(reactor, "tcp", tcp, bottom)
+    if kind == "tls":
+        # Twisted's defaults.
+        tcp = {"port": "443", "interface": "::"} | tcp
+    try:
+        certificates = certificates_of(tls)
+    except (BadFile, BadWord) as error:
+        raise _Unusable(str(error)) from None
+    isIPv6 = ":" in tcp.get("interface", "")
+    listening = _plain(reactor, "tcp6" if isIPv6 else "tcp", tcp, bottom)
     listening.endpoint = LayeredEndpoint(
         listening.endpoint, lambda factory: TLSFactory(factory, certificates)
     )
     listening.certificates = certificates
-    listening.files = [arguments[name] for name in FILE_ARGUMENTS if name in arguments]
     return listening

@@ -218,7 +218,8 @@ class Options(UsageOptions):
         """
         Where to listen, a Twisted endpoint: tcp:7007 (every IPv4 address of
         this machine), tcp6:7007, unix:/run/echo.sock,
-        ssl:7007:privateKey=key.pem:certKey=cert.pem,
+        ssl:7007:privateKey=key.pem:certKey=cert.pem, tls:/etc/certs:7007 (one of the
+        certificates in a folder, by the name that a client asks for),
         systemd:domain=INET:name=echo, haproxy:tcp:7007. Can be given several
         times. [default: tcp:7007:interface=127.0.0.1]
         """

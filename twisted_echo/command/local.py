@@ -151,7 +151,7 @@ class LocalService(EchoService):
         for each in self._withTLS:
             files = Listed(each.files)
             try:
-                each.certificates.reload()
+                each.reload()
             except Exception as error:
                 told = isinstance(error, ValueError)
                 _log.warn(

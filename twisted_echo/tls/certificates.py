@@ -25,11 +25,15 @@ class Loaded:
         ALPN protocol in common with the server.
     @ivar chains: the file and the certificate (DER) of each certificate that the server
         presents, for the metrics that tell when one expires.
+    @ivar files: those that it was loaded from, folders included.
+    @ivar named: the contexts that take its place for some names (SNI).
     """
 
     context: ssl.SSLContext
     requiresProtocol: bool = False
     chains: tuple[tuple[str, bytes], ...] = ()
+    files: tuple[str, ...] = ()
+    named: tuple[ssl.SSLContext, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.context, ssl.SSLContext):

@@ -150,5 +150,6 @@ class TLSFactory(LayerFactory):
             factory = IProtocolNegotiationFactory(self.wrappedFactory, None)
             if factory is not None:
                 names = [each.decode() for each in factory.acceptableProtocols()]
-                context.set_alpn_protocols(names)
+                for each in (context, *self._certificates.loaded.named):
+                    each.set_alpn_protocols(names)
         return context
