@@ -63,7 +63,7 @@ class Authority:
         self.pem, self.der = self.identity.pem, self.identity.der
 
     def issue(
-        self, name: str, *hosts: str, days: float = 1, key: Any = None
+        self, name: str, *hosts: str, days: float = 30, key: Any = None
     ) -> Identity:
         """
         Sign somebody.
@@ -78,7 +78,7 @@ def _issue(
     name: str,
     above: Authority | None,
     hosts: Sequence[str] = (),
-    days: float = 1,
+    days: float = 30,
     key: Any = None,
     is_authority: bool = False,
 ) -> Identity:

@@ -9,7 +9,9 @@ from unittest import TestCase
 from OpenSSL import SSL
 from twisted.internet.ssl import CertificateOptions
 
+from tests.test_x509 import PLAIN
 from twisted_echo.tls.certificates import Certificates, Loaded, certificatesOf
+from twisted_echo.x509 import Certificate
 
 
 def server() -> ssl.SSLContext:
@@ -30,10 +32,31 @@ class CertificatesTests(TestCase):
         """
         Or all that belongs to it.
         """
-        loaded = Loaded(server(), requiresProtocol=True, chains=(("a.pem", b"der"),))
+        chains = (("a.pem", Certificate(PLAIN)),)
+        loaded = Loaded(server(), requiresProtocol=True, chains=chains)
         certificates = Certificates(lambda: loaded)
         self.assertIs(certificates.loaded, loaded)
         self.assertIs(certificates.context, loaded.context)
+
+    def test_watchers(self) -> None:
+        """
+        They are called after a reload, not after one that fails.
+        """
+        given: list[Any] = [server(), server(), None]
+        certificates = Certificates(lambda: given.pop(0))
+        seen: list[Any] = []
+
+        def look() -> None:
+            seen.append(certificates.context)
+            certificates.watchers.discard(look)
+
+        certificates.watchers.add(look)
+        certificates.reload()
+        self.assertEqual(seen, [certificates.context])
+        certificates.watchers.add(look)
+        with self.assertRaises(TypeError):
+            certificates.reload()
+        self.assertEqual(len(seen), 1)
 
     def test_reload(self) -> None:
         """

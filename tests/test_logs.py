@@ -59,7 +59,7 @@ FIELDS: dict[str, tuple[type | None, ...]] = {
         (
             *("peer", "peerSubject", "file", "option", "path", "line", "session"),
             *("version", "twisted", "python", "reactor"),
-            *("reason", "fault", "detail"),
+            *("reason", "fault", "detail", "subject", "notAfter"),
         ),
         (str,),
     ),

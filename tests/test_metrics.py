@@ -47,6 +47,7 @@ def full(more: int = 0) -> Snapshot:
         handshakes=1 + more,
         paused=2 + more,
         pendingBytes=50 + more,
+        certificates={"cert.pem": 4_000_000_000 - more},
         most=1000 + more,
     )
 
@@ -159,6 +160,7 @@ class SnapshotTests(SynchronousTestCase):
                 handshakes=3,
                 paused=5,
                 pendingBytes=101,
+                certificates={"cert.pem": 3_999_999_999},
                 most=2001,
             ),
         )
@@ -185,6 +187,16 @@ class SnapshotTests(SynchronousTestCase):
         ):
             total = Snapshot(most=one) + Snapshot(most=other)
             self.assertEqual(total.most, both, (one, other))
+
+    def test_certificates(self) -> None:
+        """
+        Each file is there, with the first of its certificates to expire.
+        """
+        one = Snapshot(certificates={"a.pem": 5, "b.pem": 7})
+        other = Snapshot(certificates={"b.pem": 6, "c.pem": 1})
+        both = {"a.pem": 5, "b.pem": 6, "c.pem": 1}
+        self.assertEqual((one + other).certificates, both)
+        self.assertEqual((other + one).certificates, both)
 
     def test_bytesSent(self) -> None:
         """
@@ -216,8 +228,9 @@ class SnapshotTests(SynchronousTestCase):
             *("tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
         ):
             self.assertEqual(getattr(stays, name), getattr(full(), name), name)
-        for name in ("sessions", "handshakes", "paused", "pendingBytes", "most"):
+        for name in ("sessions", "handshakes", "paused", "pendingBytes"):
             self.assertEqual(getattr(stays, name), getattr(Snapshot(), name), name)
+        self.assertEqual((stays.most, stays.certificates), (None, {}))
         self.assertEqual((stays + full(1)).most, full(1).most)
 
     def test_json(self) -> None:

@@ -31,6 +31,7 @@ from tests.clients import (
     until,
 )
 from tests.faults import slow
+from tests.test_certificates import server
 from tests.test_x509 import attribute, make
 from tests.test_x509 import name as x509_name
 from tests.tlsclient import TLSTestCase
@@ -50,6 +51,7 @@ from twisted_echo.metrics import Snapshot
 from twisted_echo.monitor import MOST_ROWS, Monitor, sessionRows, snapshotOf
 from twisted_echo.service import State
 from twisted_echo.testing.clocks import elapse
+from twisted_echo.tls import Certificates
 from twisted_echo.tlscounts import TLSFailure
 from twisted_echo.x509 import LONGEST, BadCertificate, Certificate
 
@@ -197,8 +199,10 @@ class SnapshotTests(MadeTestCase):
         """
         Handshakes are there as soon as there is TLS, and what was told stays as it was.
         """
-        tls = self.factory.countTLS()
-        self.assertIs(self.factory.countTLS(), tls)
+        one, other = Certificates(server), Certificates(server)
+        tls = self.factory.useTLS(one)
+        self.assertIs(self.factory.useTLS(other), tls)
+        self.assertEqual(set(self.factory.certificates), {one, other})
         none = snapshotOf(self.factory)
         self.assertEqual((none.tlsHandshakes, none.tlsFailures), ({}, {}))
         self.assertEqual(none.tlsResumptions, 0)

@@ -13,6 +13,7 @@ from tests.test_tls_settings import VERSIONS, SettingsTestCase
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.pemfiles import BadFile
 from twisted_echo.tls.settings import BadWord, certificates_of
+from twisted_echo.x509 import Certificate
 
 
 class FolderTestCase(SettingsTestCase):
@@ -101,7 +102,7 @@ class NameTests(FolderTestCase):
         Of several certificates for one name, the last to expire is presented, wherever
         it is.
         """
-        new = self.authority.issue("new", "b.example", days=5)
+        new = self.authority.issue("new", "b.example", days=50)
         for name in ("0.pem", "z.pem"):
             self.put(name, new)
             self.assertEqual(self.presented(self.served(), "b.example"), new.der)
@@ -271,7 +272,9 @@ class LayoutTests(FolderTestCase):
         many = str(self.folder / "hosts" / "many.pem")
         self.assertEqual(
             certificates.loaded.chains,
-            tuple((many, each.der) for each in (self.b, chained, self.wild)),
+            tuple(
+                (many, Certificate(each.der)) for each in (self.b, chained, self.wild)
+            ),
         )
         self.assertEqual(
             [os.path.relpath(each, self.folder) for each in certificates.loaded.files],

@@ -181,6 +181,9 @@ class ExportTests(SynchronousTestCase):
             self.assertEqual(found[(name, ("reason", failure.value))], 0)
         found = samples(observation(full()))
         self.assertEqual(found[(name, ("reason", "alert"))], 5)
+        label = ("file", "cert.pem")
+        name = PREFIX + "tls_certificate_not_after_seconds"
+        self.assertEqual(found[(name, label)], 4_000_000_000)
         label = ("version", "TLSv1.3")
         self.assertEqual(found[(PREFIX + "tls_handshakes_total", label)], 7)
 

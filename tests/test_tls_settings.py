@@ -13,6 +13,7 @@ from tests.authority import Authority, Identity, client, resumed, shake
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.pemfiles import BadFile
 from twisted_echo.tls.settings import BadWord, certificates_of
+from twisted_echo.x509 import Certificate
 
 V1_2, V1_3 = VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
@@ -95,7 +96,7 @@ class DefaultTests(SettingsTestCase):
         loaded = self.loaded(extraCertChain=file, caFile=file).loaded
         cert = str(self.folder / "cert.pem")
         self.assertFalse(loaded.requiresProtocol)
-        self.assertEqual(loaded.chains, ((cert, self.identity.der),))
+        self.assertEqual(loaded.chains, ((cert, Certificate(self.identity.der)),))
         self.assertEqual(loaded.files, (str(self.folder / "key.pem"), cert, file))
 
     def test_sessions(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakSet
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -99,6 +100,7 @@ class SessionFactory(SessionMaker[_S]):
     @ivar bytesSent: how many bytes they were sent; None if a transport did not count.
     @ivar lengths: how many seconds they lasted.
     @ivar tls: what is counted of their TLS handshakes; None without TLS.
+    @ivar certificates: those that they are served with.
     @ivar gate: where connections can be made to wait: the listeners of the service that
         the factory belongs to for ever; None until it belongs to one.
     @ivar journal: what is logged of them.
@@ -148,6 +150,8 @@ class SessionFactory(SessionMaker[_S]):
         self.bytesSent: int | None = 0
         self.lengths = Histogram(LENGTH_BOUNDS)
         self.tls: TLSCounts | None = None
+        # Not kept by this, for each session may have some of its own.
+        self.certificates: WeakSet[Any] = WeakSet()
         self.gate: Gate | None = None
         self.journal = Journal(instance("logSessions", logSessions, LogSessions))
         if clock is not None and not hasattr(clock, "callLater"):
@@ -284,12 +288,15 @@ class SessionFactory(SessionMaker[_S]):
         self.refused[reason] += 1
         self.journal.refused(address, reason, detail, self.clock)
 
-    def countTLS(self) -> TLSCounts:
+    def useTLS(self, certificates: Any) -> TLSCounts:
         """
         Count TLS handshakes from now on. Called by what makes them.
 
+        @param certificates: a L{Certificates<twisted_echo.tls.Certificates>}, which is
+            among L{certificates} from now on, for as long as something else keeps it.
         @return: what they are counted by: L{tls}.
         """
+        self.certificates.add(certificates)
         if self.tls is None:
             self.tls = TLSCounts()
         return self.tls

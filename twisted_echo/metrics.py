@@ -145,6 +145,8 @@ class Snapshot:
     @ivar paused: sessions that are not read from, as their peers do not read.
     @ivar pendingBytes: bytes that are held: of input that waits to be answered, and of
         output that waits to be sent.
+    @ivar certificates: when each certificate expires, in seconds since 1970, by its
+        file. Of several processes, the first to expire.
     @ivar most: how many sessions and handshakes there may be; 0 for no limit. None
         of what has no service any more, or not yet, and adds nothing to this.
     """
@@ -167,6 +169,7 @@ class Snapshot:
     handshakes: int = 0
     paused: int = 0
     pendingBytes: int = 0
+    certificates: Mapping[str, int] = field(default_factory=dict)
     most: int | None = None
 
     def __add__(self, other: "Snapshot") -> "Snapshot":
@@ -174,11 +177,12 @@ class Snapshot:
             **{
                 each.name: _added(getattr(self, each.name), getattr(other, each.name))
                 for each in fields(self)
-                if each.name not in ("bytesSent", "most")
+                if each.name not in ("bytesSent", "certificates", "most")
             },
             bytesSent=None
             if self.bytesSent is None or other.bytesSent is None
             else self.bytesSent + other.bytesSent,
+            certificates=_firstOf(self.certificates, other.certificates),
             # No limit and another one make no limit.
             most=_mostOf(self.most, other.most),
         )
@@ -240,6 +244,11 @@ class Observation:
     states: tuple[str, ...]
     build: Mapping[str, str]
     restarts: Mapping[str, int] = field(default_factory=dict)
+
+
+def _firstOf(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    both = one.keys() & other.keys()
+    return {**one, **other, **{file: min(one[file], other[file]) for file in both}}
 
 
 def _mostOf(one: int | None, other: int | None) -> int | None:

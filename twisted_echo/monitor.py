@@ -24,6 +24,7 @@ from twisted_echo.metrics import (
 )
 from twisted_echo.progress import heldBytes, tcpState
 from twisted_echo.session import Session
+from twisted_echo.tls.expiry import notAfter
 from twisted_echo.tlscounts import TLSCounts
 from twisted_echo.x509 import shortened
 
@@ -71,6 +72,7 @@ def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
         handshakes=len(factory.handshakes),
         paused=factory.paused,
         pendingBytes=pending,
+        certificates=notAfter(factory.certificates),
         most=factory.limits.sessions,
         **({} if tls is None else _tlsNumbers(tls)),
     )

@@ -154,6 +154,13 @@ METRICS = (
         lambda s: s.pendingBytes,
     ),
     Exported(
+        "tls_certificate_not_after_seconds",
+        "gauge",
+        "When the certificate in a file expires, in seconds since 1970.",
+        lambda s: s.certificates or None,
+        "file",
+    ),
+    Exported(
         "session_duration_seconds",
         "histogram",
         "How long the sessions lasted that have ended.",

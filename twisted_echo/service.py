@@ -38,6 +38,7 @@ from twisted_echo.loggable import Listed, Tally
 from twisted_echo.metrics import Snapshot
 from twisted_echo.monitor import Monitor, snapshotOf
 from twisted_echo.session import Session
+from twisted_echo.tls.expiry import ExpiryWatch
 from twisted_echo.units import Seconds
 
 __all__ = ["Endpoint", "IllegalTransition", "SessionService", "State"]
@@ -147,12 +148,15 @@ class SessionService(Service):
     @ivar grace: seconds in which, after the listeners are closed, clients may
         finish by themselves.
     @ivar state: the present L{State}.
+    @cvar warnsOfExpiry: whether the log warns of certificates that expire. False where
+        another process does.
     @ivar stopsBy: the time, by the factory's clock, at which a stop that has begun
         will have ended at the latest; None before.
     """
 
     _log = Logger()
     grace = Checked(seconds)
+    warnsOfExpiry = True
 
     if TYPE_CHECKING:
         # Twisted does not annotate it.
@@ -187,6 +191,7 @@ class SessionService(Service):
         self._stopAskers: list[tuple[int, Deferred[Any]]] = []
         self._timer: FairCall | None = None
         self._monitor: Monitor | None = None
+        self._expiry = ExpiryWatch(lambda: factory.certificates, factory.clock)
         self.stopsBy: float | None = None
         # Also of those that are closed.
         self._wereAt: list[IAddress] = []
@@ -282,6 +287,8 @@ class SessionService(Service):
         if self.state is State.STARTING:
             self.state = State.LISTENING
             self.announce()
+            if self.warnsOfExpiry:
+                self._expiry.start()
             self._tellAskers()
 
     def announce(self) -> None:
@@ -428,6 +435,7 @@ class SessionService(Service):
             self.state = State.STOPPED
             self.factory.closing = EndReason.STOPPED
             self._stopMeasuring()
+            self._expiry.stop()
             self.factory.journal.flush()
             books = self.snapshot()
             self._log.info(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from twisted_echo.checks import callback
+from twisted_echo.x509 import Certificate
 
 __all__ = ["Certificates", "Loaded", "certificatesOf"]
 
@@ -23,19 +24,23 @@ class Loaded:
     @ivar context: of the standard library, for servers.
     @ivar requiresProtocol: whether a client is closed after its handshake if it has no
         ALPN protocol in common with the server.
-    @ivar chains: the file and the certificate (DER) of each certificate that the server
-        presents, for the metrics that tell when one expires.
+    @ivar chains: the certificates that the server presents, each with its file: those
+        whose end the metrics and the log tell.
     @ivar files: those that it was loaded from, folders included.
     @ivar named: the contexts that take its place for some names (SNI).
     """
 
     context: ssl.SSLContext
     requiresProtocol: bool = False
-    chains: tuple[tuple[str, bytes], ...] = ()
+    chains: tuple[tuple[str, Certificate], ...] = ()
     files: tuple[str, ...] = ()
     named: tuple[ssl.SSLContext, ...] = ()
 
     def __post_init__(self) -> None:
+        """
+        @raise TypeError: if the context is none of the standard library's.
+        @raise ValueError: if it is for clients.
+        """
         if not isinstance(self.context, ssl.SSLContext):
             _refuse("context", self.context)
         if self.context.protocol is ssl.PROTOCOL_TLS_CLIENT:
@@ -51,6 +56,7 @@ class Certificates:
     The key, the certificates and the other TLS settings of a server.
 
     @ivar loaded: those that new connections get.
+    @ivar watchers: functions that are called when they were loaded anew.
     """
 
     loaded: Loaded
@@ -61,6 +67,7 @@ class Certificates:
         @raise Exception: what C{load} raises.
         """
         self._load = callback("load", load)
+        self.watchers: set[Callable[[], object]] = set()
         self.reload()
 
     @property
@@ -78,6 +85,8 @@ class Certificates:
         """
         loaded = self._load()
         self.loaded = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
+        for watcher in list(self.watchers):
+            watcher()
 
 
 def certificatesOf(given: "ssl.SSLContext | Certificates") -> Certificates:

@@ -135,8 +135,8 @@ class TLSFactory(LayerFactory):
         @raise TypeError: if one is of another kind.
         """
         super().__init__(wrappedFactory)
-        self.counts = self.keeper.countTLS()
         self._certificates = certificatesOf(certificates)
+        self.counts = self.keeper.useTLS(self._certificates)
         self._negotiating: SSLContext | None = None
 
     @property

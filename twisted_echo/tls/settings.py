@@ -189,7 +189,7 @@ def _load_pair(rules: _Rules, words: Mapping[str, str]) -> Loaded:
     return Loaded(
         context,
         rules.requires_protocol,
-        ((file, chain.leaf.der),),
+        ((file, chain.leaf),),
         tuple(dict.fromkeys((key_file, file, *([more] if more else ()), *files))),
     )
 
@@ -203,7 +203,7 @@ def _load_folder(rules: _Rules, folder: str, refuse_unknown: bool) -> Loaded:
     return Loaded(
         found.context(refuse_unknown),
         rules.requires_protocol,
-        tuple((each.file, each.leaf.der) for each in found.chains),
+        tuple((each.file, each.leaf) for each in found.chains),
         (*found.files, *files),
         tuple(found.contexts),
     )

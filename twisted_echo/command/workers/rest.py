@@ -37,6 +37,7 @@ class _Service(EchoService):
 
     # That it listens and stops for a moment would only confuse.
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]
+    warnsOfExpiry = False
 
 
 class Rest:

@@ -46,6 +46,7 @@ from twisted_echo.listen import Listening
 from twisted_echo.loggable import Tally
 from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.service import IllegalTransition, State, longestStop
+from twisted_echo.tls.expiry import ExpiryWatch
 from twisted_echo.view import build
 
 __all__ = ["NoWorkers", "Supervisor"]
@@ -121,6 +122,15 @@ class Supervisor(Service):
             reactor, self, self._patience, self._folder, hungAfter
         )
         self.inquiry = Inquiry(self._alive, reactor)
+        # For all workers.
+        self._expiry = ExpiryWatch(
+            lambda: [
+                each.certificates
+                for each in self._listening
+                if each.certificates is not None
+            ],
+            reactor,
+        )
         self._hasAdopted = False
         # Which workers have ever listened, and how often each could not start.
         self._ready: set[int] = set()
@@ -222,6 +232,7 @@ class Supervisor(Service):
             ],
             [socket for each in self._bound for socket in each.sockets],
         )
+        self._expiry.start()
 
     def _checkFiles(self) -> None:
         files = [file for each in self._listening for file in each.files]
@@ -421,6 +432,7 @@ class Supervisor(Service):
         self.state = State.DRAINING
         self.stopsBy = self._reactor.seconds() + self._patience + KILLED_WITHIN
         self._tellAskers()
+        self._expiry.stop()
         for each in self._bound:
             each.shut()
         rest = self._rest = Rest(

@@ -59,6 +59,9 @@ class WorkerService(LocalService):
     those that all workers share.
     """
 
+    # Its parent does.
+    warnsOfExpiry = False
+
     def __init__(
         self, settings: Settings, reactor: Any, sockets: Sequence[socket.socket]
     ) -> None:
