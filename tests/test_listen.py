@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
     IProtocolNegotiationFactory,
     IStreamServerEndpointStringParser,
 )
+from twisted.logger import LogLevel, capturedLogs
 from twisted.plugin import getPlugins
 from twisted.python.systemd import ListenFDs
 from zope.interface import implementer
@@ -38,6 +39,7 @@ from tests.tlsclient import (
 from twisted_echo import EchoConfig, EchoFactory, EndReason, SessionService
 from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.listen import Listening, checkOnce, listenString
+from twisted_echo.tlscounts import TLSFailure
 
 V1 = b"PROXY TCP4 192.0.2.1 198.51.100.1 4000 7\r\n"
 
@@ -109,6 +111,43 @@ class SSLTests(ListenTestCase):
                 ":certKey=FOLDER/cert.pem:sslmethod=TLSv1_2_METHOD"
             )
         self.assertEqual(client.object.version(), "TLSv1.2")
+
+    async def test_protocolRequired(self) -> None:
+        """
+        A client that speaks none of the protocols is told farewell after its handshake,
+        and is counted; nothing that it has sent gets to a session.
+        """
+        listening = self.listening(
+            f"ssl:0:interface=127.0.0.1:{self.files}:protocols=echo/2,echo/1"
+            ":protocolRequired=yes"
+        )
+        service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
+        factory = service.factory
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = client_context(version, ["other", "echo/1"])
+            client = await self.shaken(service, context)
+            self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")
+            for alpn in (None, ["other"]):
+                before = factory.refused.total()
+                with capturedLogs() as events:
+                    client = await self.shaken(service, client_context(version, alpn))
+                    client.send(b"hello\n")
+                    self.assertEqual(await in_thread(client.read_to_end), b"")
+                    self.assertTrue(client.farewell)
+                    client.socket.close()
+                    await until(lambda: factory.refused.total() > before)  # noqa: B023
+                (event,) = [each for each in events if "detail" in each]
+                self.assertEqual(event["detail"], "no application protocol in common")
+        # One that does not close its own end is cut off.
+        factory.abortAfter = 0.05
+        client = await self.shaken(service)
+        await until(lambda: factory.refused.total() == 5)
+        self.assertEqual(factory.opened, 2)
+        self.assertEqual(factory.refused, {EndReason.HANDSHAKE_FAILED: 5})
+        self.assertEqual(factory.handshakes, {})
+        counts = factory.countTLS()
+        self.assertEqual(counts.failures, {TLSFailure.NO_PROTOCOL: 5})
+        self.assertEqual(counts.handshakes, {"TLSv1.2": 1, "TLSv1.3": 1})
 
     async def test_chain(self) -> None:
         """
@@ -319,6 +358,36 @@ class FolderTests(ListenTestCase):
         self.assertEqual(await self.presented(service, "c.example"), new.der)
         self.assertEqual(listening.files[-1], str(self.folder / "hosts" / "c.pem"))
         self.assertEqual(await in_thread(old.pump, b"rest"), b"rest")
+
+    async def test_strangeName(self) -> None:
+        """
+        A name that is not ASCII is told nobody: the C{ssl} module would write it to
+        standard error. What else goes wrong in a handshake is told as ever.
+        """
+        told: list[Any] = []
+        self.patch(sys, "unraisablehook", told.append)
+        listening = self.listening("tls:FOLDER/hosts:0:interface=127.0.0.1")
+        service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
+        with capturedLogs() as events:
+            raw = self.raw(service)
+            hello = TLSClient(raw, name="abcdefgh.example").hello()
+            raw.sendall(hello.replace(b"abcdefgh", b"\xff\n\x1b[3mbc"))
+            await until(lambda: service.factory.refused)
+        self.assertEqual(told, [])
+        (event,) = [each for each in events if each["log_level"] is LogLevel.warn]
+        self.assertEqual(event["detail"], "callback failed")
+        self.assertNotIn("example", str(event))
+        self.assertEqual(sys.unraisablehook, told.append)
+
+        def broken(*_: object) -> None:
+            raise ValueError
+
+        assert listening.certificates is not None
+        listening.certificates.context.sni_callback = broken
+        with self.assertRaises(ssl.SSLError):
+            await self.presented(service, "a.example")
+        await until(lambda: told)
+        self.assertIs(told.pop().exc_type, ValueError)
 
     async def test_negotiation(self) -> None:
         """

@@ -225,7 +225,8 @@ class Layer(ProtocolWrapper):
         Send an end-of-file; read and forget what still comes, up to the peer's.
         """
         keeper = self.factory.keeper
-        self._failure = EndReason.STOPPED, ""
+        if self._failure is None:
+            self._failure = EndReason.STOPPED, ""
         bottom = bottomTransport(self.transport)
         if not hasattr(bottom, "loseWriteConnection"):
             bottom.loseConnection()

@@ -89,7 +89,7 @@ class TLSConnection(ProtocolWrapper):
         """
         records = self._records
         try:
-            records.tls.do_handshake()
+            records.handshake()
         except SSLWantReadError:
             self._answer()
         except SSLError as error:

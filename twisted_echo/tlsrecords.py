@@ -17,7 +17,10 @@ attributes of a class that has a C{__getattr__}, as every wrapper of Twisted's, 
 times the cost.
 """
 
+import sys
+from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from ssl import MemoryBIO, SSLContext, SSLError, SSLObject, SSLWantReadError
 from typing import Any, Protocol
 
@@ -126,6 +129,21 @@ class Records:
         self._gatheredSize = 0
         # What it has written while nothing could be encrypted.
         self._waiting: tuple[bytes, ...] = ()
+
+    def handshake(self) -> None:
+        """
+        Go on with the handshake.
+
+        @raise SSLError: as C{SSLObject.do_handshake} does.
+        """
+        # If a peer asks for a name that is not ASCII, the `ssl` module does not raise.
+        # It shows the name to this hook, which by default writes it to standard error.
+        hook = sys.unraisablehook
+        sys.unraisablehook = partial(_withoutNames, hook)
+        try:
+            self.tls.do_handshake()
+        finally:
+            sys.unraisablehook = hook
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -277,3 +295,12 @@ class Records:
         self._waiting = ()
         self._gathered = None
         self.protocol = self.owner = None  # type: ignore[assignment]
+
+
+def _withoutNames(hook: Callable[[Any], object], unraisable: Any) -> None:
+    """
+    Call a hook, unless it is for the bytes of a name.
+    """
+    isName = type(unraisable.object) is bytes
+    if not (isName and unraisable.exc_type is UnicodeDecodeError):
+        hook(unraisable)

@@ -56,6 +56,13 @@ class _TLSLayer(Layer, TLSConnection):
 
     def _shaken(self) -> None:
         tls, factory = self._records.tls, self.factory
+        if factory.requiresProtocol and tls.selected_alpn_protocol() is None:
+            # OpenSSL's own refusal cannot be had from the `ssl` module.
+            self._failure = self.failureReason, "no application protocol in common"
+            self._refusal = TLSFailure.NO_PROTOCOL
+            self.loseConnection()
+            self._endInOrder()
+            return
         seconds = factory.keeper.fairClock.seconds() - self.began
         factory.counts.succeeded(seconds, tls.version(), tls.session_reused)
         self.becomeReady(self.countsFor())
@@ -138,6 +145,13 @@ class TLSFactory(LayerFactory):
         self._certificates = certificatesOf(certificates)
         self.counts = self.keeper.useTLS(self._certificates)
         self._negotiating: SSLContext | None = None
+
+    @property
+    def requiresProtocol(self) -> bool:
+        """
+        Whether a client without an ALPN protocol in common is refused.
+        """
+        return self._certificates.loaded.requiresProtocol
 
     @property
     def context(self) -> SSLContext:
