@@ -5,24 +5,15 @@ their handshakes.
 
 import contextlib
 import ssl
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.logger import capturedLogs
 
+from tests.authority import Authority
+from tests.authority import client as as_client
 from tests.clients import in_thread, until
-from tests.test_x509 import ISSUER, KEY, attribute, make, name
 from tests.tlsclient import TLSClient, TLSTestCase, client_context
 from twisted_echo import (
     EchoConfig,
@@ -35,6 +26,7 @@ from twisted_echo import (
 )
 from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.limits import Deadlines
+from twisted_echo.listen import listenString
 from twisted_echo.monitor import sessionRows, snapshotOf
 from twisted_echo.proxy import ProxyFactory
 from twisted_echo.tls import TLSFactory
@@ -43,26 +35,6 @@ from twisted_echo.x509 import Certificate
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 VERSIONS = (V12, V13)
-
-
-def certificate(subject: x509.Name, **how: Any) -> bytes:
-    """
-    One that is valid today, as DER.
-    """
-    now = datetime.now(UTC)
-    day = timedelta(days=1)
-    return make(subject, since=now - day, until=now + day, **how)
-
-
-def identity(folder: Path, who: str, **how: Any) -> tuple[bytes, Path]:
-    """
-    A certificate that C{ISSUER} has signed, as DER, and a file with it and its key.
-    """
-    der = certificate(name(attribute(NameOID.COMMON_NAME, who)), **how)
-    key = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    file = folder / f"{len(list(folder.iterdir()))}.pem"
-    file.write_bytes(key + ssl.DER_cert_to_PEM_cert(der).encode())
-    return der, file
 
 
 class Who(Session, FastLineReceiver):
@@ -101,8 +73,11 @@ class CertificateTests(ClientsTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.der, self.file = identity(self.folder, "anna\n")
-        self.context.load_verify_locations(cadata=certificate(ISSUER))
+        authority = Authority()
+        self.anna = authority.issue("anna\n")
+        self.authority = self.folder / "authority.pem"
+        self.authority.write_bytes(authority.pem)
+        self.context.load_verify_locations(self.authority)
         self.context.verify_mode = ssl.CERT_OPTIONAL
         self.ended: list[str | None] = []
         self.factory: SessionFactory[Any] = SessionFactory.forProtocol(
@@ -122,7 +97,7 @@ class CertificateTests(ClientsTestCase):
         """
         with capturedLogs() as events:
             session, client = await self.shaken_session(service, context, before)
-            shown = None if subject is None else Certificate(self.der)
+            shown = None if subject is None else Certificate(self.anna.der)
             self.assertEqual(session.peerCertificate, shown)
             (row,) = sessionRows(service.factory)
             client.send(b"who?\r\n", farewell=True)
@@ -145,8 +120,7 @@ class CertificateTests(ClientsTestCase):
             )
             service = self.served(factory, proxy=proxy)
             for version in VERSIONS:
-                context = client_context(version)
-                context.load_cert_chain(self.file)
+                context = as_client(None, self.anna, self.folder, version)
                 await self.tell(service, context, r"CN=anna\0A", before)
 
     async def test_unknown(self) -> None:
@@ -155,12 +129,29 @@ class CertificateTests(ClientsTestCase):
         """
         service = self.served(self.factory)
         for version in VERSIONS:
-            context = client_context(version)
             self.context.verify_mode = ssl.CERT_OPTIONAL
-            await self.tell(service, context, None)
+            await self.tell(service, client_context(version), None)
             self.context.verify_mode = ssl.CERT_NONE
-            context.load_cert_chain(self.file)
+            context = as_client(None, self.anna, self.folder, version)
             await self.tell(service, context, None)
+
+    async def test_string(self) -> None:
+        """
+        The same by strings, with C{caFile}.
+        """
+        for kind, before in ("ssl", b""), ("haproxy:ssl", b"PROXY UNKNOWN\r\n"):
+            string = (
+                f"{kind}:0:interface=127.0.0.1:{self.files}:caFile={self.authority}"
+                ":clientCert=optional"
+            )
+            factory = SessionFactory.forProtocol(
+                self.factory.protocol, logSessions=LogSessions.ALL
+            )
+            service = self.serve(factory, listenString(reactor, string).endpoint)
+            for version in VERSIONS:
+                context = as_client(None, self.anna, self.folder, version)
+                await self.tell(service, context, r"CN=anna\0A", before)
+                await self.tell(service, client_context(version), None, before)
 
     async def test_notVerified(self) -> None:
         """
@@ -168,10 +159,8 @@ class CertificateTests(ClientsTestCase):
         """
         service = self.served(self.factory)
         for version in VERSIONS:
-            other = ec.generate_private_key(ec.SECP256R1())
-            _, file = identity(self.folder, "anna\n", key=other)
-            context = client_context(version)
-            context.load_cert_chain(file)
+            liar = Authority().issue("anna\n")
+            context = as_client(None, liar, self.folder, version)
             client = self.raw(service)
             with contextlib.suppress(ssl.SSLError, OSError):
                 await in_thread(TLSClient(client, context).shake)
@@ -187,8 +176,7 @@ class CertificateTests(ClientsTestCase):
         """
         service = self.served(self.factory)
         for version in VERSIONS:
-            context = client_context(version)
-            context.load_cert_chain(self.file)
+            context = as_client(None, self.anna, self.folder, version)
             client = await self.shaken(service, context)
             client.send(b"who?\r\n")
             self.assertIn(b"anna", await in_thread(client.collect, 8))

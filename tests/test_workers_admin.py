@@ -4,14 +4,19 @@ What the admin port of C{twistd echo --workers} shows: sums, and each worker.
 
 import json
 import os
+import re
 import signal
 import urllib.error
 import urllib.request
+from collections import Counter
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.processes import read_to_end, round_trip, wait_until
+from tests.authority import Authority
+from tests.authority import client as as_client
+from tests.faults import slow
+from tests.processes import new_folder, read_to_end, round_trip, wait_until
 from tests.test_workers import WorkersTestCase
 
 Sums = dict[tuple[str, str], float]
@@ -126,6 +131,79 @@ class AdminTests(WorkersTestCase):
         server.wait_for(
             rf"stopped, all 2 workers; served .*aborted-in-drain {len(rest) - 1}\b"
         )
+
+    @slow
+    def test_tls(self) -> None:
+        """
+        What is known of TLS clients is known of each worker's, and summed up. When a
+        certificate expires, is in each worker's numbers, and the parent alone warns: at
+        the start, and when it is loaded anew.
+        """
+        folder, authority = new_folder(self), Authority()
+        server_, anna = authority.issue("server", days=3), authority.issue("anna\n")
+        (folder / "key.pem").write_bytes(server_.key)
+        (folder / "cert.pem").write_bytes(server_.pem)
+        (folder / "authority.pem").write_bytes(authority.pem)
+        server, _ = self.start(
+            *("--admin", "0", "--log-sessions", "all"),
+            listen=[
+                "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"
+                ":caFile=authority.pem:clientCert=optional"
+            ],
+            folder=folder,
+        )
+        self.url = f"http://{server.wait_for(r'admin on (127[^;]+);')[1]}"
+        expires = r"the certificate of CN=server in cert\.pem expires in 2d23h, at 2"
+        server.wait_for(expires)
+        contexts = [as_client(authority, who, folder) for who in (anna, None)]
+        clients = [
+            context.wrap_socket(self.connect(server.address))
+            for context in contexts
+            for _ in range(4)
+        ]
+        for each in clients:
+            self.assertEqual(round_trip(each, b"hello\n"), b"hello\n")
+        rows = json.loads(self.get("sessions"))["sessions"]
+        self.assertEqual(
+            Counter(row.get("peerSubject") for row in rows),
+            {r"CN=anna\0A": 4, None: 4},
+        )
+        self.connect(server.address).sendall(b"GET / HTTP/1.0\r\n\r\n")
+        server.wait_for("refused: handshake-failed")
+        text = self.get("metrics")
+        for sample, value in (
+            ('tls_handshakes_total{version="TLSv1.3"}', 8),
+            ('tls_handshake_failures_total{reason="not-tls"}', 1),
+            ('tls_handshake_failures_total{reason="timeout"}', 0),
+            ("tls_resumptions_total", 0),
+            ("tls_handshake_duration_seconds_count", 8),
+        ):
+            self.assertIn(f"\ntwisted_echo_{sample} {value}.0\n", text)
+        end = server_.certificate.not_valid_after_utc.timestamp()
+        for worker in "", "worker_":
+            found = re.findall(
+                rf"^twisted_echo_{worker}tls_certificate_not_after_seconds"
+                r'{file="cert.pem".*} (.*)$',
+                text,
+                re.M,
+            )
+            self.assertEqual({*map(float, found)}, {end})
+        for each in clients:
+            each.close()
+        server.wait_for(
+            r"session of 127\.0\.0\.1:\d+ \(CN=anna\\0A\) ended: (peer-closed|conn)"
+        )
+
+        (folder / "cert.pem").write_bytes(
+            authority.issue("newer", days=-1, key=server_.private).pem
+        )
+        server.process.send_signal(signal.SIGHUP)
+        for number in (0, 1):
+            server.wait_for(rf"\[worker {number}\] reloaded key.pem, cert.pem")
+        server.wait_for(r"the certificate of CN=newer in cert\.pem has expired 1d ago")
+        self.assertEqual(len(re.findall("the certificate of", server.stdout)), 2)
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(server.wait(), -signal.SIGTERM, server.report("ended"))
 
     def test_notice(self) -> None:
         """

@@ -70,12 +70,9 @@ def make(
     until: datetime = NOON + timedelta(days=90),
     serial: int = 4711,
     names: list[str] | None = None,
-    key: ec.EllipticCurvePrivateKey = KEY,
 ) -> bytes:
     """
-    A certificate of C{KEY} that C{cryptography} makes, as DER.
-
-    @param key: what signs it.
+    A certificate that C{cryptography} makes, as DER.
     """
     builder = (
         x509.CertificateBuilder()
@@ -95,7 +92,7 @@ def make(
             ]
         )
         builder = builder.add_extension(general, critical=True)
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 PLAIN = make(name(attribute(O, "Example"), attribute(CN, "anna")), names=["a.example"])
