@@ -145,7 +145,8 @@ class SSLTests(ListenTestCase):
         self.assertEqual(factory.opened, 2)
         self.assertEqual(factory.refused, {EndReason.HANDSHAKE_FAILED: 5})
         self.assertEqual(factory.handshakes, {})
-        counts = factory.countTLS()
+        counts = factory.tls
+        assert counts is not None
         self.assertEqual(counts.failures, {TLSFailure.NO_PROTOCOL: 5})
         self.assertEqual(counts.handshakes, {"TLSv1.2": 1, "TLSv1.3": 1})
 
