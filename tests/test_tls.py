@@ -41,6 +41,9 @@ from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.limits import Deadlines
 from twisted_echo.testing.clocks import elapse
 from twisted_echo.tls import Certificates, TLSFactory
+from twisted_echo.tls.certificates import Loaded
+from twisted_echo.tlscounts import TLSFailure
+from twisted_echo.turns import SHARE, Turns
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 SIZES = (1, 15_000, 3_000_000)
@@ -509,6 +512,137 @@ class HandshakeTests(TLSTestCase):
         self.assertEqual(await in_thread(run), b"at once\nrest")
 
 
+class _OneEachTurn(Turns):
+    """
+    Handshakes of which one step takes all of a turn's share.
+    """
+
+    def __init__(self) -> None:
+        self.waited = 0
+        self._time = 0.0
+        super().__init__(self._tick)
+
+    def _tick(self) -> float:
+        self._time += SHARE
+        return self._time
+
+    def later(self, *args: Any) -> None:
+        self.waited += 1
+        super().later(*args)
+
+
+class TurnsTests(TLSTestCase):
+    """
+    Handshakes that wait for their turn.
+    """
+
+    def waiting(self) -> tuple[EchoFactory, _OneEachTurn]:
+        factory = EchoFactory(EchoConfig())
+        factory.handshakeTurns = turns = _OneEachTurn()
+        return factory, turns
+
+    async def test_manyAtOnce(self) -> None:
+        """
+        All are served, and what their clients sent with the handshake, too.
+        """
+        factory, turns = self.waiting()
+        service = self.serve_tls(factory)
+        clients = [TLSClient(self.raw(service)) for _ in range(20)]
+        await until(lambda: len(factory.handshakes) == 20)
+
+        def shake_all() -> None:
+            for client in clients:
+                client.socket.sendall(client.hello())
+            for client in clients:
+                client.shake()
+                client.send(b"at once\nrest", farewell=True)
+
+        await in_thread(shake_all)
+        for client in clients:
+            self.assertEqual(await in_thread(client.read_to_end), b"at once\nrest")
+        await ended(factory)
+        self.assertGreater(turns.waited, 20)
+        self.assertEqual((factory.opened, factory.refused), (20, {}))
+
+    async def one_waits(self, service: SessionService) -> tuple[Any, TLSClient]:
+        """
+        A connection that has sent its hello and waits for its turn, while turns do not
+        come.
+        """
+        factory: Any = service.factory
+        self.patch(factory.handshakeTurns, "now", lambda work: False)
+        works: list[Any] = []
+        self.patch(
+            factory.handshakeTurns, "later", lambda reactor, work: works.append(work)
+        )
+        client = TLSClient(self.raw(service))
+        client.socket.sendall(client.hello())
+        await until(lambda: works)
+        return works, client
+
+    async def test_leaves(self) -> None:
+        """
+        A client that leaves meanwhile is counted as any that leaves.
+        """
+        for leave in reset, _shut:
+            factory, _ = self.waiting()
+            service = self.serve_tls(factory)
+            works, client = await self.one_waits(service)
+            leave(client.socket)
+            works.pop()()
+            await until(lambda: factory.refused)  # noqa: B023
+            self.assertEqual(factory.refused, {EndReason.HANDSHAKE_FAILED: 1})
+
+    async def test_cutOff(self) -> None:
+        """
+        One that is cut off meanwhile is left alone.
+        """
+        factory, _ = self.waiting()
+        works, _ = await self.one_waits(self.serve_tls(factory))
+        (layer,) = factory.handshakes
+        factory.abortSessions()
+        self.patch(layer, "_shake", lambda: self.fail("it is gone"))
+        works[0]()
+        await until(lambda: factory.refused)
+        works[0]()
+        self.assertEqual(factory.refused, {EndReason.ABORTED: 1})
+
+    async def test_stop(self) -> None:
+        """
+        A stop ends one in order that was not answered yet.
+        """
+        factory, _ = self.waiting()
+        service = self.serve_tls(factory, grace=30)
+        works, client = await self.one_waits(service)
+        stopped = service.stopService()
+        works.pop()()
+        self.assertEqual(await in_thread(client.socket.recv, 1), b"")
+        client.socket.close()
+        await stopped
+        self.assertEqual(factory.refused, {EndReason.STOPPED: 1})
+
+    async def test_fails(self) -> None:
+        """
+        What the factory's own code raises then ends the connection.
+        """
+
+        class Broken(EchoFactory):
+            def buildProtocol(self, addr: Any) -> Any:
+                raise ZeroDivisionError
+
+        factory = Broken(EchoConfig())
+        factory.handshakeTurns = _OneEachTurn()
+        service = self.serve_tls(factory)
+        others = [TLSClient(self.raw(service)) for _ in range(3)]
+        for client in others:
+            shaking = in_thread(client.shake)
+            shaking.addErrback(lambda failure: None)
+        await until(lambda: factory.refused.total() == 3)
+        self.assertEqual(factory.refused, {EndReason.ERROR: 3})
+        await until(lambda: not factory.handshakes)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+
 def _shut(client: socket.socket) -> None:
     client.shutdown(socket.SHUT_WR)
 
@@ -550,6 +684,35 @@ class TransportTests(TLSTestCase):
         self.assertEqual(client.object.selected_alpn_protocol(), "echo/1")
         self.assertEqual(seen, ["made", b"echo/1", None, ssl.SSLObject])
 
+    async def test_protocolRequired(self) -> None:
+        """
+        Where one is required, a client without a protocol in common is closed after
+        the handshake, and counted.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.folder / "cert.pem", self.folder / "key.pem")
+        context.set_alpn_protocols(["echo/1"])
+        factory = EchoFactory(EchoConfig())
+        certificates = Certificates(lambda: Loaded(context, requiresProtocol=True))
+        service = self.serve(factory, self.endpoint(certificates))
+        for alpn in None, ["other/1"]:
+            client = await self.shaken(service, client_context(alpn=alpn))
+            client.send(b"ignored\n")
+            self.assertIsNone(await in_thread(client.read))
+            self.assertTrue(client.farewell)
+            client.socket.close()
+        await until(lambda: factory.refused.total() == 2)
+        self.assertEqual(factory.refused, {EndReason.HANDSHAKE_FAILED: 2})
+        self.assertEqual(factory.tls.failures, {TLSFailure.NO_PROTOCOL: 2})
+        client = await self.shaken(service, client_context(alpn=["echo/1"]))
+        self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")
+
+    def endpoint(self, certificates: Certificates | ssl.SSLContext) -> LayeredEndpoint:
+        return LayeredEndpoint(
+            TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"),
+            lambda factory: TLSFactory(factory, certificates),
+        )
+
     async def test_clientCertificate(self) -> None:
         """
         The certificate that a client shows can be asked for.
@@ -559,13 +722,7 @@ class TransportTests(TLSTestCase):
         server.load_cert_chain(*files)
         server.load_verify_locations(files[0])
         server.verify_mode = ssl.CERT_REQUIRED
-        service = self.serve(
-            EchoFactory(EchoConfig()),
-            LayeredEndpoint(
-                TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"),
-                lambda factory: TLSFactory(factory, server),
-            ),
-        )
+        service = self.serve(EchoFactory(EchoConfig()), self.endpoint(server))
         context = client_context()
         context.load_cert_chain(*files)
         session, client = await self.shaken_session(service, context)

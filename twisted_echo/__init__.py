@@ -25,6 +25,7 @@ Used by: whoever embeds the service: what a program needs is imported from here.
   - L{twisted_echo.tlsrecords}, L{twisted_echo.tlsconnection}: TLS, by the standard
     library.
   - L{twisted_echo.arrivals}: input that has arrived and was not read yet.
+  - L{twisted_echo.turns}: work that may take only a part of each turn.
   - L{twisted_echo.hooks}: overrides that must call the inherited method.
   - L{twisted_echo.sessionstate}: the state of a session, and what can be told from it.
   - L{twisted_echo.overrides}: a session's hooks, as subclasses override them.

@@ -33,6 +33,7 @@ from twisted_echo.overrides import AROUND_FACTORY
 from twisted_echo.session import Session
 from twisted_echo.sockets import KeepAlive
 from twisted_echo.tlscounts import TLSCounts
+from twisted_echo.turns import Turns
 
 __all__ = ["DEFAULT_ABORT_AFTER", "Gate", "SessionFactory"]
 
@@ -101,6 +102,7 @@ class SessionFactory(SessionMaker[_S]):
     @ivar lengths: how many seconds they lasted.
     @ivar tls: what is counted of their TLS handshakes; None without TLS.
     @ivar certificates: those that they are served with.
+    @ivar handshakeTurns: how their TLS handshakes share the time with the sessions.
     @ivar gate: where connections can be made to wait: the listeners of the service that
         the factory belongs to for ever; None until it belongs to one.
     @ivar journal: what is logged of them.
@@ -152,6 +154,7 @@ class SessionFactory(SessionMaker[_S]):
         self.tls: TLSCounts | None = None
         # Not kept by this, for each session may have some of its own.
         self.certificates: WeakSet[Any] = WeakSet()
+        self.handshakeTurns = Turns()
         self.gate: Gate | None = None
         self.journal = Journal(instance("logSessions", logSessions, LogSessions))
         if clock is not None and not hasattr(clock, "callLater"):

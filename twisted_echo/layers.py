@@ -91,6 +91,7 @@ class Layer(ProtocolWrapper):
     transport: Any
     failureReason: EndReason
     began = 0.0
+    _peer: Any = None
     _isReady = False
     _failure: tuple[EndReason, str] | None = None
     # The next step of its end at a stop, once that has begun.
@@ -117,6 +118,15 @@ class Layer(ProtocolWrapper):
         The number of bytes that this layer itself holds; to be overridden.
         """
         return 0
+
+    def getPeer(self) -> Any:
+        """
+        The address at the other end. It is asked for six times on the way to a session,
+        and Twisted's transports make it anew each time.
+        """
+        if self._peer is None:
+            self._peer = super().getPeer()
+        return self._peer
 
     def countsFor(self) -> Any:
         """

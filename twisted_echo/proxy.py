@@ -68,7 +68,7 @@ class _ProxyLayer(Layer):
         return None
 
     def getPeer(self) -> Any:
-        return self._source or super().getPeer()  # type: ignore[no-untyped-call]
+        return self._source or super().getPeer()
 
     def getHost(self) -> Any:
         return self._destination or super().getHost()  # type: ignore[no-untyped-call]

@@ -83,9 +83,15 @@ class TLSConnection(ProtocolWrapper):
         """
         raise NotImplementedError
 
+    def _goOnWithHandshake(self) -> None:
+        """
+        Take the next step of the handshake, now or later; to be overridden.
+        """
+        self._shake()
+
     def _shake(self) -> None:
         """
-        Go on with the handshake, by what has come.
+        Go on with the handshake, by what has come, and read what came behind it.
         """
         records = self._records
         try:
@@ -101,6 +107,7 @@ class TLSConnection(ProtocolWrapper):
             records.stage = Stage.OPEN
             # What the protocol writes now goes with the last of the handshake.
             records.gather(self._open)
+            self._readRest()
             self._finishIfDone()
 
     def _open(self) -> None:
@@ -132,7 +139,12 @@ class TLSConnection(ProtocolWrapper):
             return
         records.incoming.write(data)
         if records.stage < Stage.OPEN:
-            self._shake()
+            self._goOnWithHandshake()
+        else:
+            self._readRest()
+
+    def _readRest(self) -> None:
+        records = self._records
         if Stage.OPEN <= records.stage < Stage.OVER and records.incoming.pending:
             self.readOn(b"")
 
@@ -342,6 +354,8 @@ class TLSConnection(ProtocolWrapper):
         """
         The certificate that the peer has shown, if one was asked for.
         """
+        if self._records.stage < Stage.OPEN:
+            return None
         der = self._records.tls.getpeercert(binary_form=True)
         return None if der is None else Certificate(der)
 

@@ -17,11 +17,13 @@ from twisted.internet.interfaces import (
     IProtocolNegotiationFactory,
 )
 from twisted.internet.protocol import connectionDone
+from twisted.python import log
 from twisted.python.failure import Failure
 
 from twisted_echo.endings import EndReason
 from twisted_echo.layers import Layer, LayerFactory
-from twisted_echo.tls.certificates import Certificates, certificatesOf
+from twisted_echo.sockets import bottomTransport
+from twisted_echo.tls.certificates import Certificates, Loaded, certificatesOf
 from twisted_echo.tlsconnection import TLSConnection, words
 from twisted_echo.tlscounts import TLSFailure, failureOf
 from twisted_echo.tlsrecords import Stage
@@ -44,19 +46,40 @@ _FAILURES = {
 class _TLSLayer(Layer, TLSConnection):
     factory: Any
     failureReason = EndReason.HANDSHAKE_FAILED
-    # What OpenSSL found wrong with the handshake.
+    _requiresProtocol = False
+    # What is wrong with the handshake.
     _refusal: TLSFailure | None = None
 
     def _begin(self, transport: Any) -> None:
-        self._startTLS(self.factory.context)
+        loaded = self.factory.loaded
+        self._requiresProtocol = loaded.requiresProtocol
+        self._startTLS(loaded.context)
         super()._begin(transport)
         if self.factory.keeper.isStopping:
             # It will not be answered, so OpenSSL need not look at its hello.
             self._failure = EndReason.STOPPED, ""
 
+    def _goOnWithHandshake(self) -> None:
+        turns = self.factory.keeper.handshakeTurns
+        if not turns.now(self._shake):
+            bottom = bottomTransport(self.transport)
+            bottom.pauseProducing()
+            turns.later(bottom.reactor, self._shakeInTurn)
+
+    def _shakeInTurn(self) -> None:
+        if self._failure is not None or self._records.stage is Stage.OVER:
+            return
+        bottomTransport(self.transport).resumeProducing()
+        try:
+            self._shake()
+        except Exception:
+            # As if the reactor had called it.
+            log.err()
+            self.abortConnection()
+
     def _shaken(self) -> None:
         tls, factory = self._records.tls, self.factory
-        if factory.requiresProtocol and tls.selected_alpn_protocol() is None:
+        if self._requiresProtocol and tls.selected_alpn_protocol() is None:
             # OpenSSL's own refusal cannot be had from the `ssl` module.
             self._failure = self.failureReason, "no application protocol in common"
             self._refusal = TLSFailure.NO_PROTOCOL
@@ -144,26 +167,19 @@ class TLSFactory(LayerFactory):
         super().__init__(wrappedFactory)
         self._certificates = certificatesOf(certificates)
         self.counts = self.keeper.useTLS(self._certificates)
-        self._negotiating: SSLContext | None = None
+        self._negotiating: Loaded | None = None
 
     @property
-    def requiresProtocol(self) -> bool:
+    def loaded(self) -> Loaded:
         """
-        Whether a client without an ALPN protocol in common is refused.
+        The settings of the next connection.
         """
-        return self._certificates.loaded.requiresProtocol
-
-    @property
-    def context(self) -> SSLContext:
-        """
-        That of the next connection.
-        """
-        context = self._certificates.context
-        if context is not self._negotiating:
-            self._negotiating = context
+        loaded = self._certificates.loaded
+        if loaded is not self._negotiating:
+            self._negotiating = loaded
             factory = IProtocolNegotiationFactory(self.wrappedFactory, None)
             if factory is not None:
                 names = [each.decode() for each in factory.acceptableProtocols()]
-                for each in (context, *self._certificates.loaded.named):
+                for each in (loaded.context, *loaded.named):
                     each.set_alpn_protocols(names)
-        return context
+        return loaded
