@@ -525,6 +525,9 @@ def test_trusted_pem() -> None:
         b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
         b"-----BEGIN CERTIFICATE-----\n-----END X509 CERTIFICATE-----\n",
         b"-----BEGIN CERTIFICATE-----" * 10_000,
+        ssl.DER_cert_to_PEM_cert(PLAIN).encode()
+        + b"-----BEGIN CERTIFICATE-----\nAA-A\n"
+        b"-----END CERTIFICATE-----\n",
     ],
 )
 def test_bad_pem(text: bytes) -> None:

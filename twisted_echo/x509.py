@@ -79,9 +79,8 @@ _UTC_FORM = re.compile(rb"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z")
 _GENERALIZED_FORM = re.compile(rb"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z")
 
 # (OpenSSL takes each of these kinds.)
-_PEM = re.compile(
-    rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----([^-]*)-----END \1-----"
-)
+_BEGIN = re.compile(rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----")
+_PEM = re.compile(_BEGIN.pattern + rb"([^-]*)-----END \1-----")
 
 
 class BadCertificate(ValueError):
@@ -129,8 +128,10 @@ def pem_to_der(content: bytes) -> list[bytes]:
     @raise BadCertificate: if one is broken, or there is none.
     """
     blocks = [found[2] for found in _PEM.finditer(content)]
+    if len(blocks) < len(_BEGIN.findall(content)):
+        raise BadCertificate("what follows a BEGIN CERTIFICATE is no base64 and END")
     if not blocks:
-        raise BadCertificate("no BEGIN CERTIFICATE with its END is in it")
+        raise BadCertificate("no BEGIN CERTIFICATE is in it")
     try:
         decoded = [a2b_base64(each) for each in blocks]
     except ValueError:
