@@ -79,6 +79,7 @@ class DefaultTests(SettingsTestCase):
         ):
             self.assertTrue(context.options & option, option)
         self.assertEqual(context.verify_mode, ssl.CERT_NONE)
+        self.assertEqual(context.num_tickets, 1)
         ours = [each["name"] for each in context.get_ciphers()]
         modern = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).get_ciphers()
         self.assertEqual(ours, [each["name"] for each in modern])
