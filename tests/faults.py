@@ -7,7 +7,6 @@ TLS: C{close_notify}), and a reset (an C{OSError}).
 """
 
 import contextlib
-import os
 import select
 import socket
 import ssl
@@ -18,8 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from threading import Event, Lock, Thread
 from typing import Any, Generic, TypeVar
 
-import pytest
-
+from tests.marks import slow
 from tests.processes import (
     DEADLINE,
     EXEC,
@@ -33,10 +31,9 @@ from twisted_echo.testing.faultproxy import FaultProxy
 from twisted_echo.testing.processes import Books, Vitals
 from twisted_echo.testing.sockets import dial
 
-__all__ = ["Books", "Vitals", "dial"]
+__all__ = ["Books", "Vitals", "dial", "slow"]
 
 _T = TypeVar("_T")
-_Slow = TypeVar("_Slow", bound=Callable[..., Any])
 
 MIB = 1 << 20
 
@@ -65,17 +62,6 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 Becomes the command of its arguments, with C{FILES} descriptors and no more.
 """
-
-
-def slow(test: _Slow) -> _Slow:
-    """
-    Marks a test, or a class of them, for C{pytest -m slow}. Trial, which knows no
-    marks, skips it.
-    """
-    if "PYTEST_VERSION" not in os.environ:
-        test.skip = "slow, run it by pytest -m slow"  # type: ignore[attr-defined]
-    marked: _Slow = pytest.mark.slow(test)
-    return marked
 
 
 # The server, looked at from outside

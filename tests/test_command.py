@@ -20,9 +20,9 @@ from pathlib import Path
 from threading import Event, Thread
 from unittest import SkipTest
 
-import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.marks import slow
 from tests.processes import (
     DEADLINE,
     EXEC,
@@ -578,7 +578,7 @@ class EndpointTests(CommandTestCase):
         client.close()
         self.assert_stops(server)
 
-    @pytest.mark.slow
+    @slow
     def test_systemdOtherwise(self) -> None:
         """
         One that is not as the string says is refused at the start, in one line, and
@@ -729,7 +729,7 @@ class CannotListenTests(CommandTestCase):
             echo = self.run_echo(*listen)
             self.assert_cannot_listen(echo, "Address already in use")
 
-    @pytest.mark.slow
+    @slow
     def test_admin(self) -> None:
         """
         Of the admin port it is the option for the admin port that is named.

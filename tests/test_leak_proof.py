@@ -15,7 +15,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 from twisted.logger import LogPublisher, globalLogPublisher
@@ -24,6 +23,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests import leak_proof
 from tests.clients import ServedTestCase, connect, turn, until
 from tests.leak_proof import SLACK, TIMERS, Account, Way, faults, in_turn, talk
+from tests.marks import slow
 from tests.processes import new_folder
 from twisted_echo import EchoConfig, EchoFactory, EchoProtocol, SessionService
 
@@ -258,7 +258,7 @@ Has each session leave 1,000 bytes that are kept and 255 that are lost.
 """
 
 
-@pytest.mark.slow
+@slow
 class ValgrindTests(SynchronousTestCase):
     """
     Some twenty seconds a run.
@@ -268,8 +268,6 @@ class ValgrindTests(SynchronousTestCase):
         valgrind = shutil.which("valgrind")
         if valgrind is None:
             raise SkipTest("valgrind is not installed")
-        if "PYTEST_CURRENT_TEST" not in os.environ:
-            raise SkipTest("slow: python -m pytest -m slow")
         self.valgrind = valgrind
 
     def test_atOnce(self) -> None:

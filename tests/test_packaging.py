@@ -44,7 +44,9 @@ class BuildTests(SynchronousTestCase):
             PROJECT,
             copy,
             ignore=shutil.ignore_patterns(
-                ".*", "_trial_temp*", "dist", "build", "tests.*"
+                # Python writes the last two while other tests run.
+                *(".*", "_trial_temp*", "dist", "build", "tests.*"),
+                *("__pycache__", "dropin.cache*"),
             ),
         )
         for place in ("twisted/plugins", "twisted_echo"):

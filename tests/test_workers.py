@@ -20,7 +20,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Semaphore, Thread
 from typing import Any
 from unittest import SkipTest
 
@@ -89,6 +89,20 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
         os.kill(pid, number)
 
 
+def freeze(pid: int) -> None:
+    """
+    Stop a process until SIGCONT, and wait until C{proc_pid_stat(5)} shows that it has
+    stopped.
+    """
+    os.kill(pid, signal.SIGSTOP)
+
+    def hasStopped() -> bool:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
+
+    wait_until(hasStopped)
+
+
 class Workers:
     """
     A service of many processes, all of which are gone when the test ends.
@@ -123,6 +137,16 @@ class Workers:
         """
         wait_until(lambda: self.pids.get(number, pid) != pid)
         return self.pids[number]
+
+
+def free_low_port() -> int:
+    """
+    A port below 1024 that is not in use.
+    """
+    for port in random.sample(range(512, 1024), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("all are in use")
 
 
 def owners(clients: Sequence[socket.socket], pids: Sequence[int]) -> list[int | None]:
@@ -201,20 +225,19 @@ class WorkersTestCase(SynchronousTestCase):
         """
         pids = list(service.pids.values())
         found: dict[int, list[socket.socket]] = {pid: [] for pid in pids}
+        # Until then, others serve what is for it.
+        for pid in pids:
+            server.wait_for(rf"worker \d listens, as process {pid}\n")
 
         def enough() -> bool:
-            return all(len(clients) >= each for clients in found.values())
-
-        # One goes to the other worker as often as not; a hundred never do.
-        for _ in range(100):
-            if enough():
-                break
             client = self.connect(server.address)
             self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
             (pid,) = owners([client], pids)
             assert pid is not None
             found[pid].append(client)
-        self.assertTrue(enough(), found)
+            return all(len(clients) >= each for clients in found.values())
+
+        wait_until(enough)
         return found
 
 
@@ -230,6 +253,8 @@ class ServingTests(WorkersTestCase):
         probability of 1.4e-10.
         """
         server, service = self.start("--log-sessions", "all")
+        # The first that listens serves for both until then.
+        self.clients_of_each(server, service)
         for _ in range(1000):
             with socket.create_connection(server.address, DEADLINE) as client:
                 self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
@@ -375,7 +400,7 @@ class ServingTests(WorkersTestCase):
         folder = new_folder(self)
         os.chown(folder, 65534, 65534)
         server, service = self.start(
-            listen=["tcp:82:interface=127.0.0.1"],
+            listen=[f"tcp:{free_low_port()}:interface=127.0.0.1"],
             command=("twistd", "-n", "--uid=65534", "--gid=65534"),
             folder=folder,
         )
@@ -390,7 +415,7 @@ class ServingTests(WorkersTestCase):
                 )
             )
         for _ in range(20):
-            with socket.create_connection(("127.0.0.1", 82), DEADLINE) as client:
+            with socket.create_connection(server.address, DEADLINE) as client:
                 self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
         self.assert_stops(server, service)
 
@@ -537,7 +562,7 @@ class KilledTests(WorkersTestCase):
         good = (folder / "cert.pem").read_bytes()
         (folder / "cert.pem").write_bytes(b"broken")
         kill(service.pids[1])
-        server.wait_for(r"worker 1 could not start: with status 1; .* in 200ms\n")
+        server.wait_for(r"worker 1 could not start: with status 1; another one starts")
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -603,25 +628,35 @@ class KilledTests(WorkersTestCase):
         one, or by its successor.
         """
         server, service = self.start()
-        pid = service.pids[0]
-        # It accepts nothing more.
-        kill(pid, signal.SIGSTOP)
-        clients = [self.connect(server.address) for _ in range(50)]
-        for number, client in enumerate(clients):
-            client.sendall(b"%d\n" % number)
-        alive = service.pids[1]
-        # The other one serves its part: none of all 50 once in a thousand million
-        # million times.
+        parent, pid, other = server.process.pid, service.pids[0], service.pids[1]
+        clients: list[socket.socket] = []
         waiting: list[socket.socket] = []
 
         def settled() -> bool:
             served = select.select(clients, [], [], 0)[0]
             waiting[:] = [each for each in clients if each not in served]
-            return set(owners(waiting, [alive])) <= {None}
+            return set(owners(waiting, [other])) <= {None}
 
-        wait_until(settled)
-        self.assertTrue(0 < len(waiting) < 50, waiting)
+        def someWait() -> bool:
+            # The parent has the other one serve in place of one that does not answer.
+            freeze(parent)
+            freeze(pid)
+            clients[:] = [self.connect(server.address) for _ in range(50)]
+            for number, client in enumerate(clients):
+                client.sendall(b"%d\n" % number)
+            wait_until(settled)
+            # Each serves its part, none of all 50 once in a thousand million million
+            # times. But the first that listens serves for both, until the parent has
+            # told it otherwise.
+            if 0 < len(waiting) < 50:
+                return True
+            kill(pid, signal.SIGCONT)
+            kill(parent, signal.SIGCONT)
+            return False
+
+        wait_until(someWait)
         kill(pid)
+        kill(parent, signal.SIGCONT)
         for number, client in enumerate(clients):
             line = b"%d\n" % number
             self.assertEqual(client.recv(len(line), socket.MSG_WAITALL), line)
@@ -636,7 +671,15 @@ class KilledTests(WorkersTestCase):
         server, service = self.start()
         (client, *_) = self.clients_of_each(server, service)[service.pids[0]]
         pid = service.pids[1]
-        for delay in (100, 200, 400, 800):
+        kill(pid)
+        # At once, if it had lived five seconds by then.
+        found = server.wait_for(
+            r"worker 1 has ended: by SIGKILL; another one starts (in (\d+)ms|at once)\n"
+        )
+        delay = int(found[2] or 50)
+        pid = service.successor(1, pid)
+        for _ in range(3):
+            delay *= 2
             kill(pid)
             server.wait_for(
                 rf"worker 1 (has ended|could not start): by SIGKILL;"
@@ -855,8 +898,10 @@ class LoadTests(WorkersTestCase):
         SIGTERM under load: every client gets whole lines, the first of those that it
         sent, then end-of-file; and no process is left.
         """
-        server, service = self.start()
+        # Nobody is waited for so long, so nobody is cut off.
+        server, service = self.start("--abort-after=1m")
         results: list[tuple[bytes, bytes, bool]] = []
+        streaming = Semaphore(0)
 
         def stream() -> None:
             sent, got, isReset = bytearray(), bytearray(), False
@@ -880,16 +925,17 @@ class LoadTests(WorkersTestCase):
                         break
                     if not data:
                         break
+                    if not got:
+                        streaming.release()
                     got += data
             results.append((bytes(sent), bytes(got), isReset))
 
         threads = [Thread(target=stream) for _ in range(10)]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
-        began = time.monotonic()
+        for _ in threads:
+            self.assertTrue(streaming.acquire(timeout=DEADLINE))
         self.assert_stops(server, service)
-        self.assertLess(time.monotonic() - began, 6)
         for thread in threads:
             thread.join(DEADLINE)
         self.assertEqual(len(results), 10)
