@@ -302,6 +302,7 @@ class TCPStringTransport(StringTransport):
 
 
 class RivalTests(LinuxCase):
+    @slow
     def test_all(self) -> None:
         """
         Every server that C{compare} starts sends every line back.
@@ -587,6 +588,7 @@ class PlotTests(SynchronousTestCase):
         self.assertEqual(bench("plot", path, "-o", str(picture)), (0, "", ""))
         return picture.read_bytes()
 
+    @slow
     def test_formats(self) -> None:
         path = self.comparison(cases((16, 64, 65536), (1, 64), (50, 1000)))
         self.assertEqual(self.plot(path, "a.png")[:8], b"\x89PNG\r\n\x1a\n")

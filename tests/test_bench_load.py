@@ -21,6 +21,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.marks import slow
 from tests.processes import DEADLINE, Server, environment, new_folder, wait_until
 from tests.test_bench_lines import need_extra
 from tests.test_command import make_certificate
@@ -420,6 +421,7 @@ class ArgumentTests(LoadCase):
             self.assertEqual(status, 0)
             self.assertIn(option, output)
 
+    @slow
     def test_missingExtra(self) -> None:
         """
         The command says what is missing and how to get it; C{split} needs nothing.
@@ -566,31 +568,33 @@ class CommandTests(LoadCase):
         One ends C{load} without a word and with its own status, wherever the event
         loop is.
         """
-        for options in ((), ("--rate", "5000")):
-            for number in (signal.SIGTERM, signal.SIGINT):
-                under_load = threading.Event()
+        for options, number in (
+            ((), signal.SIGTERM),
+            (("--rate", "5000"), signal.SIGINT),
+        ):
+            under_load = threading.Event()
 
-                def answer(
-                    count: int, line: bytes, seen: threading.Event = under_load
-                ) -> bytes:
-                    if count == 20:
-                        seen.set()
-                    return line
+            def answer(
+                count: int, line: bytes, seen: threading.Event = under_load
+            ) -> bytes:
+                if count == 20:
+                    seen.set()
+                return line
 
-                target = BrokenServer(self, answer).target
-                with subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "twisted_echo.bench", "load", target),
-                        *("-c", "5", "-t", "60", *options),
-                    ],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    env=environment(),
-                ) as command:
-                    self.assertTrue(under_load.wait(DEADLINE))
-                    command.send_signal(number)
-                    said = command.communicate(timeout=DEADLINE)
-                self.assertEqual((command.returncode, said), (128 + number, (b"", b"")))
+            target = BrokenServer(self, answer).target
+            with subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "twisted_echo.bench", "load", target),
+                    *("-c", "5", "-t", "60", *options),
+                ],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment(),
+            ) as command:
+                self.assertTrue(under_load.wait(DEADLINE))
+                command.send_signal(number)
+                said = command.communicate(timeout=DEADLINE)
+            self.assertEqual((command.returncode, said), (128 + number, (b"", b"")))
 
     def test_nobodyReads(self) -> None:
         """

@@ -791,19 +791,26 @@ class BadOptionTests(CommandTestCase):
         One line on standard error, nothing on standard output, and the status that the
         command has for wrong options.
         """
-        for program, status, option, given, allowed in (
-            ("twistd", 1, "--nonsense", "nonsense", "--help"),
-            ("twist", os.EX_USAGE, "--drain=5x", "'5x'", "5m"),
-            ("twistd", 1, "--admin=99999", "--admin '99999'", "from 0 to 65535"),
-            ("twist", os.EX_USAGE, "tcp:7007", "tcp:7007", "--listen"),
-        ):
-            echo = finished(self, [script(program), "echo", option])
-            self.assertEqual(echo.process.returncode, status, echo.report("ended"))
-            self.assertEqual(echo.stdout, "")
-            (line,) = echo.stderr.splitlines()
-            for each in (given, allowed, f"'{program} echo --help'"):
-                self.assertIn(each, line)
-            self.assertEqual(list(echo.folder.iterdir()), [])
+        self.assert_refused("twistd", 1, "--nonsense", "nonsense", "--help")
+        self.assert_refused("twist", os.EX_USAGE, "--drain=5x", "'5x'", "5m")
+
+    @slow
+    def test_othersAreRefused(self) -> None:
+        self.assert_refused(
+            "twistd", 1, "--admin=99999", "--admin '99999'", "from 0 to 65535"
+        )
+        self.assert_refused("twist", os.EX_USAGE, "tcp:7007", "tcp:7007", "--listen")
+
+    def assert_refused(
+        self, program: str, status: int, option: str, *told: str
+    ) -> None:
+        echo = finished(self, [script(program), "echo", option])
+        self.assertEqual(echo.process.returncode, status, echo.report("ended"))
+        self.assertEqual(echo.stdout, "")
+        (line,) = echo.stderr.splitlines()
+        for each in (*told, f"'{program} echo --help'"):
+            self.assertIn(each, line)
+        self.assertEqual(list(echo.folder.iterdir()), [])
 
 
 class DaemonTests(CommandTestCase):

@@ -267,7 +267,7 @@ class StormTests(FaultTestCase):
     By the eager reactor.
     """
 
-    SESSIONS = 400
+    SESSIONS = 150
     LIVE = 9
 
     def test_storm(self) -> None:
@@ -322,6 +322,7 @@ class StormByEPollTests(StormTests):
     By Twisted's epoll reactor.
     """
 
+    SESSIONS = 400
     reactor = EPOLL
 
 

@@ -291,6 +291,10 @@ class Faults:
         return Client(socket.create_connection(server.address, DEADLINE))
 
     def test_connectAndReset(self) -> None:
+        self.check_connect_and_reset(3000)
+
+    @slow
+    def test_connectAndResetOften(self) -> None:
         self.check_connect_and_reset(10_000)
 
     def test_stopUnderLoad(self) -> None:

@@ -6,9 +6,10 @@ import random
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests import reference
 from tests.reference import (
     Split,
     chunks_of,
@@ -21,7 +22,7 @@ from tests.reference import (
 from twisted_echo import framing
 from twisted_echo.framing import LineBuffer, end_of_lines, overlaps_itself
 
-thorough = settings(deadline=None, print_blob=True, max_examples=400)
+thorough = reference.thorough(400)
 
 
 def feed(chunks: Iterable[bytes], delimiter: bytes, limit: int) -> Split:

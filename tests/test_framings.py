@@ -25,6 +25,7 @@ from tests.faults import (
     Flood,
     exchange,
 )
+from tests.marks import slow
 from tests.processes import (
     DEADLINE,
     Server,
@@ -367,6 +368,7 @@ class ServerTests(FramingTestCase):
         server.wait_for(r"session of [^\n]*192\.0\.2\.1\b[^\n]* ended: frame-too-long")
         self.books(server)
 
+    @slow
     def test_workers(self) -> None:
         """
         All workers have the framing, and what they count is shown as lines.

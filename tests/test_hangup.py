@@ -222,6 +222,7 @@ class HangUpTests(SynchronousTestCase):
         self.assertIn("the terminal is gone, so it stops", log)
         self.assertNotIn("Traceback", log)
 
+    @slow
     def test_workers(self) -> None:
         """
         The kernel sends it to every process of the session; workers drain.

@@ -173,6 +173,7 @@ class BalancedTests(SynchronousTestCase):
         self.assertEqual(sum(each.whole for each in crowd.long), crowd.size - VISITORS)
         self.assertGreater(sum(each.began > dead for each in crowd.brief), 20)
 
+    @slow
     def test_refused(self) -> None:
         """
         A connection that a service refuses, before HAProxy knows that it is gone,

@@ -17,18 +17,23 @@ from twisted_echo.internals import unfit
 from twisted_echo.reactor import UnfitTwisted, install
 
 CHANGED = """
-import sys
+import os, sys
 from twisted.internet import abstract, epollreactor, posixbase, tcp, unix
 
-exec(sys.argv[1])
-try:
-    from twisted_echo.reactor import install
+for change in sys.argv[1:]:
+    if os.fork():
+        os.wait()
+        continue
+    exec(change)
+    try:
+        from twisted_echo.reactor import install
 
-    install()
-except Exception as problem:
-    print(f"{type(problem).__name__}: {problem}")
-else:
-    print("installed")
+        install()
+    except Exception as problem:
+        print(f"{type(problem).__name__}: {problem}")
+    else:
+        print("installed")
+    break
 """
 
 ATTRIBUTES: dict[Any, tuple[str, ...]] = {
@@ -145,14 +150,15 @@ class UnfitTests(SynchronousTestCase):
             self.assertIn(f"{name}().{attribute}", str(reason))
         self.assertIsNone(unfit())
 
-    def changed(self, change: str) -> str:
+    def changed(self, *changes: str) -> list[str]:
         """
-        Change Twisted in a process of its own, before any of ours is imported.
+        Change Twisted in processes of their own, before any of ours is imported.
 
-        @return: what C{install} says, with the type of the error.
+        @return: what C{install} says after each change alone, with the type of the
+            error.
         """
         run = subprocess.run(
-            [sys.executable, "-c", CHANGED, change],
+            [sys.executable, "-c", CHANGED, *changes],
             cwd=new_folder(self),
             env=environment({"PYTHONPATH": str(Path(__file__).parent.parent)}),
             capture_output=True,
@@ -161,20 +167,24 @@ class UnfitTests(SynchronousTestCase):
             check=False,
         )
         self.assertEqual(run.returncode, 0, run.stderr)
-        return run.stdout
+        said = run.stdout.splitlines()
+        self.assertEqual(len(said), len(changes), said)
+        return said
 
     def test_signature(self) -> None:
         """
         A function with other parameters is not what is called or overridden.
         """
-        said = self.changed(
+        (said,) = self.changed(
             "abstract.FileDescriptor.write = lambda self, data, urgent=False: None"
         )
         self.assertIn("UnfitTwisted: ", said)
         self.assertIn("(self, data)", said)
 
     def test_constructor(self) -> None:
-        said = self.changed("tcp.Server.__init__ = lambda self, sock, protocol: None")
+        (said,) = self.changed(
+            "tcp.Server.__init__ = lambda self, sock, protocol: None"
+        )
         self.assertIn("UnfitTwisted: ", said)
         self.assertIn("(self, sock, protocol, client, ", said)
 
@@ -182,22 +192,21 @@ class UnfitTests(SynchronousTestCase):
         """
         What is missing when our modules are imported is told in the same way.
         """
-        for change, name in (
-            (
-                "del posixbase._DisconnectSelectableMixin._disconnectSelectable",
-                "_disconnectSelectable",
-            ),
-            ("del abstract.FileDescriptor._maybePauseProducer", "_maybePause"),
+        names = (
+            "posixbase._DisconnectSelectableMixin._disconnectSelectable",
+            "abstract.FileDescriptor._maybePauseProducer",
+        )
+        for name, said in zip(
+            names, self.changed(*(f"del {each}" for each in names)), strict=True
         ):
-            said = self.changed(change)
-            self.assertIn("UnfitTwisted: ", said, change)
-            self.assertIn(name, said)
+            self.assertIn("UnfitTwisted: ", said, name)
+            self.assertIn(name.rpartition(".")[2], said)
 
     def test_missingClass(self) -> None:
         """
         So is a class or a whole module.
         """
-        for path in (
+        paths = (
             "abstract.FileDescriptor",
             "tcp.Client",
             "tcp.Connection",
@@ -207,15 +216,16 @@ class UnfitTests(SynchronousTestCase):
             "unix.Connector",
             "unix.Server",
             "epollreactor.EPollReactor",
-        ):
-            said = self.changed(f"del {path}")
-            self.assertRegex(said, "^UnfitTwisted: Twisted .* lacks what ", path)
-            self.assertIn(f" twisted.internet.{path}", said)
-        said = self.changed(
-            "import twisted.internet;"
-            "del twisted.internet.unix; sys.modules['twisted.internet.unix'] = None"
         )
-        self.assertRegex(said, "^UnfitTwisted: .* twisted.internet.unix.Server, ")
+        *said, ofModule = self.changed(
+            *(f"del {each}" for each in paths),
+            "import twisted.internet;"
+            "del twisted.internet.unix; sys.modules['twisted.internet.unix'] = None",
+        )
+        for path, each in zip(paths, said, strict=True):
+            self.assertRegex(each, "^UnfitTwisted: Twisted .* lacks what ", path)
+            self.assertIn(f" twisted.internet.{path}", each)
+        self.assertRegex(ofModule, "^UnfitTwisted: .* twisted.internet.unix.Server, ")
 
     def test_installRefuses(self) -> None:
         """

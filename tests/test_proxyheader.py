@@ -10,13 +10,14 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests import reference
 from tests.processes import DEADLINE, environment
 from twisted_echo.proxyheader import MAX_SIZE, BadHeader, ProxyHeader, parse
 
-thorough = settings(deadline=None, print_blob=True, max_examples=200)
+thorough = reference.thorough(200)
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 

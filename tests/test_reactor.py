@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface.verify import verifyObject
 
+from tests.marks import slow
 from tests.processes import (
     Command,
     Server,
@@ -1011,10 +1012,12 @@ class ProgramTests(LoopTestCase):
         """
         What the user names is what runs.
         """
-        for name, cls in (("poll", "PollReactor"), ("epoll", "EPollReactor")):
-            for command in (("twistd", "-n"), ("twist",)):
-                server = Server.start(self, command=(*command, f"--reactor={name}"))
-                self.assert_echoes(server, cls)
+        for command, name, cls in (
+            (("twistd", "-n"), "poll", "PollReactor"),
+            (("twist",), "epoll", "EPollReactor"),
+        ):
+            server = Server.start(self, command=(*command, f"--reactor={name}"))
+            self.assert_echoes(server, cls)
 
     def test_trial(self) -> None:
         folder = new_folder(self)
@@ -1050,6 +1053,7 @@ class ProgramTests(LoopTestCase):
         )
         self.assert_reactor(command, EPOLL)
 
+    @slow
     def test_unfitByName(self) -> None:
         """
         Under a Twisted that does not suit, who asks for it by name is refused and

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.internet.testing import StringTransport
@@ -14,14 +14,12 @@ from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests import reference
 from tests.reference import chunks_of, cuts_of, delimiters, limits, split_lines
 from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
 
-thorough = settings(
-    deadline=None,
-    print_blob=True,
-    max_examples=500,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+thorough = reference.thorough(
+    500, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 Event = tuple[Any, ...]

@@ -496,7 +496,7 @@ class RestartTests(SynchronousTestCase):
     A restart, while the socket stays open in another process, as in systemd.
     """
 
-    rounds = 4
+    rounds = 2
     waiting = 20
 
     def activate(self, kept: socket.socket, domain: str) -> Server:

@@ -24,6 +24,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.clients import FakeEndpoint, connect, until
+from tests.marks import slow
 from tests.processes import DEADLINE, EXEC, environment, new_folder
 from twisted_echo import (
     EchoConfig,
@@ -651,6 +652,7 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(code, -signal.SIGKILL)
         self.assertTrue(select([server], [], [], DEADLINE)[0])
 
+    @slow
     def test_withPytestTwisted(self) -> None:
         pytest.importorskip("pytest_twisted", reason="pytest-twisted is missing")
         code, told = self.run_pytest(WITH_TWISTED)
@@ -730,6 +732,7 @@ class TrialTests(SynchronousTestCase):
     The example by trial, under several reactors, with warnings as errors.
     """
 
+    @slow
     def test_reactors(self) -> None:
         examples = Path(__file__).parents[1] / "docs" / "examples"
         for name in ("eager", "epoll", "asyncio", "select"):

@@ -246,6 +246,7 @@ class ServingTests(WorkersTestCase):
     Many processes look like one service.
     """
 
+    @slow
     def test_distribution(self) -> None:
         """
         Of 1,000 connections each of two workers gets 40 to 60 %. The kernel throws a

@@ -205,6 +205,7 @@ class AdminTests(WorkersTestCase):
         server.process.send_signal(signal.SIGTERM)
         self.assertEqual(server.wait(), -signal.SIGTERM, server.report("ended"))
 
+    @slow
     def test_notice(self) -> None:
         """
         The parent's notice is that of all.
