@@ -60,11 +60,13 @@ asyncio.run(main())
 
 
 class Corrupts(Server):
-    arguments = ["-c", CORRUPTING]  # type: ignore[assignment] # noqa: RUF012
+    def arguments(self, certificate: str) -> list[str]:
+        return ["-c", CORRUPTING]
 
 
 class DoesNotStart(Server):
-    arguments = ["-c", "raise SystemExit('no luck')"]  # type: ignore[assignment] # noqa: RUF012
+    def arguments(self, certificate: str) -> list[str]:
+        return ["-c", "raise SystemExit('no luck')"]
 
 
 def a_run(server: str, case: Case, number: int, cpu: float, **more: Any) -> Run:
@@ -456,8 +458,8 @@ class CompareTests(LinuxCase):
         started: list[int] = []
         start = Server.start
 
-        def remember(server: Server, processors: set[int], size: int) -> Child:
-            child = start(server, processors, size)
+        def remember(server: Server, *where: Any) -> Child:
+            child = start(server, *where)
             started.append(os.pidfd_open(child.pid))
             return child
 

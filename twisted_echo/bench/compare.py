@@ -6,13 +6,14 @@ Used by: L{twisted_echo.bench.compare_command} alone.
 
 What must hold: the figure to quote is the server's processor time per line, which
 does not depend on who was the bottleneck. It is taken from when all connections
-are made to when all lines are back; and every run has a new server.
+are made to when all lines are back, or, of a churn, from its first connection to the
+end of its last; and every run has a new server.
 """
 
 import platform
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -50,12 +51,14 @@ About the seconds that a run takes beside its time under load.
 class Settings:
     """
     @ivar processors: those of the server, and those of the load; none for any.
+    @ivar certificate: the folder of C{key.pem} and C{cert.pem}, for cases over TLS.
     """
 
     rounds: int
     seconds: float
     processes: int = 1
     processors: tuple[Collection[int], Collection[int]] = ((), ())
+    certificate: str = ""
 
 
 def facts(settings: Settings) -> dict[str, str | int | float | bool]:
@@ -81,12 +84,13 @@ def facts(settings: Settings) -> dict[str, str | int | float | bool]:
 
 def plan_of(case: Case, settings: Settings, target: Target) -> Plan:
     return Plan(
-        target=target,
+        target=replace(target, tls=case.tls, insecure=case.tls),
         connections=case.connections,
         sizes=(case.size,),
         depth=case.depth,
         duration=settings.seconds,
         warm_up=settings.seconds * WARM_UP,
+        churn=case.churn,
     )
 
 
@@ -127,7 +131,8 @@ def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
         look(1)
         lines = count
 
-    with server.start(settings.processors[0], case.size) as child:
+    certificate = settings.certificate if case.tls else ""
+    with server.start(settings.processors[0], case.size, certificate) as child:
         result = run_processes(
             plan_of(case, settings, address(child)),
             min(settings.processes, case.connections),

@@ -5,7 +5,11 @@ Used by: L{twisted_echo.bench.cli} alone.
 """
 
 import argparse
+import contextlib
 import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +23,12 @@ from twisted_echo.bench.compare import (
     prepare,
 )
 from twisted_echo.bench.comparison import Case, Comparison, Run, cases, ratio, spread
-from twisted_echo.bench.errors import EXTRA, BadRequest, need
+from twisted_echo.bench.errors import BadRequest, need
 from twisted_echo.bench.machine import check, split_processors
 from twisted_echo.bench.result import BUSY
 from twisted_echo.bench.screen import microseconds, print_table, progress_bar
 from twisted_echo.bench.servers import LONGEST, OURS, PER_LINE, SERVERS, Server
+from twisted_echo.testing.certificates import MissingExtra, make_certificate
 
 COMPLETE: dict[str, Any] = {
     "sizes": (16, 64, 1024, 8192, 65536),
@@ -40,6 +45,8 @@ QUICK: dict[str, Any] = {
     "seconds": 0.5,
 }
 
+CHURN: dict[str, Any] = {"sizes": (64,), "depths": (1,), "connections": (20,)}
+
 EPILOG = f"""\
 servers: {", ".join(SERVERS)}
 (echo is twistd echo with its defaults; fast-lines is a FastLineReceiver that
@@ -49,8 +56,12 @@ Every size is measured with every depth on the first number of connections; line
 of about 64 bytes on the others. Ratios are ours over theirs, round by round: the
 median, and the least and the most in brackets. Below 1, ours took less.
 
+With --churn, 20 places have one connection after the other, with a line of 64 bytes,
+and what is told of lines is told of connections.
+
 examples:
   compare --quick
+  compare --quick --tls --churn
   compare --only line-receiver,uvloop-raw --sizes 64 --depths 1 --rounds 7
   compare --json result.json && plot result.json -o result.png
 """
@@ -94,12 +105,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long each run lasts (1.5)",
     )
+    add("--tls", action="store_true", help="measure over TLS")
+    add(
+        "--churn",
+        action="store_true",
+        help="measure connections that come and go: connect, one line there and back,"
+        " close; a line is a connection then, and --depths does not go with it",
+    )
     add("--no-pin", action="store_true", help="let all run on any processor")
     add("--json", metavar="FILE", help="write all runs to FILE, for plot")
     kinds.add_shared(parser)
 
 
-def chosen(only: str | None) -> list[Server]:
+def chosen(only: str | None, *, tls: bool = False) -> list[Server]:
     """
     @raise BadRequest: if one is unknown, or not installed but asked for.
     """
@@ -110,13 +128,13 @@ def chosen(only: str | None) -> list[Server]:
                 f"--only: {name!r} is no server; it must be of {', '.join(SERVERS)}"
             )
     servers = [server for server in SERVERS.values() if server.name in names]
-    for server in servers:
-        if not server.is_installed:
-            missing = f"{server.name} needs {server.needs}: {EXTRA}"
+    for server in list(servers):
+        if obstacle := server.obstacle(tls):
             if only is not None:
-                raise BadRequest(f"--only: {missing}")
-            print(f"left out: {missing}", file=sys.stderr)
-    return [server for server in servers if server.is_installed]
+                raise BadRequest(f"--only: {obstacle}")
+            print(f"left out: {obstacle}", file=sys.stderr)
+            servers.remove(server)
+    return servers
 
 
 def row(comparison: Comparison, case: Case, server: str) -> list[str]:
@@ -184,13 +202,27 @@ def print_comparison(comparison: Comparison) -> None:
         )
 
 
-def run(options: argparse.Namespace) -> int:
-    need("compare", ["hdrh.histogram", "rich"])
-    check()
+def what_to_measure(
+    options: argparse.Namespace,
+) -> tuple[list[Server], list[Case], Settings]:
+    """
+    @raise BadRequest: if it cannot be measured, or not here.
+    """
     preset = QUICK if options.quick else COMPLETE
+    if options.churn:
+        if options.depths:
+            raise BadRequest(
+                "--churn: a connection has one line, so --depths does not go with it"
+            )
+        preset = preset | CHURN
     chose = {name: getattr(options, name) or preset[name] for name in preset}
-    servers = chosen(options.only)
-    wanted = cases(chose["sizes"], chose["depths"], chose["connections"])
+    wanted = cases(
+        chose["sizes"],
+        chose["depths"],
+        chose["connections"],
+        tls=options.tls,
+        churn=options.churn,
+    )
     settings = Settings(
         rounds=chose["rounds"],
         seconds=chose["seconds"],
@@ -198,6 +230,29 @@ def run(options: argparse.Namespace) -> int:
         processors=((), ()) if options.no_pin else split_processors(),
     )
     prepare(wanted, settings)
+    return chosen(options.only, tls=options.tls), wanted, settings
+
+
+@contextlib.contextmanager
+def throw_away_certificate(wanted: bool) -> Iterator[str]:
+    """
+    @return: the folder that it is in; empty, if none is wanted.
+    """
+    if not wanted:
+        yield ""
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            make_certificate(Path(folder))
+        except MissingExtra as error:
+            raise BadRequest(f"--tls: {error}") from None
+        yield folder
+
+
+def run(options: argparse.Namespace) -> int:
+    need("compare", ["hdrh.histogram", "rich"])
+    check()
+    servers, wanted, settings = what_to_measure(options)
     if options.json:
         # Better now than after half an hour.
         try:
@@ -214,7 +269,11 @@ def run(options: argparse.Namespace) -> int:
     labels = {server.name: server.label for server in servers}
     comparison = Comparison(facts(settings), labels)
     try:
-        with progress_bar("compare", options.progress) as show:
+        with (
+            progress_bar("compare", options.progress) as show,
+            throw_away_certificate(options.tls) as folder,
+        ):
+            settings = replace(settings, certificate=folder)
             compare(comparison, servers, wanted, settings, show)
     finally:
         # Also of a comparison that Ctrl-C has ended; but what an older one has left

@@ -23,19 +23,31 @@ USUAL_SIZE = 64
 
 
 class Case(NamedTuple):
+    """
+    @ivar churn: whether each line has a connection of its own.
+    """
+
     connections: int
     size: int
     depth: int
+    tls: bool = False
+    churn: bool = False
 
     def __str__(self) -> str:
         return (
-            f"{self.connections:,} connections, {self.size:,} B a line,"
-            f" {self.depth} in flight"
+            f"{self.connections:,} connections{' over TLS' * self.tls},"
+            f" {self.size:,} B a line,"
+            f" {'one line each' if self.churn else f'{self.depth} in flight'}"
         )
 
 
 def cases(
-    sizes: Sequence[int], depths: Sequence[int], connections: Sequence[int]
+    sizes: Sequence[int],
+    depths: Sequence[int],
+    connections: Sequence[int],
+    *,
+    tls: bool = False,
+    churn: bool = False,
 ) -> list[Case]:
     """
     Every size with every depth on the first number of connections, and lines of
@@ -47,7 +59,7 @@ def cases(
     wanted += [(many, usual, depth) for many in others for depth in depths]
     return list(
         dict.fromkeys(
-            Case(many, size, max(1, min(depth, IN_FLIGHT // size)))
+            Case(many, size, max(1, min(depth, IN_FLIGHT // size)), tls, churn)
             for many, size, depth in wanted
         )
     )
@@ -111,10 +123,7 @@ class Comparison:
             fields = json.loads(text)
             if fields.pop("format") != FORMAT:
                 raise BadRequest(f"{wrong}: its format must be {FORMAT!r}")
-            fields["runs"] = [
-                Run(case=Case(**{each: run.pop(each) for each in Case._fields}), **run)
-                for run in fields["runs"]
-            ]
+            fields["runs"] = [Run(case=_case(run), **run) for run in fields["runs"]]
             comparison = cls(**fields)
             comparison._check()
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -139,7 +148,14 @@ class Comparison:
                 _require(name, value > 0 or (value == 0 and name in _MAY_BE_ZERO))
 
 
-_MAY_BE_ZERO = ("load_busy", "stolen")
+def _case(run: dict[str, Any]) -> Case:
+    """
+    Take a run's case out of its fields. TLS and churn came later than the format.
+    """
+    return Case(**{each: run.pop(each) for each in Case._fields if each in run})
+
+
+_MAY_BE_ZERO = ("load_busy", "stolen", "tls", "churn")
 _TOO_LARGE = 1e15
 
 

@@ -14,7 +14,9 @@ import contextlib
 import time
 from collections.abc import Callable
 
+from twisted_echo.bench.churn import Churn
 from twisted_echo.bench.connection import ClosedLoop, Connection, OpenLoop
+from twisted_echo.bench.errors import BrokenServer
 from twisted_echo.bench.latency import Latencies, Recorder
 from twisted_echo.bench.lines import Exchange, LineSource
 from twisted_echo.bench.plan import DELIMITERS, IN_FLIGHT, Plan
@@ -132,18 +134,11 @@ class Load:
             async with gate:
                 if self._failures:
                     return
+                plan = self._plan
                 try:
-                    await asyncio.wait_for(
-                        connect(connection, self._plan.target, context),
-                        self._plan.timeout,
-                    )
-                    return
-                except TimeoutError:
-                    why = f"no answer within {self._plan.timeout:g} s"
-                except OSError as error:
-                    # Without words when a TLS handshake is broken off.
-                    why = str(error) or "closed by the server"
-                self.failed(connection.number, f"cannot connect: {why}")
+                    await connect(connection, plan.target, context, plan.timeout)
+                except BrokenServer as error:
+                    self.failed(connection.number, str(error))
 
         await asyncio.gather(*map(one, self._connections.values()))
 
@@ -245,12 +240,13 @@ def run_load(plan: Plan, **callbacks: Callable[..., None]) -> Result:
     """
     Run a plan in this process, on an event loop of its own.
 
-    @param callbacks: see L{Load}.
+    @param callbacks: see L{Load}, or L{Churn} for a plan that is one.
     """
     allow_files(len(plan.numbers))
 
     async def main() -> Result:
-        return await Load(plan, **callbacks).run()  # type: ignore[arg-type]
+        kind = Churn if plan.churn else Load
+        return await kind(plan, **callbacks).run()  # type: ignore[arg-type]
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(main())

@@ -33,6 +33,7 @@ Seconds below which neither a rate nor how busy the load was says anything.
 EPILOG = """\
 closed loop (the default): each connection sends --depth lines, waits until all of
 them are back, and sends the next; the server sets the pace.
+churn (--churn): a line's latency counts from when its connection began to connect.
 open loop (--rate): lines are due at a fixed rate, and a line's latency counts from
 when it was due, not from when it could be sent: a stall is seen in full.
 
@@ -43,6 +44,7 @@ examples:
   load 127.0.0.1:7007
   load 127.0.0.1:7007 --connections 100 --sizes 16,64,1024 --depth 64
   load tls:localhost:7007 --insecure --rate 5000 --duration 30 --json
+  load tls:localhost:7007 --insecure --churn
   load unix:/run/echo.sock --count 1000000 --depth 128 --processes 2
 """
 
@@ -122,9 +124,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="lf",
         help="what ends a line (lf)",
     )
+    add(
+        "--churn",
+        action="store_true",
+        help="a connection for each line: connect, one line there and back, close, as"
+        " often as time allows, in each of --connections places",
+    )
     add("--tls", action="store_true", help="speak TLS; the same as tls:HOST:PORT")
-    add("--ca", metavar="FILE", help="trust the authorities in this PEM file")
-    add("--insecure", action="store_true", help="accept any certificate")
+    kinds.add_trust(parser)
     add("--json", action="store_true", help="print JSON instead of a table")
     kinds.add_shared(parser)
 
@@ -145,6 +152,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         count=options.count,
         rate=options.rate,
         warm_up=options.warm_up,
+        churn=options.churn,
         timeout=options.timeout,
         delimiter=options.delimiter,
     )
@@ -158,6 +166,7 @@ def describe(plan: Plan, processes: int) -> dict[str, Any]:
         "target": str(plan.target),
         "tls": plan.target.tls,
         "loop": "closed" if plan.rate is None else "open",
+        "churn": plan.churn,
         "rate": plan.rate,
         "depth": plan.depth or (1 if plan.rate is None else None),
         "connections": plan.connections,
@@ -177,7 +186,7 @@ def print_result(plan: Plan, summary: dict[str, Any]) -> None:
     rows = [row(f"{size} B", part) for size, part in sizes.items()]
     if len(rows) > 1:
         rows.append(row("all", summary))
-    loop = f"closed loop, {plan.batch} in flight"
+    loop = "one line each" if plan.churn else f"closed loop, {plan.batch} in flight"
     if plan.rate is not None:
         loop = f"open loop, {plan.rate:,g} lines/s"
     speed = f", {summary['megabytes_per_second']:,.1f} MB/s"

@@ -70,6 +70,15 @@ connections = number(int, 1, 60_000)
 seconds = number(float, 0.05, 86_400, " of seconds")
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """
+    What every command that speaks TLS to a server of somebody else's has.
+    """
+    add = parser.add_argument
+    add("--ca", metavar="FILE", help="trust the authorities in this PEM file")
+    add("--insecure", action="store_true", help="accept any certificate")
+
+
 def add_shared(parser: argparse.ArgumentParser) -> None:
     """
     What every command that puts load on a server has.

@@ -90,6 +90,8 @@ class Plan:
     @ivar count: lines of all connections together.
     @ivar rate: open loop: lines a second of all connections together.
     @ivar warm_up: seconds at the start whose lines are checked, not counted.
+    @ivar churn: each line has a connection of its own: C{connections} are then places
+        that have one connection after the other.
     @ivar timeout: seconds without a line after which a server is given up.
     @ivar first: the first connection that this process makes.
     @ivar end: the one after its last; C{None} for all.
@@ -103,6 +105,7 @@ class Plan:
     count: int | None = None
     rate: float | None = None
     warm_up: float = 0.0
+    churn: bool = False
     timeout: float = 10.0
     delimiter: str = "lf"
     first: int = 0
@@ -125,6 +128,11 @@ class Plan:
             raise BadRequest(
                 "--warm-up must be shorter than --duration, which is"
                 f" {self.duration:g} s; got {self.warm_up:g}"
+            )
+        if self.churn and (self.rate is not None or self.batch > 1):
+            raise BadRequest(
+                "--churn: a connection has one line, sent when it is made; so --rate"
+                " and a --depth above 1 do not go with it"
             )
         in_flight = sum(self.sizes) * self.connections * self.batch / len(self.sizes)
         if in_flight > MOST_IN_FLIGHT:

@@ -1,5 +1,6 @@
 """
-Echo servers to measure: C{python -m twisted_echo.bench.rivals NAME}.
+Echo servers to measure: C{python -m twisted_echo.bench.rivals NAME [FOLDER]}, over TLS
+with C{key.pem} and C{cert.pem} of C{FOLDER}.
 
 Used by: C{compare}, as a process; nothing imports it.
 
@@ -9,14 +10,19 @@ kernel chooses the port.
 """
 
 import asyncio
+import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
 from twisted_echo import FastLineReceiver
+from twisted_echo.bench.servers import listen_string
 
 HOST = "127.0.0.1"
 BACKLOG = 4096
@@ -52,7 +58,7 @@ class LineOnlyReceiverEcho(_LineEcho, LineOnlyReceiver):
     pass
 
 
-def run_twisted(protocol: type[Protocol], *, eager: bool) -> None:
+def run_twisted(protocol: type[Protocol], certificate: str, *, eager: bool) -> None:
     if eager and sys.platform == "linux":
         try:
             from twisted_echo.reactor import install
@@ -66,8 +72,10 @@ def run_twisted(protocol: type[Protocol], *, eager: bool) -> None:
     reactor: Any = chosen
     factory = Factory.forProtocol(protocol)
     factory.noisy = False
-    port = reactor.listenTCP(0, factory, BACKLOG, HOST)
-    _say(port.getHost().port, reactor)
+    description = f"{listen_string(certificate)}:backlog={BACKLOG}"
+    endpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+    listening: Any = endpoint.listen(factory)
+    listening.addCallback(lambda port: _say(port.getHost().port, reactor))
     reactor.run()
 
 
@@ -115,46 +123,53 @@ async def stream_echo(
         writer.close()
 
 
-async def serve(protocol: type[asyncio.Protocol] | None) -> None:
+async def serve(protocol: type[asyncio.Protocol] | None, certificate: str = "") -> None:
     """
     @param protocol: C{None} for streams.
     """
     loop = asyncio.get_running_loop()
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        folder = Path(certificate)
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     server: asyncio.Server
     if protocol is None:
         server = await asyncio.start_server(
-            stream_echo, HOST, 0, backlog=BACKLOG, limit=LONGEST
+            stream_echo, HOST, 0, backlog=BACKLOG, limit=LONGEST, ssl=context
         )
     else:
-        server = await loop.create_server(protocol, HOST, 0, backlog=BACKLOG)
+        server = await loop.create_server(
+            protocol, HOST, 0, backlog=BACKLOG, ssl=context
+        )
     _say(server.sockets[0].getsockname()[1], loop)
     await server.serve_forever()
 
 
-def run_asyncio(protocol: type[asyncio.Protocol] | None) -> None:
-    asyncio.run(serve(protocol))
+def run_asyncio(protocol: type[asyncio.Protocol] | None, certificate: str) -> None:
+    asyncio.run(serve(protocol, certificate))
 
 
-def run_uvloop(protocol: type[asyncio.Protocol] | None) -> None:
+def run_uvloop(protocol: type[asyncio.Protocol] | None, certificate: str) -> None:
     import uvloop
 
-    uvloop.run(serve(protocol))
+    uvloop.run(serve(protocol, certificate))
 
 
-RUNNERS: dict[str, Callable[[], None]] = {
-    "fast-lines": lambda: run_twisted(FastLineEcho, eager=True),
-    "line-receiver": lambda: run_twisted(LineReceiverEcho, eager=False),
-    "line-only-receiver": lambda: run_twisted(LineOnlyReceiverEcho, eager=False),
-    "asyncio-raw": lambda: run_asyncio(RawEcho),
-    "asyncio-lines": lambda: run_asyncio(LineEcho),
-    "asyncio-streams": lambda: run_asyncio(None),
-    "uvloop-raw": lambda: run_uvloop(RawEcho),
-    "uvloop-lines": lambda: run_uvloop(LineEcho),
-    "uvloop-streams": lambda: run_uvloop(None),
+RUNNERS: dict[str, Callable[[str], None]] = {
+    "fast-lines": partial(run_twisted, FastLineEcho, eager=True),
+    "line-receiver": partial(run_twisted, LineReceiverEcho, eager=False),
+    "line-only-receiver": partial(run_twisted, LineOnlyReceiverEcho, eager=False),
+    "asyncio-raw": partial(run_asyncio, RawEcho),
+    "asyncio-lines": partial(run_asyncio, LineEcho),
+    "asyncio-streams": partial(run_asyncio, None),
+    "uvloop-raw": partial(run_uvloop, RawEcho),
+    "uvloop-lines": partial(run_uvloop, LineEcho),
+    "uvloop-streams": partial(run_uvloop, None),
 }
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in RUNNERS:
+    if len(sys.argv) not in (2, 3) or sys.argv[1] not in RUNNERS:
         sys.exit(f"one of these must be named: {', '.join(RUNNERS)}")
-    RUNNERS[sys.argv[1]]()
+    RUNNERS[sys.argv[1]](*sys.argv[2:] or [""])

@@ -5,10 +5,14 @@ Used by: C{compare}, and pictures for the names.
 """
 
 import importlib.util
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from twisted.internet.endpoints import quoteStringArgument
+
 from twisted_echo.bench.children import Child
+from twisted_echo.bench.errors import EXTRA
 from twisted_echo.bench.plan import Target
 from twisted_echo.echo import EchoConfig
 
@@ -27,40 +31,71 @@ C{twistd}, wherever its script is installed.
 """
 
 
+BRINGS = {"OpenSSL": "pip install 'twisted[tls]'"}
+"""
+What brings a module that may be missing, if not the extra.
+"""
+
+
 @dataclass(frozen=True)
 class Server:
     """
     @ivar label: for people.
     @ivar needs: the module without which it cannot run.
+    @ivar tls_needs: the one without which it cannot speak TLS; None: it does not.
     """
 
     name: str
     label: str
     needs: str = "twisted"
+    tls_needs: str | None = "ssl"
 
-    @property
-    def arguments(self) -> list[str]:
+    def arguments(self, certificate: str) -> list[str]:
         """
         What Python runs.
         """
         if self.name != OURS:
-            return ["-m", "twisted_echo.bench.rivals", self.name]
-        listen = ["--listen", "tcp:0:interface=127.0.0.1"]
+            return ["-m", "twisted_echo.bench.rivals", self.name, certificate]
+        listen = ["--listen", listen_string(certificate)]
         # All of its defaults but the port; no file in the current folder.
         return ["-c", TWISTD, "--pidfile=", "-n", "echo", *listen]
 
-    @property
-    def is_installed(self) -> bool:
-        return importlib.util.find_spec(self.needs) is not None
+    def obstacle(self, tls: bool) -> str:
+        """
+        Why it cannot run, and what to do; empty, if it can.
+        """
+        if tls and self.tls_needs is None:
+            return f"{self.name} has no TLS: it is no session"
+        for module in (self.needs, tls and self.tls_needs):
+            if module and importlib.util.find_spec(module) is None:
+                return f"{self.name} needs {module}: {BRINGS.get(module, EXTRA)}"
+        return ""
 
-    def start(self, processors: Collection[int], size: int = 0) -> Child:
+    def start(
+        self, processors: Collection[int], size: int = 0, certificate: str = ""
+    ) -> Child:
         """
         @param size: of the lines that it will get.
+        @param certificate: the folder of C{key.pem} and C{cert.pem}; empty: no TLS.
         """
         longer = []
         if self.name == OURS and size > LONGEST:
             longer = ["--max-length", str(size)]
-        return Child(self.label, [*self.arguments, *longer], processors=processors)
+        arguments = [*self.arguments(certificate), *longer]
+        return Child(self.label, arguments, processors=processors)
+
+
+def listen_string(certificate: str) -> str:
+    """
+    What a server is to listen on, in Twisted's words: a port that the kernel chooses.
+    """
+    if not certificate:
+        return "tcp:0:interface=127.0.0.1"
+    key, chain = (
+        quoteStringArgument(os.path.join(certificate, name))  # type: ignore[no-untyped-call]
+        for name in ("key.pem", "cert.pem")
+    )
+    return f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={chain}"
 
 
 def address(child: Child) -> Target:
@@ -77,9 +112,9 @@ SERVERS = {
     server.name: server
     for server in (
         Server(OURS, "twistd echo"),
-        Server(PER_LINE, "FastLineReceiver"),
-        Server("line-receiver", "Twisted LineReceiver"),
-        Server("line-only-receiver", "Twisted LineOnlyReceiver"),
+        Server(PER_LINE, "FastLineReceiver", tls_needs=None),
+        Server("line-receiver", "Twisted LineReceiver", tls_needs="OpenSSL"),
+        Server("line-only-receiver", "Twisted LineOnlyReceiver", tls_needs="OpenSSL"),
         Server("asyncio-raw", "asyncio, raw"),
         Server("asyncio-lines", "asyncio, lines"),
         Server("asyncio-streams", "asyncio, streams"),

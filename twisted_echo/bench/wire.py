@@ -7,7 +7,7 @@ Used by: loads and C{compare}.
 import asyncio
 import ssl
 
-from twisted_echo.bench.errors import BadRequest
+from twisted_echo.bench.errors import BadRequest, BrokenServer
 from twisted_echo.bench.plan import Target
 
 
@@ -56,12 +56,27 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 async def connect(
-    protocol: asyncio.Protocol, target: Target, context: ssl.SSLContext | None
+    protocol: asyncio.Protocol,
+    target: Target,
+    context: ssl.SSLContext | None,
+    timeout: float,
 ) -> None:
+    """
+    @raise BrokenServer: if there is no connection within C{timeout} seconds.
+    """
     loop = asyncio.get_running_loop()
-    if target.path:
-        await loop.create_unix_connection(lambda: protocol, target.path)
-    else:
-        await loop.create_connection(
-            lambda: protocol, target.host, target.port, ssl=context
-        )
+    try:
+        async with asyncio.timeout(timeout):
+            if target.path:
+                await loop.create_unix_connection(lambda: protocol, target.path)
+            else:
+                await loop.create_connection(
+                    lambda: protocol, target.host, target.port, ssl=context
+                )
+        return
+    except TimeoutError:
+        why = f"no answer within {timeout:g} s"
+    except OSError as error:
+        # Without words when a TLS handshake is broken off.
+        why = str(error) or "closed by the server"
+    raise BrokenServer(f"cannot connect: {why}")

@@ -43,13 +43,14 @@ class Step(Server):
 
     options: tuple[str, ...] = ()
 
-    @property
-    def arguments(self) -> list[str]:
+    def arguments(self, certificate: str = "") -> list[str]:
         options = ["--pidfile=", *self.options]
         return ["-c", TWISTD, *options, "-ny", self.name]
 
-    def start(self, processors: Collection[int], size: int = 0) -> Child:
-        return StepChild(self.label, self.arguments, processors=processors)
+    def start(
+        self, processors: Collection[int], size: int = 0, certificate: str = ""
+    ) -> Child:
+        return StepChild(self.label, self.arguments(), processors=processors)
 
 
 def steps(folder: Path) -> list[Step]:
