@@ -414,6 +414,7 @@ class ArgumentTests(LoadCase):
         for command, option in (
             ("load", "--rate"),
             ("compare", "--rounds"),
+            ("storm", "--beside"),
             ("plot", "--output"),
             ("split", "--rounds"),
         ):
@@ -508,7 +509,7 @@ class CommandTests(LoadCase):
     def test_tree(self) -> None:
         status, output, _ = bench()
         self.assertEqual(status, 0)
-        self.assertIn("one of: load, compare, plot, split", output)
+        self.assertRegex(output, r"one of: load, compare, storm, plot,\s+split")
         status, _, problems = bench("nonsense")
         self.assertEqual(status, 2)
         self.assertIn("unknown command: nonsense; it must be one of: load", problems)

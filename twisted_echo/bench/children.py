@@ -33,7 +33,7 @@ Seconds from SIGTERM to SIGKILL.
 
 LAUNCHER = """\
 import os, sys
-parent, processors, *command = sys.argv[1:]
+parent, processors, niceness, *command = sys.argv[1:]
 try:
     import ctypes, signal
     PR_SET_PDEATHSIG = 1
@@ -42,12 +42,14 @@ try:
         sys.exit("the parent is gone")
 except (AttributeError, ImportError, OSError, TypeError):
     pass
+os.nice(int(niceness))
 if processors:
     os.sched_setaffinity(0, map(int, processors.split(",")))
 os.execv(command[0], command)
 """
 """
-Becomes the command of its arguments, on some processors, to die with its parent.
+Becomes the command of its arguments, on some processors, with some niceness, to die
+with its parent.
 """
 
 
@@ -65,6 +67,7 @@ class Child:
         arguments: Sequence[str],
         *,
         processors: Collection[int] = (),
+        niceness: int = 0,
         talks: bool = False,
     ) -> None:
         self.name = name
@@ -73,7 +76,7 @@ class Child:
         launcher = (sys.executable, "-S", "-c", LAUNCHER, str(os.getpid()))
         pinned = ",".join(map(str, sorted(processors)))
         self._process = subprocess.Popen(
-            [*launcher, pinned, sys.executable, *arguments],
+            [*launcher, pinned, str(niceness), sys.executable, *arguments],
             stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
             stdout=subprocess.PIPE if talks else self._log,
             stderr=self._log,

@@ -21,6 +21,7 @@ def run_processes(
     processes: int,
     *,
     processors: Collection[int] = (),
+    niceness: int = 0,
     ready: Callable[[], None] = lambda: None,
     progress: Callable[[int], None] = lambda lines: None,
     measured: Callable[[int], None] = lambda lines: None,
@@ -29,6 +30,7 @@ def run_processes(
     Carry out a plan.
 
     @param processors: where the processes may run; anywhere, if it is empty.
+    @param niceness: how far the processes yield to others, from 0 to 19.
     @param ready: called when every process has its connections; they send when it
         returns.
     @param measured: called when all of them have their lines back, with how many,
@@ -46,6 +48,7 @@ def run_processes(
                     f"load process {index + 1} of {processes}",
                     WORKER,
                     processors=processors,
+                    niceness=niceness,
                     talks=True,
                 )
             )
