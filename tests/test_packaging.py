@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import twisted_echo
 from tests.faults import slow
 from tests.processes import DEADLINE, environment, new_folder
+from tests.test_command import make_certificate
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -124,6 +125,57 @@ for name in sys.argv[1:]:
         sys.exit(f"importing {name} installs a reactor")
 print("twisted.plugins.twisted_echo_plugin" in sys.modules)
 """
+
+
+WITHOUT = """\
+import ssl, socket, sys
+for name in ("OpenSSL", "cryptography", "service_identity"):
+    sys.modules[name] = None
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted_echo import EchoConfig, EchoFactory, SessionService
+
+words = "ssl:0:key.pem:cert.pem:interface=127.0.0.1:protocols=echo"
+service = SessionService(words, EchoFactory(EchoConfig()))
+
+def talk(port):
+    context = ssl.create_default_context(cafile="cert.pem")
+    with socket.create_connection(("127.0.0.1", port), 30) as plain:
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as client:
+            client.sendall(b"hello\\n")
+            print(client.recv(100).decode(), end="")
+
+def stop(_):
+    service.stopService().addBoth(lambda _: reactor.stop())
+
+def start():
+    service.startService()
+    (address,) = service.addresses
+    deferToThread(talk, address.port).addErrback(print).addBoth(stop)
+
+reactor.callWhenRunning(start)
+reactor.run()
+"""
+
+
+class TLSTests(SynchronousTestCase):
+    def test_withoutOpenSSL(self) -> None:
+        """
+        TLS needs Twisted and the standard library, and nothing else.
+        """
+        folder = new_folder(self)
+        make_certificate(folder)
+        run = subprocess.run(
+            [sys.executable, "-c", WITHOUT],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            cwd=folder,
+            env=environment(),
+            check=False,
+        )
+        self.assertEqual(run.stderr, "")
+        self.assertEqual(run.stdout, "hello\n")
 
 
 class ImportTests(SynchronousTestCase):
