@@ -3,8 +3,10 @@ L{twisted_echo.tls}: TLS that loses nothing, ends on time, and reloads.
 """
 
 import gc
+import shutil
 import socket
 import ssl
+import subprocess
 from collections import Counter
 from typing import Any
 from weakref import ref
@@ -16,6 +18,7 @@ from twisted.internet.interfaces import IHandshakeListener, IProtocolNegotiation
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.protocols.basic import LineReceiver
+from twisted.trial.unittest import SkipTest
 from zope.interface import implementer
 
 from tests.clients import LEFT, collect, in_thread, reset, turn, until
@@ -683,6 +686,48 @@ class TransportTests(TLSTestCase):
         self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")
         self.assertEqual(client.object.selected_alpn_protocol(), "echo/1")
         self.assertEqual(seen, ["made", b"echo/1", None, ssl.SSLObject])
+
+    async def test_newKeys(self) -> None:
+        """
+        A client that goes over to new keys, and asks the server to do so, is answered.
+        """
+        openssl = shutil.which("openssl")
+        if openssl is None:
+            raise SkipTest("openssl is not installed")
+        service = self.serve_tls()
+        host, port = service.addresses[0].host, service.addresses[0].port
+        client = subprocess.Popen(
+            [openssl, "s_client", "-tls1_3", "-connect", f"{host}:{port}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert client.stdin is not None and client.stdout is not None
+        said = client.stdout
+
+        def send(line: bytes) -> None:
+            client.stdin.write(line)
+            client.stdin.flush()
+
+        def wait_for(line: bytes) -> None:
+            while (each := said.readline()) != line:
+                assert each, "the client has ended"
+
+        def talk() -> None:
+            with client:
+                send(b"with the first keys\n")
+                wait_for(b"with the first keys\n")
+                for _ in range(3):
+                    # The command of s_client.
+                    send(b"K\n")
+                    wait_for(b"KEYUPDATE\n")
+                    send(b"with new ones\n")
+                    wait_for(b"with new ones\n")
+                send(b"Q\n")
+
+        await in_thread(talk)
+        await ended(service.factory)
+        self.assertLessEqual(set(service.factory.ended), set(LEFT))
 
     async def test_protocolRequired(self) -> None:
         """

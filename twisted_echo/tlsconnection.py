@@ -195,9 +195,15 @@ class TLSConnection(ProtocolWrapper):
         elif isinstance(error, SSLZeroReturnError):
             self._endInput()
         else:
-            records.stage = Stage.OVER
-            self._error = _forgetful(error)
-            self.transport.loseConnection()
+            self.breakOff(error)
+
+    def breakOff(self, error: SSLError) -> None:
+        """
+        End it: it is broken.
+        """
+        self._records.stage = Stage.OVER
+        self._error = _forgetful(error)
+        self.transport.loseConnection()
 
     def _endInput(self) -> None:
         """
@@ -287,6 +293,12 @@ class TLSConnection(ProtocolWrapper):
             records.stage = Stage.CLOSING
         self._finishIfDone()
 
+    def stopProducing(self) -> None:
+        """
+        As over TCP: L{loseConnection}.
+        """
+        self.loseConnection()
+
     def _finishIfDone(self) -> None:
         """
         Send close_notify, if the connection is closed and nothing else is to be sent;
@@ -301,6 +313,7 @@ class TLSConnection(ProtocolWrapper):
             return
         self._finish()
         if self._inputEnded:
+            records.stage = Stage.OVER
             self.transport.loseConnection()
 
     def _finish(self) -> None:
@@ -338,6 +351,7 @@ class TLSConnection(ProtocolWrapper):
         if self._error is not None:
             reason = Failure(self._error)
         super().connectionLost(reason)
+        self.dataReceived = _discard  # type: ignore[method-assign]
         self._records.end()
 
     # What has been agreed upon

@@ -82,6 +82,11 @@ class Owner(Protocol):
         Nothing can be read: there is less than a record, or an error.
         """
 
+    def breakOff(self, error: SSLError) -> None:
+        """
+        The connection is broken.
+        """
+
 
 class Records:
     """
@@ -257,6 +262,9 @@ class Records:
             except SSLWantReadError:
                 # The peer has begun a handshake within the connection.
                 self._waiting = (data,)
+            except SSLError as error:
+                # As over TCP, it is the connection that fails, and not the protocol.
+                self.owner.breakOff(error)
             else:
                 self.bytesSent += len(data)
 
