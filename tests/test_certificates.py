@@ -1,5 +1,5 @@
 """
-L{twisted_echo.tls.certificates}: settings that are taken, refused and replaced.
+L{twisted_echo.certificates}: settings that are taken, refused and replaced.
 """
 
 import ssl
@@ -10,7 +10,7 @@ from OpenSSL import SSL
 from twisted.internet.ssl import CertificateOptions
 
 from tests.test_x509 import PLAIN
-from twisted_echo.tls.certificates import Certificates, Loaded, certificatesOf
+from twisted_echo.certificates import Certificates, Loaded, certificatesOf
 from twisted_echo.x509 import Certificate
 
 

@@ -17,9 +17,9 @@ from tests.clients import ServedTestCase
 from tests.test_certificates import server
 from tests.test_x509 import attribute, make, name
 from twisted_echo import EchoConfig, EchoFactory, SessionService
+from twisted_echo.certificates import Loaded
 from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.tls import Certificates, TLSFactory
-from twisted_echo.tls.certificates import Loaded
 from twisted_echo.tls.expiry import WARNS_BEFORE, ExpiryWatch, notAfter
 from twisted_echo.x509 import Certificate
 

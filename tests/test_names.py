@@ -10,7 +10,7 @@ from weakref import ref
 
 from tests.authority import Authority, Identity, client, not_root, resumed, shake
 from tests.test_tls_settings import VERSIONS, SettingsTestCase
-from twisted_echo.tls.certificates import Certificates
+from twisted_echo.certificates import Certificates
 from twisted_echo.tls.pemfiles import BadFile
 from twisted_echo.tls.settings import BadWord, certificates_of
 from twisted_echo.x509 import Certificate

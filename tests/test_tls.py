@@ -40,11 +40,11 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
+from twisted_echo.certificates import Loaded
 from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.limits import Deadlines
 from twisted_echo.testing.clocks import elapse
 from twisted_echo.tls import Certificates, TLSFactory
-from twisted_echo.tls.certificates import Loaded
 from twisted_echo.tlscounts import TLSFailure
 from twisted_echo.turns import SHARE, Turns
 

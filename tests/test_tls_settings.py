@@ -10,7 +10,7 @@ from typing import Any
 from unittest import TestCase
 
 from tests.authority import Authority, Identity, client, resumed, shake
-from twisted_echo.tls.certificates import Certificates
+from twisted_echo.certificates import Certificates
 from twisted_echo.tls.pemfiles import BadFile
 from twisted_echo.tls.settings import BadWord, certificates_of
 from twisted_echo.x509 import Certificate

@@ -6,7 +6,7 @@ TLS under sessions.
   - L{twisted_echo.tls.layer}: L{TLSFactory}, TLS as a layer.
 """
 
-from twisted_echo.tls.certificates import Certificates, Loaded
+from twisted_echo.certificates import Certificates, Loaded
 from twisted_echo.tls.layer import TLSFactory
 
 __all__ = ["Certificates", "Loaded", "TLSFactory"]

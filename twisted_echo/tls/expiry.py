@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from twisted_echo.tls.certificates import Certificates
+from twisted_echo.certificates import Certificates
 from twisted_echo.units import Seconds
 from twisted_echo.x509 import Certificate, shortened
 

@@ -20,10 +20,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.python import log
 from twisted.python.failure import Failure
 
+from twisted_echo.certificates import Certificates, Loaded, certificatesOf
 from twisted_echo.endings import EndReason
 from twisted_echo.layers import Layer, LayerFactory
 from twisted_echo.sockets import bottomTransport
-from twisted_echo.tls.certificates import Certificates, Loaded, certificatesOf
 from twisted_echo.tlsconnection import TLSConnection, words
 from twisted_echo.tlscounts import TLSFailure, failureOf
 from twisted_echo.tlsrecords import Stage

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from twisted_echo.tls.certificates import Certificates, Loaded
+from twisted_echo.certificates import Certificates, Loaded
 from twisted_echo.tls.names import Folder
 from twisted_echo.tls.pemfiles import (
     BadFile,
