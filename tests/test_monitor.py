@@ -203,6 +203,9 @@ class SnapshotTests(MadeTestCase):
         tls = self.factory.useTLS(one)
         self.assertIs(self.factory.useTLS(other), tls)
         self.assertEqual(set(self.factory.certificates), {one, other})
+        # Those that sessions had for themselves are not kept for ever.
+        del one
+        self.assertEqual(set(self.factory.certificates), {other})
         none = snapshotOf(self.factory)
         self.assertEqual((none.tlsHandshakes, none.tlsFailures), ({}, {}))
         self.assertEqual(none.tlsResumptions, 0)

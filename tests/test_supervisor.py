@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -39,6 +41,7 @@ from tests.clients import (
 )
 from tests.faults import slow
 from tests.test_command import make_certificate
+from tests.test_expiry import Files, ending
 from tests.tlsclient import deprecated
 from twisted_echo import EchoConfig
 from twisted_echo.command.workers.channel import CHANNEL, Settings
@@ -741,6 +744,21 @@ class SupervisorTests(SupervisorTestCase):
             each.certificates = its
         supervisor.reload()
         self.assertEqual((first.loaded, second.loaded), (1, 1))
+
+    async def test_expiry(self) -> None:
+        """
+        It warns of certificates that expire, for all workers, until it stops.
+        """
+        files = Files(a=ending(10, now=datetime.now(UTC)))
+        supervisor = self.supervisor(workers=1)
+        supervisor._listening[0].certificates = files.certificates
+        with capturedLogs() as events:
+            supervisor.startService()
+            self.assertEqual(len(files.certificates.watchers), 1)
+            await supervisor.stopService()
+        told = [each for each in events if each.get("event") == "certificate-expires"]
+        self.assertEqual([each["file"] for each in told], ["a"])
+        self.assertEqual(files.certificates.watchers, set())
 
     async def test_cannotRun(self) -> None:
         """

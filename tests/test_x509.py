@@ -416,6 +416,9 @@ def test_truncated() -> None:
     )
     assert outcome(lambda: Certificate(PLAIN + b"\0")) is None
     assert outcome(lambda: Certificate(PLAIN + PLAIN)) is None
+    # (Behind the header of four bytes.)
+    assert outcome(lambda: Certificate(long_form(0x30, PLAIN[4:]))) is not None
+    assert outcome(lambda: Certificate(long_form(0x30, PLAIN[4:] + b"\5\0"))) is None
 
 
 def test_each_byte_replaced() -> None:
