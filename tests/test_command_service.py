@@ -114,6 +114,7 @@ class FakeServed:
 
 class FakeAdmin:
     address: Any = None
+    canReload = False
 
     def __init__(self, told: list[Any]) -> None:
         self.told = told
@@ -126,6 +127,9 @@ class FakeAdmin:
             return fail(self.error)
         self.address = IPv4Address("TCP", "127.0.0.1", 9)
         return succeed(None)
+
+    def reload(self) -> None:
+        self.told.append("admin reload")
 
     def close(self) -> "Deferred[None]":
         self.told.append("admin close")
@@ -307,6 +311,20 @@ class CommandServiceTests(SynchronousTestCase):
         self.running()
         os.kill(os.getpid(), signal.SIGHUP)
         self.assertEqual(self.told, ["reloading", "reload", ("ready", "listening")])
+
+    def test_reloadAdmin(self) -> None:
+        """
+        The admin port reloads, too, whether or not there is something else to reload.
+        """
+        self.admin.canReload = True
+        self.running()
+        for self.served.canReload, told in (
+            (True, ["reload", "admin reload"]),
+            (False, ["admin reload"]),
+        ):
+            self.told.clear()
+            os.kill(os.getpid(), signal.SIGHUP)
+            self.assertEqual(self.told, ["reloading", *told, ("ready", "listening")])
 
     def test_reloadWhileNotReady(self) -> None:
         """

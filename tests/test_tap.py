@@ -346,7 +346,14 @@ IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 BAD_PORTS = (
     *("99999", "65536", "-1", "tcp:99999", "tcp:-1", "tcp:abc", "tcp:port=70000"),
-    *("tcp6:70000", "ssl:99999", "tcp:", "tcp:٣", "999999999999999999999"),
+    *(
+        "tcp6:70000",
+        "ssl:99999",
+        "tls:/x:99999",
+        "tcp:",
+        "tcp:٣",
+        "999999999999999999999",
+    ),
 )
 
 
@@ -366,6 +373,12 @@ class AdminTests(SynchronousTestCase):
             ("TCP6:9100", r"TCP6:9100:interface=\:\:1"),
             ("tcp6:9100", r"tcp6:9100:interface=\:\:1"),
             ("ssl:9100", "ssl:9100:interface=127.0.0.1"),
+            ("ssl:9100:k:c", "ssl:9100:k:c:interface=127.0.0.1"),
+            ("ssl:9100:k:c:TLS_METHOD:::1", "ssl:9100:k:c:TLS_METHOD:::1"),
+            ("tls:/certs", "tls:/certs:interface=127.0.0.1"),
+            ("tls:/certs:9100:50", "tls:/certs:9100:50:interface=127.0.0.1"),
+            ("tls:/certs:9100:50:0.0.0.0", "tls:/certs:9100:50:0.0.0.0"),
+            ("tcp6:9100:50", r"tcp6:9100:50:interface=\:\:1"),
             ("tcp:9100:interface=0.0.0.0", "tcp:9100:interface=0.0.0.0"),
             ("tcp:9100:interface=", "tcp:9100:interface="),
             ("unix:/run/admin.sock", "unix:/run/admin.sock"),
@@ -417,7 +430,8 @@ class AdminTests(SynchronousTestCase):
         """
         Without the extra it says which one that is.
         """
-        with patch.dict(sys.modules, {"twisted_echo.admin": None}):
+        without = {"twisted_echo.admin": None, "twisted_echo.command.adminport": None}
+        with patch.dict(sys.modules, without):
             error = self.assertRaises(UsageError, parsed, "--admin=0")
         self.assertIn("--admin needs the extra 'metrics'", str(error))
 

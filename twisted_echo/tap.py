@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from twisted.application.app import ServerOptions
 from twisted.application.service import IService
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.runtime import platform
 from twisted.python.usage import CompleteList, Completions, UsageError
@@ -148,42 +147,21 @@ def _isDaemon(parent: Mapping[str, Any] | None) -> bool:
     )
 
 
-_CHECKED = ("tcp", "tcp6", "unix", "ssl", "systemd", "haproxy", "stdio")
-"""
-The kinds whose errors this package explains better than Twisted.
-"""
-_SUCH_AS = "; such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
-
-
 def _adminPort(reactor: Any, text: str, listening: list[Listening]) -> Any:
     """
-    Make the admin port of its endpoint string. Every kind that has a port is allowed,
-    because Twisted's own web server serves it.
+    Make the admin port of its endpoint string.
 
     @param listening: the endpoints that may use other sockets of systemd's.
     @raise UsageError: if there is none such.
     """
     try:
-        from twisted_echo.admin import Admin
+        from twisted_echo.command.adminport import adminPort
     except ImportError as error:
         raise UsageError(f"--admin needs the extra 'metrics' ({error})") from None
     try:
-        described = words.adminEndpoint(text)
-        if described.partition(":")[0].lower() in _CHECKED:
-            try:
-                checkOnce([*listening, listenString(reactor, described)])
-            except ValueError as error:
-                why = str(error).replace(repr(described), repr(text))
-                why, isAny, _ = why.partition("; such as tcp:")
-                raise UsageError(f"--admin {why}{_SUCH_AS if isAny else ''}") from None
-        endpoint = serverFromString(reactor, described)  # type: ignore[no-untyped-call]
-    except UsageError:
-        raise
-    except Exception as error:
-        # Every kind of endpoint has errors of its own.
-        why = str(error) or type(error).__name__
-        raise UsageError(f"--admin {text!r} is no endpoint: {why}{_SUCH_AS}") from None
-    return Admin(endpoint, reactor)
+        return adminPort(reactor, text, listening)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 class Options(UsageOptions):

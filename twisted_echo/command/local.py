@@ -12,11 +12,11 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from twisted_echo.command.process import unreadable
+from twisted_echo.command.reloading import reload
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endings import EndReason
 from twisted_echo.limits import Limits
 from twisted_echo.listen import Listening
-from twisted_echo.loggable import Listed
 from twisted_echo.metrics import Observation
 from twisted_echo.service import State
 from twisted_echo.view import ServiceView
@@ -148,17 +148,4 @@ class LocalService(EchoService):
         """
         Load keys and certificates anew, for connections that are still to come.
         """
-        for each in self._withTLS:
-            files = Listed(each.files)
-            try:
-                each.reload()
-            except Exception as error:
-                told = isinstance(error, ValueError)
-                _log.warn(
-                    "cannot reload {files}, so what was loaded before stays: {reason}",
-                    event="reload-failed",
-                    files=files,
-                    reason=str(error) if told else f"{type(error).__name__}: {error}",
-                )
-            else:
-                _log.info("reloaded {files}", event="reloaded", files=files)
+        reload(self._withTLS)

@@ -254,9 +254,14 @@ class CommandService(Service):
         manager = self._manager if self.readiness()[0] else None
         if manager is not None:
             manager.reloading()
-        if self.served.canReload:
-            self.served.reload()
-        else:
+        reloading = [
+            each
+            for each in (self.served, self._admin)
+            if each is not None and each.canReload
+        ]
+        for each in reloading:
+            each.reload()
+        if not reloading:
             _log.info(
                 "SIGHUP: there are no certificates to load anew, so it goes on",
                 event="nothing-to-reload",

@@ -96,9 +96,15 @@ def network(text: str) -> IPv4Network | IPv6Network:
         ) from None
 
 
-_LOOPBACKS = {"tcp": "127.0.0.1", "ssl": "127.0.0.1", "tcp6": r"\:\:1"}
+_LOOPBACKS = {
+    "tcp": ("127.0.0.1", 1, 2),
+    "tcp6": (r"\:\:1", 1, 3),
+    "ssl": ("127.0.0.1", 1, 5),
+    "tls": ("127.0.0.1", 2, 4),
+}
 """
-Where endpoints with a port listen, unless their interface is named.
+Where endpoints with a port listen, unless their interface is named; and the places of
+the port and the interface among the words without a name.
 """
 
 
@@ -109,12 +115,14 @@ def adminEndpoint(text: str) -> str:
     """
     described = f"tcp:{text}" if re.fullmatch(r"-?\d+", text) else text
     words, named = endpoints._parse(described)  # type: ignore[no-untyped-call]
-    loopback = _LOOPBACKS.get(words[0].lower()) if words else None
-    if loopback is None:
+    kind = words[0].lower() if words else ""
+    if kind not in _LOOPBACKS:
         return described
-    port = named.get("port", words[1] if len(words) > 1 else "")
+    loopback, portAt, interfaceAt = _LOOPBACKS[kind]
+    unsaid = "443" if kind == "tls" else ""
+    port = named.get("port", words[portAt] if len(words) > portAt else unsaid)
     if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
         raise ValueError(f"a port must be a whole number from 0 to 65535, got {port!r}")
-    if "interface" not in named and len(words) < 3:
+    if "interface" not in named and len(words) <= interfaceAt:
         return f"{described}:interface={loopback}"
     return described

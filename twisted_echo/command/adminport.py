@@ -1,0 +1,108 @@
+"""
+The admin port of C{--admin}, made of its endpoint string. Needs prometheus-client
+(extra C{metrics}).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+
+from twisted_echo.admin import Admin
+from twisted_echo.command import words
+from twisted_echo.command.reloading import reload
+from twisted_echo.layers import LayeredEndpoint
+from twisted_echo.listen import Listening, checkOnce, listenString
+from twisted_echo.tls.web import TLSSite
+
+__all__ = ["ReloadableAdmin", "adminPort"]
+
+_CHECKED = ("tcp", "tcp6", "unix", "ssl", "tls", "systemd", "haproxy", "stdio")
+"""
+The kinds whose errors this package explains better than Twisted.
+"""
+_SUCH_AS = "; such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
+
+
+class ReloadableAdmin(Admin):
+    """
+    The pages on an endpoint, whose certificates can be loaded anew.
+    """
+
+    def __init__(
+        self,
+        endpoint: IStreamServerEndpoint,
+        reactor: Any,
+        secured: Listening | None = None,
+    ) -> None:
+        """
+        @param secured: what has the certificates, if there are some.
+        """
+        super().__init__(endpoint, reactor)
+        self._secured = secured
+
+    @property
+    def canReload(self) -> bool:
+        """
+        Whether there are certificates.
+        """
+        return self._secured is not None
+
+    def reload(self) -> None:
+        """
+        Load them anew, for connections that are still to come.
+        """
+        if self._secured is not None:
+            reload([self._secured])
+
+
+def adminPort(
+    reactor: Any, text: str, listening: Sequence[Listening]
+) -> ReloadableAdmin:
+    """
+    Make the admin port of its endpoint string. Every kind that has a port is allowed,
+    because Twisted's own web server serves it.
+
+    @param listening: the endpoints that may use other sockets of systemd's.
+    @raise ValueError: if there is none such.
+    """
+    secured = certificates = None
+    try:
+        described = words.adminEndpoint(text)
+        if described.partition(":")[0].lower() in _CHECKED:
+            found = _checked(reactor, described, text, listening)
+            if found.certificates is not None and not found.isProxied:
+                secured, described = found, found.bottom
+                certificates = found.certificates
+        endpoint = serverFromString(  # type: ignore[no-untyped-call]
+            reactor, described
+        )
+    except _ExplainedError:
+        raise
+    except Exception as error:
+        # Every kind of endpoint has errors of its own.
+        why = str(error) or type(error).__name__
+        raise ValueError(f"--admin {text!r} is no endpoint: {why}{_SUCH_AS}") from None
+    if certificates is not None:
+        endpoint = LayeredEndpoint(
+            endpoint, lambda site: TLSSite(site, certificates, reactor)
+        )
+    return ReloadableAdmin(endpoint, reactor, secured)
+
+
+class _ExplainedError(ValueError):
+    pass
+
+
+def _checked(
+    reactor: Any, described: str, text: str, listening: Sequence[Listening]
+) -> Listening:
+    try:
+        found = listenString(reactor, described)
+        checkOnce([*listening, found])
+    except ValueError as error:
+        why = str(error).replace(repr(described), repr(text))
+        why, isAny, _ = why.partition("; such as tcp:")
+        raise _ExplainedError(f"--admin {why}{_SUCH_AS if isAny else ''}") from None
+    return found
