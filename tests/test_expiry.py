@@ -5,6 +5,7 @@ L{twisted_echo.tls.expiry}: nobody is surprised by a certificate that has expire
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from weakref import ref
 
 from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
@@ -251,6 +252,28 @@ class ServiceTests(ServedTestCase):
         expiries = [e for e in events if e.get("event") == "certificate-expires"]
         self.assertEqual([each["file"] for each in expiries], ["a"])
         self.assertEqual(files.certificates.watchers, set())
+
+    async def test_later(self) -> None:
+        """
+        It warns of those that it finds in use later, and keeps none that nobody uses.
+        """
+        files = Files(a=ending(10, now=datetime.now(UTC)))
+        service = self.serve(EchoFactory(EchoConfig()))
+        gone = Certificates(server)
+        service.factory.useTLS(gone)
+        reference = ref(gone)
+        del gone
+        self.assertIsNone(reference())
+        with capturedLogs() as events:
+            for _ in range(2):
+                service.factory.useTLS(files.certificates)
+        (event,) = events
+        self.assertEqual(event["event"], "certificate-expires")
+        await service.stopService()
+        self.assertEqual(files.certificates.watchers, set())
+        with capturedLogs() as events:
+            service.factory.useTLS(Files(a=ending(-1)).certificates)
+        self.assertEqual(events, [])
 
     async def test_silent(self) -> None:
         """

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_echo.certificates import Certificates
 from twisted_echo.checks import Checked, instance, positive_seconds
 from twisted_echo.endings import EndReason, SessionEnd
 from twisted_echo.fairclock import FairClock
@@ -102,6 +103,8 @@ class SessionFactory(SessionMaker[_S]):
     @ivar lengths: how many seconds they lasted.
     @ivar tls: what is counted of their TLS handshakes; None without TLS.
     @ivar certificates: those that they are served with.
+    @ivar certificatesAdded: called when there are more of them; None if nobody wants to
+        know.
     @ivar handshakeTurns: how their TLS handshakes share the time with the sessions.
     @ivar gate: where connections can be made to wait: the listeners of the service that
         the factory belongs to for ever; None until it belongs to one.
@@ -153,7 +156,8 @@ class SessionFactory(SessionMaker[_S]):
         self.lengths = Histogram(LENGTH_BOUNDS)
         self.tls: TLSCounts | None = None
         # Not kept by this, for each session may have some of its own.
-        self.certificates: WeakSet[Any] = WeakSet()
+        self.certificates: WeakSet[Certificates] = WeakSet()
+        self.certificatesAdded: Callable[[], object] | None = None
         self.handshakeTurns = Turns()
         self.gate: Gate | None = None
         self.journal = Journal(instance("logSessions", logSessions, LogSessions))
@@ -291,15 +295,18 @@ class SessionFactory(SessionMaker[_S]):
         self.refused[reason] += 1
         self.journal.refused(address, reason, detail, self.clock)
 
-    def useTLS(self, certificates: Any) -> TLSCounts:
+    def useTLS(self, certificates: Certificates) -> TLSCounts:
         """
         Count TLS handshakes from now on. Called by what makes them.
 
-        @param certificates: a L{Certificates<twisted_echo.tls.Certificates>}, which is
-            among L{certificates} from now on, for as long as something else keeps it.
+        @param certificates: they are among L{certificates} from now on, for as long as
+            something else keeps them.
         @return: what they are counted by: L{tls}.
         """
-        self.certificates.add(certificates)
+        if certificates not in self.certificates:
+            self.certificates.add(certificates)
+            if self.certificatesAdded is not None:
+                self.certificatesAdded()
         if self.tls is None:
             self.tls = TLSCounts()
         return self.tls

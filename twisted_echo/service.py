@@ -288,6 +288,8 @@ class SessionService(Service):
             self.state = State.LISTENING
             self.announce()
             if self.warnsOfExpiry:
+                # Also of those that sessions use later, to start TLS.
+                self.factory.certificatesAdded = self._expiry.start
                 self._expiry.start()
             self._tellAskers()
 
@@ -436,6 +438,7 @@ class SessionService(Service):
             self.factory.closing = EndReason.STOPPED
             self._stopMeasuring()
             self._expiry.stop()
+            self.factory.certificatesAdded = None
             self.factory.journal.flush()
             books = self.snapshot()
             self._log.info(

@@ -8,6 +8,7 @@ within an hour, and then once a day; nothing is scheduled where there is no cert
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from weakref import WeakSet
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -62,16 +63,17 @@ class ExpiryWatch:
         self._clock = clock
         self._now = now
         self._call: IDelayedCall | None = None
-        self._watched: set[Certificates] = set()
+        # Not kept by this: see L{SessionFactory.certificates}.
+        self._watched: WeakSet[Certificates] = WeakSet()
         # When each certificate was warned of last: of its end to come, or past.
         self._told: dict[tuple[str, Certificate, bool], float] = {}
 
     def start(self) -> None:
         """
-        Look now, and every hour.
+        Look now, and every hour. Called again when there are others.
         """
         self.stop()
-        self._watched = set(self._certificates())
+        self._watched = WeakSet(self._certificates())
         for each in self._watched:
             each.watchers.add(self.look)
         self.look()
@@ -82,7 +84,7 @@ class ExpiryWatch:
         """
         for each in self._watched:
             each.watchers.discard(self.look)
-        self._watched = set()
+        self._watched = WeakSet()
         call, self._call = self._call, None
         if call is not None and call.active():
             call.cancel()
