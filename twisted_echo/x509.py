@@ -16,9 +16,9 @@ the structure, X.690 the encoding.)
 
 import re
 from binascii import a2b_base64
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 __all__ = ["LONGEST", "BadCertificate", "Certificate", "pem_to_der", "shortened"]
 
@@ -117,7 +117,8 @@ class Certificate:
         @raise BadCertificate: if it is none.
         """
         # (This is what a frozen object leaves.)
-        vars(self).update(_read(self.der))
+        der = bytes(self.der)
+        vars(self).update(der=der, **_read(der))
 
 
 def pem_to_der(content: bytes) -> list[bytes]:
@@ -137,7 +138,7 @@ def pem_to_der(content: bytes) -> list[bytes]:
     except ValueError:
         raise BadCertificate("a certificate in it is no base64") from None
     # (Behind a TRUSTED one is what OpenSSL trusts it for.)
-    return [_first(each) for each in decoded]
+    return [_Parts(each).skip()[0] for each in decoded]
 
 
 def shortened(name: str) -> str:
@@ -151,77 +152,90 @@ def shortened(name: str) -> str:
 # The encoding
 
 
-def _elements(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """
-    The parts of some content: the tag of each, its own content, and the whole.
-    """
-    start, end = 0, len(content)
-    while start < end:
-        tag, at = content[start], start + 1
-        if tag & 0x1F == 0x1F:
-            # A number of several bytes, which is none that is asked for.
-            while at < end and content[at] & 0x80:
-                at += 1
-            at += 1
-        if at >= end:
-            raise BadCertificate("it ends within an element")
-        size, at = content[at], at + 1
-        if size & 0x80:
-            digits = size & 0x7F
-            if not 1 <= digits <= 4 or at + digits > end:
-                raise BadCertificate("the length of an element is not that of DER")
-            size, at = int.from_bytes(content[at : at + digits], "big"), at + digits
-        if size > end - at:
-            raise BadCertificate("it ends within an element")
-        yield tag, content[at : at + size], content[start : at + size]
-        start = at + size
-
-
-def _first(content: bytes) -> bytes:
-    for _, _, whole in _elements(content):
-        return whole
-    raise BadCertificate("it is empty")
-
-
 class _Parts:
     """
-    What is in a SEQUENCE or a SET, to be taken one by one.
+    What follows each other in some content, to be taken one by one.
     """
 
-    def __init__(self, content: bytes) -> None:
-        self._rest = _elements(content)
-        self._next = next(self._rest, None)
+    __slots__ = ("_at", "_data", "_end")
+
+    def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
+        self._data, self._at = data, start
+        self._end = len(data) if end is None else end
 
     @property
     def tag(self) -> int | None:
         """
         That of the next part; None after the last.
         """
-        return None if self._next is None else self._next[0]
+        return self._data[self._at] if self._at < self._end else None
 
-    def take(self, *tags: int) -> bytes:
+    def _advance(self) -> tuple[int, int]:
         """
-        The content of the next part, which must have one of some tags.
+        Where the content of the next part, which there is, begins and ends. The part
+        after it is the next then.
         """
-        if self._next is None or self._next[0] not in tags:
-            wanted = " or ".join(f"{each:#04x}" for each in tags)
+        data, end = self._data, self._end
+        at = self._at + 1
+        if data[self._at] & 0x1F == 0x1F:
+            # A number of several bytes, which is none that is asked for.
+            while at < end and data[at] & 0x80:
+                at += 1
+            at += 1
+        if at >= end:
+            raise BadCertificate("it ends within an element")
+        size, at = data[at], at + 1
+        if size & 0x80:
+            digits = size & 0x7F
+            if not 1 <= digits <= 4 or at + digits > end:
+                raise BadCertificate("the length of an element is not that of DER")
+            size, at = int.from_bytes(data[at : at + digits], "big"), at + digits
+        if size > end - at:
+            raise BadCertificate("it ends within an element")
+        self._at = at + size
+        return at, self._at
+
+    def _next(self, tag: int) -> tuple[int, int]:
+        if self._at >= self._end or self._data[self._at] != tag:
             found = "nothing" if self.tag is None else f"{self.tag:#04x}"
-            raise BadCertificate(f"{wanted} must be where {found} is")
-        content, self._next = self._next[1], next(self._rest, None)
-        return content
+            raise BadCertificate(f"{tag:#04x} must be where {found} is")
+        return self._advance()
+
+    def take(self, tag: int) -> bytes:
+        """
+        The content of the next part, which must have a tag.
+        """
+        start, end = self._next(tag)
+        return self._data[start:end]
+
+    def enter(self, tag: int) -> "_Parts":
+        """
+        The same, as the parts that it consists of.
+        """
+        return _Parts(self._data, *self._next(tag))
+
+    def skip(self) -> tuple[bytes, bytes]:
+        """
+        The next part, whatever it is: the whole, and its content.
+        """
+        begin = self._at
+        if begin == self._end:
+            raise BadCertificate("nothing is where something must be")
+        start, end = self._advance()
+        return self._data[begin:end], self._data[start:end]
 
     def end(self) -> None:
-        if self._next is not None:
-            raise BadCertificate(f"{self._next[0]:#04x} is where nothing must be")
+        if self._at < self._end:
+            raise BadCertificate(f"{self.tag:#04x} is where nothing must be")
 
 
-def _only(content: bytes, tag: int) -> bytes:
-    parts = _Parts(content)
-    only = parts.take(tag)
+def _only(parts: _Parts, tag: int) -> _Parts:
+    only = parts.enter(tag)
     parts.end()
     return only
 
 
+@lru_cache(256)
 def _oid(content: bytes) -> str:
     """
     An object identifier with dots.
@@ -240,14 +254,13 @@ def _oid(content: bytes) -> str:
 
 
 def _time(parts: _Parts) -> int:
-    tag = parts.tag
-    content = parts.take(_UTC_TIME, _GENERALIZED_TIME)
-    form = _UTC_FORM if tag == _UTC_TIME else _GENERALIZED_FORM
-    found = form.fullmatch(content)
+    is_short = parts.tag == _UTC_TIME
+    content = parts.take(_UTC_TIME if is_short else _GENERALIZED_TIME)
+    found = (_UTC_FORM if is_short else _GENERALIZED_FORM).fullmatch(content)
     if found is None:
         raise BadCertificate("a time is not of the form that certificates have")
     year, month, day, hour, minute, second = map(int, found.groups())
-    if tag == _UTC_TIME:
+    if is_short:
         year += 1900 if year >= 50 else 2000
     try:
         moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
@@ -271,56 +284,56 @@ def _escape(value: bytes) -> str:
     return text
 
 
-def _attribute(content: bytes) -> str:
+def _attribute(parts: _Parts) -> str:
     """
     A type and its value. Where one of them is unknown, the value is in hexadecimal.
     """
-    elements = list(_elements(content))
-    if len(elements) != 2 or elements[0][0] != _OID:
-        raise BadCertificate("a name has a part that is none")
-    (_, oid, _), (tag, value, whole) = elements
-    kind = _oid(oid)
-    name, encoding = _ATTRIBUTES.get(kind), _STRINGS.get(tag)
+    kind = _oid(parts.take(_OID))
+    tag = parts.tag
+    whole, value = parts.skip()
+    parts.end()
+    name, encoding = _ATTRIBUTES.get(kind), _STRINGS.get(tag or 0)
     if name is not None and encoding is not None:
         try:
             return f"{name}={_escape(value.decode(encoding).encode())}"
-        except ValueError:
+        except UnicodeError:
             # It is not what it says it is.
             pass
     return f"{name or kind}=#{whole.hex().upper()}"
 
 
-def _name(content: bytes) -> str:
+def _name(parts: _Parts) -> str:
     """
     A name, the nearest of its parts first.
     """
-    parts = []
-    for tag, part, _ in _elements(content):
-        if tag != _SET:
-            raise BadCertificate("a name has a part that is none")
-        attributes = _Parts(part)
-        texts = [_attribute(attributes.take(_SEQUENCE))]
+    texts = []
+    while parts.tag is not None:
+        attributes = parts.enter(_SET)
+        several = [_attribute(attributes.enter(_SEQUENCE))]
         while attributes.tag is not None:
-            texts.append(_attribute(attributes.take(_SEQUENCE)))
+            several.append(_attribute(attributes.enter(_SEQUENCE)))
         # (As OpenSSL does it; their order means nothing.)
-        parts.append("+".join(reversed(texts)))
-    return ",".join(reversed(parts))
+        texts.append("+".join(reversed(several)))
+    return ",".join(reversed(texts))
 
 
-def _dns_names(content: bytes) -> tuple[str, ...]:
+def _dns_names(extensions: _Parts) -> tuple[str, ...]:
     """
     Those of the extensions.
     """
-    for tag, each, _ in _elements(_only(content, _SEQUENCE)):
-        if tag != _SEQUENCE:
-            raise BadCertificate("an extension is none")
-        extension = _Parts(each)
+    while extensions.tag is not None:
+        extension = extensions.enter(_SEQUENCE)
         kind = _oid(extension.take(_OID))
         if extension.tag == _BOOLEAN:
             extension.take(_BOOLEAN)
         if kind == _SUBJECT_ALT_NAME:
-            names = _elements(_only(extension.take(_OCTETS), _SEQUENCE))
-            return tuple(_escape(name) for tag, name, _ in names if tag == _DNS_NAME)
+            names, found = _only(extension.enter(_OCTETS), _SEQUENCE), []
+            while names.tag is not None:
+                if names.tag == _DNS_NAME:
+                    found.append(_escape(names.take(_DNS_NAME)))
+                else:
+                    names.skip()
+            return tuple(found)
     return ()
 
 
@@ -328,25 +341,25 @@ def _dns_names(content: bytes) -> tuple[str, ...]:
 
 
 def _read(der: bytes) -> dict[str, object]:
-    certificate = _Parts(_only(der, _SEQUENCE))
-    parts = _Parts(certificate.take(_SEQUENCE))
-    certificate.take(_SEQUENCE)
-    certificate.take(_BITS)
+    certificate = _only(_Parts(der), _SEQUENCE)
+    parts = certificate.enter(_SEQUENCE)
+    certificate.enter(_SEQUENCE)
+    certificate.enter(_BITS)
     certificate.end()
     if parts.tag == _VERSION:
-        parts.take(_VERSION)
+        parts.enter(_VERSION)
     serial = parts.take(_INTEGER)
-    parts.take(_SEQUENCE)
-    issuer = parts.take(_SEQUENCE)
-    validity = _Parts(parts.take(_SEQUENCE))
+    parts.enter(_SEQUENCE)
+    issuer = parts.enter(_SEQUENCE)
+    validity = parts.enter(_SEQUENCE)
     not_before, not_after = _time(validity), _time(validity)
-    subject = parts.take(_SEQUENCE)
+    subject = parts.enter(_SEQUENCE)
     names: tuple[str, ...] = ()
     while parts.tag is not None:
-        tag = parts.tag
-        rest = parts.take(tag)
-        if tag == _EXTENSIONS:
-            names = _dns_names(rest)
+        if parts.tag == _EXTENSIONS:
+            names = _dns_names(_only(parts.enter(_EXTENSIONS), _SEQUENCE))
+        else:
+            parts.skip()
     return {
         "subject": _name(subject),
         "issuer": _name(issuer),
