@@ -32,8 +32,8 @@ __all__ = ["MOST_ROWS", "Monitor", "sessionRows", "snapshotOf"]
 
 MOST_ROWS = 1000
 """
-Sessions that are told of at a time: some ten milliseconds' work, or fifty if all clients
-have shown certificates.
+Sessions that are told of at a time: some ten milliseconds' work, or fifty if all
+clients have shown certificates.
 """
 _TICK = 0.5
 """
