@@ -11,8 +11,12 @@ from twisted_echo.loggable import Listed
 
 __all__ = ["reload"]
 
-# By the name that this event has had.
-_log = Logger("twisted_echo.command.local")
+_log = Logger()
+
+_MOST_FILES = 10
+"""
+How many files an event names: a folder may have thousands.
+"""
 
 
 def reload(listening: Iterable[Listening]) -> None:
@@ -21,7 +25,6 @@ def reload(listening: Iterable[Listening]) -> None:
     fails keeps what it had.
     """
     for each in listening:
-        files = Listed(each.files)
         try:
             each.reload()
         except Exception as error:
@@ -29,8 +32,14 @@ def reload(listening: Iterable[Listening]) -> None:
             _log.warn(
                 "cannot reload {files}, so what was loaded before stays: {reason}",
                 event="reload-failed",
-                files=files,
+                files=_some(each.files),
                 reason=str(error) if told else f"{type(error).__name__}: {error}",
             )
         else:
+            files = _some(each.files)
             _log.info("reloaded {files}", event="reloaded", files=files)
+
+
+def _some(files: list[str]) -> Listed:
+    more = len(files) - _MOST_FILES
+    return Listed([*files[:_MOST_FILES], f"{more} more"] if more > 0 else files)
