@@ -156,16 +156,21 @@ class UsableTests(SettingsTestCase):
             )
             inner(context, *files)  # type: ignore[arg-type]
 
-        with (
-            mock.patch.object(ssl.SSLContext, "load_cert_chain", load),
-            mock.patch.object(os, "memfd_create", create=True),
+        absent = mock.Mock(side_effect=AttributeError)
+        forbidden = mock.Mock(side_effect=PermissionError)
+        for without in (
+            mock.patch.object(os, "memfd_create", absent, create=True),
+            mock.patch.object(os, "memfd_create", forbidden, create=True),
+            mock.patch.object(os.path, "isdir", lambda path: False),
         ):
-            del os.memfd_create
-            context = self.loaded().context
-        self.assertEqual(shake(context, client()).presented, self.identity.der)
-        self.assertEqual(len(set(made)), 2)
-        for file in made:
-            self.assertFalse(Path(file).exists())
+            made.clear()
+            with mock.patch.object(ssl.SSLContext, "load_cert_chain", load), without:
+                context = self.loaded().context
+            self.assertEqual(shake(context, client()).presented, self.identity.der)
+            self.assertEqual(len(set(made)), 2)
+            for file in made:
+                self.assertNotIn("/proc/", file)
+                self.assertFalse(Path(file).exists())
 
     def test_memory(self) -> None:
         """

@@ -239,7 +239,7 @@ class ProtocolTests(SettingsTestCase):
             self.assertEqual(certificates.loaded.requiresProtocol, expected)
 
     def test_wrong(self) -> None:
-        for each in ("", "h2,", ",h2", "h\n2", "\xe4", "x" * 256):
+        for each in ("", "h2,", ",h2", "h2, http/1.1", "h\n2", "\xe4", "x" * 256):
             self.refused(
                 self.words(protocols=each),
                 BadWord,

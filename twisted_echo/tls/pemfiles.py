@@ -245,6 +245,9 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 
 def _in_memory() -> IO[bytes] | None:
+    if not os.path.isdir("/proc/self/fd"):
+        # As in a chroot, where it could not be called by a name.
+        return None
     try:
         return os.fdopen(os.memfd_create("pem"), "wb")
     except (AttributeError, OSError):
