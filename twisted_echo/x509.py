@@ -18,7 +18,8 @@ import re
 from binascii import a2b_base64
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+
+from twisted_echo.der import BadDER, Parts, oid, only
 
 __all__ = ["LONGEST", "BadCertificate", "Certificate", "pem_to_der", "shortened"]
 
@@ -27,11 +28,6 @@ LONGEST = 400
 Characters of a name that a log line has at the most. Common ones have a hundred; each
 of their parts may have 64.
 """
-_LONGEST_OID = 128
-"""
-Bytes of an object identifier. The longest in use hold a UUID, in twenty.
-"""
-
 _BOOLEAN, _INTEGER, _BITS, _OCTETS, _OID = 0x01, 0x02, 0x03, 0x04, 0x06
 _SEQUENCE, _SET = 0x30, 0x31
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
@@ -118,7 +114,10 @@ class Certificate:
         """
         # (This is what a frozen object leaves.)
         der = bytes(self.der)
-        vars(self).update(der=der, **_read(der))
+        try:
+            vars(self).update(der=der, **_read(der))
+        except BadDER as error:
+            raise BadCertificate(str(error)) from None
 
 
 def pem_to_der(content: bytes) -> list[bytes]:
@@ -134,11 +133,10 @@ def pem_to_der(content: bytes) -> list[bytes]:
     if not blocks:
         raise BadCertificate("no BEGIN CERTIFICATE is in it")
     try:
-        decoded = [a2b_base64(each) for each in blocks]
+        # (Behind a TRUSTED one is what OpenSSL trusts it for.)
+        return [Parts(a2b_base64(each)).skip()[0] for each in blocks]
     except ValueError:
-        raise BadCertificate("a certificate in it is no base64") from None
-    # (Behind a TRUSTED one is what OpenSSL trusts it for.)
-    return [_Parts(each).skip()[0] for each in decoded]
+        raise BadCertificate("a certificate in it is no base64 of DER") from None
 
 
 def shortened(name: str) -> str:
@@ -149,111 +147,10 @@ def shortened(name: str) -> str:
     return name if len(name) <= LONGEST else name[: LONGEST - 3] + "..."
 
 
-# The encoding
+# Times
 
 
-class _Parts:
-    """
-    What follows each other in some content, to be taken one by one.
-    """
-
-    __slots__ = ("_at", "_data", "_end")
-
-    def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
-        self._data, self._at = data, start
-        self._end = len(data) if end is None else end
-
-    @property
-    def tag(self) -> int | None:
-        """
-        That of the next part; None after the last.
-        """
-        return self._data[self._at] if self._at < self._end else None
-
-    def _advance(self) -> tuple[int, int]:
-        """
-        Where the content of the next part, which there is, begins and ends. The part
-        after it is the next then.
-        """
-        data, end = self._data, self._end
-        at = self._at + 1
-        if data[self._at] & 0x1F == 0x1F:
-            # A number of several bytes, which is none that is asked for.
-            while at < end and data[at] & 0x80:
-                at += 1
-            at += 1
-        if at >= end:
-            raise BadCertificate("it ends within an element")
-        size, at = data[at], at + 1
-        if size & 0x80:
-            digits = size & 0x7F
-            if not 1 <= digits <= 4 or at + digits > end:
-                raise BadCertificate("the length of an element is not that of DER")
-            size, at = int.from_bytes(data[at : at + digits], "big"), at + digits
-        if size > end - at:
-            raise BadCertificate("it ends within an element")
-        self._at = at + size
-        return at, self._at
-
-    def _next(self, tag: int) -> tuple[int, int]:
-        if self._at >= self._end or self._data[self._at] != tag:
-            found = "nothing" if self.tag is None else f"{self.tag:#04x}"
-            raise BadCertificate(f"{tag:#04x} must be where {found} is")
-        return self._advance()
-
-    def take(self, tag: int) -> bytes:
-        """
-        The content of the next part, which must have a tag.
-        """
-        start, end = self._next(tag)
-        return self._data[start:end]
-
-    def enter(self, tag: int) -> "_Parts":
-        """
-        The same, as the parts that it consists of.
-        """
-        return _Parts(self._data, *self._next(tag))
-
-    def skip(self) -> tuple[bytes, bytes]:
-        """
-        The next part, whatever it is: the whole, and its content.
-        """
-        begin = self._at
-        if begin == self._end:
-            raise BadCertificate("nothing is where something must be")
-        start, end = self._advance()
-        return self._data[begin:end], self._data[start:end]
-
-    def end(self) -> None:
-        if self._at < self._end:
-            raise BadCertificate(f"{self.tag:#04x} is where nothing must be")
-
-
-def _only(parts: _Parts, tag: int) -> _Parts:
-    only = parts.enter(tag)
-    parts.end()
-    return only
-
-
-@lru_cache(256)
-def _oid(content: bytes) -> str:
-    """
-    An object identifier with dots.
-    """
-    if not content or len(content) > _LONGEST_OID or content[-1] & 0x80:
-        raise BadCertificate("an object identifier is broken, or too long")
-    arcs, arc = [], 0
-    for byte in content:
-        arc = arc << 7 | byte & 0x7F
-        if not byte & 0x80:
-            arcs.append(arc)
-            arc = 0
-    # The first two are in one number.
-    first = min(arcs[0] // 40, 2)
-    return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]]))
-
-
-def _time(parts: _Parts) -> int:
+def _time(parts: Parts) -> int:
     is_short = parts.tag == _UTC_TIME
     content = parts.take(_UTC_TIME if is_short else _GENERALIZED_TIME)
     found = (_UTC_FORM if is_short else _GENERALIZED_FORM).fullmatch(content)
@@ -284,11 +181,11 @@ def _escape(value: bytes) -> str:
     return text
 
 
-def _attribute(parts: _Parts) -> str:
+def _attribute(parts: Parts) -> str:
     """
     A type and its value. Where one of them is unknown, the value is in hexadecimal.
     """
-    kind = _oid(parts.take(_OID))
+    kind = oid(parts.take(_OID))
     tag = parts.tag
     whole, value = parts.skip()
     parts.end()
@@ -302,7 +199,7 @@ def _attribute(parts: _Parts) -> str:
     return f"{name or kind}=#{whole.hex().upper()}"
 
 
-def _name(parts: _Parts) -> str:
+def _name(parts: Parts) -> str:
     """
     A name, the nearest of its parts first.
     """
@@ -317,17 +214,17 @@ def _name(parts: _Parts) -> str:
     return ",".join(reversed(texts))
 
 
-def _dns_names(extensions: _Parts) -> tuple[str, ...]:
+def _dns_names(extensions: Parts) -> tuple[str, ...]:
     """
     Those of the extensions.
     """
     while extensions.tag is not None:
         extension = extensions.enter(_SEQUENCE)
-        kind = _oid(extension.take(_OID))
+        kind = oid(extension.take(_OID))
         if extension.tag == _BOOLEAN:
             extension.take(_BOOLEAN)
         if kind == _SUBJECT_ALT_NAME:
-            names, found = _only(extension.enter(_OCTETS), _SEQUENCE), []
+            names, found = only(extension.enter(_OCTETS), _SEQUENCE), []
             while names.tag is not None:
                 if names.tag == _DNS_NAME:
                     found.append(_escape(names.take(_DNS_NAME)))
@@ -341,7 +238,7 @@ def _dns_names(extensions: _Parts) -> tuple[str, ...]:
 
 
 def _read(der: bytes) -> dict[str, object]:
-    certificate = _only(_Parts(der), _SEQUENCE)
+    certificate = only(Parts(der), _SEQUENCE)
     parts = certificate.enter(_SEQUENCE)
     certificate.enter(_SEQUENCE)
     certificate.enter(_BITS)
@@ -357,7 +254,7 @@ def _read(der: bytes) -> dict[str, object]:
     names: tuple[str, ...] = ()
     while parts.tag is not None:
         if parts.tag == _EXTENSIONS:
-            names = _dns_names(_only(parts.enter(_EXTENSIONS), _SEQUENCE))
+            names = _dns_names(only(parts.enter(_EXTENSIONS), _SEQUENCE))
         else:
             parts.skip()
     return {
