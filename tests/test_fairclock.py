@@ -2,6 +2,7 @@
 L{twisted_echo.fairclock}: time that this process did not have does not count.
 """
 
+import sys
 from typing import Any
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
@@ -28,8 +29,11 @@ class FairClockTests(SynchronousTestCase):
         verifyObject(IReactorTime, self.clock)
         call = self.later(1)
         verifyObject(IDelayedCall, call)
+        other = FairClock(self.real).callLater(1, list)
         self.assertEqual(self.clock.getDelayedCalls(), [call])
         call.cancel()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        other.cancel()
 
     def test_onTime(self) -> None:
         """
@@ -139,6 +143,20 @@ class FairClockTests(SynchronousTestCase):
         elapse(self.real, 3)
         self.assertEqual(self.real.getDelayedCalls(), [])
         self.assertFalse(first.active() or second.active())
+
+    def test_staysAsSmall(self) -> None:
+        """
+        Calls that are over leave nothing behind, not even room for as many.
+        """
+
+        def size() -> int:
+            return sum(map(sys.getsizeof, vars(self.clock).values()))
+
+        self.later(1).cancel()
+        before = size()
+        for call in [self.later(1) for _ in range(100)]:
+            call.cancel()
+        self.assertEqual(size(), before)
 
     def test_again(self) -> None:
         """

@@ -53,7 +53,8 @@ class FairClock:
         self.real = clock
         # What was left out so far.
         self._lost = 0.0
-        self._calls: set[FairCall] = set()
+        # How many calls are pending.
+        self._count = 0
         self._beat: IDelayedCall | None = None
 
     def seconds(self) -> float:
@@ -103,10 +104,14 @@ class FairClock:
         """
         The calls that are pending.
         """
-        return list(self._calls)
+        timers: list[Any] = list(self.real.getDelayedCalls())
+        owners = [getattr(each.func, "__self__", None) for each in timers]
+        return [
+            each for each in owners if isinstance(each, FairCall) and each.isOf(self)
+        ]
 
     def _call(self, call: "FairCall") -> "FairCall":
-        self._calls.add(call)
+        self._count += 1
         if self._beat is None:
             self._beat = self.real.callLater(HEARTBEAT, self._onBeat)
         return call
@@ -127,9 +132,9 @@ class FairClock:
         """
         A call is not pending any more. Called by it.
         """
-        self._calls.discard(call)
+        self._count -= 1
         beat = self._beat
-        if beat is not None and not self._calls:
+        if beat is not None and not self._count:
             self._leaveOut()
             beat.cancel()
 
@@ -162,6 +167,9 @@ class FairCall:
         self.called = False
         self._timer: IDelayedCall | None = None
         self._schedule()
+
+    def isOf(self, clock: FairClock) -> bool:
+        return self._clock is clock
 
     def _left(self) -> float:
         """
