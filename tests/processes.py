@@ -179,6 +179,8 @@ def finished(
         env=env,
         pass_fds=pass_fds,
     )
+    # It may be a whole suite, which takes a third of the usual deadline.
+    command.deadline = 10 * DEADLINE
     command.wait()
     return command
 

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.faults import slow
 from tests.processes import (
+    DEADLINE,
     Server,
     connect,
     environment,
@@ -185,7 +186,7 @@ class MeasureTests(SynchronousTestCase):
             capture_output=True,
             env=environment(),
             text=True,
-            timeout=60,
+            timeout=10 * DEADLINE,
         )
         self.assertEqual((ran.returncode, ran.stderr), (0, ""))
         figures = re.findall(r"step (\d).* ([\d.]+) µs a line +([\d.]+) t", ran.stdout)

@@ -20,7 +20,7 @@ from tests.faults import slow
 from tests.processes import environment, new_folder
 
 # Seconds: many times what a suite takes.
-TIMEOUT = 120
+TIMEOUT = 600
 
 ROOT = Path(__file__).parent.parent
 
