@@ -23,15 +23,10 @@ class SettingsTestCase(TestCase):
     A folder with an authority's C{cert.pem} and C{key.pem} for C{a.example}.
     """
 
-    authority: Authority
-    identity: Identity
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.authority = Authority()
-        cls.identity = cls.authority.issue("a", "a.example")
-
     def setUp(self) -> None:
+        # (Trial knows no C{setUpClass}.)
+        self.authority = Authority()
+        self.identity = self.authority.issue("a", "a.example")
         folder = TemporaryDirectory(prefix="echo-")
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
