@@ -10,7 +10,9 @@ from OpenSSL import SSL
 from twisted.internet.ssl import CertificateOptions
 
 from tests.test_x509 import PLAIN
+from twisted_echo import EchoConfig, EchoFactory
 from twisted_echo.certificates import Certificates, Loaded, certificatesOf
+from twisted_echo.tls import TLSFactory
 from twisted_echo.x509 import Certificate
 
 
@@ -144,6 +146,16 @@ class CertificatesOfTests(TestCase):
                 TypeError, "certificates must be an ssl.SSLContext or what"
             ):
                 certificatesOf(given)  # type: ignore[arg-type]
+
+    def test_factory(self) -> None:
+        """
+        So does what puts TLS under sessions.
+        """
+        factory = EchoFactory(EchoConfig())
+        with self.assertRaisesRegex(TypeError, "CertificateOptions, which stands on"):
+            TLSFactory(factory, CertificateOptions())  # type: ignore[arg-type]
+        context = server()
+        self.assertIs(TLSFactory(factory, context).loaded.context, context)
 
     def test_clients(self) -> None:
         """

@@ -27,7 +27,7 @@ from tests.clients import (
 )
 from tests.faults import slow
 from tests.processes import finished, new_folder, script
-from tests.tlsclient import TLSTestCase, deprecated
+from tests.tlsclient import TLSTestCase
 from twisted_echo import (
     AnswerQueue,
     Deadlines,
@@ -68,8 +68,7 @@ class EndsTestCase(TLSTestCase):
         factory = SessionFactory.forProtocol(protocol, **options)
         if kind != "unix":
             return self.serve_tls(factory, kind)
-        with deprecated():
-            listening = listenString(reactor, f"unix:{self.mktemp()}")
+        listening = listenString(reactor, f"unix:{self.mktemp()}")
         return self.serve(factory, listening.endpoint)
 
     def come(self, service: SessionService, kind: str) -> socket.socket:

@@ -46,10 +46,7 @@ V1 = b"PROXY TCP4 192.0.2.1 198.51.100.1 4000 7\r\n"
 
 class ListenTestCase(TLSTestCase):
     def listening(self, description: str) -> Listening:
-        with deprecated():
-            return listenString(
-                reactor, description.replace("FOLDER", str(self.folder))
-            )
+        return listenString(reactor, description.replace("FOLDER", str(self.folder)))
 
 
 class SSLTests(ListenTestCase):
@@ -105,11 +102,10 @@ class SSLTests(ListenTestCase):
         """
         C{sslmethod} is obeyed.
         """
-        with deprecated():
-            client = await self.assert_served(
-                "ssl:0:interface=127.0.0.1:privateKey=FOLDER/key.pem"
-                ":certKey=FOLDER/cert.pem:sslmethod=TLSv1_2_METHOD"
-            )
+        client = await self.assert_served(
+            "ssl:0:interface=127.0.0.1:privateKey=FOLDER/key.pem"
+            ":certKey=FOLDER/cert.pem:sslmethod=TLSv1_2_METHOD"
+        )
         self.assertEqual(client.object.version(), "TLSv1.2")
 
     async def test_protocolRequired(self) -> None:

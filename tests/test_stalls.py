@@ -26,7 +26,6 @@ from tests.faults import slow
 from tests.processes import DEADLINE, Server, new_folder, read_exactly
 from tests.test_command import make_certificate
 from tests.test_stopping import Peer
-from tests.tlsclient import deprecated
 from twisted_echo import (
     AnsweringLineReceiver,
     Deadlines,
@@ -142,9 +141,8 @@ class Scene:
                 abortAfter=ALLOWED,
                 deadlines=only(self.deadline),
             )
-            with deprecated():
-                service = SessionService(endpoint, factory)
-                service.startService()
+            service = SessionService(endpoint, factory)
+            service.startService()
             return service
 
         self.service = server.call(serve)

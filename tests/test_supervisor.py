@@ -42,7 +42,6 @@ from tests.clients import (
 from tests.faults import slow
 from tests.test_command import make_certificate
 from tests.test_expiry import Files, ending
-from tests.tlsclient import deprecated
 from twisted_echo import EchoConfig
 from twisted_echo.command.workers.channel import CHANNEL, Settings
 from twisted_echo.command.workers.inquiry import askSessions
@@ -1190,11 +1189,10 @@ class BacklogTests(SupervisorTestCase):
             return outgoing.read()
 
         for areWorkersThere in True, False:
-            with deprecated():
-                supervisor = self.supervisor(
-                    f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={cert}",
-                    drain=60.0,
-                )
+            supervisor = self.supervisor(
+                f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={cert}",
+                drain=60.0,
+            )
             clients = await self.waiting(supervisor, hello)
             stopped = supervisor.stopService()
             if areWorkersThere:

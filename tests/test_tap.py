@@ -31,7 +31,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.clients import until
-from tests.tlsclient import TLSTestCase, deprecated
+from tests.tlsclient import TLSTestCase
 from twisted_echo.command import words
 from twisted_echo.command.errors import CannotStart, explain
 from twisted_echo.command.help import GROUPS
@@ -524,9 +524,8 @@ class ReloadTests(TLSTestCase):
         """
         SIGHUP reloads from the start to the stop, and after it is whoever's it was.
         """
-        with deprecated():
-            options = parsed(f"--listen=ssl:0:interface=127.0.0.1:{self.files}")
-            service = makeService(options)
+        options = parsed(f"--listen=ssl:0:interface=127.0.0.1:{self.files}")
+        service = makeService(options)
         self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
         reloads: list[None] = []
         (listening,) = options["listening"]
@@ -544,9 +543,8 @@ class ReloadTests(TLSTestCase):
         It is minded as soon as anybody can know that the service listens; and no
         more if it cannot.
         """
-        with deprecated():
-            options = parsed(f"--listen=ssl:0:interface=127.0.0.1:{self.files}")
-            service: Any = makeService(options)
+        options = parsed(f"--listen=ssl:0:interface=127.0.0.1:{self.files}")
+        service: Any = makeService(options)
         minded: list[bool] = []
         open = service.served._listeners.open
 
@@ -572,11 +570,10 @@ class ReloadTests(TLSTestCase):
         What cannot be reloaded is one warning, whatever the error; the next is
         tried all the same.
         """
-        with deprecated():
-            options = parsed(
-                f"--listen=ssl:0:interface=127.0.0.1:{self.files}",
-                f"--listen=haproxy:ssl:0:interface=127.0.0.1:{self.files}",
-            )
+        options = parsed(
+            f"--listen=ssl:0:interface=127.0.0.1:{self.files}",
+            f"--listen=haproxy:ssl:0:interface=127.0.0.1:{self.files}",
+        )
         service: Any = makeService(options)
         first, second = (each.certificates for each in options["listening"])
         reloads: list[None] = []

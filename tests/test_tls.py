@@ -797,8 +797,7 @@ class CertificatesTests(TLSTestCase):
         self.assertNotEqual(first, second)
         # Not before it is told to.
         same = await self.shaken(service)
-        with deprecated():
-            listening.certificates.reload()
+        listening.certificates.reload()
         new = await self.shaken(service)
         for client, expected in ((old, first), (same, first), (new, second)):
             self.assertEqual(client.object.getpeercert(binary_form=True), expected)
@@ -825,12 +824,12 @@ class CertificatesTests(TLSTestCase):
         ):
             (self.folder / "key.pem").write_bytes(keyNow)
             (self.folder / "cert.pem").write_bytes(certificateNow)
-            with deprecated(), self.assertRaises(Exception):  # noqa: B017
+            with self.assertRaises(Exception):  # noqa: B017
                 listening.certificates.reload()
             client = await self.shaken(service)
             self.assertEqual(client.object.getpeercert(binary_form=True), first)
         (self.folder / "key.pem").unlink()
-        with deprecated(), self.assertRaisesRegex(ValueError, "cannot read"):
+        with self.assertRaisesRegex(ValueError, "cannot read"):
             listening.certificates.reload()
         client = await self.shaken(service)
         self.assertEqual(await in_thread(client.pump, b"rest"), b"rest")

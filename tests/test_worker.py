@@ -15,7 +15,6 @@ from twisted.logger import Logger
 
 from tests.clients import ServedTestCase, connect, in_thread, turn, until
 from tests.test_command import make_certificate
-from tests.tlsclient import deprecated
 from twisted_echo.command.workers.adopted import AdoptedEndpoint
 from twisted_echo.command.workers.binding import bind
 from twisted_echo.command.workers.channel import (
@@ -272,19 +271,18 @@ class WorkerTests(ServedTestCase):
         folder.mkdir()
         make_certificate(folder)
         key, cert = folder / "key.pem", folder / "cert.pem"
-        with deprecated():
-            worker = self.start(
-                f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={cert}"
-            )
-            assert worker._service is not None
-            (listening,) = worker._service._withTLS
-            before = listening.certificates.context
-            shutil.move(key, folder / "away.pem")
-            await self.parent.ask(Reload)
-            self.assertIs(listening.certificates.context, before)
-            shutil.move(folder / "away.pem", key)
-            await self.parent.ask(Reload)
-            self.assertIsNot(listening.certificates.context, before)
+        worker = self.start(
+            f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={cert}"
+        )
+        assert worker._service is not None
+        (listening,) = worker._service._withTLS
+        before = listening.certificates.context
+        shutil.move(key, folder / "away.pem")
+        await self.parent.ask(Reload)
+        self.assertIs(listening.certificates.context, before)
+        shutil.move(folder / "away.pem", key)
+        await self.parent.ask(Reload)
+        self.assertIsNot(listening.certificates.context, before)
 
     async def test_cannotStart(self) -> None:
         """

@@ -190,8 +190,8 @@ class TLSClient:
 
 class deprecated(warnings.catch_warnings):
     """
-    Twisted's C{CertificateOptions} uses what pyOpenSSL deprecates, and versions of
-    TLS below 1.2 are deprecated by Python.
+    Python deprecates versions of TLS below 1.2; and pyOpenSSL, what the TLS of
+    Twisted's own endpoints uses.
     """
 
     def __enter__(self) -> None:
@@ -223,8 +223,7 @@ class TLSTestCase(ServedTestCase):
         words = [kind, "0", "interface=127.0.0.1"]
         if kind.endswith("ssl"):
             words.append(self.files)
-        with deprecated():
-            return listenString(reactor, ":".join(words), *rest)
+        return listenString(reactor, ":".join(words), *rest)
 
     def serve_tls(
         self,
