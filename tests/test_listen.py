@@ -225,13 +225,23 @@ class SSLTests(ListenTestCase):
         What is wrong is named.
         """
         files = self.files
+        pair = f"{self.folder}/key.pem:{self.folder}/cert.pem"
         for description, expected in (
             ("ssl", "needs its port"),
             ("ssl:", "needs its port"),
             (f"ssl:{files}", "needs its port"),
             (f"ssl:http:{files}", "a port must be from 0 to 65535, got http"),
             ("tcp6:0:interface=::1", r"interface twice (a colon within a word is"),
-            (f"ssl:0:{files}:backlog=many", "'many'"),
+            (
+                f"ssl:0:{files}:backlog=many",
+                "a backlog must be from 0 to 2147483647, got",
+            ),
+            (f"tls:{self.folder}:0:ciphers=AES:RSA", r"got RSA (a colon within a"),
+            (f"ssl:0:{files}:ciphers=AES:RSA", r"its privateKey twice (a colon within"),
+            (f"ssl:0:{pair}:ciphers=AES:RSA", "got 'RSA' (a colon within a word is"),
+            (f"ssl:0:{pair}:minVersion=1.2:ciphers=AES:RSA", "got 'RSA' (a colon"),
+            (f"ssl:0:{files}:minVersion=1.3:minVersion=1.2", "its minVersion twice"),
+            (f"ssl:0:{files}:caFile=x:caFile=y", "its caFile twice (a colon within"),
             (f"ssl:0:{files}:nonsense=1", "no 'nonsense', only port, privateKey"),
             (f"ssl:0:{files}:nonsense=1", "minVersion, maxVersion, ciphers, curve"),
             (f"ssl:0:{files}:path=/x", "no 'path', only port, privateKey"),
@@ -372,7 +382,7 @@ class FolderTests(ListenTestCase):
             await until(lambda: service.factory.refused)
         self.assertEqual(told, [])
         (event,) = [each for each in events if each["log_level"] is LogLevel.warn]
-        self.assertEqual(event["detail"], "callback failed")
+        self.assertEqual(event["detail"], "unknown name")
         self.assertNotIn("example", str(event))
         self.assertEqual(sys.unraisablehook, told.append)
 

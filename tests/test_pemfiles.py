@@ -309,6 +309,15 @@ class BrokenTests(SettingsTestCase):
         ):
             self.loaded()
 
+    def test_parametersNotAsked(self) -> None:
+        """
+        Nor for that of Diffie-Hellman parameters.
+        """
+        locked = traditional(self.identity)
+        file = self.write("dh", locked.replace(b"EC PRIVATE KEY", b"DH PARAMETERS"))
+        with self.assertRaisesRegex(BadFile, "use .+/dh: the parameters are encrypted"):
+            self.loaded(dhParameters=file)
+
     def test_noUseOfALockedKey(self) -> None:
         """
         An encrypted key beside the certificate, where nobody looks for a key.

@@ -61,6 +61,18 @@ class SettingsTestCase(TestCase):
 
 
 class DefaultTests(SettingsTestCase):
+    def test_empty(self) -> None:
+        """
+        A word without a value says nothing, least of all that there is no such file.
+        """
+        for word in (
+            *("privateKey", "certKey", "extraCertChain"),
+            *("dhParameters", "caFile", "caDir"),
+        ):
+            self.refused(
+                self.words(**{word: ""}), BadWord, f"{word} must be a path, got ''"
+            )
+
     def test_safe(self) -> None:
         """
         What is not said is what Python holds to be right, and no renegotiation.
@@ -139,7 +151,8 @@ class VersionTests(SettingsTestCase):
             (
                 {"sslmethod": "TLSv1_METHOD"},
                 "sslmethod must be TLS_METHOD or TLS_SERVER_METHOD or SSLv23_METHOD or"
-                " TLSv1_2_METHOD, got 'TLSv1_METHOD'",
+                r" TLSv1_2_METHOD, got 'TLSv1_METHOD' (a colon within a word is written"
+                r" \:)",
             ),
             (
                 {"sslmethod": "TLS_METHOD", "minVersion": "1.2"},
@@ -174,6 +187,16 @@ class CipherTests(SettingsTestCase):
             both = shake(self.loaded(ciphers=",".join(each)).context, other)
             self.assertEqual(both.server.cipher()[0], each[0])
 
+    def test_anonymous(self) -> None:
+        """
+        Nobody is served without a certificate or without encryption, also if a word
+        that stands for many ciphers has such.
+        """
+        context = self.loaded(ciphers="ALL,NULL,@SECLEVEL=0").context
+        for each in context.get_ciphers():
+            self.assertNotIn("Au=None", each["description"])
+            self.assertNotIn("Enc=None", each["description"])
+
     def test_curve(self) -> None:
         """
         The only one that is agreed upon.
@@ -192,6 +215,16 @@ class CipherTests(SettingsTestCase):
                 {"ciphers": "nonsense"},
                 "ciphers must be some of OpenSSL's for TLS 1.2, with a comma between"
                 " two, such as ECDHE+AESGCM,ECDHE+CHACHA20, got 'nonsense'",
+            ),
+            *(
+                # Those without encryption, or without a certificate.
+                (
+                    {"ciphers": each},
+                    "ciphers must be some of OpenSSL's for TLS 1.2, with a comma"
+                    " between two, such as ECDHE+AESGCM,ECDHE+CHACHA20, got"
+                    f" {each!r}",
+                )
+                for each in ("NULL", "aNULL", "NULL,aNULL")
             ),
             (
                 {"ciphers": "ECDHE", "minVersion": "1.3"},

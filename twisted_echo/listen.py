@@ -15,6 +15,7 @@ package. A kind of endpoint for which that is not known is refused.
 from collections.abc import Iterable, Sequence
 from inspect import Parameter, signature
 from ipaddress import IPv4Network, IPv6Network
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet import endpoints
@@ -175,6 +176,7 @@ def _listening(
     bottom: IStreamServerEndpoint | None,
 ) -> Listening:
     words, named = endpoints._parse(description)
+    _checkTwice(description)
     if not words:
         raise ValueError("no type of endpoint, such as tcp")
     # As in Twisted, for those of plugins.
@@ -185,8 +187,7 @@ def _listening(
         if kind == "haproxy":
             raise ValueError("one PROXY header is all that is expected")
     arguments = _arguments(kind, words, named)
-    if "port" in arguments:
-        _checkPort(arguments["port"])
+    _checkNumbers(arguments)
     if kind in ("ssl", "tls"):
         listening = _withTLS(reactor, kind, arguments, bottom)
     else:
@@ -261,13 +262,26 @@ def _plain(
     return Listening(serverFromString(reactor, string), string)
 
 
-def _checkPort(word: str) -> None:
-    try:
-        isPort = 0 <= int(word) <= 65535
-    except ValueError:
-        isPort = False
-    if not isPort:
-        raise _Unusable(f"a port must be from 0 to 65535, got {word}")
+def _checkTwice(description: str) -> None:
+    # Twisted takes the last of several, as if the others had not been said.
+    tokens = list(endpoints._tokenize(description))
+    names = [
+        name for (_, name), each in pairwise(tokens) if each == (endpoints._OP, "=")
+    ]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"it has its {name} twice{_COLON}")
+
+
+def _checkNumbers(arguments: dict[str, str]) -> None:
+    for name, most in (("port", 65535), ("backlog", 2**31 - 1)):
+        word = arguments.get(name, "0")
+        try:
+            isNumber = 0 <= int(word) <= most
+        except ValueError:
+            isNumber = False
+        if not isNumber:
+            raise _Unusable(f"a {name} must be from 0 to {most}, got {word}{_COLON}")
 
 
 def _adopted(reactor: Any, string: str, arguments: dict[str, str]) -> Listening:

@@ -34,6 +34,9 @@ def words(error: SSLError) -> str:
     """
     What went wrong in OpenSSL's own words, of which none are the peer's.
     """
+    if error.reason == "CALLBACK_FAILED":
+        # (No other callback of a server fails.)
+        return "unknown name"
     verification: str = getattr(error, "verify_message", "") or ""
     reason = (error.reason or type(error).__name__).replace("_", " ").lower()
     return f"{reason}: {verification}" if verification else reason

@@ -38,6 +38,9 @@ __all__ = [
 _KEY = re.compile(
     rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL
 )
+_DH_PARAMETERS = re.compile(
+    rb"-----BEGIN ((?:X9\.42 )?DH PARAMETERS)-----(.*?)-----END \1-----", re.DOTALL
+)
 # A key of another kind than the certificate's is reported as the first.
 _MISMATCHES = ("NO_CERTIFICATE_ASSIGNED", "KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
 
@@ -211,7 +214,11 @@ def load_dh_parameters(context: ssl.SSLContext, file: str, content: bytes) -> No
 
     @raise BadFile: if they are of no use.
     """
-    with _as_file(content) as parameters:
+    found = _DH_PARAMETERS.search(content)
+    if found is not None and b"ENCRYPTED" in found[2]:
+        # OpenSSL would ask for the pass phrase, and `ssl` cannot keep it from that.
+        raise BadFile(f"cannot use {file}: the parameters are encrypted")
+    with _as_file(found[0] + b"\n" if found else b"") as parameters:
         try:
             context.load_dh_params(parameters)
         except ssl.SSLError as error:

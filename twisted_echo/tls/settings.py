@@ -60,6 +60,11 @@ _VERSIONS = {"1.2": _V1_2, "1.3": _V1_3}
 # Twisted's names, as far as they name no version that is broken.
 _METHODS = dict.fromkeys(("TLS_METHOD", "TLS_SERVER_METHOD", "SSLv23_METHOD"), _V1_3)
 _METHODS["TLSv1_2_METHOD"] = _V1_2
+# Those of which the value is the path of a file or a folder.
+_PATHS = (
+    *("privateKey", "certKey", "extraCertChain"),
+    *("dhParameters", "caFile", "caDir"),
+)
 _VERIFY = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL}
 _T = TypeVar("_T")
 
@@ -128,7 +133,8 @@ class _Rules:
         ciphers, curve = self.words.get("ciphers"), self.words.get("curve")
         try:
             if ciphers is not None:
-                context.set_ciphers(ciphers)
+                # Those without a certificate or without encryption are never meant.
+                context.set_ciphers(f"{ciphers}:!aNULL:!eNULL")
         except (ssl.SSLError, ValueError):
             raise BadWord(
                 "ciphers must be some of OpenSSL's for TLS 1.2, with a comma between"
@@ -217,6 +223,9 @@ def _load_folder(rules: _Rules, folder: str, refuse_unknown: bool) -> Loaded:
 
 
 def _rules(words: Mapping[str, str]) -> _Rules:
+    for word in _PATHS:
+        if words.get(word) == "":
+            raise BadWord(f"{word} must be a path, got ''")
     has_authorities = "caFile" in words or "caDir" in words
     if "clientCert" in words and not has_authorities:
         raise BadWord("clientCert needs caFile or caDir, with who signs clients")
@@ -250,12 +259,19 @@ def _choice(
 
 def _versions(words: Mapping[str, str]) -> tuple[ssl.TLSVersion, ssl.TLSVersion]:
     if "sslmethod" in words:
+        method = words["sslmethod"]
+        if method not in _METHODS:
+            # It may be the rest of another word, as of ciphers with colons.
+            raise BadWord(
+                f"sslmethod must be {' or '.join(_METHODS)}, got {method!r} (a colon"
+                r" within a word is written \:)"
+            )
         if "minVersion" in words or "maxVersion" in words:
             raise BadWord(
                 "sslmethod is for the versions, as minVersion and maxVersion are; give"
                 " only one of them"
             )
-        return _V1_2, _choice(words, "sslmethod", _METHODS, _V1_3)
+        return _V1_2, _METHODS[method]
     minimum = _choice(words, "minVersion", _VERSIONS, _V1_2)
     maximum = _choice(words, "maxVersion", _VERSIONS, _V1_3)
     if minimum > maximum:
