@@ -666,6 +666,7 @@ class SkippingTests(EndsTestCase):
                     await in_thread(self.visit, service, "tcp")
                     await until(lambda: factory.ended)  # noqa: B023
 
+    @slow
     async def test_net(self) -> None:
         """
         One that was put on an instance, or whose transport was kept from telling it by

@@ -16,6 +16,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.marks import slow
 from tests.processes import DEADLINE, Daemon, new_folder, wait_until
 from twisted_echo.testing.sockets import dial
 
@@ -105,6 +106,7 @@ class LogrotateTests(SynchronousTestCase):
             texts.append(gzip.decompress(data) if path.suffix == ".gz" else data)
         return b"".join(texts).decode()
 
+    @slow
     def test_nothingIsLost(self) -> None:
         """
         The daemon logs all the time. Every line is in one of the files, new ones in the

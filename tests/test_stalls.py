@@ -427,6 +427,7 @@ class StallTests(SynchronousTestCase):
     def test_eager(self) -> None:
         self.stalled()
 
+    @slow
     def test_asyncio(self) -> None:
         self.stalled(asyncioReactor, "call")
 
