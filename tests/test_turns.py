@@ -113,3 +113,21 @@ class TurnsTests(SynchronousTestCase):
             self.reactor.turn()
         self.reactor.turn()
         self.assertEqual(self.done, [0, 1, 0, 2])
+
+    def test_nested(self) -> None:
+        """
+        Work may turn the reactor itself, and other work come meanwhile.
+        """
+
+        def work() -> None:
+            self.turns.later(self.reactor, lambda: self.piece(1))
+            self.turns.later(self.reactor, lambda: self.piece(2))
+            self.piece(0, SHARE)
+            if self.done.count(0) == 1:
+                self.reactor.turn()
+
+        for _ in range(2):
+            self.turns.later(self.reactor, work)
+            while self.reactor.calls:
+                self.reactor.turn()
+        self.assertEqual(self.done, [0, 1, 2, 0, 1, 2])

@@ -36,6 +36,7 @@ class Turns:
         self._seconds = seconds
         self._waiting: deque[Callable[[], object]] = deque()
         self._began = self._spent = 0.0
+        self._isScheduled = False
 
     def now(self, work: Callable[[], object]) -> bool:
         """
@@ -63,15 +64,20 @@ class Turns:
         @param reactor: the one whose turns they are.
         """
         self._waiting.append(work)
-        if len(self._waiting) == 1:
+        self._schedule(reactor)
+
+    def _schedule(self, reactor: IReactorTime) -> None:
+        # (Work that turns the reactor itself may have scheduled it.)
+        if self._waiting and not self._isScheduled:
+            self._isScheduled = True
             reactor.callLater(0, self._turn, reactor)
 
     def _turn(self, reactor: IReactorTime) -> None:
+        self._isScheduled = False
         ends = self._seconds() + SHARE
         try:
             self._waiting.popleft()()
             while self._waiting and self._seconds() < ends:
                 self._waiting.popleft()()
         finally:
-            if self._waiting:
-                reactor.callLater(0, self._turn, reactor)
+            self._schedule(reactor)
