@@ -40,6 +40,7 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
+from twisted_echo.arrivals import readArrived
 from twisted_echo.certificates import Loaded
 from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.limits import Deadlines
@@ -567,6 +568,50 @@ class TurnsTests(TLSTestCase):
         self.assertGreater(turns.waited, 20)
         self.assertEqual((factory.opened, factory.refused), (20, {}))
 
+    async def test_muchAtOnce(self) -> None:
+        """
+        A client whose last step of the handshake comes with many records, or with an
+        end-of-file that is read before its turn: it is one session, and whole.
+        """
+        data = text(99 * 600)
+        for fin in False, True:
+            factory, _ = self.waiting()
+            works, client = await self.one_waits(self.serve_tls(factory))
+            works.pop()()
+            (layer,) = factory.handshakes
+            await in_thread(self.finish, client, data, fin)
+            await until(lambda: works)  # noqa: B023
+            if fin:
+                await until(lambda: readArrived(layer.transport) or factory.opened)  # noqa: B023
+            while works:
+                works.pop(0)()
+            self.assertTrue(await in_thread(client.collect, len(data)) == data)
+            self.assertEqual((factory.opened, factory.refused), (1, {}))
+            client.socket.close()
+            await ended(factory)
+
+    def finish(self, client: TLSClient, data: bytes, fin: bool) -> None:
+        client._in.write(client.socket.recv(1 << 16))
+        client.object.do_handshake()
+        client.send(data)
+        if fin:
+            client.socket.shutdown(socket.SHUT_WR)
+
+    async def test_deadline(self) -> None:
+        """
+        A handshake that the service lets wait is not late.
+        """
+        factory, _ = self.waiting()
+        works, client = await self.one_waits(self.serve_tls(factory))
+        (layer,) = factory.handshakes
+        layer.fail(EndReason.HANDSHAKE_TIMEOUT)
+        works.pop()()
+        await in_thread(self.finish, client, b"line\n", False)
+        await until(lambda: works)
+        works.pop()()
+        self.assertEqual(await in_thread(client.collect, 5), b"line\n")
+        self.assertEqual(factory.refused, {})
+
     async def one_waits(self, service: SessionService) -> tuple[Any, TLSClient]:
         """
         A connection that has sent its hello and waits for its turn, while turns do not
@@ -728,6 +773,24 @@ class TransportTests(TLSTestCase):
         await in_thread(talk)
         await ended(service.factory)
         self.assertLessEqual(set(service.factory.ended), set(LEFT))
+
+    async def test_protocolsFail(self) -> None:
+        """
+        If a factory cannot say which protocols it has, its clients are refused.
+        """
+
+        @implementer(IProtocolNegotiationFactory)
+        class Negotiating(EchoFactory):
+            def acceptableProtocols(self) -> list[bytes]:
+                raise ZeroDivisionError
+
+        factory = Negotiating(EchoConfig())
+        service = self.serve_tls(factory)
+        for count in 1, 2:
+            client = self.raw(service)
+            self.assertEqual(await in_thread(client.recv, 1), b"")
+            self.assertEqual(factory.refused, {EndReason.ERROR: count})
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     async def test_protocolRequired(self) -> None:
         """

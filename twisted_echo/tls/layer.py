@@ -49,6 +49,8 @@ class _TLSLayer(Layer, TLSConnection):
     _requiresProtocol = False
     # What is wrong with the handshake.
     _refusal: TLSFailure | None = None
+    # Whether its handshake is to go on when its turn has come, by what has come then.
+    _awaitsTurn = False
 
     def _begin(self, transport: Any) -> None:
         loaded = self.factory.loaded
@@ -61,14 +63,17 @@ class _TLSLayer(Layer, TLSConnection):
 
     def _goOnWithHandshake(self) -> None:
         turns = self.factory.keeper.handshakeTurns
-        if not turns.now(self._shake):
+        if not self._awaitsTurn and not turns.now(self._shake):
+            self._awaitsTurn = True
             bottom = bottomTransport(self.transport)
             bottom.pauseProducing()
             turns.later(bottom.reactor, self._shakeInTurn)
 
     def _shakeInTurn(self) -> None:
-        if self._failure is not None or self._records.stage is Stage.OVER:
+        isTooLate = self._failure is not None or self._records.stage is Stage.OVER
+        if isTooLate or not self._awaitsTurn:
             return
+        self._awaitsTurn = False
         bottomTransport(self.transport).resumeProducing()
         try:
             self._shake()
@@ -128,7 +133,15 @@ class _TLSLayer(Layer, TLSConnection):
         half: float = self.factory.keeper.abortAfter / 2
         return min(_LAST_FLIGHT, half) if self._isAnswered else 0
 
+    def fail(self, reason: EndReason, detail: str = "") -> None:
+        if self._awaitsTurn and reason is EndReason.HANDSHAKE_TIMEOUT:
+            # It is not the client that lets itself be waited for.
+            return
+        super().fail(reason, detail)
+
     def readConnectionLost(self) -> None:
+        # What came before it counts first.
+        self._shakeInTurn()
         if self._isReady:
             TLSConnection.readConnectionLost(self)
         else:
@@ -169,6 +182,16 @@ class TLSFactory(LayerFactory):
         self.counts = self.keeper.useTLS(self._certificates)
         self._negotiating: Loaded | None = None
 
+    def buildProtocol(self, addr: Any) -> Any:
+        try:
+            _ = self.loaded
+        except Exception:
+            # The reactor would leave the connection open, with nobody to watch it.
+            log.err()
+            self.keeper.countRefused(addr, EndReason.ERROR)
+            return None
+        return super().buildProtocol(addr)
+
     @property
     def loaded(self) -> Loaded:
         """
@@ -176,10 +199,10 @@ class TLSFactory(LayerFactory):
         """
         loaded = self._certificates.loaded
         if loaded is not self._negotiating:
-            self._negotiating = loaded
             factory = IProtocolNegotiationFactory(self.wrappedFactory, None)
             if factory is not None:
                 names = [each.decode() for each in factory.acceptableProtocols()]
                 for each in (loaded.context, *loaded.named):
                     each.set_alpn_protocols(names)
+            self._negotiating = loaded
         return loaded
