@@ -7,6 +7,7 @@ import contextlib
 import gc
 import ssl
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from weakref import ref
 
@@ -136,8 +137,10 @@ class Producer:
 
 class TestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir(parents=True)
+        # (What trial's `mktemp` makes is left where the tests run.)
+        temporary = TemporaryDirectory(prefix="echo-")
+        self.addCleanup(temporary.cleanup)
+        folder = Path(temporary.name)
         make_certificate(folder)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
@@ -522,6 +525,54 @@ class EndTests(TestCase):
         self.server.loseConnection()
         self.assertEqual(self.transport.events, ["lose"])
 
+    def test_ownHalfAsItBegins(self) -> None:
+        """
+        The same, with input behind the handshake: none of it is lost.
+        """
+        self.connect()
+        self.protocol.connectionMade = (  # type: ignore[method-assign]
+            lambda: self.server.loseWriteConnection()
+        )
+        with self.assertRaises(ssl.SSLWantReadError):
+            self.client.do_handshake()
+        self.give()
+        self.take()
+        self.client.do_handshake()
+        self.send(b"first", b"second")
+        self.assertIsNone(self.received())
+        self.send(b"third")
+        self.assertEqual(self.protocol.pieces, [b"firstsecond", b"third"])
+        self.assertEqual(self.transport.events, [])
+
+    def test_ownHalfWaits(self) -> None:
+        """
+        What cannot be encrypted yet goes before the end of the protocol's own half.
+        """
+        self.shake()
+        records = self.server._records
+        records._waiting = (b"last",)
+        self.server.loseWriteConnection()
+        self.assertEqual(self.received(), b"")
+        self.send(b"x")
+        records.sealWaiting()
+        self.send(b"x")
+        self.assertEqual(self.received(), b"last")
+        self.assertIsNone(self.received())
+
+    def test_closedWhilePaused(self) -> None:
+        """
+        A connection that is closed while it is paused, or paused later, reads on, up to
+        the client's farewell.
+        """
+        for steps in ["pause", "lose"], ["lose", "pause"]:
+            self.shake()
+            for step in steps:
+                if step == "pause":
+                    self.server.pauseProducing()
+                else:
+                    self.server.loseConnection()
+            self.assertEqual(self.transport.producerState, "producing")
+
     def test_behindFarewell(self) -> None:
         """
         What comes behind close_notify, in the same piece or later, is not kept.
@@ -588,6 +639,25 @@ class EndTests(TestCase):
         del server, protocol, self.server, self.protocol
         self.assertEqual([each() for each in alive], [None] * 3)
 
+    def test_lastHookRaises(self) -> None:
+        """
+        Nor if the protocol raises an exception as it is told of the end.
+        """
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.shake()
+
+        def broken(reason: Any = None) -> None:
+            raise ZeroDivisionError
+
+        self.protocol.connectionLost = broken  # type: ignore[method-assign]
+        with self.assertRaises(ZeroDivisionError):
+            self.server.connectionLost(Failure(ConnectionDone()))
+        alive = ref(self.server), ref(self.protocol)
+        del self.server, self.protocol
+        self.assertEqual([each() for each in alive], [None] * 2)
+
 
 class TransportTests(TestCase):
     """
@@ -652,6 +722,21 @@ class TransportTests(TestCase):
         while self.server._records.stage is not Stage.OPEN:
             self.step()
         self.assertEqual(self.transport.events, [])
+
+    def test_producerThatIsRefused(self) -> None:
+        """
+        The end does not wait for a producer that the transport did not take.
+        """
+        self.shake()
+
+        def refuse(producer: Any, streaming: bool) -> None:
+            raise RuntimeError
+
+        self.transport.registerProducer = refuse  # type: ignore[method-assign]
+        with self.assertRaises(RuntimeError):
+            self.server.registerProducer(Producer(), True)
+        self.server.loseConnection()
+        self.assertIsNone(self.received())
 
     def test_stopProducing(self) -> None:
         """

@@ -38,7 +38,9 @@ def words(error: SSLError) -> str:
         # (No other callback of a server fails.)
         return "unknown name"
     verification: str = getattr(error, "verify_message", "") or ""
-    reason = (error.reason or type(error).__name__).replace("_", " ").lower()
+    # (Only OpenSSL's own errors have a reason.)
+    reason = getattr(error, "reason", "") or type(error).__name__
+    reason = reason.replace("_", " ").lower()
     return f"{reason}: {verification}" if verification else reason
 
 
@@ -168,20 +170,13 @@ class TLSConnection(ProtocolWrapper):
         # An empty piece is close_notify.
         hasEnded = not pieces[-1] and error is None
         plain = b"".join(pieces)
-        if plain and (records.stage is Stage.OPEN or self._isHalfClosed):
+        if plain and not self.disconnecting:
             records.gather(lambda: self.wrappedProtocol.dataReceived(plain))
         if hasEnded:
             self._endInput()
         elif error is not None:
             self.cannotRead(error)
         self._finishIfDone()
-
-    @property
-    def _isHalfClosed(self) -> bool:
-        """
-        Whether the protocol has closed its own half only.
-        """
-        return self._records.stage is Stage.FINISHED and not self.disconnecting
 
     def cannotRead(self, error: SSLError) -> None:
         """
@@ -256,10 +251,12 @@ class TLSConnection(ProtocolWrapper):
         Register a producer with the transport below, whose buffer has what is
         encrypted; if nothing can be encrypted yet, when it can.
         """
-        self._produces = True
         if self._records.stage >= Stage.OPEN:
+            # It may refuse: the session's backpressure is a producer, too.
             self.transport.registerProducer(producer, streaming)
+            self._produces = True
             return
+        self._produces = True
         self._producer = producer, streaming
         if streaming:
             producer.pauseProducing()
@@ -294,7 +291,17 @@ class TLSConnection(ProtocolWrapper):
             return
         if records.stage is Stage.OPEN:
             records.stage = Stage.CLOSING
+        if not self._inputEnded:
+            # The peer's farewell is to be read, though the protocol has paused itself.
+            self.transport.resumeProducing()
         self._finishIfDone()
+
+    def pauseProducing(self) -> None:
+        """
+        Take no more input. A connection that is closed hands on none anyway.
+        """
+        if not self.disconnecting:
+            self.transport.pauseProducing()
 
     def stopProducing(self) -> None:
         """
@@ -304,18 +311,19 @@ class TLSConnection(ProtocolWrapper):
 
     def _finishIfDone(self) -> None:
         """
-        Send close_notify, if the connection is closed and nothing else is to be sent;
-        close it, if nothing is to be received.
+        Send close_notify, if the connection or its own half is closed and nothing else
+        is to be sent; close it, if nothing is to be received.
         """
         records = self._records
-        if not self.disconnecting or not Stage.OPEN <= records.stage < Stage.OVER:
+        isClosing = self.disconnecting or records.stage is Stage.CLOSING
+        if not isClosing or not Stage.OPEN <= records.stage < Stage.OVER:
             return
         records.sealGathered()
         isBeingRead = records.incoming.pending and not self._inputEnded
         if self._produces or records.isWaiting or isBeingRead:
             return
         self._finish()
-        if self._inputEnded:
+        if self._inputEnded and self.disconnecting:
             records.stage = Stage.OVER
             self.transport.loseConnection()
 
@@ -334,8 +342,8 @@ class TLSConnection(ProtocolWrapper):
         Send what has been written, and close_notify; go on receiving.
         """
         if self._records.stage is Stage.OPEN:
-            self._records.sealGathered()
-            self._finish()
+            self._records.stage = Stage.CLOSING
+            self._finishIfDone()
 
     def abortConnection(self) -> None:
         """
@@ -353,9 +361,12 @@ class TLSConnection(ProtocolWrapper):
         self._producer = None
         if self._error is not None:
             reason = Failure(self._error)
-        super().connectionLost(reason)
-        self.dataReceived = _discard  # type: ignore[method-assign]
-        self._records.end()
+        try:
+            super().connectionLost(reason)
+        finally:
+            self.wrappedProtocol = None  # type: ignore[assignment]
+            self.dataReceived = _discard  # type: ignore[method-assign]
+            self._records.end()
 
     # What has been agreed upon
 

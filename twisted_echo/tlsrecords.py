@@ -49,7 +49,7 @@ class Stage(IntEnum):
     OPEN = 2
     """The handshake is done."""
     CLOSING = 3
-    """The protocol has closed it, and gets no more; it may still write."""
+    """The protocol has closed it, or its own half of it; it may still write."""
     FINISHED = 4
     """The peer has been sent close_notify."""
     OVER = 5
