@@ -216,9 +216,11 @@ class MonitorTests(SynchronousTestCase):
     def test_backOff(self) -> None:
         """
         From a tenth of a second, doubling, to half a minute; not for one that has
-        lived for five seconds. The other worker is left alone.
+        listened and lived for five seconds. The other worker is left alone.
         """
         self.start()
+        # It takes its time to fail.
+        self.reactor.advance(6)
         for delay in [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30]:
             started = len(self.reactor.processes)
             self.end(self.present(0))
@@ -226,6 +228,7 @@ class MonitorTests(SynchronousTestCase):
             self.assertEqual(len(self.reactor.processes), started)
             self.reactor.advance(0.002)
             self.assertEqual(len(self.reactor.processes), started + 1)
+        self.say(self.present(0), "listening")
         self.reactor.advance(5)
         self.end(self.present(0))
         self.reactor.advance(0)

@@ -2,9 +2,9 @@
 Worker processes that come back when they end.
 
 What must hold: a worker that ends, or drains on its own account, is followed by
-another, at once if it has lived for five seconds, else after a delay that doubles; one
-that hangs is ended; from the moment that a stop begins none is started; at a stop every
-worker is waited for, and none for ever.
+another, at once if it has listened and lived for five seconds, else after a delay that
+doubles; one that hangs is ended; from the moment that a stop begins none is started; at
+a stop every worker is waited for, and none for ever.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -51,7 +51,7 @@ Seconds by which a call is late if this process was stopped or starved.
 """
 LIVED = 5.0
 """
-Seconds after which a worker has not failed to start, whatever ends it.
+Seconds after which one that has listened has not failed to start, whatever ends it.
 """
 
 _log = Logger()
@@ -276,7 +276,7 @@ class WorkerMonitor:
         """
         Start a process in the place of one that has ended, after its delay.
         """
-        if self.clock.seconds() - place.began >= LIVED:
+        if worker.wasReady and self.clock.seconds() - place.began >= LIVED:
             delay, place.delay = 0.0, FIRST_DELAY
         else:
             delay, place.delay = place.delay, min(2 * place.delay, LONGEST_DELAY)
