@@ -317,7 +317,12 @@ class LayoutTests(FolderTestCase):
         self.write("elsewhere/b.pem", self.b.key + self.b.pem)
         os.symlink(self.folder / "elsewhere", self.folder / "hosts" / "link")
         os.symlink(self.folder / "hosts", self.folder / "elsewhere" / "back")
-        self.assertEqual(self.presented(self.served(), "b.example"), self.b.der)
+        certificates = self.served()
+        self.assertEqual(self.presented(certificates, "b.example"), self.b.der)
+        hosts = self.folder / "hosts"
+        self.assertEqual(
+            certificates.loaded.files, (str(hosts), str(hosts / "link" / "b.pem"))
+        )
 
     def test_similar(self) -> None:
         """
