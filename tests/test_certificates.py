@@ -93,6 +93,15 @@ class CertificatesTests(TestCase):
             self.assertIs(certificates.loaded, second)
         self.assertEqual(given, [])
 
+    def test_chains(self) -> None:
+        """
+        What is no certificate is refused at once, not when its end is looked for.
+        """
+        wrong: Any
+        for wrong in ("cert.pem", ("cert.pem", b"\x30"), b"\x30", None):
+            with self.assertRaisesRegex(TypeError, "chains must hold a file's name"):
+                Loaded(server(), chains=(wrong,))
+
     def test_firstLoad(self) -> None:
         """
         Without settings there is no server: the first failure goes through.
@@ -113,6 +122,8 @@ class CertificatesOfTests(TestCase):
         self.assertIs(certificatesOf(certificates), certificates)
         context = server()
         self.assertIs(certificatesOf(context).context, context)
+        loaded = Loaded(context, requiresProtocol=True)
+        self.assertIs(certificatesOf(loaded).loaded, loaded)
         # The kind that speaks for both sides.
         self.assertIsInstance(
             certificatesOf(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)),

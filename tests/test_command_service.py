@@ -4,6 +4,7 @@ L{twisted_echo.command.service}: what the command has around what it serves.
 
 import os
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import IService
@@ -115,6 +116,7 @@ class FakeServed:
 class FakeAdmin:
     address: Any = None
     canReload = False
+    notAfter: Mapping[str, int] = {}
 
     def __init__(self, told: list[Any]) -> None:
         self.told = told
@@ -428,6 +430,14 @@ class CommandServiceTests(SynchronousTestCase):
         self.assertEqual(self.told, [("status", "listening, 2 sessions")])
 
     # What is seen
+
+    def test_certificates(self) -> None:
+        """
+        Those of the admin port are among them.
+        """
+        self.admin.notAfter = {"admin.pem": 9}
+        observation = self.successResultOf(self.service().observe())
+        self.assertEqual(observation.total.certificates, {"admin.pem": 9})
 
     def test_observe(self) -> None:
         """

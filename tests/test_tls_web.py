@@ -15,6 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from tests.authority import Authority
 from tests.clients import connect, in_thread, reset, turn, until
 from tests.test_command import make_certificate
 from tests.test_tap import parsed
@@ -23,6 +24,7 @@ from twisted_echo import EchoConfig, EchoFactory
 from twisted_echo.command.adminport import ReloadableAdmin, adminPort
 from twisted_echo.tls import web
 from twisted_echo.view import ServiceView
+from twisted_echo.x509 import Certificate
 
 
 class AdminTestCase(TLSTestCase):
@@ -122,6 +124,22 @@ class AdminTests(AdminTestCase):
         client = TLSClient(self.connect())
         await in_thread(client.shake)
         self.assertEqual(client.object.getpeercert(binary_form=True), expected)
+
+    async def test_expires(self) -> None:
+        """
+        Its certificate is watched like those of the service.
+        """
+        soon = Authority().issue("admin", days=5)
+        (self.folder / "key.pem").write_bytes(soon.key)
+        (self.folder / "cert.pem").write_bytes(soon.pem)
+        with capturedLogs() as events:
+            await self.opened()
+        told = [each.get("event") for each in events]
+        self.assertEqual(told.count("certificate-expires"), 1)
+        self.assertEqual(
+            self.admin.notAfter,
+            {str(self.folder / "cert.pem"): Certificate(soon.der).notAfter},
+        )
 
     def test_option(self) -> None:
         """

@@ -43,6 +43,15 @@ class Loaded:
         """
         if not isinstance(self.context, ssl.SSLContext):
             _refuse("context", self.context)
+        for each in self.chains:
+            if not (
+                isinstance(each, tuple)
+                and [type(part) for part in each] == [str, Certificate]
+            ):
+                raise TypeError(
+                    "chains must hold a file's name and an x509.Certificate each,"
+                    f" got {each!r}"
+                )
         if self.context.protocol is ssl.PROTOCOL_TLS_CLIENT:
             raise ValueError(
                 "context must be for servers, such as"
@@ -89,17 +98,17 @@ class Certificates:
             watcher()
 
 
-def certificatesOf(given: "ssl.SSLContext | Certificates") -> Certificates:
+def certificatesOf(given: "ssl.SSLContext | Loaded | Certificates") -> Certificates:
     """
     Take what sets TLS up, as embedders may give it.
 
     @raise TypeError: if it is neither a context of the standard library nor a
-        L{Certificates}.
+        L{Loaded} or L{Certificates}.
     @raise ValueError: if it is a context for clients.
     """
     if isinstance(given, Certificates):
         return given
-    if not isinstance(given, ssl.SSLContext):
+    if not isinstance(given, ssl.SSLContext | Loaded):
         _refuse("certificates", given)
     return Certificates(lambda: given)
 

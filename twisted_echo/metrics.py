@@ -182,7 +182,7 @@ class Snapshot:
             bytesSent=None
             if self.bytesSent is None or other.bytesSent is None
             else self.bytesSent + other.bytesSent,
-            certificates=_firstOf(self.certificates, other.certificates),
+            certificates=earliest(self.certificates, other.certificates),
             # No limit and another one make no limit.
             most=_mostOf(self.most, other.most),
         )
@@ -246,7 +246,11 @@ class Observation:
     restarts: Mapping[str, int] = field(default_factory=dict)
 
 
-def _firstOf(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+def earliest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """
+    When certificates expire, by their files; of two of the same file, the first to
+    expire.
+    """
     both = one.keys() & other.keys()
     return {**one, **other, **{file: min(one[file], other[file]) for file in both}}
 

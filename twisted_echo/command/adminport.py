@@ -6,15 +6,19 @@ The admin port of C{--admin}, made of its endpoint string. Needs prometheus-clie
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 from twisted_echo.admin import Admin
+from twisted_echo.certificates import Certificates
 from twisted_echo.command import words
 from twisted_echo.command.reloading import reload
 from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.listen import Listening, checkOnce, listenString
+from twisted_echo.tls.expiry import ExpiryWatch, notAfter
 from twisted_echo.tls.web import TLSSite
+from twisted_echo.view import Observed
 
 __all__ = ["ReloadableAdmin", "adminPort"]
 
@@ -41,6 +45,31 @@ class ReloadableAdmin(Admin):
         """
         super().__init__(endpoint, reactor)
         self._secured = secured
+        self._expiry = ExpiryWatch(lambda: self._certificates, reactor)
+
+    @property
+    def _certificates(self) -> list[Certificates]:
+        found = None if self._secured is None else self._secured.certificates
+        return [] if found is None else [found]
+
+    @property
+    def notAfter(self) -> dict[str, int]:
+        """
+        When the certificates expire, as L{notAfter<twisted_echo.tls.expiry.notAfter>}
+        tells it.
+        """
+        return notAfter(self._certificates)
+
+    def open(self, observed: Observed) -> "Deferred[None]":
+        """
+        Listen, and warn of certificates that expire.
+        """
+        self._expiry.start()
+        return super().open(observed)
+
+    def close(self) -> "Deferred[None]":
+        self._expiry.stop()
+        return super().close()
 
     @property
     def canReload(self) -> bool:

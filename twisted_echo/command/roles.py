@@ -3,7 +3,7 @@ The interfaces of the command service's parts: the service itself, the admin por
 the service manager.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -100,6 +100,9 @@ class AdminPort(Protocol):
 
     @property
     def canReload(self) -> bool: ...
+
+    @property
+    def notAfter(self) -> Mapping[str, int]: ...
 
     def reload(self) -> None: ...
 

@@ -34,7 +34,7 @@ from twisted_echo.command.roles import AdminPort, Manager, Served
 from twisted_echo.command.status import SaidLimits, tellStatus
 from twisted_echo.command.terminal import Terminal
 from twisted_echo.loggable import Listed
-from twisted_echo.metrics import Observation
+from twisted_echo.metrics import Observation, earliest
 from twisted_echo.service import State
 from twisted_echo.units import Seconds
 from twisted_echo.view import build
@@ -216,7 +216,11 @@ class CommandService(Service):
         """
 
         def told(observation: Observation) -> Observation:
-            return replace(observation, state=self.readiness()[1])
+            total = observation.total
+            if self._admin is not None:
+                certificates = earliest(total.certificates, self._admin.notAfter)
+                total = replace(total, certificates=certificates)
+            return replace(observation, state=self.readiness()[1], total=total)
 
         return self.served.observe().addCallback(told)
 

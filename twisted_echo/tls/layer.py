@@ -170,11 +170,13 @@ class TLSFactory(LayerFactory):
     protocol = _TLSLayer
 
     def __init__(
-        self, wrappedFactory: IProtocolFactory, certificates: Certificates | SSLContext
+        self,
+        wrappedFactory: IProtocolFactory,
+        certificates: Certificates | Loaded | SSLContext,
     ) -> None:
         """
-        @param certificates: L{Certificates}, which can be loaded anew, or an
-            C{ssl.SSLContext}.
+        @param certificates: L{Certificates}, which can be loaded anew, or a L{Loaded}
+            or an C{ssl.SSLContext}.
         @raise TypeError: if one is of another kind.
         """
         super().__init__(wrappedFactory)
