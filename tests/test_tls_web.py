@@ -7,6 +7,7 @@ import http.client
 import socket
 import ssl
 import sys
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 from weakref import ref
@@ -22,28 +23,33 @@ from tests.test_tap import parsed
 from tests.tlsclient import TLSClient, TLSTestCase, certificate_of, client_context
 from twisted_echo import EchoConfig, EchoFactory
 from twisted_echo.command.adminport import ReloadableAdmin, adminPort
+from twisted_echo.listen import Listening, listenString
 from twisted_echo.tls import web
 from twisted_echo.view import ServiceView
 from twisted_echo.x509 import Certificate
 
 
 class AdminTestCase(TLSTestCase):
-    async def opened(self, words: str = "") -> None:
+    async def opened(
+        self, words: str = "", listening: Sequence[Listening] = ()
+    ) -> None:
         """
         An admin port over TLS.
         """
         service = self.serve(EchoFactory(EchoConfig(measure=True)))
         description = f"ssl:0:{self.files}{words}"
-        self.admin = self.made(description)
+        self.admin = self.made(description, listening)
         self.addCleanup(self.admin.close)
         await self.admin.open(ServiceView(service))
         # (Without a word about it.)
         self.assertEqual(self.admin.address.host, "127.0.0.1")  # type: ignore[union-attr]
 
-    def made(self, description: str) -> ReloadableAdmin:
+    def made(
+        self, description: str, listening: Sequence[Listening] = ()
+    ) -> ReloadableAdmin:
         # What Twisted's own TLS stands on is not needed.
         with mock.patch.dict(sys.modules, {"OpenSSL": None}):
-            return adminPort(reactor, description, [])
+            return adminPort(reactor, description, listening)
 
     @property
     def site(self) -> web.TLSSite:
@@ -140,6 +146,19 @@ class AdminTests(AdminTestCase):
             self.admin.notAfter,
             {str(self.folder / "cert.pem"): Certificate(soon.der).notAfter},
         )
+
+    async def test_expiresOnce(self) -> None:
+        """
+        The service itself warns of a certificate that it has, too.
+        """
+        soon = Authority().issue("both", days=5)
+        (self.folder / "key.pem").write_bytes(soon.key)
+        (self.folder / "cert.pem").write_bytes(soon.pem)
+        same = listenString(reactor, f"ssl:0:{self.files}")
+        with capturedLogs() as events:
+            await self.opened(listening=[same])
+        told = [each.get("event") for each in events]
+        self.assertNotIn("certificate-expires", told)
 
     def test_option(self) -> None:
         """

@@ -3,7 +3,7 @@ The admin port of C{--admin}, made of its endpoint string. Needs prometheus-clie
 (extra C{metrics}).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -39,18 +39,23 @@ class ReloadableAdmin(Admin):
         endpoint: IStreamServerEndpoint,
         reactor: Any,
         secured: Listening | None = None,
+        listening: Sequence[Listening] = (),
     ) -> None:
         """
         @param secured: what has the certificates, if there are some.
+        @param listening: the endpoints of the service, which warns of theirs itself.
         """
         super().__init__(endpoint, reactor)
         self._secured = secured
-        self._expiry = ExpiryWatch(lambda: self._certificates, reactor)
+        self._expiry = ExpiryWatch(
+            lambda: self._certificates,
+            reactor,
+            besides=lambda: _certificatesOf(listening),
+        )
 
     @property
     def _certificates(self) -> list[Certificates]:
-        found = None if self._secured is None else self._secured.certificates
-        return [] if found is None else [found]
+        return [] if self._secured is None else _certificatesOf([self._secured])
 
     @property
     def notAfter(self) -> dict[str, int]:
@@ -117,7 +122,11 @@ def adminPort(
         endpoint = LayeredEndpoint(
             endpoint, lambda site: TLSSite(site, certificates, reactor)
         )
-    return ReloadableAdmin(endpoint, reactor, secured)
+    return ReloadableAdmin(endpoint, reactor, secured, listening)
+
+
+def _certificatesOf(listening: Iterable[Listening]) -> list[Certificates]:
+    return [each.certificates for each in listening if each.certificates is not None]
 
 
 class _ExplainedError(ValueError):

@@ -53,15 +53,18 @@ class ExpiryWatch:
         certificates: Callable[[], Iterable[Certificates]],
         clock: IReactorTime,
         now: Callable[[], float] = time.time,
+        besides: Callable[[], Iterable[Certificates]] = tuple,
     ) -> None:
         """
         @param certificates: gives those that are in use.
+        @param besides: gives those that another warns of, from the same files perhaps.
         @param clock: what schedules the next look.
         @param now: tells the time, in seconds since 1970.
         """
         self._certificates = certificates
         self._clock = clock
         self._now = now
+        self._besides = besides
         self._call: IDelayedCall | None = None
         # Not kept by this: see L{SessionFactory.certificates}.
         self._watched: WeakSet[Certificates] = WeakSet()
@@ -99,6 +102,8 @@ class ExpiryWatch:
         leaves = {leaf for each in self._watched for leaf in each.loaded.chains}
         if leaves:
             self._call = self._clock.callLater(_HOUR, self.look)
+        for each in self._besides():
+            leaves.difference_update(each.loaded.chains)
         told, self._told = self._told, {}
         for file, leaf in sorted(leaves, key=lambda each: each[0]):
             left = leaf.notAfter - self._now()
