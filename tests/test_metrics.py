@@ -39,6 +39,7 @@ def full(more: int = 0) -> Snapshot:
         tlsHandshakes={"TLSv1.3": 7 + more},
         tlsFailures={"alert": 5 + more},
         tlsResumptions=3 + more,
+        tlsPlainDropped=2 + more,
         tlsSeconds=filled(HANDSHAKE_BOUNDS, 0.004),
         lengths=filled(LENGTH_BOUNDS, 0.5 + more),
         readToSend=filled(READ_TO_SEND_BOUNDS, 0.0001),
@@ -152,6 +153,7 @@ class SnapshotTests(SynchronousTestCase):
                 tlsHandshakes={"TLSv1.3": 15},
                 tlsFailures={"alert": 11},
                 tlsResumptions=7,
+                tlsPlainDropped=5,
                 tlsSeconds=filled(HANDSHAKE_BOUNDS, 0.004, 0.004),
                 lengths=filled(LENGTH_BOUNDS, 0.5, 1.5),
                 readToSend=filled(READ_TO_SEND_BOUNDS, 0.0001, 0.0001),
@@ -226,6 +228,7 @@ class SnapshotTests(SynchronousTestCase):
             *("opened", "ended", "refused", "linesReceived", "bytesReceived"),
             *("bytesSent", "acceptErrors", "lengths", "readToSend", "lateness"),
             *("tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
+            "tlsPlainDropped",
         ):
             self.assertEqual(getattr(stays, name), getattr(full(), name), name)
         for name in ("sessions", "handshakes", "paused", "pendingBytes"):

@@ -20,11 +20,13 @@ no Deferred and no queue; all else is an L{AnswerQueue}'s.
 # (Twisted's Failure is not annotated.)
 
 from collections.abc import Callable
+from ssl import SSLContext
 from typing import Any
 
 from twisted.python.failure import Failure
 
 from twisted_echo.answers import DEFAULT_AT_ONCE, Answer, AnswerQueue
+from twisted_echo.certificates import Certificates, Loaded
 from twisted_echo.checks import seconds, whole
 from twisted_echo.overlong import RefusesOverlong
 from twisted_echo.receiver import FastLineReceiver
@@ -110,6 +112,16 @@ class AnsweringSession(RefusesOverlong):
             else:
                 self._queue().add(answer, question)
         return self._queue().isOver
+
+    def startTLS(self, certificates: Certificates | Loaded | SSLContext) -> None:
+        """
+        Begin TLS. Questions that are not answered yet came in the clear, too: they are
+        dropped with the rest. So what the client waits for, such as C{220}, is sent
+        before, by L{sendAnswer}, and is no answer.
+        """
+        super().startTLS(certificates)
+        if self._answers is not None and self._answers.forgetQuestions():
+            self.transport.plain.dropped()
 
     def _queue(self) -> AnswerQueue:
         answers = self._answers

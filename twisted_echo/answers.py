@@ -415,6 +415,24 @@ class AnswerQueue:
         Cancel what is in flight, and forget the session.
         """
         self._session = self._send = self._sendMany = self._failed = None
+        for pending in self._takeWaiting():
+            pending.cancel()
+
+    def forgetQuestions(self) -> bool:
+        """
+        Answer none of the questions that wait. Answers in flight are cancelled in the
+        next turn: one of them may be what calls this.
+
+        @return: whether there was one beside that.
+        """
+        waiting = self._takeWaiting()
+        for pending in waiting:
+            pending.queue = None
+            self._clock.real.callLater(0, pending.cancel)
+        self.pump()
+        return len(waiting) > 1
+
+    def _takeWaiting(self) -> list[_Pending]:
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
@@ -422,7 +440,7 @@ class AnswerQueue:
         self._waiting.clear()
         for pending in waiting:
             pending.result = None
-            pending.cancel()
+        return waiting
 
     # Time: what was asked first is due first, so the head's is all there is to watch.
 

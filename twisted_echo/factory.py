@@ -295,21 +295,30 @@ class SessionFactory(SessionMaker[_S]):
         self.refused[reason] += 1
         self.journal.refused(address, reason, detail, self.clock)
 
-    def useTLS(self, certificates: Certificates) -> TLSCounts:
+    def useTLS(self, certificates: Certificates | None) -> TLSCounts:
         """
         Count TLS handshakes from now on. Called by what makes them.
 
         @param certificates: they are among L{certificates} from now on, for as long as
-            something else keeps them.
+            something else keeps them. None, if nothing is known of them.
         @return: what they are counted by: L{tls}.
         """
-        if certificates not in self.certificates:
+        if certificates is not None and certificates not in self.certificates:
             self.certificates.add(certificates)
             if self.certificatesAdded is not None:
                 self.certificatesAdded()
         if self.tls is None:
             self.tls = TLSCounts()
         return self.tls
+
+    def plainDropped(self, session: Session) -> None:
+        """
+        A client has sent more in the clear behind what began TLS. Called when it is
+        dropped, once for each session.
+        """
+        if self.tls is not None:
+            self.tls.plainDropped += 1
+        self.journal.plainDropped(session.peer, self.clock)
 
     # The stop
 

@@ -124,6 +124,20 @@ class Journal:
             numbers=_numbers(detail),
         )
 
+    def plainDropped(self, peer: IAddress | None, clock: IReactorTime) -> None:
+        """
+        Input was dropped that had come in the clear behind what began TLS.
+        """
+        if self.sessions is not LogSessions.NONE and self._rate.allows(
+            "plain-input-dropped", clock.seconds()
+        ):
+            self._log.warn(
+                "{peer} has sent more in the clear behind the command that begins TLS:"
+                " it was dropped",
+                event="plain-input-dropped",
+                peer=escaped(peer),
+            )
+
     def failed(
         self,
         clock: IReactorTime,

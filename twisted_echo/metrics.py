@@ -131,9 +131,11 @@ class Snapshot:
         if there are transports that do not count them.
     @ivar acceptErrors: connections that could not be accepted.
     @ivar tlsHandshakes: TLS handshakes that were finished, by version. None, like the
-        next three, if there is no TLS.
+        next four, if there is no TLS.
     @ivar tlsFailures: those that failed, by L{TLSFailure} values.
     @ivar tlsResumptions: those that resumed an earlier TLS session.
+    @ivar tlsPlainDropped: sessions whose clients had sent more in the clear behind what
+        began TLS, which was dropped.
     @ivar tlsSeconds: seconds that those which were finished took.
     @ivar lengths: seconds that the sessions which have ended lasted.
     @ivar readToSend: seconds from the reading of a chunk to the sending of what the
@@ -161,6 +163,7 @@ class Snapshot:
     tlsHandshakes: Mapping[str, int] | None = None
     tlsFailures: Mapping[str, int] | None = None
     tlsResumptions: int | None = None
+    tlsPlainDropped: int | None = None
     tlsSeconds: Histogram | None = None
     lengths: Histogram = field(default_factory=_lengths)
     readToSend: Histogram | None = None
@@ -222,7 +225,7 @@ class Snapshot:
 _GROWING = (
     *("opened", "ended", "refused", "linesReceived", "bytesReceived", "bytesSent"),
     *("acceptErrors", "tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
-    *("lengths", "readToSend", "lateness"),
+    *("tlsPlainDropped", "lengths", "readToSend", "lateness"),
 )
 
 

@@ -84,6 +84,7 @@ def _tlsNumbers(tls: TLSCounts) -> dict[str, Any]:
         "tlsHandshakes": dict(tls.handshakes),
         "tlsFailures": {failure.value: n for failure, n in tls.failures.items()},
         "tlsResumptions": tls.resumptions,
+        "tlsPlainDropped": tls.plainDropped,
         "tlsSeconds": tls.seconds.copy(),
     }
 

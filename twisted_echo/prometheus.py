@@ -111,6 +111,12 @@ METRICS = (
         lambda s: s.tlsResumptions,
     ),
     Exported(
+        "tls_plain_input_dropped",
+        "counter",
+        "Sessions whose input in the clear behind STARTTLS was dropped.",
+        lambda s: s.tlsPlainDropped,
+    ),
+    Exported(
         "lines_received",
         "counter",
         "Whole lines that were received.",

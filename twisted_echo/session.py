@@ -59,6 +59,7 @@ from twisted_echo.sessionstate import (
     isTLS,
 )
 from twisted_echo.sockets import KeepAlive, bottomTransport, tuneSocket
+from twisted_echo.starttls import StartsTLS, divertStartTLS, restoreStartTLS
 
 __all__ = ["Session", "SessionKeeper"]
 
@@ -70,6 +71,7 @@ _OFFENCES = (
     EndReason.FRAME_TOO_LONG,
     EndReason.IDLE,
     EndReason.LINE_TIMEOUT,
+    EndReason.HANDSHAKE_FAILED,
 )
 # What a session that was closed for a reason has ended by if it is cut off then; else
 # it is just aborted.
@@ -130,7 +132,7 @@ class SessionKeeper(TypingProtocol):
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Session(PlainHooks, SessionState, Protocol):
+class Session(PlainHooks, StartsTLS, SessionState, Protocol):
     """
     A protocol whose connection is tracked from its first byte to its last.
 
@@ -208,6 +210,7 @@ class Session(PlainHooks, SessionState, Protocol):
             self._began = factory.clock.seconds()
             factory.sessionStarted(self)
             tuneSocket(transport, factory.keepAlive)
+        divertStartTLS(self, transport)
         if self._misplaced:
             self._skipped(self._misplaced)
         if self.backpressure and self._life is OPEN:
@@ -528,20 +531,23 @@ class Session(PlainHooks, SessionState, Protocol):
         if not transport.disconnecting:
             self._finishWhenAnswered()
 
-    def abort(self, reason: EndReason = EndReason.ABORTED) -> None:
+    def abort(self, reason: EndReason = EndReason.ABORTED, detail: str = "") -> None:
         """
         Cut the connection off, with a reset; what was not sent is lost.
 
         @param reason: the reason that L{end} and L{whenEnded} give, unless the session
             was closed for an offence of the peer before, which says more.
-        @raise TypeError: if it is no L{EndReason}.
+        @param detail: what else to say of it in the log.
+        @raise TypeError: if one is of another kind.
         """
         if self.isGone:
             return
         instance("reason", reason, EndReason)
+        instance("detail", detail, str)
         if self._abortedFor is None:
             closing = self._closing
             self._abortedFor = closing if closing in _OFFENCES else reason
+            self._detail = self._detail or detail
         transport = self.transport if self._connection is None else self._connection
         getattr(transport, "abortConnection", transport.loseConnection)()
 
@@ -673,6 +679,7 @@ class Session(PlainHooks, SessionState, Protocol):
             # Some protocols of Twisted's forget it, as FTP does; what is to be counted
             # still needs it.
             self.transport = connection
+            restoreStartTLS(connection)
             if not getattr(connection, "disconnected", True) and hasattr(
                 bottomTransport(connection), "fileno"
             ):

@@ -67,11 +67,13 @@ class TLSConnection(ProtocolWrapper):
 
     # The handshake
 
-    def _startTLS(self, context: SSLContext) -> None:
+    def _startTLS(self, context: SSLContext, below: Any = None) -> None:
         """
         Begin, as the server.
+
+        @param below: what to write to, if not the transport.
         """
-        self._records = Records(context, self.transport, self)
+        self._records = Records(context, below or self.transport, self)
         # In the instance, where they are found first.
         self.dataReceived = self._records.dataReceived  # type: ignore[method-assign]
         self.write = self._records.write  # type: ignore[method-assign]
@@ -350,6 +352,7 @@ class TLSConnection(ProtocolWrapper):
         Cut it off.
         """
         self._records.stage = Stage.OVER
+        self._records.forgetWaiting()
         self.disconnecting = True
         getattr(self.transport, "abortConnection", self.transport.loseConnection)()
 

@@ -105,15 +105,17 @@ class TLSCounts:
     @ivar failures: how many have failed, by L{TLSFailure}.
     @ivar resumptions: how many of those that were finished resumed an earlier session.
     @ivar seconds: how long those that were finished took, from the connection's
-        beginning.
+        beginning, or from C{startTLS} on.
+    @ivar plainDropped: how many clients had sent more in the clear behind what began
+        TLS in the middle of a session, which was dropped.
     """
 
-    __slots__ = ("failures", "handshakes", "resumptions", "seconds")
+    __slots__ = ("failures", "handshakes", "plainDropped", "resumptions", "seconds")
 
     def __init__(self) -> None:
         self.handshakes: Counter[str] = Counter()
         self.failures: Counter[TLSFailure] = Counter()
-        self.resumptions = 0
+        self.resumptions = self.plainDropped = 0
         self.seconds = Histogram(HANDSHAKE_BOUNDS)
 
     def succeeded(self, seconds: float, version: str | None, resumed: bool) -> None:

@@ -133,7 +133,7 @@ class Records:
         self._gathered: list[bytes] | None = None
         self._gatheredSize = 0
         # What it has written while nothing could be encrypted.
-        self._waiting: tuple[bytes, ...] = ()
+        self._waiting: list[bytes] | tuple[()] = ()
 
     def handshake(self) -> None:
         """
@@ -235,8 +235,8 @@ class Records:
         Encrypt and send what was written when that was impossible.
         """
         if self._waiting:
-            waiting, self._waiting = self._waiting, ()
-            self._seal(list(waiting))
+            waiting, self._waiting = list(self._waiting), ()
+            self._seal(waiting)
             self.flush()
 
     def _seal(self, pieces: list[bytes]) -> None:
@@ -250,8 +250,10 @@ class Records:
             pieces.clear()
         if not data or self.stage >= _FINISHED:
             return
-        if self._waiting or self.stage < _OPEN:
-            self._waiting += (data,)
+        if self._waiting:
+            self._waiting.append(data)
+        elif self.stage < _OPEN:
+            self._waiting = [data]
         elif len(data) > RECORD:
             for start in range(0, len(data), RECORD):
                 self._seal([data[start : start + RECORD]])
@@ -261,7 +263,7 @@ class Records:
                 self._encrypt(data)
             except SSLWantReadError:
                 # The peer has begun a handshake within the connection.
-                self._waiting = (data,)
+                self._waiting = [data]
             except SSLError as error:
                 # As over TCP, it is the connection that fails, and not the protocol.
                 self.owner.breakOff(error)
@@ -295,12 +297,18 @@ class Records:
         """
         return sum(map(len, self._waiting)) + sum(map(len, self._gathered or ()))
 
+    def forgetWaiting(self) -> None:
+        """
+        Give up what could not be encrypted yet.
+        """
+        self._waiting = ()
+
     def end(self) -> None:
         """
         Forget everything that refers to it, and everything that is held.
         """
         self.stage = _OVER
-        self._waiting = ()
+        self.forgetWaiting()
         self._gathered = None
         self.protocol = self.owner = None  # type: ignore[assignment]
 

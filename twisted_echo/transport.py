@@ -36,7 +36,9 @@ from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import main, tcp, unix
+from twisted.internet.interfaces import ITLSTransport
 from twisted.python import context, log
+from zope.interface import implementer
 
 __all__ = [
     "EagerClient",
@@ -55,6 +57,7 @@ else:
     _Base = object
 
 
+@implementer(ITLSTransport)
 class EagerMixin(_Base):
     """
     The sending half: goes before a subclass of C{tcp.Connection}.
@@ -79,6 +82,10 @@ class EagerMixin(_Base):
     """
     # Whether descriptors are passed along with the bytes.
     _passesDescriptors = False
+    asksForTLS = True
+    """
+    That C{startTLS} asks the protocol.
+    """
 
     def _becomePlain(self) -> None:
         """
@@ -257,12 +264,17 @@ class EagerMixin(_Base):
         self._stopGathering()
         self._plain = False
 
-    if hasattr(tcp.Connection, "startTLS"):
-        # Twisted's have it where pyOpenSSL is installed.
-
-        def startTLS(self, *args: Any, **kwargs: Any) -> Any:
-            self._endPlain()
-            return super().startTLS(*args, **kwargs)
+    def startTLS(self, ctx: Any, normal: bool = True) -> None:
+        """
+        Begin TLS: by the protocol's own C{startTLSByTransport}, if it has one, as
+        sessions have; else by Twisted, where pyOpenSSL is installed.
+        """
+        begin = getattr(type(self.protocol), "startTLSByTransport", None)
+        if begin is not None:
+            begin(self.protocol, ctx, normal)
+            return
+        self._endPlain()
+        super().startTLS(ctx, normal)
 
     def loseConnection(self, *args: Any, **kwargs: Any) -> Any:
         self._endPlain()

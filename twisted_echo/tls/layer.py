@@ -22,8 +22,8 @@ from twisted.python.failure import Failure
 
 from twisted_echo.certificates import Certificates, Loaded, certificatesOf
 from twisted_echo.endings import EndReason
+from twisted_echo.handshakes import ServerHandshake
 from twisted_echo.layers import Layer, LayerFactory
-from twisted_echo.sockets import bottomTransport
 from twisted_echo.tlsconnection import TLSConnection, words
 from twisted_echo.tlscounts import TLSFailure, failureOf
 from twisted_echo.tlsrecords import Stage
@@ -43,56 +43,37 @@ _FAILURES = {
 }
 
 
-class _TLSLayer(Layer, TLSConnection):
+class _TLSLayer(Layer, ServerHandshake):
     factory: Any
     failureReason = EndReason.HANDSHAKE_FAILED
-    _requiresProtocol = False
     # What is wrong with the handshake.
     _refusal: TLSFailure | None = None
-    # Whether its handshake is to go on when its turn has come, by what has come then.
-    _awaitsTurn = False
 
     def _begin(self, transport: Any) -> None:
-        loaded = self.factory.loaded
-        self._requiresProtocol = loaded.requiresProtocol
-        self._startTLS(loaded.context)
+        self._provideFor(transport)
+        self.counts = self.factory.counts
+        self._startBy(self.factory.loaded)
         super()._begin(transport)
-        if self.factory.keeper.isStopping:
+        if self.keeper.isStopping:
             # It will not be answered, so OpenSSL need not look at its hello.
             self._failure = EndReason.STOPPED, ""
 
-    def _goOnWithHandshake(self) -> None:
-        turns = self.factory.keeper.handshakeTurns
-        if not self._awaitsTurn and not turns.now(self._shake):
-            self._awaitsTurn = True
-            bottom = bottomTransport(self.transport)
-            bottom.pauseProducing()
-            turns.later(bottom.reactor, self._shakeInTurn)
+    @property
+    def keeper(self) -> Any:
+        return self.factory.keeper
 
-    def _shakeInTurn(self) -> None:
-        isTooLate = self._failure is not None or self._records.stage is Stage.OVER
-        if isTooLate or not self._awaitsTurn:
-            return
-        self._awaitsTurn = False
-        bottomTransport(self.transport).resumeProducing()
-        try:
-            self._shake()
-        except Exception:
-            # As if the reactor had called it.
-            log.err()
-            self.abortConnection()
+    @property
+    def _isGivenUp(self) -> bool:
+        return self._failure is not None or super()._isGivenUp
 
     def _shaken(self) -> None:
-        tls, factory = self._records.tls, self.factory
-        if self._requiresProtocol and tls.selected_alpn_protocol() is None:
-            # OpenSSL's own refusal cannot be had from the `ssl` module.
+        if self._lacksProtocol:
             self._failure = self.failureReason, "no application protocol in common"
             self._refusal = TLSFailure.NO_PROTOCOL
             self.loseConnection()
             self._endInOrder()
             return
-        seconds = factory.keeper.fairClock.seconds() - self.began
-        factory.counts.succeeded(seconds, tls.version(), tls.session_reused)
+        self._countSuccess()
         self.becomeReady(self.countsFor())
         protocol = self.wrappedProtocol
         if IHandshakeListener.providedBy(protocol):
@@ -112,7 +93,7 @@ class _TLSLayer(Layer, TLSConnection):
         # At a stop only a handshake that is finished by what has arrived is answered:
         # with the service's half of one a client might believe that it is connected,
         # and take the end that follows for a truncation.
-        if not self.factory.keeper.isStopping:
+        if not self.keeper.isStopping:
             super()._answer()
 
     @property
@@ -130,7 +111,7 @@ class _TLSLayer(Layer, TLSConnection):
     def _timeToFinish(self) -> float:
         # A client that has been answered believes that it is connected, and has its own
         # half of the handshake on the way.
-        half: float = self.factory.keeper.abortAfter / 2
+        half: float = self.keeper.abortAfter / 2
         return min(_LAST_FLIGHT, half) if self._isAnswered else 0
 
     def fail(self, reason: EndReason, detail: str = "") -> None:

@@ -1,0 +1,114 @@
+"""
+A server's TLS handshake, as one of many.
+
+What must hold: handshakes take their turns (L{twisted_echo.turns}), so that they do not
+hold up who is connected; each is counted once, as finished or as failed.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (These parts of Twisted are not annotated.)
+
+from functools import lru_cache
+from typing import Any
+
+from twisted.internet.interfaces import ITLSTransport
+from twisted.python import log
+from zope.interface import directlyProvides, providedBy
+from zope.interface.declarations import Declaration
+
+from twisted_echo.certificates import Loaded
+from twisted_echo.sockets import bottomTransport
+from twisted_echo.tlsconnection import TLSConnection
+from twisted_echo.tlscounts import TLSCounts
+from twisted_echo.tlsrecords import Stage
+
+__all__ = ["ServerHandshake"]
+
+
+@lru_cache(16)
+def _withoutStartTLS(provided: Declaration) -> Declaration:
+    without: Declaration = provided - ITLSTransport
+    return without
+
+
+class ServerHandshake(TLSConnection):
+    """
+    A connection with TLS whose handshake is one of a factory's.
+
+    @ivar began: when it began, by the factory's C{fairClock}.
+    @ivar counts: what it is counted by.
+    """
+
+    began = 0.0
+    counts: TLSCounts
+    _requiresProtocol = False
+    # Whether its handshake is to go on when its turn has come, by what has come then.
+    _awaitsTurn = False
+
+    @property
+    def keeper(self) -> Any:
+        """
+        The factory of the sessions.
+        """
+        raise NotImplementedError
+
+    @property
+    def _isGivenUp(self) -> bool:
+        """
+        Whether the handshake is not to be finished any more.
+        """
+        return self._records.stage is Stage.OVER
+
+    def _provideFor(self, transport: Any) -> None:
+        """
+        Be what the transport is, but one that can begin TLS.
+        """
+        directlyProvides(self, _withoutStartTLS(providedBy(transport)))
+
+    def startTLS(self, *args: object) -> None:
+        """
+        Refuse, before the transport below is asked.
+
+        @raise RuntimeError: always.
+        """
+        raise RuntimeError("TLS has begun already")
+
+    startTLSByTransport = startTLS
+
+    def _startBy(self, loaded: Loaded, below: Any = None) -> None:
+        self._requiresProtocol = loaded.requiresProtocol
+        self._startTLS(loaded.context, below)
+
+    def _goOnWithHandshake(self) -> None:
+        turns = self.keeper.handshakeTurns
+        if not self._awaitsTurn and not turns.now(self._shake):
+            self._awaitsTurn = True
+            bottom = bottomTransport(self.transport)
+            bottom.pauseProducing()
+            turns.later(bottom.reactor, self._shakeInTurn)
+
+    def _shakeInTurn(self) -> None:
+        if self._isGivenUp or not self._awaitsTurn:
+            return
+        self._awaitsTurn = False
+        bottomTransport(self.transport).resumeProducing()
+        try:
+            self._shake()
+        except Exception:
+            # As if the reactor had called it.
+            log.err()
+            self.abortConnection()
+
+    @property
+    def _lacksProtocol(self) -> bool:
+        """
+        Whether there is no ALPN protocol in common, and one is required. (OpenSSL's own
+        refusal cannot be had from the C{ssl} module.)
+        """
+        tls = self._records.tls
+        return self._requiresProtocol and tls.selected_alpn_protocol() is None
+
+    def _countSuccess(self) -> None:
+        tls = self._records.tls
+        seconds = self.keeper.fairClock.seconds() - self.began
+        self.counts.succeeded(seconds, tls.version(), tls.session_reused)
