@@ -21,7 +21,14 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from tests.crowd import Talk
-from tests.processes import DEADLINE, Command, Server, Test, new_folder
+from tests.processes import (
+    DEADLINE,
+    Command,
+    Server,
+    Test,
+    connect_when_listening,
+    new_folder,
+)
 
 HAPROXY = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
@@ -69,7 +76,7 @@ class Balancer:
             folder=self.folder,
             env=self.environment,
         )
-        self.wait(lambda: os.path.exists(self._socket))
+        connect_when_listening(test, Path(self._socket)).close()
         for name in NAMES:
             self.wait_for_state(name, "UP")
 

@@ -42,6 +42,7 @@ __all__ = [
     "Server",
     "Test",
     "connect",
+    "connect_when_listening",
     "echo_command",
     "environment",
     "finished",
@@ -256,6 +257,17 @@ def connect(test: Test, address: Address, *, receive_buffer: int = 0) -> socket.
     """
     client = dial(address, buffer=receive_buffer)
     test.addCleanup(client.close)
+    return client
+
+
+def connect_when_listening(test: Test, path: Path) -> socket.socket:
+    """
+    Connect to a path as soon as somebody listens there. It exists before that.
+    """
+    client = socket.socket(socket.AF_UNIX)
+    test.addCleanup(client.close)
+    client.settimeout(DEADLINE)
+    wait_until(lambda: client.connect_ex(str(path)) == 0)
     return client
 
 

@@ -76,12 +76,12 @@ class BenchTests(SynchronousTestCase):
         done = bench("nonsense")
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("unknown command: nonsense", done.stderr)
-        self.assertRegex(done.stderr, r"one of: .*\bsplit\b")
+        self.assertRegex(done.stderr, r"one of: [^.]*\bsplit\b")
 
     def test_help(self) -> None:
         done = bench("--help")
         self.assertEqual(done.returncode, 0)
-        self.assertRegex(done.stdout, r"one of: .*\bsplit\b")
+        self.assertRegex(done.stdout, r"one of: [^.]*\bsplit\b")
         with redirect_stdout(StringIO()) as told:
             self.assertEqual(cli.main([]), 0)
-        self.assertRegex(told.getvalue(), r"one of: .*\bsplit\b")
+        self.assertRegex(told.getvalue(), r"one of: [^.]*\bsplit\b")

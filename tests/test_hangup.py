@@ -17,6 +17,7 @@ from tests.processes import (
     Command,
     Server,
     connect,
+    connect_when_listening,
     echo_command,
     new_folder,
     read_to_end,
@@ -174,8 +175,7 @@ class HangUpTests(SynchronousTestCase):
         )
         os.close(slave)
         self.addCleanup(self.kill, folder / "twistd.pid")
-        wait_until(lambda: (folder / "echo.sock").exists())
-        client = connect(self, str(folder / "echo.sock"))
+        client = connect_when_listening(self, folder / "echo.sock")
         self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
         os.close(master)
         self.assertEqual(read_to_end(client), b"")

@@ -26,6 +26,7 @@ from tests.processes import (
     Command,
     Server,
     connect,
+    connect_when_listening,
     environment,
     new_folder,
     read_to_end,
@@ -393,7 +394,7 @@ class ActivationTests(SynchronousTestCase):
         command = self.activated(f"--listen={path}", *words)
         wait_until(lambda: os.path.exists(path))
         os.chmod(path, 0o600)
-        client = connect(self, path)
+        client = connect_when_listening(self, Path(path))
         self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
         client.close()
         self.assertEqual(command.signal(signal.SIGTERM), -signal.SIGTERM)
