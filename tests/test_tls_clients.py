@@ -23,6 +23,7 @@ from twisted_echo import (
     Session,
     SessionFactory,
     SessionService,
+    handshakes,
 )
 from twisted_echo.layers import LayeredEndpoint
 from twisted_echo.limits import Deadlines
@@ -189,6 +190,33 @@ class CertificateTests(ClientsTestCase):
             self.assertTrue(other.object.session_reused)
         assert self.factory.tls is not None
         self.assertEqual(self.factory.tls.resumptions, len(VERSIONS))
+
+    async def test_resumedTooLate(self) -> None:
+        """
+        By a session of before it does not get in any more when its certificate has
+        expired, which OpenSSL does not look at again.
+        """
+        service = self.served(self.factory)
+        end = Certificate(self.anna.der).notAfter
+        for count, version in enumerate(VERSIONS, 1):
+            context = as_client(None, self.anna, self.folder, version)
+            client = await self.shaken(service, context)
+            client.send(b"who?\r\n")
+            await in_thread(client.collect, 8)
+            opened = self.factory.opened
+            for now, isIn in ((end, True), (end + 1, False)):
+                self.patch(handshakes, "time", lambda now=now: now)
+                other = TLSClient(self.raw(service), context)
+                other.object.session = client.object.session
+                await in_thread(other.shake)
+                other.send(b"who?\r\n", farewell=True)
+                answer = await in_thread(other.read_to_end)
+                self.assertEqual(b"anna" in answer, isIn)
+            self.assertEqual(self.factory.opened, opened + 1)
+            assert self.factory.tls is not None
+            await until(lambda: not self.factory.handshakes)
+            failures = self.factory.tls.failures
+            self.assertEqual(failures, {TLSFailure.BAD_CERTIFICATE: count})
 
 
 class CountTests(ClientsTestCase):

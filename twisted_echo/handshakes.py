@@ -9,6 +9,7 @@ hold up who is connected; each is counted once, as finished or as failed.
 # (These parts of Twisted are not annotated.)
 
 from functools import lru_cache
+from time import time
 from typing import Any
 
 from twisted.internet.interfaces import ITLSTransport
@@ -19,8 +20,9 @@ from zope.interface.declarations import Declaration
 from twisted_echo.certificates import Loaded
 from twisted_echo.sockets import bottomTransport
 from twisted_echo.tlsconnection import TLSConnection
-from twisted_echo.tlscounts import TLSCounts
+from twisted_echo.tlscounts import TLSCounts, TLSFailure
 from twisted_echo.tlsrecords import Stage
+from twisted_echo.x509 import BadCertificate, Certificate
 
 __all__ = ["ServerHandshake"]
 
@@ -99,16 +101,33 @@ class ServerHandshake(TLSConnection):
             log.err()
             self.abortConnection()
 
-    @property
-    def _lacksProtocol(self) -> bool:
+    def _objection(self) -> tuple[TLSFailure, str] | None:
         """
-        Whether there is no ALPN protocol in common, and one is required. (OpenSSL's own
-        refusal cannot be had from the C{ssl} module.)
+        What is wrong with a handshake that OpenSSL takes for finished: it is to be
+        refused for that, and the second is what the log tells.
         """
         tls = self._records.tls
-        return self._requiresProtocol and tls.selected_alpn_protocol() is None
+        if self._requiresProtocol and tls.selected_alpn_protocol() is None:
+            # OpenSSL's own refusal cannot be had from the `ssl` module.
+            return TLSFailure.NO_PROTOCOL, "no application protocol in common"
+        if tls.session_reused and _hasExpired(tls.getpeercert(binary_form=True)):
+            # OpenSSL verified it when the session began, and does not so again.
+            return TLSFailure.BAD_CERTIFICATE, "certificate has expired"
+        return None
 
     def _countSuccess(self) -> None:
         tls = self._records.tls
         seconds = self.keeper.fairClock.seconds() - self.began
         self.counts.succeeded(seconds, tls.version(), tls.session_reused)
+
+
+def _hasExpired(der: bytes | None) -> bool:
+    """
+    Whether a certificate is of no use any more, also because it cannot be read.
+    """
+    if der is None:
+        return False
+    try:
+        return Certificate(der).notAfter < time()
+    except BadCertificate:
+        return True

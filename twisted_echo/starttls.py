@@ -158,11 +158,12 @@ class _SessionTLS(ServerHandshake):
             deadline.cancel()
 
     def _open(self) -> None:
-        if self._lacksProtocol:
+        objection = self._objection()
+        if objection is not None:
             session = self._records.protocol = self.wrappedProtocol
             self._records.forgetWaiting()
             session.discardInput()
-            self._fail(TLSFailure.NO_PROTOCOL, "no application protocol in common")
+            self._fail(*objection)
         else:
             super()._open()
 

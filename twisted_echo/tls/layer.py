@@ -67,9 +67,10 @@ class _TLSLayer(Layer, ServerHandshake):
         return self._failure is not None or super()._isGivenUp
 
     def _shaken(self) -> None:
-        if self._lacksProtocol:
-            self._failure = self.failureReason, "no application protocol in common"
-            self._refusal = TLSFailure.NO_PROTOCOL
+        objection = self._objection()
+        if objection is not None:
+            self._refusal, detail = objection
+            self._failure = self.failureReason, detail
             self.loseConnection()
             self._endInOrder()
             return
