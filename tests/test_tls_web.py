@@ -109,6 +109,18 @@ class AdminTests(AdminTestCase):
         context.load_cert_chain(self.folder / "cert.pem", self.folder / "key.pem")
         self.assertEqual((await self.ask("/healthz", context))[0], 200)
 
+    async def test_protocolRequired(self) -> None:
+        """
+        So are those that are looked at after the handshake.
+        """
+        await self.opened(":protocols=http/1.1:protocolRequired=yes")
+        with self.assertRaises(OSError):
+            await self.ask("/healthz", client_context())
+        # The client has said its farewell, too.
+        await until(lambda: not self.site.protocols)
+        context = client_context(alpn=["http/1.1"])
+        self.assertEqual((await self.ask("/healthz", context))[0], 200)
+
     async def test_reload(self) -> None:
         """
         Its certificate is loaded anew with the others, or stays.

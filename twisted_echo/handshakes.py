@@ -9,6 +9,7 @@ hold up who is connected; each is counted once, as finished or as failed.
 # (These parts of Twisted are not annotated.)
 
 from functools import lru_cache
+from ssl import SSLObject
 from time import time
 from typing import Any
 
@@ -24,7 +25,7 @@ from twisted_echo.tlscounts import TLSCounts, TLSFailure
 from twisted_echo.tlsrecords import Stage
 from twisted_echo.x509 import BadCertificate, Certificate
 
-__all__ = ["ServerHandshake"]
+__all__ = ["ServerHandshake", "objection"]
 
 
 @lru_cache(16)
@@ -102,23 +103,26 @@ class ServerHandshake(TLSConnection):
             self.abortConnection()
 
     def _objection(self) -> tuple[TLSFailure, str] | None:
-        """
-        What is wrong with a handshake that OpenSSL takes for finished: it is to be
-        refused for that, and the second is what the log tells.
-        """
-        tls = self._records.tls
-        if self._requiresProtocol and tls.selected_alpn_protocol() is None:
-            # OpenSSL's own refusal cannot be had from the `ssl` module.
-            return TLSFailure.NO_PROTOCOL, "no application protocol in common"
-        if tls.session_reused and _hasExpired(tls.getpeercert(binary_form=True)):
-            # OpenSSL verified it when the session began, and does not so again.
-            return TLSFailure.BAD_CERTIFICATE, "certificate has expired"
-        return None
+        return objection(self._records.tls, self._requiresProtocol)
 
     def _countSuccess(self) -> None:
         tls = self._records.tls
         seconds = self.keeper.fairClock.seconds() - self.began
         self.counts.succeeded(seconds, tls.version(), tls.session_reused)
+
+
+def objection(tls: SSLObject, requiresProtocol: bool) -> tuple[TLSFailure, str] | None:
+    """
+    What is wrong with a handshake that OpenSSL takes for finished: it is to be refused
+    for that, and the second is what the log tells.
+    """
+    if requiresProtocol and tls.selected_alpn_protocol() is None:
+        # OpenSSL's own refusal cannot be had from the `ssl` module.
+        return TLSFailure.NO_PROTOCOL, "no application protocol in common"
+    if tls.session_reused and _hasExpired(tls.getpeercert(binary_form=True)):
+        # OpenSSL verified it when the session began, and does not so again.
+        return TLSFailure.BAD_CERTIFICATE, "certificate has expired"
+    return None
 
 
 def _hasExpired(der: bytes | None) -> bool:

@@ -17,6 +17,7 @@ from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
+from twisted_echo.handshakes import objection
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tlsconnection import TLSConnection
 
@@ -38,15 +39,22 @@ class _Connection(TLSConnection):
     """
 
     factory: Any
+    _requiresProtocol = False
 
     def makeConnection(self, transport: Any) -> None:
         directlyProvides(self, providedBy(transport))
         Protocol.makeConnection(self, transport)
         self.factory.registerProtocol(self)
-        self._startTLS(self.factory.certificates.context)
+        loaded = self.factory.certificates.loaded
+        self._requiresProtocol = loaded.requiresProtocol
+        self._startTLS(loaded.context)
         self.factory.handshakeStarted(self)
 
     def _shaken(self) -> None:
+        if objection(self._records.tls, self._requiresProtocol) is not None:
+            # (The deadline of the handshake stays.)
+            self.loseConnection()
+            return
         self.factory.handshakeEnded(self)
         protocol = self.factory.wrappedFactory.buildProtocol(self.getPeer())
         if protocol is None:
