@@ -162,6 +162,33 @@ class ExampleTests(ExampleTestCase):
             self.assertEqual(client.recv(100), b"desserts\n")
         self.stop(server)
 
+    def test_startTLS(self) -> None:
+        """
+        Python's own client begins TLS; what is behind the command is not heard.
+        """
+        folder = new_folder(self)
+        make_certificate(folder)
+        server = self.serve("starttls.py", folder=folder)
+        context = ssl.create_default_context(cafile=str(folder / "cert.pem"))
+        context.check_hostname = False
+        with smtplib.SMTP(*server.address, timeout=30) as sender:
+            self.assertEqual(sender.mail("<a@example.org>")[0], 530)
+            sender.starttls(context=context)
+            sender.ehlo()
+            self.assertFalse(sender.has_extn("starttls"))
+            self.assertEqual(sender.mail("a@example.org")[0], 250)
+        plain = self.join(server)
+        greeting = b"220 localhost\r\n"
+        self.assertEqual(read_exactly(plain, len(greeting)), greeting)
+        plain.sendall(b"STARTTLS\r\nMAIL FROM:<evil@example.org>\r\n")
+        ready = b"220 go ahead\r\n"
+        self.assertEqual(read_exactly(plain, len(ready)), ready)
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as client:
+            client.sendall(b"QUIT\r\n")
+            self.assertEqual(client.recv(100), b"221 bye\r\n")
+        server.wait_for("was dropped")
+        self.stop(server)
+
     @skipIf(HAPROXY is None, "haproxy is missing")
     def test_behindHAProxy(self) -> None:
         """

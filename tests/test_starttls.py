@@ -425,6 +425,40 @@ class BeginsTests(StartTLSTestCase):
             counted = {TLSFailure.NO_CERTIFICATE: 1}
             self.assertEqual(server.factory.tls.failures, counted)
 
+    def test_byteByByte(self) -> None:
+        for reactor in REACTORS:
+            for version in VERSIONS:
+                with self.serve(reactor=reactor) as server, server.client() as plain:
+                    for each in b"one\r\nSTARTTLS\r\n":
+                        plain.sendall(bytes([each]))
+                    before = b"got one\r\n" + READY
+                    self.assertEqual(collect(plain, len(before)), before)
+                    client = TLSClient(plain, client_context(version)).shake(piece=1)
+                    for each in client.sealed(b"two\r\n"):
+                        plain.sendall(bytes([each]))
+                    self.assertEqual(client.collect(9), b"got two\r\n")
+
+    def test_hookRaises(self) -> None:
+        """
+        An exception of C{handshakeCompleted} ends the session, as one of any hook.
+        """
+
+        @implementer(IHandshakeListener)
+        class Raises(Lines):
+            def handshakeCompleted(self) -> None:
+                raise ValueError("of the hook")
+
+        for full in False, True:
+            with self.serve(Raises, errors=True) as server, server.client() as plain:
+                if full:
+                    server.factory.handshakeTurns.now = lambda work: False
+                plain.sendall(b"STARTTLS\r\n")
+                collect(plain, len(READY))
+                with ignored(OSError, ssl.SSLError):
+                    TLSClient(plain).shake().read()
+                server.ended()
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_certificates(self) -> None:
         """
         The factory knows those that can be loaded anew, and keeps none that cannot.

@@ -46,7 +46,8 @@ class EndReason(Enum):
     """The protocol raised an exception, which is in the log."""
 
     HANDSHAKE_TIMEOUT = "handshake-timeout"
-    """The TLS handshake or the PROXY header was not finished in time."""
+    """The TLS handshake or the PROXY header was not finished in time. Like the next, it
+    may also end a session that has begun TLS in its middle."""
     HANDSHAKE_FAILED = "handshake-failed"
     """The TLS handshake failed, or the peer left before its end."""
     BAD_PROXY_HEADER = "bad-proxy-header"
@@ -87,7 +88,8 @@ REFUSALS = frozenset(
 )
 """
 Why a connection never becomes a session, as a rule. (It may also be for an C{ERROR},
-or because the service has C{STOPPED} before.)
+or because the service has C{STOPPED} before. And a session may end by the handshake of
+the TLS that it has begun.)
 """
 
 
