@@ -690,6 +690,27 @@ class TurnsTests(TLSTestCase):
         await until(lambda: not factory.handshakes)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
+    async def test_protocolFails(self) -> None:
+        """
+        A protocol that raises an exception for what came with the handshake has failed,
+        as it has at any other time.
+        """
+
+        class Broken(EchoProtocol):
+            def dataReceived(self, data: bytes) -> None:
+                raise ZeroDivisionError
+
+        factory, _ = self.waiting()
+        factory.protocol = Broken
+        works, client = await self.one_waits(self.serve_tls(factory))
+        works.pop()()
+        await in_thread(self.finish, client, b"line\n", False)
+        await until(lambda: works)
+        works.pop()()
+        await until(lambda: factory.ended)
+        self.assertEqual(factory.ended, {EndReason.ERROR: 1})
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
 
 def _shut(client: socket.socket) -> None:
     client.shutdown(socket.SHUT_WR)

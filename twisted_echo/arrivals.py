@@ -30,7 +30,7 @@ try:
 except ImportError:
     ioctl = None  # type: ignore[assignment]
 
-__all__ = ["isReadable", "readArrived", "unreadBytes"]
+__all__ = ["asReactor", "isReadable", "readArrived", "unreadBytes"]
 
 
 def unreadBytes(transport: Any) -> int:
@@ -98,7 +98,7 @@ def readArrived(
             break
         count += size
         left -= size
-        log.callWithLogger(bottom, _readOnce, bottom)
+        log.callWithLogger(bottom, asReactor, bottom, bottom.doRead)
         if not size:
             break
     return count
@@ -113,12 +113,15 @@ def _canRead(bottom: Any) -> bool:
     )
 
 
-def _readOnce(bottom: Any) -> None:
+def asReactor(bottom: Any, event: Callable[[], Any]) -> None:
     """
-    Do what every reactor of Twisted's does with a descriptor that is readable.
+    Call what handles an event of a connection, and do with what it returns or raises as
+    every reactor of Twisted's does.
+
+    @param bottom: the transport.
     """
     try:
-        why = bottom.doRead()
+        why = event()
     except BaseException as problem:
         log.err()
         bottom.reactor._disconnectSelectable(bottom, problem, False)

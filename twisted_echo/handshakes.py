@@ -14,10 +14,10 @@ from time import time
 from typing import Any
 
 from twisted.internet.interfaces import ITLSTransport
-from twisted.python import log
 from zope.interface import directlyProvides, providedBy
 from zope.interface.declarations import Declaration
 
+from twisted_echo.arrivals import asReactor
 from twisted_echo.certificates import Loaded
 from twisted_echo.sockets import bottomTransport
 from twisted_echo.tlsconnection import TLSConnection
@@ -94,13 +94,9 @@ class ServerHandshake(TLSConnection):
         if self._isGivenUp or not self._awaitsTurn:
             return
         self._awaitsTurn = False
-        bottomTransport(self.transport).resumeProducing()
-        try:
-            self._shake()
-        except Exception:
-            # As if the reactor had called it.
-            log.err()
-            self.abortConnection()
+        bottom = bottomTransport(self.transport)
+        bottom.resumeProducing()
+        asReactor(bottom, self._shake)
 
     def _objection(self) -> tuple[TLSFailure, str] | None:
         return objection(self._records.tls, self._requiresProtocol)
