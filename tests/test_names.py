@@ -6,11 +6,15 @@ other way in by it.
 import gc
 import os
 import ssl
+from unittest import mock
 from weakref import ref
+
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.authority import Authority, Identity, client, not_root, resumed, shake
 from tests.test_tls_settings import VERSIONS, SettingsTestCase
 from twisted_echo.certificates import Certificates
+from twisted_echo.tls import names
 from twisted_echo.tls.pemfiles import BadFile
 from twisted_echo.tls.settings import BadWord, certificates_of
 from twisted_echo.x509 import Certificate
@@ -310,6 +314,22 @@ class LayoutTests(FolderTestCase):
             shake(certificates.context, context, host)
         self.assertEqual(len(certificates.loaded.chains), 3)
 
+    def test_renewed(self) -> None:
+        """
+        Of several certificates with one key each is considered; what no client is
+        shown, as it was replaced, is not watched.
+        """
+        soon = self.authority.issue("a", "a.example", days=2)
+        later = self.authority.issue("a", "a.example", days=60, key=soon.private)
+        for first, second in ((soon, later), (later, soon)):
+            self.write("hosts/a.pem", soon.key + first.pem)
+            self.write("hosts/a2.pem", second.pem)
+            certificates = self.served()
+            for name in ("a.example", None):
+                self.assertEqual(self.presented(certificates, name), later.der)
+            leaves = [leaf.der for _, leaf in certificates.loaded.chains]
+            self.assertEqual(leaves, [later.der])
+
     def test_links(self) -> None:
         """
         Linked folders are read, and those that lead back end.
@@ -323,6 +343,22 @@ class LayoutTests(FolderTestCase):
         self.assertEqual(
             certificates.loaded.files, (str(hosts), str(hosts / "link" / "b.pem"))
         )
+
+    def test_inside(self) -> None:
+        """
+        The key itself says which certificate is its own, whatever the files are called
+        and in whatever order they are: each is tried once.
+        """
+        hosts = [self.authority.issue(f"{i}", f"{i}.example") for i in range(9)]
+        key = rsa.generate_private_key(65537, 2048)
+        hosts.append(self.authority.issue("9", "9.example", key=key))
+        self.write("many/keys.pem", b"".join(each.key for each in hosts))
+        self.write("many/certs.pem", b"".join(each.pem for each in hosts[::-1]))
+        with mock.patch.object(names, "load_pair", wraps=names.load_pair) as tried:
+            loaded = self.served(path=str(self.folder / "many")).loaded
+        self.assertEqual(len(loaded.chains), len(hosts))
+        # And once more, for who asks for no name.
+        self.assertEqual(tried.call_count, len(hosts) + 1)
 
     def test_similar(self) -> None:
         """

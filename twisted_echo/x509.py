@@ -97,6 +97,8 @@ class Certificate:
     @ivar serialNumber: in hexadecimal, as C{openssl x509 -serial} has it.
     @ivar notBefore: from when it is valid, in seconds since 1970.
     @ivar notAfter: until when, the last second included.
+    @ivar publicKey: its key, with what says of which kind that is: the DER of
+        C{SubjectPublicKeyInfo}.
     @ivar dnsNames: the names of hosts that it is for; escaped.
     """
 
@@ -106,6 +108,7 @@ class Certificate:
     serialNumber: str = field(init=False, compare=False)
     notBefore: int = field(init=False, compare=False)
     notAfter: int = field(init=False, compare=False)
+    publicKey: bytes = field(init=False, compare=False, repr=False)
     dnsNames: tuple[str, ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -251,6 +254,7 @@ def _read(der: bytes) -> dict[str, object]:
     validity = parts.enter(_SEQUENCE)
     not_before, not_after = _time(validity), _time(validity)
     subject = parts.enter(_SEQUENCE)
+    public_key = b"" if parts.tag != _SEQUENCE else parts.skip()[0]
     names: tuple[str, ...] = ()
     while parts.tag is not None:
         if parts.tag == _EXTENSIONS:
@@ -263,5 +267,6 @@ def _read(der: bytes) -> dict[str, object]:
         "serialNumber": serial.hex().upper(),
         "notBefore": not_before,
         "notAfter": not_after,
+        "publicKey": public_key,
         "dnsNames": names,
     }

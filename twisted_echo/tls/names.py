@@ -31,6 +31,11 @@ from twisted_echo.x509 import Certificate
 
 __all__ = ["Folder"]
 
+_KEY_END = 32
+"""
+Bytes of a public key by which it is told from all others.
+"""
+
 
 class _Found(NamedTuple):
     """
@@ -56,7 +61,8 @@ class Folder:
     The certificates in a folder.
 
     @ivar files: the folder, and those of its files that were read.
-    @ivar chains: the certificates that have a key, in the order of their files.
+    @ivar chains: the certificates that are presented to somebody, in the order of
+        their files.
     @ivar contexts: those that present one of them.
     """
 
@@ -86,10 +92,14 @@ class Folder:
                 f"cannot use {folder}: no certificate with its private key is in its"
                 " .pem files"
             )
-        self._default = pairs[0]
-        self.chains = [pair.chain for pair in pairs]
-        self.contexts = [pair.context for pair in pairs]
         self._names = _names(pairs)
+        # Or what has taken its place.
+        names = pairs[0].chain.leaf.dnsNames
+        self._default = self._names[names[0].lower()] if names else pairs[0]
+        presented = {id(each) for each in (self._default, *self._names.values())}
+        used = [each for each in pairs if id(each) in presented]
+        self.chains = [pair.chain for pair in used]
+        self.contexts = [pair.context for pair in used]
         for pair in pairs:
             del found[pair.chain.leaf.der]
         self._check_names(folder, found.values())
@@ -168,23 +178,42 @@ def _pairs(
     for each in found:
         authorities.setdefault(each.certificate.subject, []).append(each)
     unclaimed = list(found)
+
+    def pair(each: _Found, key: Key) -> _Pair:
+        chain, context = _chain(each, authorities), make()
+        load_pair(context, chain, key)
+        unclaimed.remove(each)
+        return _Pair(chain, key, context)
+
     for key in keys:
-        for each in _nearest(unclaimed, key.file):
-            chain = _chain(each, authorities)
-            context = make()
+        for first in _likely(list(unclaimed), key):
             try:
-                load_pair(context, chain, key)
+                found_pair = pair(first, key)
             except Mismatch:
                 continue
-            unclaimed.remove(each)
-            yield _Pair(chain, key, context)
+            yield found_pair
+            # A key may have been kept when its certificate was renewed.
+            same = first.certificate.publicKey
+            for each in list(unclaimed):
+                if each.certificate.publicKey == same:
+                    yield pair(each, key)
             break
+
+
+def _likely(found: list[_Found], key: Key) -> Iterator[_Found]:
+    """
+    Those first whose public key is in the private one, as it is with RSA and with most
+    of elliptic curves: a try costs milliseconds.
+    """
+    der = key.der
+    inside = [each for each in found if each.certificate.publicKey[-_KEY_END:] in der]
+    yield from _nearest(inside, key.file)
+    yield from _nearest([each for each in found if each not in inside], key.file)
 
 
 def _nearest(found: Iterable[_Found], file: str) -> list[_Found]:
     """
-    Those in the same file first, then those with a similar name: a try costs
-    milliseconds.
+    Those in the same file first, then those with a similar name.
     """
 
     # By characters, which says more than by folders.

@@ -13,6 +13,7 @@ What must hold:
 import os
 import re
 import ssl
+from binascii import a2b_base64
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,16 @@ class Key:
 
     file: str
     pem: bytes
+
+    @property
+    def der(self) -> bytes:
+        """
+        The same without its PEM; nothing, if it is broken or encrypted.
+        """
+        try:
+            return a2b_base64(b"".join(self.pem.splitlines()[1:-1]), strict_mode=True)
+        except ValueError:
+            return b""
 
 
 @dataclass(frozen=True)
