@@ -684,6 +684,15 @@ class TransportTests(TestCase):
         self.assertIsNone(self.server.negotiatedProtocol)
         self.assertIsNone(self.server.getPeerCertificate())
 
+    def test_heldInput(self) -> None:
+        """
+        Input that waits for the handshake to go on is held.
+        """
+        self.connect()
+        self.server._goOnWithHandshake = lambda: None  # type: ignore[method-assign]
+        self.server.dataReceived(b"x" * 40_000)
+        self.assertEqual(self.server.ownBytes(), 40_000)
+
     def test_producer(self) -> None:
         """
         A producer is the transport's; while there is one, the end waits for it.

@@ -293,9 +293,11 @@ class Records:
 
     def ownBytes(self) -> int:
         """
-        How many bytes are held here.
+        How many bytes are held here, those included that a handshake which waits for
+        its turn has not read.
         """
-        return sum(map(len, self._waiting)) + sum(map(len, self._gathered or ()))
+        written = sum(map(len, self._waiting)) + sum(map(len, self._gathered or ()))
+        return written + self.incoming.pending
 
     def forgetWaiting(self) -> None:
         """
