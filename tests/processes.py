@@ -25,6 +25,7 @@ from twisted_echo.testing import processes as testing
 from twisted_echo.testing.processes import (
     DEADLINE,
     EXEC,
+    Vitals,
     echo_command,
     environment,
     ports_in,
@@ -143,6 +144,10 @@ class Server(Command):
             pass_fds=pass_fds,
         )
         server.wait_for(r"listening on .*, by .*\n")
+        # It says so before it handles signals, and one that came in between would end
+        # it at once.
+        vitals = Vitals(server)
+        wait_until(lambda: server.process.poll() is not None or vitals.runs())
         return server
 
     @property
