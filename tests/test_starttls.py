@@ -489,6 +489,34 @@ class BeginsTests(StartTLSTestCase):
                 self.assertWorks(client)
             self.assertTrue(asked)
 
+    def test_lateTurn(self) -> None:
+        """
+        A client is not late while its handshake waits for its turn.
+        """
+        for isOver in False, True:
+            works: list[Any] = []
+            with self.serve() as server, server.client() as plain:
+                turns: Any = server.factory.handshakeTurns
+                turns.now = lambda work: False
+                turns.later = lambda reactor, work, works=works: works.append(work)
+                plain.sendall(b"STARTTLS\r\n")
+                collect(plain, len(READY))
+                client = TLSClient(plain)
+                plain.sendall(client.hello())
+                server.until(partial(len, works))
+                session = server.session
+                tls, deadline = session.transport, session.transport._deadline
+                server.thread.call(partial(deadline.reset, 0))
+                server.until(lambda t=tls, was=deadline: t._deadline is not was)  # type: ignore[misc]
+                del turns.now, turns.later
+                if isOver:
+                    server.thread.call(session.abort)
+                    self.assertIs(server.ended(), EndReason.ABORTED)
+                    server.thread.call(works[0])
+                else:
+                    server.thread.call(works[0])
+                    self.assertWorks(client.shake())
+
 
 class PlainInputTests(StartTLSTestCase):
     """
