@@ -369,6 +369,8 @@ class BeginsTests(StartTLSTestCase):
                 session = server.session
                 self.assertTrue(session.paused)
                 self.assertEqual(session.transport._records.bytesSent, 0)
+                readers = server.thread.call(server.factory.clock.getReaders)
+                self.assertNotIn(bottomTransport(session.transport), readers)
                 server.thread.call(session.resumeProducing)
                 self.assertEqual(client.collect(9), b"got one\r\n")
                 self.assertWorks(client)
@@ -493,7 +495,7 @@ class BeginsTests(StartTLSTestCase):
         """
         A client is not late while its handshake waits for its turn.
         """
-        for isOver in False, True:
+        for end in "", "abort", "lose":
             works: list[Any] = []
             with self.serve() as server, server.client() as plain:
                 turns: Any = server.factory.handshakeTurns
@@ -509,9 +511,15 @@ class BeginsTests(StartTLSTestCase):
                 server.thread.call(partial(deadline.reset, 0))
                 server.until(lambda t=tls, was=deadline: t._deadline is not was)  # type: ignore[misc]
                 del turns.now, turns.later
-                if isOver:
+                if end == "abort":
                     server.thread.call(session.abort)
                     self.assertIs(server.ended(), EndReason.ABORTED)
+                    server.thread.call(works[0])
+                elif end == "lose":
+                    server.thread.call(tls.loseConnection)
+                    self.assertEqual(plain.recv(100), b"")
+                    plain.close()
+                    self.assertIs(server.ended(), EndReason.LOCAL_CLOSED)
                     server.thread.call(works[0])
                 else:
                     server.thread.call(works[0])
@@ -651,6 +659,28 @@ class PlainInputTests(StartTLSTestCase):
                 self.held = b""
 
         self.dropped(Own)
+
+    def test_ownLoop(self) -> None:
+        """
+        Also if it puts the rest back into its buffer after its loop.
+        """
+
+        class Own(Commands, Session):
+            held = b""
+
+            def dataReceived(self, data: bytes) -> None:
+                *lines, rest = (self.held + data).split(b"\r\n")
+                for line in lines:
+                    self.command(line)
+                self.held = rest
+
+            def heldInput(self) -> Any:
+                return len(self.held), None
+
+            def forgetInput(self) -> None:
+                self.held = b""
+
+        self.dropped(Own, behind=lambda frame: b"x")
 
     def test_answers(self) -> None:
         """
@@ -967,6 +997,25 @@ class EndTests(StartTLSTestCase):
                         self.assertTrue(client.farewell)
                     self.assertIs(server.ended(), EndReason.LOCAL_CLOSED)
 
+    def test_halfClose(self) -> None:
+        """
+        A half-close before the end of the handshake takes place after it.
+        """
+
+        class Halves(Lines):
+            def command(self, line: bytes) -> None:
+                super().command(line)
+                if line == b"STARTTLS":
+                    self.transport.write(b"last")
+                    self.transport.loseWriteConnection()
+
+        for reactor in REACTORS:
+            with self.serve(Halves, reactor) as server, server.begun() as client:
+                self.assertEqual(client.read(), b"last")
+                self.assertIsNone(client.read())
+                self.assertTrue(client.farewell)
+                self.assertFalse(server.session.transport.disconnecting)
+
     def test_stop(self) -> None:
         """
         A stop before the hello ends it in the clear; one in the middle of the handshake
@@ -1094,6 +1143,9 @@ class EndTests(StartTLSTestCase):
                     with ignored(ConnectionResetError):
                         self.assertEqual(plain.recv(100), b"", protocol)
                     server.ended()
+                    if protocol is not Closed:
+                        # (There something waits for a handshake.)
+                        self.assertEqual(server.factory.tls.failures, {}, protocol)
 
     def test_gone(self) -> None:
         """

@@ -169,7 +169,7 @@ class _SessionTLS(ServerHandshake):
 
     def _shaken(self) -> None:
         session = self.wrappedProtocol
-        self._endShaking(Stage.CLOSING if self.disconnecting else Stage.OPEN)
+        self._endShaking(Stage.OPEN)
         self.plain.end()
         self.write = self._records.write  # type: ignore[method-assign]
         self._countSuccess()
@@ -291,6 +291,7 @@ class _SessionTLS(ServerHandshake):
         self._endShaking(Stage.OVER)
         transport = self.transport
         # If bytes of the client's were left unread, the kernel would send a reset.
+        # (They may have been waiting for a turn.)
         getattr(transport, "loseWriteConnection", transport.loseConnection)()
         transport.resumeProducing()
 
