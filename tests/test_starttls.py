@@ -1,5 +1,6 @@
 """
-L{twisted_echo.starttls}: TLS that begins in the middle of a session.
+L{twisted_echo.starttls} and L{twisted_echo.sessiontls}: TLS that begins in the middle
+of a session.
 """
 
 import asyncio
