@@ -1,8 +1,8 @@
 """
 C{startTLS}: TLS that begins in the middle of a session.
 
-What must hold: while a session lasts, the C{startTLS} of its transport is the session's,
-and afterwards no reference to the session is left in the transport.
+What must hold: while a session lasts, the C{startTLS} of its transport is its own, and
+afterwards no reference to the session is left in the transport.
 """
 
 from ssl import SSLContext
