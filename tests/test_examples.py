@@ -6,6 +6,7 @@ import shutil
 import smtplib
 import socket
 import ssl
+import subprocess
 from pathlib import Path
 from unittest import skipIf
 
@@ -187,7 +188,28 @@ class ExampleTests(ExampleTestCase):
             client.sendall(b"QUIT\r\n")
             self.assertEqual(client.recv(100), b"221 bye\r\n")
         server.wait_for("was dropped")
+        if shutil.which("openssl"):
+            self.openssl(server, b"EHLO x\nMAIL FROM:<a>\nQUIT\n")
         self.stop(server)
+
+    def openssl(self, server: Server, typed: bytes) -> None:
+        """
+        OpenSSL's client, as the example calls it, sends what is typed.
+        """
+        source = (EXAMPLES / "starttls.py").read_text()
+        command = source.partition("    openssl s_client ")[2].partition("\n\n")[0]
+        words = command.replace("\\\\\n", "").split()
+        where = words.index("localhost:2525")
+        words[where] = "{}:{}".format(*server.address)
+        done = subprocess.run(
+            ["openssl", "s_client", *words],
+            input=typed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=server.folder,
+            timeout=60,
+        )
+        self.assertTrue(done.stdout.endswith(b"250 hello FROM:<a>\r\n221 bye\r\n"))
 
     @skipIf(HAPROXY is None, "haproxy is missing")
     def test_behindHAProxy(self) -> None:

@@ -6,7 +6,8 @@ An SMTP-like server whose clients begin TLS by STARTTLS.
         -keyout key.pem -out cert.pem
     twistd -ny starttls.py
 
-    openssl s_client -quiet -starttls smtp -CAfile cert.pem -connect localhost:2525
+    openssl s_client -crlf -quiet -starttls smtp -CAfile cert.pem \\
+        -connect localhost:2525
 
 The answer to STARTTLS is written before `startTLS` is called, so it goes out in the
 clear. What is written afterwards waits for the handshake. Whatever a client, or an
