@@ -259,7 +259,8 @@ class WriteTests(TestCase):
 
     def test_kinds(self) -> None:
         """
-        Other kinds of bytes are taken as they are in that moment. A C{str} is refused.
+        Other kinds of bytes are taken as they are in that moment. What is none is
+        refused.
         """
         self.shake()
         changes = bytearray(b"now")
@@ -276,6 +277,10 @@ class WriteTests(TestCase):
         text: Any = "text"
         with self.assertRaisesRegex(TypeError, "must be bytes, got the str 'text'"):
             self.server.write(text)
+        for wrong in (5, None, [1]):
+            with self.assertRaises(TypeError):
+                self.server.write(wrong)  # type: ignore[arg-type]
+        self.assertEqual(self.received(), b"")
 
     def test_large(self) -> None:
         """

@@ -198,11 +198,13 @@ class Records:
     def _writeNow(self, data: bytes) -> None:
         if isinstance(data, str):
             raise TypeError(f"what is written must be bytes, got the str {data!r}")
+        if type(data) is not bytes:
+            # Such as a bytearray, which may change. (`bytes` of a number are zeros.)
+            data = bytes(memoryview(data))
         if self._gathered is not None:
-            # (Of another kind, such as a bytearray, which may change.)
-            self.write(bytes(data))
+            self.write(data)
         else:
-            self._seal([bytes(data)])
+            self._seal([data])
             self.flush()
 
     def gather(self, call: Any) -> None:
