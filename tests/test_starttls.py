@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from contextlib import suppress as ignored
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -683,6 +684,33 @@ class PlainInputTests(StartTLSTestCase):
 
         self.dropped(Own, behind=lambda frame: b"x")
 
+    def test_forgetInputRaises(self) -> None:
+        """
+        Then TLS does not begin, and the session goes on in the clear.
+        """
+
+        class Raises(Lines):
+            def command(self, line: bytes) -> None:
+                with ignored(ZeroDivisionError):
+                    super().command(line)
+
+            def forgetInput(self) -> None:
+                raise ZeroDivisionError
+
+        for reactor in REACTORS:
+            with self.serve(Raises, reactor) as server, server.client() as plain:
+                plain.sendall(b"STARTTLS\r\n")
+                self.assertEqual(collect(plain, len(READY)), READY)
+                plain.sendall(b"x\r\n")
+                self.assertEqual(collect(plain, 7), b"got x\r\n")
+                known = ref(server.session)
+                gc.disable()
+                self.addCleanup(gc.enable)
+                plain.close()
+                server.ended()
+                server.until(lambda known=known: not known())  # type: ignore[misc]
+                gc.enable()
+
     def test_answers(self) -> None:
         """
         Neither the questions behind it are answered afterwards, nor those that have no
@@ -1072,15 +1100,22 @@ class EndTests(StartTLSTestCase):
                 self.assertIs(server.ended(), EndReason.STOPPED)
 
     def test_abort(self) -> None:
+        """
+        It is no failure of the client's.
+        """
         for reactor in REACTORS:
-            for opened in False, True:
+            for opened, byTransport in product((False, True), repeat=2):
                 with self.serve(reactor=reactor) as server, server.client() as plain:
                     plain.sendall(b"STARTTLS\r\n")
                     self.assertEqual(collect(plain, len(READY)), READY)
                     client = TLSClient(plain)
                     if opened:
                         self.assertWorks(client.shake())
-                    server.thread.call(server.session.abort)
+                    session = server.session
+                    abort = session.abort
+                    if byTransport:
+                        abort = session.transport.abortConnection
+                    server.thread.call(abort)
                     with self.assertRaises(ConnectionResetError):
                         while plain.recv(100):
                             pass
@@ -1310,6 +1345,31 @@ class OutputTests(StartTLSTestCase):
                 client.send(b"DONE\r\n")
                 self.assertIsNone(client.read())
                 self.assertTrue(client.farewell)
+
+    def test_producerBesideBackpressure(self) -> None:
+        """
+        A producer beside the session's own is refused at once, as at any other time,
+        and not when the handshake is done.
+        """
+        refused: list[str] = []
+
+        class Registers(Lines):
+            def command(self, line: bytes) -> None:
+                super().command(line)
+                try:
+                    self.transport.registerProducer(self, True)
+                except RuntimeError as error:
+                    refused.append(str(error))
+
+        for reactor in REACTORS:
+            refused.clear()
+            with self.serve(Registers, reactor) as server, server.client() as plain:
+                plain.sendall(b"x\r\nSTARTTLS\r\n")
+                collect(plain, 7 + len(READY))
+                self.assertWorks(TLSClient(plain).shake())
+            self.assertEqual(len(refused), 3)
+            for each in refused:
+                self.assertIn("Backpressure", each)
 
 
 class Mail(Session, ESMTP):

@@ -75,6 +75,7 @@ class PlainInput:
         """
         self._protocol = protocol
         self._tell: Callable[[], object] | None = tell
+        held = _forget(protocol)
         # The instance's own hooks, as they were.
         self._before: dict[str, object] = {}
         for names, drop in ((_MESSAGES, self._dropMessage), (_BYTES, self._dropBytes)):
@@ -82,7 +83,7 @@ class PlainInput:
                 if hasattr(protocol, name):
                     self._before[name] = vars(protocol).get(name, _MISSING)
                     setattr(protocol, name, drop)
-        if _forget(protocol):
+        if held:
             self.dropped()
 
     def _dropBytes(self, data: bytes) -> None:

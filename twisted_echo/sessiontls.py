@@ -92,6 +92,8 @@ class SessionTLS(ServerHandshake):
         self, session: Any, transport: Any, loaded: Loaded, counts: TLSCounts
     ) -> None:
         super().__init__(_NOWHERE, session)
+        # First: a hook of the protocol's may raise.
+        self.plain = PlainInput(session, partial(self.keeper.plainDropped, session))
         self.counts = counts
         sent = session.bytesSent
         self._sentPlain = None if sent is None else sent + pendingOutput(transport)
@@ -108,7 +110,6 @@ class SessionTLS(ServerHandshake):
             ("unregisterProducer", self._unregisterAsBefore),
         ):
             setattr(transport, name, diverted)
-        self.plain = PlainInput(session, partial(self.keeper.plainDropped, session))
 
     @property
     def keeper(self) -> Any:
@@ -256,10 +257,13 @@ class SessionTLS(ServerHandshake):
         self.write(data)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
+        # Now, and not when the handshake is done.
+        other = getattr(bottomTransport(self.transport), "producer", None)
         if self._producer is not None:
+            other, _ = self._producer
+        if other is not None:
             raise RuntimeError(
-                f"cannot register {producer!r}: {self._producer[0]!r} was never"
-                " unregistered"
+                f"cannot register {producer!r}: {other!r} was never unregistered"
             )
         super().registerProducer(producer, streaming)
 
@@ -301,7 +305,7 @@ class SessionTLS(ServerHandshake):
         session = self.wrappedProtocol
         if self._isShaking:
             self._endShaking(Stage.OVER)
-            if not (session.isClosing or session.isAborted):
+            if not (session.isClosing or self.disconnecting):
                 self.counts.failed(TLSFailure.CLIENT_LEFT)
         self.plain.restore()
         for name in ("write", "writeSequence", "unregisterProducer"):
