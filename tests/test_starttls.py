@@ -820,6 +820,24 @@ class FailureTests(StartTLSTestCase):
         failure, _ = self.fails(leave, EndReason.HANDSHAKE_FAILED)
         self.assertIs(failure, TLSFailure.CLIENT_LEFT)
 
+    def test_leftWhenClosed(self) -> None:
+        """
+        It is no failure if the session is being closed, however the client leaves.
+        """
+        for reactor in REACTORS:
+            for leave in (reset, lambda client: client.shutdown(socket.SHUT_WR)):
+                with self.serve(reactor=reactor) as server, server.client() as plain:
+                    plain.sendall(b"STARTTLS\r\n")
+                    collect(plain, len(READY))
+                    plain.sendall(TLSClient(plain).hello())
+                    plain.recv(1)
+                    session = server.session
+                    server.thread.call(session.close)
+                    server.until(lambda known=session: known.isFinished)  # type: ignore[misc]
+                    leave(plain)
+                    self.assertIs(server.ended(), EndReason.LOCAL_CLOSED)
+                    self.assertEqual(server.factory.tls.failures, {})
+
     def test_reset(self) -> None:
         failure, _ = self.fails(reset, EndReason.CONNECTION_LOST)
         self.assertIs(failure, TLSFailure.CLIENT_LEFT)

@@ -189,6 +189,12 @@ class SessionTLS(ServerHandshake):
         self.counts.failed(failure)
         self.wrappedProtocol.close(EndReason.HANDSHAKE_FAILED, detail)
 
+    def _clientLeft(self) -> None:
+        self._endShaking(Stage.OVER)
+        if not (self.wrappedProtocol.isClosing or self.disconnecting):
+            # Else the service ends it.
+            self.counts.failed(TLSFailure.CLIENT_LEFT)
+
     def _expire(self, allowed: float) -> None:
         # What was waited for may have arrived.
         readArrived(self.transport)
@@ -218,7 +224,9 @@ class SessionTLS(ServerHandshake):
         self._shakeInTurn()
         if self._isShaking:
             self._inputEnded = True
-            self._fail(TLSFailure.CLIENT_LEFT, "the client left", Stage.OVER)
+            self._clientLeft()
+            session = self.wrappedProtocol
+            session.close(EndReason.HANDSHAKE_FAILED, "the client left")
             self.transport.loseConnection()
         elif self._records.stage is not Stage.OVER:
             super().readConnectionLost()
@@ -302,11 +310,8 @@ class SessionTLS(ServerHandshake):
             super().loseWriteConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        session = self.wrappedProtocol
         if self._isShaking:
-            self._endShaking(Stage.OVER)
-            if not (session.isClosing or self.disconnecting):
-                self.counts.failed(TLSFailure.CLIENT_LEFT)
+            self._clientLeft()
         self.plain.restore()
         for name in ("write", "writeSequence", "unregisterProducer"):
             vars(self.transport).pop(name, None)
