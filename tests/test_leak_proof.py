@@ -191,14 +191,15 @@ class VerdictTests(SynchronousTestCase):
         0 if it holds, 1 if not; the table tells the numbers.
         """
         self.patch(shutil, "which", lambda name: "/bin/valgrind")
-        lost = {1: 0, 100: 5, 101: 5, 1000: 5, 7: 6}
-        calls = []
+        lost = {100: 5, 101: 5, 1000: 5, 7: 6}
+        calls: list[Any] = []
 
         def account(valgrind: str, sessions: int, at_once: int, **more: Any) -> Account:
             calls.append((valgrind, sessions, at_once))
             return Account(sessions, lost[sessions], 1, 26_000_000 + sessions, 2)
 
         self.patch(leak_proof, "account", account)
+        self.patch(leak_proof, "warm_up", calls.append)
         status, out, _ = self.main()
         self.assertEqual(status, 0)
         self.assertEqual(
@@ -211,7 +212,7 @@ class VerdictTests(SynchronousTestCase):
         )
         self.assertEqual(
             calls,
-            [("/bin/valgrind", *each) for each in ((1, 1), (100, 10), (1000, 10))],
+            [None, *(("/bin/valgrind", *each) for each in ((100, 10), (1000, 10)))],
         )
         status, out, _ = self.main("--sessions", "100", "7")
         self.assertEqual(status, 1)
@@ -281,18 +282,18 @@ class EmptyCachesTests(SynchronousTestCase):
 
 LEAK = """\
 import ctypes
-from twisted_echo.echo import EchoProtocol
+from twisted_echo.factory import SessionFactory
 
 kept = []
-forget = EchoProtocol.forget
+ended = SessionFactory.sessionEnded
 
 def leak(self, *args):
-    forget(self, *args)
+    ended(self, *args)
     kept.append(bytes(1000))
     lost = bytes(range(256))[1:]
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(lost))
 
-EchoProtocol.forget = leak
+SessionFactory.sessionEnded = leak
 """
 """
 Has each session leave 1,000 bytes that are kept and 255 that are lost.
@@ -319,7 +320,7 @@ class ValgrindTests(SynchronousTestCase):
 
     def test_oneByOne(self) -> None:
         """
-        Not a byte more after three times the sessions.
+        Less than a byte more for each session more.
         """
         self.assertEqual(leak_proof.main(["--one-by-one"]), 0)
 
