@@ -11,15 +11,19 @@ from unittest import skipUnless
 
 from twisted.internet import reactor
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
+from twisted.internet.interfaces import IPullProducer, ITLSTransport, ITransport
+from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import alsoProvides, implementer
 
 from tests.clients import ServedTestCase, tls_endpoint
 from twisted_echo import EchoProtocol, KeepAlive, SessionFactory
 from twisted_echo.sockets import (
     bottomTransport,
     dropNewConnections,
+    provideAs,
     refuseNewConnections,
     tuneSocket,
 )
@@ -52,6 +56,35 @@ class Transport(StringTransport):
 
     def getHandle(self) -> object:
         return self.handle
+
+
+class ProvideAsTests(SynchronousTestCase):
+    def test_provided(self) -> None:
+        """
+        A wrapper provides what its transport does and what its class implements, but
+        for what it is without; other wrappers are not affected.
+        """
+
+        @implementer(IPullProducer)
+        class Wrapper(ProtocolWrapper):
+            pass
+
+        factory: Any = WrappingFactory(None)
+        plain, tls, more, none = (Wrapper(factory, Protocol()) for _ in range(4))
+        transport = StringTransport()
+        special = StringTransport()
+        alsoProvides(special, ITLSTransport)
+        provideAs(plain, transport)
+        for wrapper in tls, more:
+            provideAs(wrapper, special, without=ITLSTransport)
+        for wrapper in plain, tls, more:
+            self.assertTrue(IPullProducer.providedBy(wrapper))
+            self.assertTrue(ITransport.providedBy(wrapper))
+            self.assertFalse(ITLSTransport.providedBy(wrapper))
+        provideAs(more, special)
+        self.assertTrue(ITLSTransport.providedBy(more))
+        self.assertFalse(ITLSTransport.providedBy(tls))
+        self.assertFalse(ITransport.providedBy(none))
 
 
 class KeepAliveTests(SynchronousTestCase):

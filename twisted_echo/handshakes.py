@@ -8,30 +8,21 @@ hold up who is connected; each is counted once, as finished or as failed.
 # mypy: disable-error-code="no-untyped-call"
 # (These parts of Twisted are not annotated.)
 
-from functools import lru_cache
 from ssl import SSLObject
 from time import time
 from typing import Any
 
 from twisted.internet.interfaces import ITLSTransport
-from zope.interface import directlyProvides, providedBy
-from zope.interface.declarations import Declaration
 
 from twisted_echo.arrivals import asReactor
 from twisted_echo.certificates import Loaded
-from twisted_echo.sockets import bottomTransport
+from twisted_echo.sockets import bottomTransport, provideAs
 from twisted_echo.tlsconnection import TLSConnection
 from twisted_echo.tlscounts import TLSCounts, TLSFailure
 from twisted_echo.tlsrecords import Stage
 from twisted_echo.x509 import BadCertificate, Certificate
 
 __all__ = ["ServerHandshake", "objection"]
-
-
-@lru_cache(16)
-def _withoutStartTLS(provided: Declaration) -> Declaration:
-    without: Declaration = provided - ITLSTransport
-    return without
 
 
 class ServerHandshake(TLSConnection):
@@ -66,7 +57,7 @@ class ServerHandshake(TLSConnection):
         """
         Be what the transport is, but one that can begin TLS.
         """
-        directlyProvides(self, _withoutStartTLS(providedBy(transport)))
+        provideAs(self, transport, without=ITLSTransport)
 
     def startTLS(self, *args: object) -> None:
         """
@@ -84,11 +75,13 @@ class ServerHandshake(TLSConnection):
 
     def _goOnWithHandshake(self) -> None:
         turns = self.keeper.handshakeTurns
-        if not self._awaitsTurn and not turns.now(self._shake):
+        if self._awaitsTurn:
+            # More than the one flight that it can have sent: that is not to pile up.
+            bottomTransport(self.transport).pauseProducing()
+        elif not turns.now(self._shake):
             self._awaitsTurn = True
-            bottom = bottomTransport(self.transport)
-            bottom.pauseProducing()
-            turns.later(bottom.reactor, self._shakeInTurn)
+            reactor = bottomTransport(self.transport).reactor
+            turns.later(reactor, self._shakeInTurn)
 
     def _shakeInTurn(self) -> None:
         if self._isGivenUp or not self._awaitsTurn:

@@ -31,14 +31,14 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import implementer
 
 from twisted_echo.arrivals import readArrived
 from twisted_echo.checks import callback
 from twisted_echo.endings import EndReason
 from twisted_echo.factory import SessionFactory
 from twisted_echo.refusal import readAway
-from twisted_echo.sockets import bottomTransport
+from twisted_echo.sockets import bottomTransport, provideAs
 
 __all__ = ["Layer", "LayerFactory", "LayeredEndpoint"]
 
@@ -98,10 +98,13 @@ class Layer(ProtocolWrapper):
     _step: IDelayedCall | None = None
 
     def makeConnection(self, transport: Any) -> None:
-        directlyProvides(self, providedBy(transport))
+        self._provideFor(transport)
         Protocol.makeConnection(self, transport)
         self.factory.registerProtocol(self)
         self._begin(transport)
+
+    def _provideFor(self, transport: Any) -> None:
+        provideAs(self, transport)
 
     def _begin(self, transport: Any) -> None:
         keeper = self.factory.keeper

@@ -13,11 +13,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.protocols.policies import ProtocolWrapper
+from zope.interface import directlyProvides, providedBy
 
 from twisted_echo.checks import whole
 
@@ -31,6 +33,7 @@ __all__ = [
     "dropNewConnections",
     "isGone",
     "ownsSocket",
+    "provideAs",
     "refuseNewConnections",
     "tuneSocket",
 ]
@@ -110,6 +113,25 @@ def bottomTransport(transport: Any) -> Any:
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return transport
+
+
+def provideAs(wrapper: Any, transport: Any, without: Any = None) -> None:
+    """
+    Have a wrapper provide the interfaces of the transport that it wraps, beside those
+    of its class.
+
+    @param without: an interface that it does not provide.
+    """
+    kind: Any = type(wrapper)
+    wrapper.__provides__ = _provides(kind, providedBy(transport), without)
+
+
+@lru_cache(64)
+def _provides(kind: Any, provided: Any, without: Any) -> Any:
+    # Made for one, it is good for all of its class, and dear to make.
+    one = kind.__new__(kind)
+    directlyProvides(one, provided if without is None else provided - without)
+    return one.__provides__
 
 
 def isGone(transport: Any) -> bool:

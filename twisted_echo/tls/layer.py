@@ -49,8 +49,10 @@ class _TLSLayer(Layer, ServerHandshake):
     # What is wrong with the handshake.
     _refusal: TLSFailure | None = None
 
+    def _provideFor(self, transport: Any) -> None:
+        ServerHandshake._provideFor(self, transport)
+
     def _begin(self, transport: Any) -> None:
-        self._provideFor(transport)
         self.counts = self.factory.counts
         self._startBy(self.factory.loaded)
         super()._begin(transport)

@@ -15,9 +15,9 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, providedBy
 
 from twisted_echo.handshakes import objection
+from twisted_echo.sockets import provideAs
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tlsconnection import TLSConnection
 
@@ -42,7 +42,7 @@ class _Connection(TLSConnection):
     _requiresProtocol = False
 
     def makeConnection(self, transport: Any) -> None:
-        directlyProvides(self, providedBy(transport))
+        provideAs(self, transport)
         Protocol.makeConnection(self, transport)
         self.factory.registerProtocol(self)
         loaded = self.factory.certificates.loaded
