@@ -178,7 +178,7 @@ class ChurnTests(LoadCase):
 
     def test_staysOpen(self) -> None:
         """
-        A server that does not close after the client's end is told of.
+        An error says that a server does not close after the client has.
         """
         with socket.create_server(("127.0.0.1", 0)) as listener:
             target = "{}:{}".format(*listener.getsockname())

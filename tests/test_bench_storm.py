@@ -104,7 +104,7 @@ class StormTests(SynchronousTestCase):
 
     def test_broken(self) -> None:
         """
-        Whoever breaks a line or a connection ends it with status 1.
+        A server that breaks a line or a connection ends the storm with status 1.
         """
         plain, tls, _ = serve_both(self)
         options = (tls, "-c", "3", "-t", "0.1")

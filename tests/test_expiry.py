@@ -103,7 +103,8 @@ class WatchTests(SynchronousTestCase):
 
     def test_atOnce(self) -> None:
         """
-        One that is about to expire is told of at the start, one that is not is not.
+        At the start there is a warning of a certificate that is about to expire, and of
+        no other one.
         """
         self.watch(Files(soon=ending(13.5, "soon\n"), late=ending(15)))
         (event,) = self.events
@@ -126,7 +127,7 @@ class WatchTests(SynchronousTestCase):
 
     def test_fourteenDays(self) -> None:
         """
-        It is told of within an hour, and never before.
+        The warning comes within an hour after that, and never before.
         """
         self.watch(Files(a=ending(WARNS_BEFORE / DAY + 1)))
         self.advance(DAY - 1)
@@ -188,7 +189,7 @@ class WatchTests(SynchronousTestCase):
 
     def test_same(self) -> None:
         """
-        What several listeners load of one file is told of once.
+        If several listeners load one file, there is one warning.
         """
         der = ending(1)
         self.watch(Files(a=der), Files(a=der))

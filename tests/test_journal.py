@@ -21,7 +21,7 @@ PEER = IPv4Address("TCP", "192.0.2.1", 7)
 @dataclass
 class Told:
     """
-    What a session tells of its peer.
+    A session, as far as the journal looks at it.
     """
 
     peer: Any

@@ -264,7 +264,7 @@ class EmptyCachesTests(SynchronousTestCase):
 
     def test_garbage(self) -> None:
         """
-        What nobody can reach any more stays.
+        Objects that nothing refers to any more are not collected.
         """
 
         class Unreachable:
