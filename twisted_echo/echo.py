@@ -1,7 +1,5 @@
 """
 The echo service: what the rest of the package is composed to here.
-
-Used by: embedders and the commands. It is also the model of a service of your own.
 """
 
 from collections.abc import Sequence
@@ -11,21 +9,21 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
-from twisted_echo.checks import instance, positive_seconds, seconds, whole
-from twisted_echo.factory import DEFAULT_ABORT_AFTER, SessionFactory
-from twisted_echo.frames import (
+from twisted_echo.framing.line_receiver import FastLineReceiver
+from twisted_echo.framing.string_receiver import (
     FastInt8StringReceiver,
     FastInt16StringReceiver,
     FastInt32StringReceiver,
     FastIntNStringReceiver,
 )
-from twisted_echo.journal import LogSessions
-from twisted_echo.limits import Deadlines, Limits
-from twisted_echo.overlong import RefusesOverlong
-from twisted_echo.receiver import FastLineReceiver
+from twisted_echo.net.sockets import KeepAlive
 from twisted_echo.service import SessionService
-from twisted_echo.session import Session
-from twisted_echo.sockets import KeepAlive
+from twisted_echo.session.factory import DEFAULT_ABORT_AFTER, SessionFactory
+from twisted_echo.session.limits import Deadlines, Limits
+from twisted_echo.session.overlong import RefusesOverlong
+from twisted_echo.session.session import Session
+from twisted_echo.session.session_log import LogSessions
+from twisted_echo.validation.checks import instance, positive_seconds, seconds, whole
 
 __all__ = ["EchoConfig", "EchoFactory", "EchoProtocol", "EchoService", "Framing"]
 

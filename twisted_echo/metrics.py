@@ -1,8 +1,6 @@
 """
 What is counted, in plain numbers: an embedder's and an exporter's view of a service.
 
-Used by: embedders and exporters, who read what services give them.
-
 A leaf: it knows no session and no service. Who counts bumps integers of his own; a
 L{Snapshot} is made of them when somebody asks.
 """

@@ -1,8 +1,6 @@
 """
 Listening, suspending, and a stop that loses nothing and ends on time.
 
-Used by: embedders and the commands.
-
 L{SessionService} knows listeners and sessions, and nothing of what they say. What
 must hold:
 
@@ -27,19 +25,19 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.addresses import readable
-from twisted_echo.checks import Checked, seconds
-from twisted_echo.endings import EndReason
-from twisted_echo.factory import SessionFactory
-from twisted_echo.fairclock import MOST_FORGIVEN, FairCall
-from twisted_echo.listen import checkOnce, listenString
-from twisted_echo.listeners import Listeners
-from twisted_echo.loggable import Listed, Tally
+from twisted_echo.endpoints.ports import Listeners
+from twisted_echo.endpoints.strings import checkOnce, listenString
+from twisted_echo.logs.values import Listed, Tally
 from twisted_echo.metrics import Snapshot
-from twisted_echo.monitor import Monitor, snapshotOf
-from twisted_echo.session import Session
+from twisted_echo.net.addresses import readable
+from twisted_echo.scheduling.fair_clock import MOST_FORGIVEN, FairCall
+from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.factory import SessionFactory
+from twisted_echo.session.session import Session
+from twisted_echo.session.statistics import Monitor, snapshotOf
 from twisted_echo.tls.expiry import ExpiryWatch
-from twisted_echo.units import Seconds
+from twisted_echo.validation.checks import Checked, seconds
+from twisted_echo.validation.units import Seconds
 
 __all__ = ["Endpoint", "IllegalTransition", "SessionService", "State"]
 

@@ -1,7 +1,5 @@
 """
 The command line: C{twistd echo} and C{twist echo}.
-
-Used by: Twisted's commands, by way of the plugin, and by nobody else.
 """
 
 import os
@@ -20,26 +18,26 @@ from twisted.python.runtime import platform
 from twisted.python.usage import CompleteList, Completions, UsageError
 from twisted.python.usage import Options as UsageOptions
 
-from twisted_echo.command import words
-from twisted_echo.command.daemon import DaemonReport
-from twisted_echo.command.errors import endQuietly, tellUser
+from twisted_echo.command import option_parsers
+from twisted_echo.command.command_service import CommandService
+from twisted_echo.command.daemon_report import DaemonReport
 from twisted_echo.command.help import groupedUsage
-from twisted_echo.command.local import LocalService
-from twisted_echo.command.notify import Notifier
-from twisted_echo.command.parameters import PARAMETERS
-from twisted_echo.command.process import (
+from twisted_echo.command.local_service import LocalService
+from twisted_echo.command.option_table import PARAMETERS
+from twisted_echo.command.signals import (
     failProcess,
     mostSessions,
     raiseFileLimit,
     sessionsWithin,
 )
-from twisted_echo.command.service import CommandService
+from twisted_echo.command.start_errors import endQuietly, tellUser
+from twisted_echo.command.systemd_notify import Notifier
 from twisted_echo.echo import EchoConfig, Framing
-from twisted_echo.journal import LogSessions
-from twisted_echo.limits import Deadlines, Limits, WhenFull
-from twisted_echo.listen import Listening, checkOnce, listenString
-from twisted_echo.logs import checkLogging
-from twisted_echo.units import parse_duration, parse_size
+from twisted_echo.endpoints.strings import Listening, checkOnce, listenString
+from twisted_echo.logs.json_observer import checkLogging
+from twisted_echo.session.limits import Deadlines, Limits, WhenFull
+from twisted_echo.session.session_log import LogSessions
+from twisted_echo.validation.units import parse_duration, parse_size
 
 __all__ = ["Options", "makeService"]
 
@@ -80,7 +78,7 @@ def _chooseReactor() -> None:
     if "twisted.internet.reactor" in sys.modules or not platform.isLinux():
         return
     try:
-        from twisted_echo.reactor import install
+        from twisted_echo.eager.reactor import install
 
         install()
     except ImportError as error:
@@ -155,7 +153,7 @@ def _adminPort(reactor: Any, text: str, listening: list[Listening]) -> Any:
     @raise UsageError: if there is none such.
     """
     try:
-        from twisted_echo.command.adminport import adminPort
+        from twisted_echo.command.admin_port import adminPort
     except ImportError as error:
         raise UsageError(f"--admin needs the extra 'metrics' ({error})") from None
     try:
@@ -274,7 +272,7 @@ class Options(UsageOptions):
         try:
             checkLogging(self.parent)
             self["config"] = self._config(listen)
-            proxyFrom = [words.network(each) for each in self["proxy-from"]]
+            proxyFrom = [option_parsers.network(each) for each in self["proxy-from"]]
             self["noticeSeconds"] = self._notice()
         except ValueError as error:
             raise UsageError(_named(str(error))) from None
@@ -286,7 +284,7 @@ class Options(UsageOptions):
         self["listening"] = _listening(reactor, listen, proxyFrom)
         self["proxyFrom"] = proxyFrom
         self["adminPort"] = None
-        if self["admin"] != words.OFF:
+        if self["admin"] != option_parsers.OFF:
             self["adminPort"] = _adminPort(reactor, self["admin"], self["listening"])
         try:
             self["workerCount"] = self._workers()
@@ -306,7 +304,7 @@ class Options(UsageOptions):
 
     def _notice(self) -> float:
         notice = self._duration("notice")
-        if notice and self["admin"] == words.OFF:
+        if notice and self["admin"] == option_parsers.OFF:
             raise ValueError(
                 "--notice is for whoever asks /readyz, which is where --admin says"
             )
@@ -319,11 +317,11 @@ class Options(UsageOptions):
             framing=self._read(
                 "framing", Framing, "'line', 'int8', 'int16', 'int32' or 'raw'"
             ),
-            delimiter=words.delimiter(self["delimiter"]),
+            delimiter=option_parsers.delimiter(self["delimiter"]),
             maxLength=self._size("max-length"),
             drain=self._duration("drain"),
             abortAfter=self._duration("abort-after"),
-            keepAlive=words.keepAlive(self["keepalive"]),
+            keepAlive=option_parsers.keepAlive(self["keepalive"]),
             deadlines=Deadlines(
                 idle=self._duration("idle-timeout"),
                 line=self._duration("line-timeout"),
@@ -332,7 +330,7 @@ class Options(UsageOptions):
             ),
             limits=Limits(
                 sessions=self._read(
-                    "max-sessions", words.sessions, f"'auto' or {count}"
+                    "max-sessions", option_parsers.sessions, f"'auto' or {count}"
                 ),
                 sessionsPerPeer=self._read("max-sessions-per-peer", int, count),
                 whenFull=self._read("when-full", WhenFull, "'wait' or 'refuse'"),
@@ -341,7 +339,7 @@ class Options(UsageOptions):
             logSessions=self._read(
                 "log-sessions", LogSessions, "'none', 'problems' or 'all'"
             ),
-            measure=self["admin"] != words.OFF,
+            measure=self["admin"] != option_parsers.OFF,
         )
 
 
@@ -353,7 +351,7 @@ def makeService(options: Options) -> IService:
 
     config, files = options["config"], raiseFileLimit()
     limits, ports = config.limits, len(options["listening"])
-    if options["max-sessions"] == words.AUTO:
+    if options["max-sessions"] == option_parsers.AUTO:
         sessions = mostSessions(files, ports)
     else:
         sessions = sessionsWithin(limits.sessions, files, ports)

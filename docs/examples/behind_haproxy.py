@@ -15,7 +15,7 @@ is a configuration for production: many servers, health checks, rolling restarts
 from twisted.application.service import Application
 
 from twisted_echo import FastLineReceiver, Session, SessionFactory, SessionService
-from twisted_echo.addresses import readable
+from twisted_echo.net.addresses import readable
 
 
 class WhoAmI(Session, FastLineReceiver):

@@ -20,7 +20,7 @@ import ssl
 from twisted.application.service import Application
 
 from twisted_echo import FastLineReceiver, Session, SessionFactory, SessionService
-from twisted_echo.tls import Certificates
+from twisted_echo.tls.certificates import Certificates
 
 
 def load() -> ssl.SSLContext:

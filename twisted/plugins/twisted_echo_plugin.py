@@ -1,7 +1,5 @@
 """
 Tells C{twistd} and C{twist} of C{echo}.
-
-Used by: Twisted's search for plugins; nothing imports it.
 """
 
 from twisted.application.reactors import Reactor

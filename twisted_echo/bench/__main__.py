@@ -1,8 +1,6 @@
 """
 C{python -m twisted_echo.bench COMMAND}.
 
-Used by: the user, at the command line.
-
 What must hold: a signal ends a command in order, with its processes, and with the
 status by which a shell tells of that signal.
 """

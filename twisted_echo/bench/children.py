@@ -1,8 +1,6 @@
 """
 Processes of our own: started on the processors that they are meant for, and ended.
 
-Used by: whatever in this folder starts a process.
-
 What must hold: a child ends with the C{with} block that it was started for, and,
 on Linux, with this process, even if that is killed.
 """

@@ -13,10 +13,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
-from twisted_echo.bench.connection import Clock, Connection
 from twisted_echo.bench.errors import BrokenServer
 from twisted_echo.bench.latency import Latencies, Recorder
-from twisted_echo.bench.lines import Exchange, LineSource
+from twisted_echo.bench.load_connection import Clock, Connection
+from twisted_echo.bench.load_lines import Exchange, LineSource
 from twisted_echo.bench.plan import DELIMITERS, Plan
 from twisted_echo.bench.result import Result
 from twisted_echo.bench.schedule import SECOND

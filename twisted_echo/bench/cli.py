@@ -1,8 +1,6 @@
 """
 The command line of C{python -m twisted_echo.bench}: one tree of commands.
 
-Used by: L{twisted_echo.bench.__main__} alone.
-
 Exit status: 0 done; 1 a server broke a line or a connection; 2 the command cannot
 be carried out as it was given; 128 and more: a signal ended it.
 """

@@ -2,8 +2,6 @@
 Measure servers side by side: in every round each one in turn, under one case after
 the other, so that drift hits all alike.
 
-Used by: L{twisted_echo.bench.compare_command} alone.
-
 What must hold: the figure to quote is the server's processor time per line, which
 does not depend on who was the bottleneck. It is taken from when all connections
 are made to when all lines are back, or, of a churn, from its first connection to the
@@ -19,9 +17,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from twisted_echo.bench.comparison import Case, Comparison, Run
 from twisted_echo.bench.errors import BrokenServer, ChildFailed
+from twisted_echo.bench.load_processes import run_processes
 from twisted_echo.bench.machine import processor_seconds, stolen_seconds
 from twisted_echo.bench.plan import Plan, Target
-from twisted_echo.bench.processes import run_processes
 from twisted_echo.bench.servers import Server, address
 from twisted_echo.bench.wire import allow_files
 

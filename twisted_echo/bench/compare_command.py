@@ -1,7 +1,5 @@
 """
 C{compare}: this service beside others, each started here, in turn, in one run.
-
-Used by: L{twisted_echo.bench.cli} alone.
 """
 
 import argparse
@@ -28,7 +26,7 @@ from twisted_echo.bench.machine import check, split_processors
 from twisted_echo.bench.result import BUSY
 from twisted_echo.bench.screen import microseconds, print_table, progress_bar
 from twisted_echo.bench.servers import LONGEST, OURS, PER_LINE, SERVERS, Server
-from twisted_echo.testing.certificates import MissingExtra, make_certificate
+from twisted_echo.testing.self_signed import MissingExtra, make_certificate
 
 COMPLETE: dict[str, Any] = {
     "sizes": (16, 64, 1024, 8192, 65536),

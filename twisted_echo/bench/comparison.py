@@ -1,8 +1,6 @@
 """
 What C{compare} has measured, as data: cases, runs, and the ratios between them.
 
-Used by: C{compare}, which makes them, and C{plot}, which reads them.
-
 Pure. A ratio is taken round by round, ours over theirs, so that what slows the
 whole machine for a while slows both sides of it; then come the median of the
 rounds, and the least and the most.

@@ -1,8 +1,6 @@
 """
 How a picture of C{plot} looks: lines, bars, axes, colours.
 
-Used by: L{twisted_echo.bench.picture} alone.
-
 Colours are those of Okabe and Ito, which colour-blind people can tell apart; what
 shares a colour differs by marker and dashes. Ours are thick and on top.
 """

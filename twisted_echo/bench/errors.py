@@ -1,8 +1,6 @@
 """
 What goes wrong in a benchmark, by who is to blame.
 
-Used by: all of this folder.
-
 ::
 
     BenchError

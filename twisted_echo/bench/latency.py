@@ -1,8 +1,6 @@
 """
 Latencies: recorded cheaply while a load runs, then kept in an HDR histogram.
 
-Used by: loads, and what shows their results.
-
 Cost: one dict update for the lines that came back in one chunk, a tenth of what
 C{HdrHistogram.record_value} takes. A value is rounded to what the histogram can
 tell apart (three digits), so the dict stays below some 30,000 entries however

@@ -1,8 +1,6 @@
 """
 One process's part of a load: connect, send, check, count.
 
-Used by: C{load}, in its own process or in workers.
-
 asyncio protocols, on uvloop where it is installed.
 
 What must hold: a run ends, C{timeout} seconds after the last line came back at the
@@ -15,10 +13,10 @@ import time
 from collections.abc import Callable
 
 from twisted_echo.bench.churn import Churn
-from twisted_echo.bench.connection import ClosedLoop, Connection, OpenLoop
 from twisted_echo.bench.errors import BrokenServer
 from twisted_echo.bench.latency import Latencies, Recorder
-from twisted_echo.bench.lines import Exchange, LineSource
+from twisted_echo.bench.load_connection import ClosedLoop, Connection, OpenLoop
+from twisted_echo.bench.load_lines import Exchange, LineSource
 from twisted_echo.bench.plan import DELIMITERS, IN_FLIGHT, Plan
 from twisted_echo.bench.result import Result
 from twisted_echo.bench.schedule import SECOND, Schedule

@@ -1,7 +1,5 @@
 """
 C{load}: put load on any echo server, check every byte, and tell how it did.
-
-Used by: L{twisted_echo.bench.cli} alone.
 """
 
 import argparse
@@ -15,8 +13,8 @@ from twisted_echo.bench import options as kinds
 from twisted_echo.bench.errors import BadRequest, need
 from twisted_echo.bench.latency import PERCENTILES
 from twisted_echo.bench.load import run_load
+from twisted_echo.bench.load_processes import run_processes
 from twisted_echo.bench.plan import DELIMITERS, Plan
-from twisted_echo.bench.processes import run_processes
 from twisted_echo.bench.result import BUSY, Result
 from twisted_echo.bench.screen import microseconds, print_table, progress_bar
 

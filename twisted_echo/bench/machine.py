@@ -1,8 +1,6 @@
 """
 What the machine tells of its processors: which there are, who used them for how
 long, and how much of them the hypervisor took away. Linux only.
-
-Used by: C{compare}.
 """
 
 import os

@@ -1,8 +1,6 @@
 """
 What the options of a command may be. Each refusal says what was given and what is
 allowed.
-
-Used by: the commands of this folder.
 """
 
 import argparse

@@ -1,8 +1,6 @@
 """
 The panels of a picture of C{plot}.
 
-Used by: L{twisted_echo.bench.plot} alone.
-
 One for each depth, of the processor time per line by size, or as bars if there is
 one size only; one of latency percentiles; and one of how the time per line grows
 with connections. Points are medians of the rounds.

@@ -1,8 +1,6 @@
 """
 What a load is to do: a target, a plan, and the share of each process in it.
 
-Used by: loads and whatever starts one.
-
 Plain data, which goes to another process as JSON.
 """
 
@@ -11,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 from twisted_echo.bench.errors import BadRequest
-from twisted_echo.bench.lines import SHORTEST
+from twisted_echo.bench.load_lines import SHORTEST
 
 DELIMITERS = {"lf": b"\n", "crlf": b"\r\n", "nul": b"\0"}
 IN_FLIGHT = 256 * 1024

@@ -1,7 +1,5 @@
 """
 C{plot}: a picture of what C{compare} has measured.
-
-Used by: L{twisted_echo.bench.cli} alone.
 """
 
 import argparse

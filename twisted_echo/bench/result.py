@@ -1,7 +1,5 @@
 """
 What a load has seen: of one process, or of several added up.
-
-Used by: loads, and what shows their results.
 """
 
 import json

@@ -2,8 +2,6 @@
 Echo servers to measure: C{python -m twisted_echo.bench.rivals NAME [FOLDER]}, over TLS
 with C{key.pem} and C{cert.pem} of C{FOLDER}.
 
-Used by: C{compare}, as a process; nothing imports it.
-
 Each is what its library's users would write, with C{TCP_NODELAY} on and a deep
 backlog, and says C{listening on HOST:PORT, by LOOP}, as C{twistd echo} does. The
 kernel chooses the port.

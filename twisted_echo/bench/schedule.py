@@ -1,8 +1,6 @@
 """
 An open loop: when each line is due, whatever the server does.
 
-Used by: L{twisted_echo.bench.load} alone.
-
 Line C{k} of all is due C{k / rate} seconds after the start, and the connections
 take turns, those of other processes included. A line that cannot be sent in time,
 because this program is late or its connection is blocked, stays due from when it

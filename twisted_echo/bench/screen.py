@@ -1,7 +1,5 @@
 """
 What a person sees: a progress bar on standard error, tables on standard output.
-
-Used by: C{load} and C{compare}.
 """
 
 import contextlib

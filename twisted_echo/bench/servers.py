@@ -1,7 +1,5 @@
 """
 The servers that C{compare} starts, each in a process of its own.
-
-Used by: C{compare}, and pictures for the names.
 """
 
 import importlib.util

@@ -1,7 +1,5 @@
 """
 C{split}: what splitting costs, I/O left out, beside Twisted's own receivers.
-
-Used by: L{twisted_echo.bench.cli} alone.
 """
 
 import argparse
@@ -19,13 +17,13 @@ from twisted.protocols.basic import (
 )
 
 from twisted_echo.bench.options import number
-from twisted_echo.frames import (
+from twisted_echo.framing.line_receiver import FastLineOnlyReceiver, FastLineReceiver
+from twisted_echo.framing.string_receiver import (
     FastInt8StringReceiver,
     FastInt16StringReceiver,
     FastInt32StringReceiver,
     FastIntNStringReceiver,
 )
-from twisted_echo.receiver import FastLineOnlyReceiver, FastLineReceiver
 
 CHUNK = 64 * 1024
 MEBIBYTE = 1024 * 1024

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from twisted_echo.bench.connection import Connection
 from twisted_echo.bench.errors import BenchError, BrokenServer
 from twisted_echo.bench.latency import Latencies, Recorder
-from twisted_echo.bench.lines import Exchange, LineSource
+from twisted_echo.bench.load_connection import Connection
+from twisted_echo.bench.load_lines import Exchange, LineSource
+from twisted_echo.bench.load_processes import run_processes
 from twisted_echo.bench.plan import Plan, Target
-from twisted_echo.bench.processes import run_processes
 from twisted_echo.bench.schedule import SECOND
 from twisted_echo.bench.wire import connect, new_loop, tls_context
 

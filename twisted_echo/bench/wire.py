@@ -1,7 +1,5 @@
 """
 What the operating system and OpenSSL are asked for before a load connects.
-
-Used by: loads and C{compare}.
 """
 
 import asyncio

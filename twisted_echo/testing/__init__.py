@@ -1,9 +1,6 @@
 """
 For tests: a real echo server, any service without a dirty reactor, faults, leaks.
 
-Used by: who writes tests, of clients in any language or of services in Twisted. In
-pytest its fixtures (L{twisted_echo.testing.plugin}) are there without an import.
-
   - L{EchoServer}: C{twistd echo} in a process of its own.
   - L{FaultProxy}: what networks do to connections.
   - L{running}, L{startForTest}: a service in a trial test; L{ServiceThread}: in a test
@@ -20,7 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twisted_echo.testing.clocks import elapse
-    from twisted_echo.testing.faultproxy import FaultProxy, Flow
+    from twisted_echo.testing.fault_proxy import FaultProxy, Flow
     from twisted_echo.testing.leaks import Footprint, assertNothingLeft, leftBehind
     from twisted_echo.testing.server import EchoServer
     from twisted_echo.testing.services import running, startForTest
@@ -41,8 +38,8 @@ __all__ = [
 
 _HOMES = {
     "EchoServer": "server",
-    "FaultProxy": "faultproxy",
-    "Flow": "faultproxy",
+    "FaultProxy": "fault_proxy",
+    "Flow": "fault_proxy",
     "Footprint": "leaks",
     "ServiceThread": "threads",
     "assertNothingLeft": "leaks",

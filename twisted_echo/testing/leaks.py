@@ -1,8 +1,6 @@
 """
 What a service has left behind, by name.
 
-Used by: who writes tests, and L{twisted_echo.testing.services}.
-
 What is the service's is told from what is the test's own: a socket is the service's if
 its own end is where the service listens; a delayed call, or what a reactor waits for,
 if it belongs to the service's factory, to a session or to a port. What a session has
@@ -18,10 +16,10 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 
-from twisted_echo.addresses import readable
-from twisted_echo.factory import SessionFactory
-from twisted_echo.fairclock import FairCall, FairClock
+from twisted_echo.net.addresses import readable
+from twisted_echo.scheduling.fair_clock import FairCall, FairClock
 from twisted_echo.service import SessionService, State
+from twisted_echo.session.factory import SessionFactory
 
 __all__ = ["Footprint", "assertNothingLeft", "leftBehind"]
 

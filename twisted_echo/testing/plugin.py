@@ -1,9 +1,5 @@
 """
 The fixtures of pytest: C{echo_server}, C{start_echo_server}, C{serve}, C{fault_proxy}.
-
-Used by: pytest, which imports it at every start where this package is installed (entry
-point C{pytest11}). So nothing is imported here but pytest before a fixture is used, and
-no reactor is ever installed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """
 A real C{twistd echo} for tests of clients, in any language or framework.
 
-Used by: who writes tests, and the fixtures of L{twisted_echo.testing.plugin}.
-
 What must hold: when it is stopped the process is gone, whatever the test did; and what
 it has left behind, or complained of, fails the test with what that was.
 """
@@ -23,8 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-from twisted_echo.testing.certificates import MissingExtra, make_certificate
-from twisted_echo.testing.processes import (
+from twisted_echo.testing.client_socket import Address, dial
+from twisted_echo.testing.command_process import (
     DEADLINE,
     EXEC,
     EXEC_WITH_PARENT,
@@ -34,7 +32,7 @@ from twisted_echo.testing.processes import (
     echo_command,
     ports_in,
 )
-from twisted_echo.testing.sockets import Address, dial
+from twisted_echo.testing.self_signed import MissingExtra, make_certificate
 
 __all__ = ["EchoServer"]
 

@@ -2,9 +2,6 @@
 Any L{SessionService} in a test that runs a reactor: trial, or pytest with
 pytest-twisted.
 
-Used by: who writes tests. One that knows no reactor takes
-L{twisted_echo.testing.threads}.
-
 What must hold: when the test has ended the service has stopped, and left nothing that
 makes a reactor dirty; else the test fails, and says what it was.
 """
@@ -16,9 +13,9 @@ from typing import Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from twisted_echo.checks import instance
 from twisted_echo.service import SessionService
 from twisted_echo.testing.leaks import Footprint, assertNothingLeft
+from twisted_echo.validation.checks import instance
 
 __all__ = ["running", "startForTest", "stopAndCheck"]
 

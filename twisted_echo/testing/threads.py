@@ -1,9 +1,6 @@
 """
 Any L{SessionService} in a thread, for tests that know no reactor.
 
-Used by: who writes tests with blocking clients, and the fixture C{serve} of
-L{twisted_echo.testing.plugin}.
-
 What must hold: the thread runs a reactor of its own. Twisted's global one is neither
 installed nor run, so that tests which need it, as trial's do, can run in the same
 process; and when the thread ends, it has left nothing behind.
@@ -29,14 +26,14 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import provider
 
-from twisted_echo.checks import instance
-from twisted_echo.factory import SessionFactory
 from twisted_echo.service import SessionService
-from twisted_echo.session import Session
+from twisted_echo.session.factory import SessionFactory
+from twisted_echo.session.session import Session
+from twisted_echo.testing.client_socket import Address, dial
+from twisted_echo.testing.command_process import DEADLINE
 from twisted_echo.testing.leaks import Footprint
-from twisted_echo.testing.processes import DEADLINE
 from twisted_echo.testing.services import stopAndCheck
-from twisted_echo.testing.sockets import Address, dial
+from twisted_echo.validation.checks import instance
 
 __all__ = ["ServiceThread"]
 
@@ -45,7 +42,7 @@ _T = TypeVar("_T")
 
 def _newReactor() -> Any:
     try:
-        from twisted_echo.reactor import EagerEPollReactor
+        from twisted_echo.eager.reactor import EagerEPollReactor
     except ImportError:
         from twisted.internet.selectreactor import SelectReactor
 

@@ -1,15 +1,8 @@
 """
-TLS under sessions.
+TLS on the standard library's C{ssl}: one connection's records and handshake, and the
+certificates of a server.
 
-  - L{twisted_echo.tls.pemfiles}: keys and certificates, from their files.
-  - L{twisted_echo.tls.names}: certificates for many names, from a folder.
-  - L{twisted_echo.tls.settings}: what the words of C{ssl:} and C{tls:} mean.
-  - L{twisted_echo.tls.expiry}: when certificates expire.
-  - L{twisted_echo.tls.layer}: L{TLSFactory}, TLS as a layer.
-  - L{twisted_echo.tls.web}: TLS under a web site.
+It knows no session. L{twisted_echo.session} and what stands above it may import it; the
+layer that puts it under sessions is L{twisted_echo.endpoints.tls_layer}. Begin with
+L{twisted_echo.tls.connection}.
 """
-
-from twisted_echo.certificates import Certificates, Loaded
-from twisted_echo.tls.layer import TLSFactory
-
-__all__ = ["Certificates", "Loaded", "TLSFactory"]

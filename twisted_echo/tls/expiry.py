@@ -13,9 +13,9 @@ from weakref import WeakSet
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from twisted_echo.certificates import Certificates
-from twisted_echo.units import Seconds
-from twisted_echo.x509 import Certificate, shortened
+from twisted_echo.tls.certificates import Certificates
+from twisted_echo.tls.x509 import Certificate, shortened
+from twisted_echo.validation.units import Seconds
 
 __all__ = ["WARNS_BEFORE", "ExpiryWatch", "notAfter"]
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from twisted_echo.certificates import Certificates, Loaded
-from twisted_echo.tls.names import Folder
-from twisted_echo.tls.pemfiles import (
+from twisted_echo.tls.certificate_folder import Folder
+from twisted_echo.tls.certificates import Certificates, Loaded
+from twisted_echo.tls.pem_files import (
     BadFile,
     Chain,
     authorities_in,

@@ -6,12 +6,13 @@ service that they are:
 
   - L{binding<twisted_echo.command.workers.binding>} opens the sockets, and
     L{shares<twisted_echo.command.workers.shares>} says who accepts from which;
-  - L{monitor<twisted_echo.command.workers.monitor>} keeps a
-    L{process<twisted_echo.command.workers.process>} for each worker:
+  - L{monitor<twisted_echo.command.workers.worker_monitor>} keeps a
+    L{process<twisted_echo.command.workers.worker_process>} for each worker:
     L{launch<twisted_echo.command.workers.launch>} starts it, and
     L{watch<twisted_echo.command.workers.watch>} finds out if it hangs;
   - L{inquiry<twisted_echo.command.workers.inquiry>} asks all of them;
-  - L{rest<twisted_echo.command.workers.rest>} deals with what they leave at a stop.
+  - L{rest<twisted_echo.command.workers.backlog_drain>} deals with what they leave at a
+    stop.
 
 In each worker: L{worker<twisted_echo.command.workers.worker>}, on sockets that are
 L{adopted<twisted_echo.command.workers.adopted>}. Between them: the

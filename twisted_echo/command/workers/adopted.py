@@ -82,8 +82,8 @@ def _adopt(reactor: Any, listening: socket.socket, factory: IProtocolFactory) ->
     else:
         port = _TCPPort._fromListeningDescriptor(reactor, descriptor, family, factory)
     try:
-        from twisted_echo.reactor import EagerEPollReactor
-        from twisted_echo.transport import EagerServer, EagerUNIXServer
+        from twisted_echo.eager.reactor import EagerEPollReactor
+        from twisted_echo.eager.transports import EagerServer, EagerUNIXServer
     except ImportError:
         # Without epoll there is no eager reactor.
         pass

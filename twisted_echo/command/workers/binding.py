@@ -1,8 +1,6 @@
 """
 The sockets of many processes, bound and listening before any of them runs.
 
-Used by: the supervisor; L{checkShareable} by L{twisted_echo.tap}, too.
-
 What must hold: the kernel divides new connections among the TCP sockets of the workers
 (C{SO_REUSEPORT}); no second service can put itself among them unnoticed; the sockets
 are bound all or none. This process accepts nothing on them.
@@ -28,7 +26,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from twisted_echo.sockets import deepenBacklog, dropNewConnections
+from twisted_echo.net.sockets import deepenBacklog, dropNewConnections
 
 __all__ = ["Bound", "bind", "checkShareable"]
 

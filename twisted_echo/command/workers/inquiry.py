@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_echo.command.workers.channel import GetSessions
-from twisted_echo.command.workers.process import WorkerProcess
+from twisted_echo.command.workers.worker_process import WorkerProcess
 from twisted_echo.metrics import Snapshot
 
 __all__ = ["Inquiry", "askSessions"]

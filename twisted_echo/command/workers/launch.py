@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from twisted_echo.command.workers.channel import CHANNEL, HELD_SIGNALS
-from twisted_echo.command.workers.process import WorkerProcess
+from twisted_echo.command.workers.worker_process import WorkerProcess
 
 __all__ = ["launch", "workerEnvironment"]
 

@@ -1,9 +1,6 @@
 """
 What a worker logs, on its way to the log of its parent.
 
-Used by: the worker that logs, and its
-L{WorkerProcess<twisted_echo.command.workers.process.WorkerProcess>} in the parent.
-
 What must hold: logging never makes a worker wait; what waits to be sent is bounded,
 and what is over is counted and told; an event has in the parent's log the level, the
 namespace and the fields that it had, and the number of its worker.

@@ -27,27 +27,27 @@ from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from twisted_echo.command.process import unreadable, unusable
+from twisted_echo.admin.status_view import build
+from twisted_echo.command.signals import unreadable, unusable
+from twisted_echo.command.workers.backlog_drain import Rest
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
 from twisted_echo.command.workers.channel import Hurry, Reload, Settings
 from twisted_echo.command.workers.inquiry import Inquiry
-from twisted_echo.command.workers.monitor import WorkerMonitor
-from twisted_echo.command.workers.process import (
+from twisted_echo.command.workers.shares import divide
+from twisted_echo.command.workers.watch import HUNG_AFTER
+from twisted_echo.command.workers.worker_monitor import WorkerMonitor
+from twisted_echo.command.workers.worker_process import (
     HURRIED_WITHIN,
     KILLED_WITHIN,
     WorkerProcess,
 )
-from twisted_echo.command.workers.rest import Rest
-from twisted_echo.command.workers.shares import divide
-from twisted_echo.command.workers.watch import HUNG_AFTER
 from twisted_echo.echo import EchoConfig
-from twisted_echo.limits import Limits
-from twisted_echo.listen import Listening
-from twisted_echo.loggable import Tally
+from twisted_echo.endpoints.strings import Listening
+from twisted_echo.logs.values import Tally
 from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.service import IllegalTransition, State, longestStop
+from twisted_echo.session.limits import Limits
 from twisted_echo.tls.expiry import ExpiryWatch
-from twisted_echo.view import build
 
 __all__ = ["NoWorkers", "Supervisor"]
 

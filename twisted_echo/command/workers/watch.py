@@ -11,7 +11,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from twisted_echo.fairclock import MOST_FORGIVEN
+from twisted_echo.scheduling.fair_clock import MOST_FORGIVEN
 
 __all__ = ["HUNG_AFTER", "STARTS_WITHIN", "Watch", "Watched"]
 

@@ -19,8 +19,8 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, globalLogBeginner
 
-from twisted_echo.command.local import LocalService
-from twisted_echo.command.process import OnSignal
+from twisted_echo.command.local_service import LocalService
+from twisted_echo.command.signals import OnSignal
 from twisted_echo.command.workers.adopted import AdoptedEndpoint
 from twisted_echo.command.workers.channel import (
     CHANNEL,
@@ -39,9 +39,9 @@ from twisted_echo.command.workers.channel import (
     Settings,
 )
 from twisted_echo.command.workers.relay import LogSender
-from twisted_echo.listen import listenString
+from twisted_echo.endpoints.strings import listenString
 from twisted_echo.metrics import Snapshot
-from twisted_echo.monitor import sessionRows
+from twisted_echo.session.statistics import sessionRows
 
 __all__ = ["Worker", "main"]
 

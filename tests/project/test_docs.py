@@ -1,0 +1,197 @@
+"""
+What README.md, docs/ and the first lines of modules say is there, is there.
+
+A block that is fenced as C{python} is a program: it is run, with a namespace of its
+own whose C{__name__} is not C{__main__}, and no reactor turns. One that is fenced as
+C{py} is a part of a program, and need only be Python.
+"""
+
+import argparse
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import twisted_echo
+from tests.support.paths import PROJECT
+from twisted_echo.bench.cli import build_parser
+from twisted_echo.tap import Options
+
+PACKAGE = Path(twisted_echo.__file__).parent
+PLUGIN = PROJECT / "twisted" / "plugins" / "twisted_echo_plugin.py"
+PAGES = {
+    str(path.relative_to(PROJECT)): path.read_text()
+    for path in [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+}
+
+# Options of other programs, which the pages name.
+FOREIGN = {
+    "twistd": "--uid --gid --pidfile --logfile --logger --nodaemon --reactor --help",
+    "twist": "--log-format",
+    "docker": "--time --ulimit",
+    "pip": "--no-cache-dir",
+    "systemctl": "--now",
+    "mypy": "--strict",
+    "ruff format": "--check",
+    "tests.support.leak_proof": "--one-by-one",
+}
+
+RUN_THEM = """
+import json, sys
+for place, source in json.load(sys.stdin):
+    exec(compile(source, place, "exec"), {"__name__": "a_page"})
+"""
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """
+    The blocks of all pages that are fenced with a word, each after its place.
+    """
+    for page, text in PAGES.items():
+        for block in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.M | re.S):
+            line = text.count("\n", 0, block.start()) + 1
+            yield f"{page}:{line}", block[1]
+
+
+def names_in(path: Path) -> set[str]:
+    """
+    What a module defines or imports: C{name}, and C{Class.name}.
+    """
+    names = set()
+
+    def look(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            match node:
+                case ast.ClassDef(name=name, body=inside):
+                    names.add(prefix + name)
+                    look(inside, f"{prefix}{name}.")
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                    names.add(prefix + name)
+                case ast.Assign(targets=targets):
+                    names.update(prefix + ast.unparse(each) for each in targets)
+                case ast.AnnAssign(target=target):
+                    names.add(prefix + ast.unparse(target))
+                case ast.ImportFrom(names=aliases):
+                    names.update(alias.asname or alias.name for alias in aliases)
+                case ast.If(body=inside) | ast.Try(body=inside):
+                    look(inside, prefix)
+
+    look(ast.parse(path.read_text()).body, "")
+    return names
+
+
+def is_there(dotted: str) -> bool:
+    """
+    Whether the package has what is called C{twisted_echo.module.Name.attribute}.
+    """
+    words = dotted.split(".")
+    for size in range(len(words), 0, -1):
+        path = PROJECT.joinpath(*words[:size])
+        module = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if module.exists():
+            name = ".".join(words[size:])
+            return not name or name in names_in(module)
+    return False
+
+
+def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from options_of(each)
+
+
+class ProgramTests(SynchronousTestCase):
+    def test_programs(self) -> None:
+        """
+        The programs run.
+        """
+        programs = list(blocks("python"))
+        self.assertTrue(programs)
+        run = subprocess.run(
+            [sys.executable, "-W", "error", "-c", RUN_THEM],
+            input=json.dumps(programs),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=PROJECT,
+        )
+        self.assertEqual((run.returncode, run.stderr), (0, ""))
+
+    def test_parts(self) -> None:
+        """
+        The parts of programs are Python.
+        """
+        for place, source in blocks("py"):
+            compile(source, place, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+class NameTests(SynchronousTestCase):
+    def test_files(self) -> None:
+        """
+        What is said to be in a file, C{module.py: name}, is there.
+        """
+        said = {
+            (page, file, name)
+            for page, text in PAGES.items()
+            for file, name in re.findall(r"`([\w/]+\.py): ([\w.]+)`", text)
+        }
+        self.assertGreater(len(said), 30)
+        lacking = [
+            each
+            for each in said
+            if not (PACKAGE / each[1]).exists()
+            or each[2] not in names_in(PACKAGE / each[1])
+        ]
+        self.assertEqual(lacking, [])
+
+    def test_dotted(self) -> None:
+        """
+        So is what is called by its whole name.
+        """
+        said = {
+            (page, name)
+            for page, text in PAGES.items()
+            for name in re.findall(r"\btwisted_echo(?:\.\w+)+", text)
+        }
+        self.assertGreater(len(said), 5)
+        self.assertEqual([each for each in said if not is_there(each[1])], [])
+
+    def test_options(self) -> None:
+        """
+        Every option that is named is one of the command, of the benchmarks, or of
+        another program that is known here.
+        """
+        known = {"--listen", "--proxy-from", "--version", "--help"}
+        known.update(f"--{name}" for name in Options())
+        known.update(options_of(build_parser()))
+        for options in FOREIGN.values():
+            known.update(options.split())
+        said = {
+            (page, option)
+            for page, text in PAGES.items()
+            for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text)
+        }
+        self.assertGreater(len(said), 30)
+        self.assertEqual([each for each in said if each[1] not in known], [])
+
+
+class ModuleTests(SynchronousTestCase):
+    def test_first_lines(self) -> None:
+        """
+        A module begins with what it is for, in a sentence.
+        """
+        modules = [PLUGIN, *sorted(PACKAGE.rglob("*.py"))]
+        self.assertGreater(len(modules), 60)
+        silent = []
+        for path in modules:
+            told = ast.get_docstring(ast.parse(path.read_text())) or ""
+            if len(told.split("\n\n")[0].split()) < 3:
+                silent.append(str(path.relative_to(PROJECT)))
+        self.assertEqual(silent, [])

@@ -1,0 +1,102 @@
+"""
+docs/operations.md names what there is, and nothing else.
+"""
+
+import re
+import signal
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.events import log_calls
+from tests.support.paths import PROJECT
+from twisted_echo.command.signals import (
+    RELOAD_SIGNAL,
+    STATUS_SIGNAL,
+    STOP_SIGNALS,
+)
+from twisted_echo.tap import Options
+
+OPERATIONS = (PROJECT / "docs" / "operations.md").read_text()
+
+
+def section(title: str) -> str:
+    """
+    What is below a heading, up to the next one of its kind.
+    """
+    (text,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", OPERATIONS, re.M | re.S)
+    return str(text)
+
+
+class OptionsTests(SynchronousTestCase):
+    def test_all(self) -> None:
+        """
+        The table names every option, with its default, and a reason.
+        """
+        options = Options()
+        rows = re.findall(
+            r"^\| `--([a-z-]+)` \| `([^`|]+)` \| (.{20,}) \|$", section("Options"), re.M
+        )
+        told = {name: default for name, default, _ in rows}
+        self.assertEqual(told.pop("listen"), "tcp:7007:interface=127.0.0.1")
+        self.assertEqual(
+            told, {name: str(options[name]) for name in options if name != "listen"}
+        )
+
+
+class EventsTests(SynchronousTestCase):
+    def test_all(self) -> None:
+        """
+        The table names every event of the package, with its level and fields.
+        """
+        told: dict[str, tuple[set[str], set[str]]] = {}
+        for names, levels, fields, when in re.findall(
+            r"^\| (`[^|]+`) \| ([a-z, ]+) \|([^|]*)\| (.+) \|$", section("Logs"), re.M
+        ):
+            self.assertTrue(when)
+            for name in re.findall("`([a-z-]+)`", names):
+                self.assertNotIn(name, told)
+                told[name] = (
+                    set(levels.split(", ")),
+                    set(re.findall("`([A-Za-z]+)`", fields)),
+                )
+        levels = {
+            "failure": {"error"},
+            "critical": {"error"},
+            # By how the session ended.
+            "emit": {"info", "warn"},
+        }
+        self.assertEqual(
+            told,
+            {
+                str(call.event): (
+                    levels.get(call.level, {call.level}),
+                    set(call.fields),
+                )
+                for call in log_calls()
+            },
+        )
+
+
+class SignalsTests(SynchronousTestCase):
+    def test_all(self) -> None:
+        """
+        The table names the signals that the command minds.
+        """
+        told = set(re.findall(r"\bSIG[A-Z0-9]+", section("Signals")))
+        minded = {
+            signal.Signals(number).name
+            for number in (*STOP_SIGNALS, RELOAD_SIGNAL, STATUS_SIGNAL)
+        }
+        # The log rotation of twistd.
+        self.assertEqual(told, minded | {"SIGUSR1"})
+
+
+class DeployTests(SynchronousTestCase):
+    def test_files(self) -> None:
+        """
+        What is named of docs/ and tests/ is there.
+        """
+        named = re.findall(r"`((?:docs|tests)/[a-z_./]+)`", OPERATIONS)
+        self.assertGreater(len(named), 3)
+        for each in named:
+            self.assertTrue((PROJECT / each).exists(), each)

@@ -1,0 +1,210 @@
+"""
+What is in the wheel and the sdist, and what importing the package does.
+"""
+
+import importlib.util
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email import message_from_string
+from email.message import Message
+from pathlib import Path
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import twisted_echo
+from tests.support.faults import slow
+from tests.support.paths import PROJECT
+from tests.support.processes import DEADLINE, environment, new_folder
+from tests.system.test_command import make_certificate
+
+PLUGIN = "twisted/plugins/twisted_echo_plugin.py"
+
+
+class BuildTests(SynchronousTestCase):
+    def built(self) -> tuple[Path, Path]:
+        """
+        Build from a copy of the project, with the litter of a used one.
+
+        @return: the copy, and the folder of what was built.
+        """
+        for module in ("build", "hatchling"):
+            if importlib.util.find_spec(module) is None:
+                raise SkipTest(f"{module} is not installed")
+        if not (PROJECT / "pyproject.toml").exists():
+            raise SkipTest("these tests are not in the project's folder")
+        folder = new_folder(self)
+        copy = folder / "project"
+        shutil.copytree(
+            PROJECT,
+            copy,
+            ignore=shutil.ignore_patterns(
+                # Python writes the last two while other tests run.
+                *(".*", "_trial_temp*", "dist", "build", "tests.*"),
+                *("__pycache__", "dropin.cache*"),
+            ),
+        )
+        for place in ("twisted/plugins", "twisted_echo"):
+            (copy / place / "dropin.cache").write_bytes(b"litter")
+            (copy / place / "__pycache__").mkdir(exist_ok=True)
+            (copy / place / "__pycache__" / "x.cpython-311.pyc").write_bytes(b"litter")
+        run = subprocess.run(
+            [
+                *(sys.executable, "-m", "build", "--no-isolation"),
+                *("--outdir", folder / "dist", copy),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=4 * DEADLINE,
+            cwd=folder,
+            env=environment(),
+            check=False,
+        )
+        self.assertEqual(run.returncode, 0, run.stdout)
+        return copy, folder / "dist"
+
+    @slow
+    def test_wheel(self) -> None:
+        """
+        The wheel, built by way of the sdist, holds the package and the plugin and
+        nothing else.
+        """
+        project, dist = self.built()
+        (archive,) = dist.glob("*.tar.gz")
+        with tarfile.open(archive) as sdist:
+            sources = {name.partition("/")[2] for name in sdist.getnames()}
+        (archive,) = dist.glob("*.whl")
+        self.assertTrue(archive.name.endswith("-py3-none-any.whl"))
+        with zipfile.ZipFile(archive) as wheel:
+            names = wheel.namelist()
+            (metadata,) = (name for name in names if name.endswith("/METADATA"))
+            self.assert_metadata(message_from_string(wheel.read(metadata).decode()))
+
+        expected = {
+            path.relative_to(project).as_posix()
+            for path in (project / "twisted_echo").rglob("*.py")
+        }
+        expected |= {"twisted_echo/py.typed", PLUGIN}
+        files = {name for name in names if ".dist-info/" not in name}
+        self.assertEqual(files, expected)
+        self.assertTrue(any(name.endswith("/licenses/LICENSE") for name in names))
+
+        self.assertLessEqual(expected, sources)
+        self.assertLessEqual({"pyproject.toml", "README.md", "LICENSE"}, sources)
+        self.assertIn("tests/project/test_packaging.py", sources)
+        for name in sources:
+            self.assertNotRegex(name, r"dropin\.cache|__pycache__|\.pyc$")
+
+    def assert_metadata(self, metadata: Message) -> None:
+        """
+        It needs Twisted and nothing else, unless an extra is asked for.
+        """
+        self.assertEqual(metadata["Name"], "twisted-echo")
+        self.assertEqual(metadata["Requires-Python"], ">=3.11")
+        unconditional = [
+            re.split(r"[^\w-]", requirement)[0].lower()
+            for requirement in metadata.get_all("Requires-Dist", [])
+            if "extra ==" not in requirement
+        ]
+        self.assertEqual(unconditional, ["twisted"])
+        self.assertTrue(metadata.get_payload(), "the README is missing")
+
+
+IMPORT = """\
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    if "twisted.internet.reactor" in sys.modules:
+        sys.exit(f"importing {name} installs a reactor")
+print("twisted.plugins.twisted_echo_plugin" in sys.modules)
+"""
+
+
+WITHOUT = """\
+import ssl, socket, sys
+for name in ("OpenSSL", "cryptography", "service_identity"):
+    sys.modules[name] = None
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted_echo import EchoConfig, EchoFactory, SessionService
+
+words = "ssl:0:key.pem:cert.pem:interface=127.0.0.1:protocols=echo"
+service = SessionService(words, EchoFactory(EchoConfig()))
+
+def talk(port):
+    context = ssl.create_default_context(cafile="cert.pem")
+    with socket.create_connection(("127.0.0.1", port), 30) as plain:
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as client:
+            client.sendall(b"hello\\n")
+            print(client.recv(100).decode(), end="")
+
+def stop(_):
+    service.stopService().addBoth(lambda _: reactor.stop())
+
+def start():
+    service.startService()
+    (address,) = service.addresses
+    deferToThread(talk, address.port).addErrback(print).addBoth(stop)
+
+reactor.callWhenRunning(start)
+reactor.run()
+"""
+
+
+class TLSTests(SynchronousTestCase):
+    def test_withoutOpenSSL(self) -> None:
+        """
+        TLS needs Twisted and the standard library, and nothing else.
+        """
+        folder = new_folder(self)
+        make_certificate(folder)
+        run = subprocess.run(
+            [sys.executable, "-c", WITHOUT],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            cwd=folder,
+            env=environment(),
+            check=False,
+        )
+        self.assertEqual(run.stderr, "")
+        self.assertEqual(run.stdout, "hello\n")
+
+
+class ImportTests(SynchronousTestCase):
+    def test_noReactor(self) -> None:
+        """
+        No module installs a reactor by being imported.
+        """
+        modules = [
+            module.name
+            for module in pkgutil.walk_packages(twisted_echo.__path__, "twisted_echo.")
+        ]
+        self.assertIn("twisted_echo.tap", modules)
+        run = subprocess.run(
+            [
+                *(sys.executable, "-c", IMPORT, "twisted_echo"),
+                *(*modules, "twisted.plugins.twisted_echo_plugin"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            cwd=new_folder(self),
+            env=environment(),
+            check=False,
+        )
+        self.assertEqual(run.stderr, "")
+        self.assertEqual(run.stdout, "True\n")
+
+    def test_publicNames(self) -> None:
+        """
+        What the package says that it has, it has.
+        """
+        for name in twisted_echo.__all__:
+            self.assertTrue(hasattr(twisted_echo, name), name)

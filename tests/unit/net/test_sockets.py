@@ -1,0 +1,336 @@
+"""
+L{twisted_echo.net.sockets}: what is set on a socket, and on which.
+"""
+
+import socket
+import struct
+import sys
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import skipUnless
+
+from twisted.internet import reactor
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint
+from twisted.internet.interfaces import IPullProducer, ITLSTransport, ITransport
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import alsoProvides, implementer
+
+from tests.support.clients import ServedTestCase, tls_endpoint
+from twisted_echo import EchoProtocol, KeepAlive, SessionFactory
+from twisted_echo.net.sockets import (
+    bottomTransport,
+    dropNewConnections,
+    provideAs,
+    refuseNewConnections,
+    tuneSocket,
+)
+
+NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY)
+KEEP_ALIVE = (socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+class Handle(socket.socket):
+    """
+    A socket that remembers what was set, and may refuse it.
+    """
+
+    error: OSError | None = None
+
+    def setsockopt(self, *option: object) -> None:
+        self.options = [*getattr(self, "options", []), option]
+        if self.error is not None:
+            raise self.error
+
+
+class Transport(StringTransport):
+    """
+    A transport with a socket.
+    """
+
+    def __init__(self, handle: object) -> None:
+        super().__init__()
+        self.handle = handle
+
+    def getHandle(self) -> object:
+        return self.handle
+
+
+class ProvideAsTests(SynchronousTestCase):
+    def test_provided(self) -> None:
+        """
+        A wrapper provides what its transport does and what its class implements, but
+        for what it is without; other wrappers are not affected.
+        """
+
+        @implementer(IPullProducer)
+        class Wrapper(ProtocolWrapper):
+            pass
+
+        factory: Any = WrappingFactory(None)
+        plain, tls, more, none = (Wrapper(factory, Protocol()) for _ in range(4))
+        transport = StringTransport()
+        special = StringTransport()
+        alsoProvides(special, ITLSTransport)
+        provideAs(plain, transport)
+        for wrapper in tls, more:
+            provideAs(wrapper, special, without=ITLSTransport)
+        for wrapper in plain, tls, more:
+            self.assertTrue(IPullProducer.providedBy(wrapper))
+            self.assertTrue(ITransport.providedBy(wrapper))
+            self.assertFalse(ITLSTransport.providedBy(wrapper))
+        provideAs(more, special)
+        self.assertTrue(ITLSTransport.providedBy(more))
+        self.assertFalse(ITLSTransport.providedBy(tls))
+        self.assertFalse(ITransport.providedBy(none))
+
+
+class KeepAliveTests(SynchronousTestCase):
+    """
+    L{KeepAlive} is what the kernel accepts, or is not made.
+    """
+
+    def test_defaults(self) -> None:
+        """
+        A dead peer is noticed after two minutes.
+        """
+        default = KeepAlive()
+        self.assertEqual(default.idle + default.interval * default.count, 120)
+
+    def test_bounds(self) -> None:
+        """
+        The least and the greatest number are legal; those beside them are
+        refused, with what was given and what is allowed.
+        """
+        for name, most in (("idle", 32767), ("interval", 32767), ("count", 127)):
+            for value in (1, most):
+                self.assertEqual(getattr(KeepAlive(**{name: value}), name), value)
+            for value in (0, -1, most + 1, 1.5, "60", None):
+                error = self.assertRaises(ValueError, KeepAlive, **{name: value})
+                self.assertEqual(
+                    str(error),
+                    f"keep-alive {name} must be a whole number from 1 to {most},"
+                    f" got {value!r}",
+                )
+
+
+class TuneTests(SynchronousTestCase):
+    """
+    L{tuneSocket} on sockets of every kind.
+    """
+
+    def handle(self, family: int, kind: int = socket.SOCK_STREAM) -> Handle:
+        handle = Handle(family, kind)
+        self.addCleanup(handle.close)
+        handle.options = []
+        return handle
+
+    def test_tcp(self) -> None:
+        """
+        A TCP socket of either family gets both.
+        """
+        for family in (socket.AF_INET, socket.AF_INET6):
+            handle = self.handle(family)
+            tuneSocket(Transport(handle), KeepAlive())
+            self.assertIn((*NO_DELAY, 1), handle.options)
+            self.assertIn((*KEEP_ALIVE, 1), handle.options)
+
+    def test_noKeepAlive(self) -> None:
+        """
+        Without keep-alive it gets C{TCP_NODELAY} alone.
+        """
+        handle = self.handle(socket.AF_INET)
+        tuneSocket(Transport(handle), None)
+        self.assertEqual(handle.options, [(*NO_DELAY, 1)])
+
+    def test_others(self) -> None:
+        """
+        Sockets that are not TCP, and transports without one, are left alone.
+        """
+        unix = self.handle(socket.AF_UNIX)
+        datagram = self.handle(socket.AF_INET, socket.SOCK_DGRAM)
+        for transport in (
+            Transport(unix),
+            Transport(datagram),
+            Transport(None),
+            Transport("no socket"),
+            StringTransport(),
+        ):
+            tuneSocket(transport, KeepAlive())
+        self.assertEqual((unix.options, datagram.options), ([], []))
+
+    def test_refused(self) -> None:
+        """
+        A kernel that refuses an option, as some do when the peer is gone, is no
+        error.
+        """
+        handle = self.handle(socket.AF_INET)
+        handle.error = OSError(22, "Invalid argument")
+        tuneSocket(Transport(handle), KeepAlive())
+        self.assertEqual(handle.options, [(*NO_DELAY, 1)])
+
+    def test_throughWrappers(self) -> None:
+        """
+        The socket under two layers is found.
+        """
+        handle = self.handle(socket.AF_INET)
+        bottom = Transport(handle)
+        outer = bottom
+        for _ in range(2):
+            wrapper = ProtocolWrapper(WrappingFactory(None), None)
+            wrapper.transport = outer
+            outer = wrapper
+        self.assertIs(bottomTransport(outer), bottom)
+        self.assertIs(bottomTransport(bottom), bottom)
+        tuneSocket(outer, None)
+        self.assertEqual(handle.options, [(*NO_DELAY, 1)])
+
+
+class AcceptedTests(ServedTestCase):
+    """
+    What the kernel says of an accepted connection.
+    """
+
+    keepAlive = KeepAlive(idle=11, interval=12, count=13)
+
+    async def accepted(self, keepAlive, *endpoints):
+        factory = SessionFactory.forProtocol(EchoProtocol, keepAlive=keepAlive)
+        session, _ = await self.session(self.serve(factory, *endpoints))
+        return bottomTransport(session.transport).getHandle()
+
+    async def assertTuned(self, *endpoints):
+        handle = await self.accepted(self.keepAlive, *endpoints)
+        self.assertTrue(handle.getsockopt(*NO_DELAY))
+        self.assertTrue(handle.getsockopt(*KEEP_ALIVE))
+        if sys.platform == "linux":
+            for option, value in (
+                (socket.TCP_KEEPIDLE, 11),
+                (socket.TCP_KEEPINTVL, 12),
+                (socket.TCP_KEEPCNT, 13),
+            ):
+                self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, option), value)
+
+    async def test_tcp(self) -> None:
+        """
+        No delay, and the keep-alive that was asked for.
+        """
+        await self.assertTuned()
+
+    async def test_tls(self) -> None:
+        """
+        Likewise under TLS.
+        """
+        await self.assertTuned(tls_endpoint())
+
+    async def test_noKeepAlive(self) -> None:
+        """
+        No keep-alive, if none was asked for.
+        """
+        handle = await self.accepted(None)
+        self.assertTrue(handle.getsockopt(*NO_DELAY))
+        self.assertFalse(handle.getsockopt(*KEEP_ALIVE))
+
+    @skipUnless(hasattr(socket, "AF_UNIX"), "no UNIX sockets")
+    async def test_unix(self) -> None:
+        """
+        A UNIX socket is served as it is.
+        """
+        handle = await self.accepted(self.keepAlive, f"unix:{self.mktemp()}")
+        self.assertEqual(handle.family, socket.AF_UNIX)
+        self.assertFalse(handle.getsockopt(*KEEP_ALIVE))
+
+
+def _backlog(port: Any) -> int:
+    """
+    How many connections the kernel lets wait: the sixth number of C{tcp_info},
+    after eight bytes.
+    """
+    info = port.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+    return int(struct.unpack("8x6I", info)[5])
+
+
+@skipUnless(sys.platform == "linux", "Linux tells a socket's backlog")
+class BacklogTests(ServedTestCase):
+    """
+    How many connections may wait.
+    """
+
+    def backlogs(self, *endpoints: Any) -> list[int]:
+        service = self.serve(SessionFactory.forProtocol(EchoProtocol), *endpoints)
+        return [_backlog(each) for each in service._listeners.ports]
+
+    def test_unnamed(self) -> None:
+        """
+        As many as the kernel allows, with TLS too.
+        """
+        with open("/proc/sys/net/core/somaxconn") as limit:
+            most = int(limit.read())
+        backlogs = self.backlogs("tcp:0:interface=127.0.0.1", tls_endpoint())
+        self.assertEqual(backlogs, [most, most])
+
+    def test_named(self) -> None:
+        """
+        As many as the endpoint says.
+        """
+        self.assertEqual(self.backlogs("tcp:0:interface=127.0.0.1:backlog=7"), [7])
+
+    def test_adopted(self) -> None:
+        """
+        On an adopted socket, as many as whoever opened it said.
+        """
+        listening = socket.create_server(("127.0.0.1", 0), backlog=9)
+        listening.setblocking(False)
+        endpoint = AdoptedStreamServerEndpoint(
+            reactor, listening.detach(), socket.AF_INET
+        )
+        self.assertEqual(self.backlogs(endpoint), [9])
+
+
+@skipUnless(sys.platform == "linux", "this is done on Linux alone")
+class NewConnectionsTests(SynchronousTestCase):
+    """
+    A listening socket that takes no new connections, and keeps those that wait.
+    """
+
+    def listen(self, family: int, address: Any) -> socket.socket:
+        listening = socket.socket(family)
+        self.addCleanup(listening.close)
+        listening.bind(address)
+        listening.listen()
+        listening.setblocking(False)
+        return listening
+
+    def dial(self, listening: socket.socket) -> socket.socket:
+        client = socket.socket(listening.family)
+        self.addCleanup(client.close)
+        client.settimeout(0.2)
+        client.connect(listening.getsockname())
+        return client
+
+    def assert_rest(self, listening: socket.socket, count: int = 2) -> None:
+        for _ in range(count):
+            accepted, _ = listening.accept()
+            accepted.close()
+        self.assertRaises(BlockingIOError, listening.accept)
+
+    def test_tcp(self) -> None:
+        listening = self.listen(socket.AF_INET, ("127.0.0.1", 0))
+        for _ in range(2):
+            self.dial(listening)
+        refuseNewConnections(listening)
+        dropNewConnections(listening)
+        self.assertRaises(TimeoutError, self.dial, listening)
+        self.assert_rest(listening)
+
+    def test_unix(self) -> None:
+        with TemporaryDirectory(prefix="echo-") as folder:
+            listening = self.listen(socket.AF_UNIX, f"{folder}/socket")
+            for _ in range(2):
+                self.dial(listening)
+            dropNewConnections(listening)
+            self.dial(listening)
+            refuseNewConnections(listening)
+            self.assertRaises(ConnectionRefusedError, self.dial, listening)
+            self.assert_rest(listening, 3)

@@ -1,0 +1,257 @@
+"""
+What an operator looks at over HTTP: metrics, health, readiness, sessions.
+
+  - C{/metrics}: for Prometheus, as text or OpenMetrics, by C{Accept};
+  - C{/healthz}: 200 while the reactor turns;
+  - C{/readyz}: 200 while new connections are welcome, else 503 and why not;
+  - C{/sessions}: JSON, a page at a time: C{?after=CURSOR&limit=NUMBER}.
+
+What must hold: nothing can be changed from here, and an answer is bounded. (So is what
+else a client can take up: L{twisted_echo.admin.http_server}.)
+
+Needs prometheus-client (extra C{metrics}).
+"""
+
+# mypy: disable-error-code="no-untyped-call,misc"
+# (Twisted's web server is not annotated.)
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from twisted_echo.admin.http_server import BoundedSite
+from twisted_echo.admin.prometheus import SnapshotCollector
+from twisted_echo.admin.status_view import Observed
+from twisted_echo.metrics import Observation
+from twisted_echo.net.sockets import closePort
+from twisted_echo.session.statistics import MOST_ROWS
+
+__all__ = ["Admin", "adminSite"]
+
+_ROWS = 100
+_NO_STORE = b"no-store"
+
+_log = Logger()
+
+
+def adminSite(observed: Observed, reactor: Any) -> BoundedSite:
+    """
+    A factory to listen with, for whoever should see it.
+    """
+    root = _Root()
+    root.putChild(b"metrics", _Metrics(observed))
+    root.putChild(b"healthz", _Health())
+    root.putChild(b"readyz", _Readiness(observed))
+    root.putChild(b"sessions", _Sessions(observed))
+    return BoundedSite(root, reactor)
+
+
+class _Page(Resource):
+    """
+    What answers C{GET} and C{HEAD} alone.
+    """
+
+    isLeaf = True
+
+    def render(self, request: Any) -> Any:
+        request.setHeader(b"cache-control", _NO_STORE)
+        if request.postpath:
+            return _text(request, 404, "there is nothing below this")
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"allow", b"GET, HEAD")
+            return _text(
+                request, 405, "nothing can be done here but to look: GET, HEAD"
+            )
+        return super().render(request)
+
+
+def _text(request: Any, code: int, text: str) -> bytes:
+    request.setResponseCode(code)
+    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+    body = f"{text}\n".encode()
+    if request.method == b"HEAD":
+        # Twisted would tell the log that it drops a body.
+        request.setHeader(b"content-length", b"%d" % len(body))
+        return b""
+    return body
+
+
+class _Root(Resource):
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        return _Nothing()
+
+
+class _Nothing(_Page):
+    def render(self, request: Any) -> bytes:
+        return _text(request, 404, "there is no such page")
+
+
+class _Health(_Page):
+    def render_GET(self, request: Any) -> bytes:
+        return _text(request, 200, "ok")
+
+
+class _Readiness(_Page):
+    def __init__(self, observed: Observed) -> None:
+        super().__init__()
+        self._observed = observed
+
+    def render_GET(self, request: Any) -> bytes:
+        isReady, why = self._observed.readiness()
+        return _text(request, 200 if isReady else 503, "ready" if isReady else why)
+
+
+class _Later(_Page):
+    """
+    A page that may take its time.
+    """
+
+    def __init__(self, observed: Observed) -> None:
+        super().__init__()
+        self._observed = observed
+
+    def answer(
+        self, request: Any, found: "Deferred[Any]", show: Callable[[Any], bytes]
+    ) -> int:
+        gone: list[object] = []
+        request.notifyFinish().addBoth(gone.append)
+
+        def failed(failure: Failure) -> bytes:
+            _log.failure(
+                "{path} cannot be shown",
+                failure,
+                event="admin-page-failed",
+                path=request.path.decode("ascii", "replace"),
+            )
+            return _text(request, 500, "it cannot be shown; the log says why")
+
+        def finish(body: bytes) -> None:
+            if not gone:
+                request.setHeader(b"content-length", b"%d" % len(body))
+                request.write(body)
+                request.finish()
+
+        found.addCallback(show).addErrback(failed).addCallback(finish)
+        return int(NOT_DONE_YET)
+
+
+class _Metrics(_Later):
+    def __init__(self, observed: Observed) -> None:
+        super().__init__(observed)
+        # Of its own, for the global one is the embedder's.
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+
+    def render_GET(self, request: Any) -> int:
+        accepted = (request.getHeader(b"accept") or b"").decode("latin-1")
+        try:
+            encode, kind = choose_encoder(accepted)
+        except (TypeError, ValueError):
+            # A version that is no number.
+            encode, kind = choose_encoder("")
+
+        def show(observation: Observation) -> bytes:
+            registry = CollectorRegistry()
+            registry.register(SnapshotCollector(observation))
+            registry.register(self._process)
+            request.setHeader(b"content-type", kind.encode("ascii"))
+            return encode(registry)
+
+        return self.answer(request, maybeDeferred(self._observed.observe), show)
+
+
+class _Sessions(_Later):
+    def render_GET(self, request: Any) -> Any:
+        try:
+            after, limit = _asked(request.args)
+            page = self._observed.sessionsPage(after, limit)
+        except ValueError as error:
+            return _text(request, 400, str(error))
+
+        def show(value: Mapping[str, Any]) -> bytes:
+            request.setHeader(b"content-type", b"application/json")
+            return json.dumps(value).encode() + b"\n"
+
+        return self.answer(request, page, show)
+
+
+def _asked(arguments: Mapping[bytes, list[bytes]]) -> tuple[str, int]:
+    """
+    Read C{after} and C{limit}.
+
+    @raise ValueError: if they are not of their form.
+    """
+    for name in arguments:
+        if name not in (b"after", b"limit"):
+            raise ValueError(f"there is no {name!r}, only 'after' and 'limit'")
+    after = arguments.get(b"after", [b""])[-1].decode("ascii", "replace")
+    asked = arguments.get(b"limit", [b"%d" % _ROWS])[-1]
+    if not re.fullmatch(b"[0-9]{1,9}", asked) or not 1 <= int(asked) <= MOST_ROWS:
+        raise ValueError(
+            f"limit must be a whole number from 1 to {MOST_ROWS},"
+            f" got {asked.decode('ascii', 'replace')!r}"
+        )
+    return after, int(asked)
+
+
+class Admin:
+    """
+    The pages on an endpoint.
+    """
+
+    def __init__(self, endpoint: IStreamServerEndpoint, reactor: Any) -> None:
+        self._endpoint = endpoint
+        self._reactor = reactor
+        self._site: BoundedSite | None = None
+        self._port: IListeningPort | None = None
+
+    @property
+    def address(self) -> IAddress | None:
+        """
+        Where it listens; None while it does not.
+        """
+        return None if self._port is None else self._port.getHost()
+
+    def open(self, observed: Observed) -> "Deferred[None]":
+        """
+        Listen.
+        """
+        site = self._site = adminSite(observed, self._reactor)
+
+        def listening(port: IListeningPort) -> Any:
+            if self._site is not site:
+                # It was closed before.
+                return closePort(port)
+            self._port = port
+            site.guard(port)
+            return None
+
+        return self._endpoint.listen(site).addCallback(listening)
+
+    def close(self) -> "Deferred[None]":
+        """
+        Listen no more, and end the connections after what they have been answered.
+
+        @return: fires when all of them have ended: within a second.
+        """
+        site, self._site = self._site, None
+        port, self._port = self._port, None
+        if port is None:
+            return succeed(None)
+        return closePort(port).addCallback(
+            lambda _: None if site is None else site.close()
+        )

@@ -1,0 +1,272 @@
+"""
+Snapshots as Prometheus metrics. Needs prometheus-client (extra C{metrics}).
+
+C{METRICS} is what is exported, in one table. Names and units are Prometheus' own
+conventions: seconds and bytes, C{_total} for what only grows.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    StateSetMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from twisted_echo.metrics import Histogram, Observation, Snapshot
+from twisted_echo.session.end_reason import REFUSALS, EndReason
+from twisted_echo.tls.counts import VERSIONS, TLSFailure
+
+__all__ = ["METRICS", "PREFIX", "WORKER_PREFIX", "Exported", "SnapshotCollector"]
+
+PREFIX = "twisted_echo_"
+WORKER_PREFIX = PREFIX + "worker_"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """
+    One metric.
+
+    @ivar name: without the prefix, and without a counter's C{_total}.
+    @ivar kind: C{counter}, C{gauge} or C{histogram}.
+    @ivar help: what it counts.
+    @ivar read: takes it from a snapshot; None if it is not known.
+    @ivar label: of the parts that it consists of, if C{read} gives a mapping.
+    """
+
+    name: str
+    kind: str
+    help: str
+    read: Callable[[Snapshot], Any]
+    label: str = ""
+
+
+_NO_ENDS: dict[str, int] = {each.value: 0 for each in EndReason if each not in REFUSALS}
+_NO_HANDSHAKES = dict.fromkeys(VERSIONS, 0)
+_NO_FAILURES: dict[str, int] = {each.value: 0 for each in TLSFailure}
+_NO_REFUSALS: dict[str, int] = {each.value: 0 for each in EndReason if each in REFUSALS}
+
+
+def _from(
+    zeros: Mapping[str, int], counts: Mapping[str, int] | None
+) -> Mapping[str, int] | None:
+    """
+    Counts with those that are zero, for a rate needs a zero to begin with.
+    """
+    return None if counts is None else {**zeros, **counts}
+
+
+METRICS = (
+    Exported(
+        "sessions_opened", "counter", "Sessions that have begun.", lambda s: s.opened
+    ),
+    Exported(
+        "sessions_ended",
+        "counter",
+        "Sessions that have ended, by why.",
+        lambda s: _from(_NO_ENDS, s.ended),
+        "reason",
+    ),
+    Exported(
+        "connections_refused",
+        "counter",
+        "Connections that have not become sessions, by why.",
+        lambda s: _from(_NO_REFUSALS, s.refused),
+        "reason",
+    ),
+    Exported(
+        "accept_errors",
+        "counter",
+        "Connections that could not be accepted.",
+        lambda s: s.acceptErrors,
+    ),
+    Exported(
+        "tls_handshakes",
+        "counter",
+        "TLS handshakes that were finished, by version.",
+        lambda s: _from(_NO_HANDSHAKES, s.tlsHandshakes),
+        "version",
+    ),
+    Exported(
+        "tls_handshake_failures",
+        "counter",
+        "TLS handshakes that failed, by why.",
+        lambda s: _from(_NO_FAILURES, s.tlsFailures),
+        "reason",
+    ),
+    Exported(
+        "tls_resumptions",
+        "counter",
+        "TLS handshakes that resumed an earlier TLS session.",
+        lambda s: s.tlsResumptions,
+    ),
+    Exported(
+        "tls_plain_input_dropped",
+        "counter",
+        "Sessions whose input in the clear behind STARTTLS was dropped.",
+        lambda s: s.tlsPlainDropped,
+    ),
+    Exported(
+        "lines_received",
+        "counter",
+        "Whole lines that were received.",
+        lambda s: s.linesReceived,
+    ),
+    Exported(
+        "received_bytes",
+        "counter",
+        "Bytes that were received, under TLS decrypted.",
+        lambda s: s.bytesReceived,
+    ),
+    Exported(
+        "sent_bytes",
+        "counter",
+        "Bytes that were sent, under TLS before they are encrypted.",
+        lambda s: s.bytesSent,
+    ),
+    Exported("sessions", "gauge", "Sessions that are open.", lambda s: s.sessions),
+    Exported(
+        "sessions_max",
+        "gauge",
+        "How many sessions and handshakes there may be; 0 for no limit.",
+        lambda s: s.most,
+    ),
+    Exported(
+        "sessions_paused",
+        "gauge",
+        "Sessions that are not read from, as their peers do not read.",
+        lambda s: s.paused,
+    ),
+    Exported(
+        "handshakes",
+        "gauge",
+        "Connections that are to become sessions, by TLS or a PROXY header.",
+        lambda s: s.handshakes,
+    ),
+    Exported(
+        "pending_bytes",
+        "gauge",
+        "Bytes that are held: input to be answered, and output to be sent.",
+        lambda s: s.pendingBytes,
+    ),
+    Exported(
+        "tls_certificate_not_after_seconds",
+        "gauge",
+        "When the certificate in a file expires, in seconds since 1970.",
+        lambda s: s.certificates or None,
+        "file",
+    ),
+    Exported(
+        "session_duration_seconds",
+        "histogram",
+        "How long the sessions lasted that have ended.",
+        lambda s: s.lengths,
+    ),
+    Exported(
+        "tls_handshake_duration_seconds",
+        "histogram",
+        "How long the TLS handshakes took that were finished.",
+        lambda s: s.tlsSeconds,
+    ),
+    Exported(
+        "read_to_send_seconds",
+        "histogram",
+        "From the reading of a chunk to the sending of its answer, of 32 a second.",
+        lambda s: s.readToSend,
+    ),
+    Exported(
+        "reactor_lateness_seconds",
+        "histogram",
+        "By how much calls come late that are due twice a second.",
+        lambda s: s.lateness,
+    ),
+)
+"""
+What is read from a snapshot.
+"""
+
+
+class SnapshotCollector(Collector):
+    """
+    Exports what it was given last.
+    """
+
+    def __init__(self, observation: Observation) -> None:
+        self.observation = observation
+
+    def collect(self) -> Iterator[Metric]:
+        seen = self.observation
+        for metric in METRICS:
+            yield from _families(metric, PREFIX, {"": seen.total})
+        for metric in METRICS:
+            if seen.workers:
+                yield from _families(metric, WORKER_PREFIX, seen.workers)
+        if seen.restarts:
+            restarts = CounterMetricFamily(
+                PREFIX + "worker_restarts",
+                "Workers that were replaced, by cause.",
+                labels=["cause"],
+            )
+            for cause, count in seen.restarts.items():
+                restarts.add_metric([cause], count)
+            yield restarts
+        state = StateSetMetricFamily(PREFIX + "state", "What the service is doing.")
+        state.add_metric([], {each: each == seen.state for each in seen.states})
+        yield state
+        build = InfoMetricFamily(PREFIX + "build", "Which software this is.")
+        build.add_metric([], dict(seen.build))
+        yield build
+
+
+def _families(
+    metric: Exported, prefix: str, snapshots: Mapping[str, Snapshot]
+) -> Iterable[Metric]:
+    """
+    One metric of one or many processes; nothing, if none of them knows it.
+    """
+    read = {name: metric.read(snapshot) for name, snapshot in snapshots.items()}
+    read = {name: value for name, value in read.items() if value is not None}
+    if not read:
+        return
+    labels = ["worker"] if prefix == WORKER_PREFIX else []
+    if metric.label:
+        labels.append(metric.label)
+    family: Any = _KINDS[metric.kind](prefix + metric.name, metric.help, labels=labels)
+    for name, value in read.items():
+        own = [name] if prefix == WORKER_PREFIX else []
+        if isinstance(value, Histogram):
+            family.add_metric(own, _buckets(value), value.sum)
+        elif metric.label:
+            for part, count in sorted(value.items()):
+                family.add_metric([*own, part], count)
+        else:
+            family.add_metric(own, value)
+    yield family
+
+
+_KINDS: Mapping[str, Any] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """
+    How many values were up to each bound, and up to infinity.
+    """
+    below = 0
+    buckets: list[tuple[str, float]] = []
+    names = [*map(floatToGoString, histogram.bounds), "+Inf"]
+    for name, count in zip(names, histogram.counts, strict=True):
+        below += count
+        buckets.append((name, below))
+    return buckets

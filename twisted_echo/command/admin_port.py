@@ -1,0 +1,146 @@
+"""
+The admin port of C{--admin}, made of its endpoint string. Needs prometheus-client
+(extra C{metrics}).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+
+from twisted_echo.admin.pages import Admin
+from twisted_echo.admin.status_view import Observed
+from twisted_echo.command import option_parsers
+from twisted_echo.command.certificate_reload import reload
+from twisted_echo.endpoints.layers import LayeredEndpoint
+from twisted_echo.endpoints.strings import Listening, checkOnce, listenString
+from twisted_echo.tls.certificates import Certificates
+from twisted_echo.tls.expiry import ExpiryWatch, notAfter
+from twisted_echo.tls.site import TLSSite
+
+__all__ = ["ReloadableAdmin", "adminPort"]
+
+_CHECKED = ("tcp", "tcp6", "unix", "ssl", "tls", "systemd", "haproxy", "stdio")
+"""
+The kinds whose errors this package explains better than Twisted.
+"""
+_SUCH_AS = "; such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
+
+
+class ReloadableAdmin(Admin):
+    """
+    The pages on an endpoint, whose certificates can be loaded anew.
+    """
+
+    def __init__(
+        self,
+        endpoint: IStreamServerEndpoint,
+        reactor: Any,
+        secured: Listening | None = None,
+        listening: Sequence[Listening] = (),
+    ) -> None:
+        """
+        @param secured: what has the certificates, if there are some.
+        @param listening: the endpoints of the service, which warns of theirs itself.
+        """
+        super().__init__(endpoint, reactor)
+        self._secured = secured
+        self._expiry = ExpiryWatch(
+            lambda: self._certificates,
+            reactor,
+            besides=lambda: _certificatesOf(listening),
+        )
+
+    @property
+    def _certificates(self) -> list[Certificates]:
+        return [] if self._secured is None else _certificatesOf([self._secured])
+
+    @property
+    def notAfter(self) -> dict[str, int]:
+        """
+        When the certificates expire, as L{notAfter<twisted_echo.tls.expiry.notAfter>}
+        tells it.
+        """
+        return notAfter(self._certificates)
+
+    def open(self, observed: Observed) -> "Deferred[None]":
+        """
+        Listen, and warn of certificates that expire.
+        """
+        self._expiry.start()
+        return super().open(observed)
+
+    def close(self) -> "Deferred[None]":
+        self._expiry.stop()
+        return super().close()
+
+    @property
+    def canReload(self) -> bool:
+        """
+        Whether there are certificates.
+        """
+        return self._secured is not None
+
+    def reload(self) -> None:
+        """
+        Load them anew, for connections that are still to come.
+        """
+        if self._secured is not None:
+            reload([self._secured])
+
+
+def adminPort(
+    reactor: Any, text: str, listening: Sequence[Listening]
+) -> ReloadableAdmin:
+    """
+    Make the admin port of its endpoint string. Every kind that has a port is allowed,
+    because Twisted's own web server serves it.
+
+    @param listening: the endpoints that may use other sockets of systemd's.
+    @raise ValueError: if there is none such.
+    """
+    secured = certificates = None
+    try:
+        described = option_parsers.adminEndpoint(text)
+        if described.partition(":")[0].lower() in _CHECKED:
+            found = _checked(reactor, described, text, listening)
+            if found.certificates is not None and not found.isProxied:
+                secured, described = found, found.bottom
+                certificates = found.certificates
+        endpoint = serverFromString(  # type: ignore[no-untyped-call]
+            reactor, described
+        )
+    except _ExplainedError:
+        raise
+    except Exception as error:
+        # Every kind of endpoint has errors of its own.
+        why = str(error) or type(error).__name__
+        raise ValueError(f"--admin {text!r} is no endpoint: {why}{_SUCH_AS}") from None
+    if certificates is not None:
+        endpoint = LayeredEndpoint(
+            endpoint, lambda site: TLSSite(site, certificates, reactor)
+        )
+    return ReloadableAdmin(endpoint, reactor, secured, listening)
+
+
+def _certificatesOf(listening: Iterable[Listening]) -> list[Certificates]:
+    return [each.certificates for each in listening if each.certificates is not None]
+
+
+class _ExplainedError(ValueError):
+    pass
+
+
+def _checked(
+    reactor: Any, described: str, text: str, listening: Sequence[Listening]
+) -> Listening:
+    try:
+        found = listenString(reactor, described)
+        checkOnce([*listening, found])
+    except ValueError as error:
+        why = str(error).replace(repr(described), repr(text))
+        why, isAny, _ = why.partition("; such as tcp:")
+        raise _ExplainedError(f"--admin {why}{_SUCH_AS if isAny else ''}") from None
+    return found

@@ -1,0 +1,149 @@
+"""
+The echo service of one process, as the commands run it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import Logger
+
+from twisted_echo.admin.status_view import ServiceView
+from twisted_echo.command.certificate_reload import reload
+from twisted_echo.command.signals import unreadable
+from twisted_echo.echo import EchoConfig, EchoService
+from twisted_echo.endpoints.strings import Listening
+from twisted_echo.metrics import Observation
+from twisted_echo.service import State
+from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.limits import Limits
+
+__all__ = ["LocalService", "hurry"]
+
+_log = Logger()
+
+_HURRY_EVERY = 0.1
+"""
+Seconds between two looks for sessions that have begun since a stop was hurried.
+"""
+
+
+def hurry(service: EchoService) -> None:
+    """
+    Have a service that stops wait no longer for the sessions that are left, nor for
+    those that are being accepted yet.
+    """
+    service.factory.closeHandshakes()
+    service.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
+    if service.state is not State.DRAINING:
+        return
+    again = service.factory.clock.callLater(_HURRY_EVERY, hurry, service)
+
+    def ended(_: object) -> None:
+        if again.active():
+            again.cancel()
+
+    service.stopService().addBoth(ended)
+
+
+class LocalService(EchoService):
+    """
+    An echo service that loads its certificates anew, and can be told to hurry.
+    """
+
+    def __init__(
+        self,
+        config: EchoConfig,
+        reactor: Any,
+        listening: Sequence[Listening],
+        endpoints: Sequence[IStreamServerEndpoint] | None = None,
+    ) -> None:
+        """
+        @param endpoints: if there are others than those of C{listening}.
+        """
+        if endpoints is None:
+            endpoints = [each.endpoint for each in listening]
+        super().__init__(config, reactor=reactor, endpoints=endpoints)
+        self._withTLS = [each for each in listening if each.certificates is not None]
+        self._view = ServiceView(self)
+
+    def startService(self) -> None:
+        super().startService()
+        # By now twistd has become the user of --uid.
+        for file in unreadable([file for each in self._withTLS for file in each.files]):
+            _log.warn(
+                "{file} cannot be read any more by this user, so SIGHUP will not be"
+                " able to reload it",
+                event="certificate-unreadable",
+                file=file,
+            )
+
+    def announce(self) -> None:
+        """
+        Nothing: whoever runs it has more to say.
+        """
+
+    @property
+    def workerCount(self) -> int:
+        """
+        One: this process.
+        """
+        return 1
+
+    @property
+    def limits(self) -> Limits:
+        """
+        How much there may be at once.
+        """
+        return self.factory.limits
+
+    @property
+    def stopsWithin(self) -> float:
+        """
+        Seconds that a stop takes at the most; what is left of them, once it has begun.
+        """
+        by, now = self.stopsBy, self.factory.clock.seconds()
+        return self.longestStop if by is None else max(0.0, by - now)
+
+    def observe(self) -> "Deferred[Observation]":
+        """
+        Its numbers.
+        """
+        return self._view.observe()
+
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+        """
+        Some of its sessions.
+        """
+        return self._view.sessionsPage(after, limit)
+
+    def hurry(self) -> "Deferred[int]":
+        """
+        Wait no longer for the sessions that are left.
+
+        @return: how many those were.
+        """
+        left = len(self.factory.sessions)
+        hurry(self)
+        return succeed(left)
+
+    @property
+    def isAccepting(self) -> bool:
+        """
+        Whether somebody accepts what comes, while it listens.
+        """
+        return True
+
+    @property
+    def canReload(self) -> bool:
+        """
+        Whether there are certificates.
+        """
+        return bool(self._withTLS)
+
+    def reload(self) -> None:
+        """
+        Load keys and certificates anew, for connections that are still to come.
+        """
+        reload(self._withTLS)

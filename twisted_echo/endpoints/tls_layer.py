@@ -1,0 +1,194 @@
+"""
+TLS as a layer under sessions, for servers.
+
+What must hold: beside what L{twisted_echo.tls.connection} promises, certificates can be
+replaced while connections are open; a session begins when the handshake is done.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (These parts of Twisted are not annotated.)
+
+from ssl import SSLContext, SSLError
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IProtocolFactory,
+    IProtocolNegotiationFactory,
+)
+from twisted.internet.protocol import connectionDone
+from twisted.python import log
+from twisted.python.failure import Failure
+
+from twisted_echo.endpoints.layers import Layer, LayerFactory
+from twisted_echo.session.end_reason import EndReason
+from twisted_echo.tls.certificates import Certificates, Loaded, certificatesOf
+from twisted_echo.tls.connection import TLSConnection, words
+from twisted_echo.tls.counts import TLSFailure, failureOf
+from twisted_echo.tls.handshake import ServerHandshake
+from twisted_echo.tls.records import Stage
+
+__all__ = ["TLSFactory"]
+
+_LAST_FLIGHT = 1.0
+"""
+Seconds that a client has, at a stop, for the rest of a handshake that was answered. It
+needs a round trip.
+"""
+# What a client's own end of a handshake is counted as. (It is no failure if the service
+# ends it.)
+_FAILURES = {
+    EndReason.HANDSHAKE_FAILED: TLSFailure.CLIENT_LEFT,
+    EndReason.HANDSHAKE_TIMEOUT: TLSFailure.TIMEOUT,
+}
+
+
+class _TLSLayer(Layer, ServerHandshake):
+    factory: Any
+    failureReason = EndReason.HANDSHAKE_FAILED
+    # What is wrong with the handshake.
+    _refusal: TLSFailure | None = None
+
+    def _provideFor(self, transport: Any) -> None:
+        ServerHandshake._provideFor(self, transport)
+
+    def _begin(self, transport: Any) -> None:
+        self.counts = self.factory.counts
+        self._startBy(self.factory.loaded)
+        super()._begin(transport)
+        if self.keeper.isStopping:
+            # It will not be answered, so OpenSSL need not look at its hello.
+            self._failure = EndReason.STOPPED, ""
+
+    @property
+    def keeper(self) -> Any:
+        return self.factory.keeper
+
+    @property
+    def _isGivenUp(self) -> bool:
+        return self._failure is not None or super()._isGivenUp
+
+    def _shaken(self) -> None:
+        objection = self._objection()
+        if objection is not None:
+            self._refusal, detail = objection
+            self._failure = self.failureReason, detail
+            self.loseConnection()
+            self._endInOrder()
+            return
+        self._countSuccess()
+        self.becomeReady(self.countsFor())
+        protocol = self.wrappedProtocol
+        if IHandshakeListener.providedBy(protocol):
+            protocol.handshakeCompleted()
+
+    def _notShaken(self, error: SSLError) -> None:
+        if self._failure is None:
+            self._failure = self.failureReason, words(error)
+            self._refusal = failureOf(error)
+        self.transport.loseConnection()
+
+    def receive(self, data: bytes) -> None:
+        if self._failure is None:
+            super().receive(data)
+
+    def _answer(self) -> None:
+        # At a stop only a handshake that is finished by what has arrived is answered:
+        # with the service's half of one a client might believe that it is connected,
+        # and take the end that follows for a truncation.
+        if not self.keeper.isStopping:
+            super()._answer()
+
+    @property
+    def _isAnswered(self) -> bool:
+        """
+        Whether the client has been sent the service's half of the handshake.
+        """
+        return self._records.stage is not Stage.HELLO
+
+    def _readArrived(self) -> None:
+        # Else it cannot be finished by what has arrived.
+        if self._isAnswered:
+            super()._readArrived()
+
+    def _timeToFinish(self) -> float:
+        # A client that has been answered believes that it is connected, and has its own
+        # half of the handshake on the way.
+        half: float = self.keeper.abortAfter / 2
+        return min(_LAST_FLIGHT, half) if self._isAnswered else 0
+
+    def fail(self, reason: EndReason, detail: str = "") -> None:
+        if self._awaitsTurn and reason is EndReason.HANDSHAKE_TIMEOUT:
+            # It is not the client that lets itself be waited for.
+            return
+        super().fail(reason, detail)
+
+    def readConnectionLost(self) -> None:
+        # What came before it counts first.
+        self._shakeInTurn()
+        if self._isReady:
+            TLSConnection.readConnectionLost(self)
+        else:
+            super().readConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self._isReady:
+            why, _ = self._failure or (self.failureReason, "")
+            failure = self._refusal or _FAILURES.get(why)
+            if failure is not None:
+                self.factory.counts.failed(failure)
+        super().connectionLost(reason)
+
+    def writeConnectionLost(self) -> None:
+        # The protocol's own end-of-file is close_notify.
+        pass
+
+
+class TLSFactory(LayerFactory):
+    """
+    Puts TLS under the sessions of a L{SessionFactory}.
+
+    @ivar counts: those of the L{SessionFactory}.
+    """
+
+    protocol = _TLSLayer
+
+    def __init__(
+        self,
+        wrappedFactory: IProtocolFactory,
+        certificates: Certificates | Loaded | SSLContext,
+    ) -> None:
+        """
+        @param certificates: L{Certificates}, which can be loaded anew, or a L{Loaded}
+            or an C{ssl.SSLContext}.
+        @raise TypeError: if one is of another kind.
+        """
+        super().__init__(wrappedFactory)
+        self._certificates = certificatesOf(certificates)
+        self.counts = self.keeper.useTLS(self._certificates)
+        self._negotiating: Loaded | None = None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        try:
+            _ = self.loaded
+        except Exception:
+            # The reactor would leave the connection open, with nobody to watch it.
+            log.err()
+            self.keeper.countRefused(addr, EndReason.ERROR)
+            return None
+        return super().buildProtocol(addr)
+
+    @property
+    def loaded(self) -> Loaded:
+        """
+        The settings of the next connection.
+        """
+        loaded = self._certificates.loaded
+        if loaded is not self._negotiating:
+            factory = IProtocolNegotiationFactory(self.wrappedFactory, None)
+            if factory is not None:
+                names = [each.decode() for each in factory.acceptableProtocols()]
+                for each in (loaded.context, *loaded.named):
+                    each.set_alpn_protocols(names)
+            self._negotiating = loaded
+        return loaded

@@ -1,0 +1,11 @@
+"""
+From bytes to lines and frames.
+
+The splitters (L{lines<twisted_echo.framing.lines>} and
+L{length_prefixed<twisted_echo.framing.length_prefixed>}) are pure: bytes in, lines or
+frames out, nothing from Twisted. The receivers
+(L{line_receiver<twisted_echo.framing.line_receiver>} and
+L{string_receiver<twisted_echo.framing.string_receiver>}) are Twisted protocols over
+them. This package knows no session; L{twisted_echo.session} and what stands above it
+may import it. Begin with L{twisted_echo.framing.lines}.
+"""

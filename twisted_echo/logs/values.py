@@ -1,0 +1,35 @@
+"""
+Values of log events that are text in a text log, and data in a JSON log; pure.
+
+Twisted formats a message by the fields of its event, and a log of JSON has the same
+fields: C{{ended}} reads C{3 (idle 2, stopped 1)} in the one, and is
+C{{"idle": 2, "stopped": 1}} in the other. (L{twisted_echo.validation.units} has such
+numbers.)
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+__all__ = ["Listed", "Tally"]
+
+
+class Tally(dict[str, int]):
+    """
+    Counts by name, the highest first. As text: the sum, and the counts in parentheses.
+    """
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        super().__init__(Counter(counts).most_common())
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {count}" for name, count in self.items())
+        return f"{sum(self.values())}" + (f" ({parts})" if parts else "")
+
+
+class Listed(list[object]):
+    """
+    A list. As text: its items with commas between them.
+    """
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self))

@@ -1,0 +1,91 @@
+"""
+An orderly end for connections that are refused when they are accepted.
+
+If a factory makes no protocol, Twisted's ports just close the socket. If the client has
+sent something by then, the kernel sends it a reset, although its connection was
+established.
+
+What must hold: a refused client sees an end-of-file; nothing of the connection is left
+when the call returns, so that refusing many connections takes no descriptors.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (Twisted's transports and Failure are not annotated.)
+
+import socket
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IProtocolFactory, IReadDescriptor
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_echo.net.sockets import bottomTransport
+
+__all__ = ["RefusesInOrder", "readAway"]
+
+_CHUNK = 65536
+_MOST_READS = 64
+"""
+How many chunks of 64 KiB are read from a refused connection: as much as a kernel
+receives for it by default. The bound is for clients that go on sending.
+"""
+
+
+def readAway(transport: Any) -> None:
+    """
+    Read and forget what has arrived for a connection, so that its socket can be closed
+    without a reset. Does nothing if it has no socket.
+    """
+    handle = _socketOf(transport)
+    # The socket does not block: this ends when nothing is left, or it is broken.
+    with suppress(OSError):
+        for _ in range(_MOST_READS):
+            if handle is None or not handle.recv(_CHUNK):
+                break
+
+
+def _socketOf(transport: Any) -> socket.socket | None:
+    getHandle = getattr(bottomTransport(transport), "getHandle", None)
+    handle = getHandle() if getHandle is not None else None
+    return handle if isinstance(handle, socket.socket) else None
+
+
+class _Refused(Protocol):
+    """
+    The protocol of a refused connection.
+    """
+
+    def makeConnection(self, transport: Any) -> None:
+        handle = _socketOf(transport)
+        if handle is not None:
+            with suppress(OSError):
+                handle.shutdown(socket.SHUT_WR)
+        readAway(transport)
+        if IReadDescriptor.providedBy(transport):
+            transport.connectionLost(Failure(ConnectionDone()))
+        else:
+            transport.loseConnection()
+
+
+@implementer(IProtocolFactory)
+class RefusesInOrder:
+    """
+    The factory of a port, which makes a L{_Refused} where the factory behind it makes
+    no protocol.
+    """
+
+    def __init__(self, factory: IProtocolFactory) -> None:
+        self._factory = factory
+
+    def buildProtocol(self, addr: Any) -> Any:
+        protocol = self._factory.buildProtocol(addr)
+        return _Refused() if protocol is None else protocol
+
+    def doStart(self) -> None:
+        self._factory.doStart()
+
+    def doStop(self) -> None:
+        self._factory.doStop()

@@ -1,0 +1,126 @@
+"""
+Count and bound the memory that is held for all sessions of a factory together.
+
+What must hold:
+
+  - after a sweep of the deadlines the sum is exact. Between two it lacks less than
+    C{WORTH_COUNTING} bytes of input for each session; under another reactor than the
+    eager one also what waits to be sent, up to the transport's C{bufferSize} (64 KiB);
+  - when the sum is over the limit by a sixteenth of it, at the latest, sessions are cut
+    off: in that moment, for until the next turn of the reactor each of the others can
+    bring a chunk more; and what was held for them is given up in that moment, too;
+  - nothing is done per line, and nothing for a chunk that leaves nothing behind.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from twisted_echo.net.tcp_info import giveUpHeld, heldBytes
+from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.limits import Limits
+from twisted_echo.session.session import Session
+
+__all__ = ["Bounded", "Buffered"]
+
+_SHARE = 16
+"""
+By which part of the limit the sum may grow before all sessions are counted again.
+"""
+
+
+class Bounded(Protocol):
+    """
+    What has the sessions that are bounded: a factory.
+    """
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def sessions(self) -> Mapping[Session, Any]: ...
+
+    @property
+    def handshakes(self) -> Mapping[Any, Any]: ...
+
+
+class Buffered:
+    """
+    The sum of the bytes that are held, and the share of each session.
+    """
+
+    def __init__(
+        self,
+        bounded: Bounded,
+        paused: Mapping[Session, float],
+        failed: Callable[[Session], None],
+    ) -> None:
+        """
+        @param paused: the sessions whose peers do not read, the first first.
+        @param failed: called when a session cannot be looked at, or cut off.
+        """
+        self._bounded = bounded
+        self._paused = paused
+        self._failed = failed
+        # What is held by each session or handshake that holds anything, as it was when
+        # it was counted last, and the sum of that.
+        self._held: dict[Any, int] = {}
+        self._sum = 0
+        # From which sum on all sessions are counted again.
+        self._next = 0
+
+    def grown(self, session: Session) -> None:
+        """
+        A session may hold more than when it was counted last.
+        """
+        self.count(session)
+        if 0 < self._bounded.limits.buffered < self._sum and self._sum > self._next:
+            for each in list(self._held):
+                self.count(each)
+            self.check()
+
+    def count(self, holder: Any) -> None:
+        """
+        See how much is held for a session or a handshake, if it has not ended.
+        """
+        held = 0
+        try:
+            if holder in self._bounded.sessions:
+                held = 0 if holder.isAborted else heldBytes(holder)
+            elif holder in self._bounded.handshakes:
+                held = heldBytes(holder)
+        except Exception:
+            self._failed(holder)
+        before = self._held.pop(holder, 0)
+        if held:
+            self._held[holder] = held
+        self._sum += held - before
+
+    def forget(self, holder: Any) -> None:
+        """
+        A session or a handshake has ended.
+        """
+        self._sum -= self._held.pop(holder, 0)
+
+    def check(self) -> None:
+        """
+        All have been counted: if too much is held, end sessions until that is over,
+        those that are paused longest first, then those that hold most.
+        """
+        most, held = self._bounded.limits.buffered, self._held
+        if 0 < most < self._sum:
+            others = [each for each in held if each not in self._paused]
+            others.sort(key=held.__getitem__, reverse=True)
+            for each in [*self._paused, *others]:
+                if self._sum <= most:
+                    break
+                if each in held and each in self._bounded.sessions:
+                    self._cutOff(each)
+        self._next = self._sum + most // _SHARE
+
+    def _cutOff(self, session: Session) -> None:
+        self.forget(session)
+        try:
+            session.abort(EndReason.OVER_BUFFERED)
+            giveUpHeld(session)
+        except Exception:
+            self._failed(session)

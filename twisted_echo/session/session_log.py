@@ -1,0 +1,177 @@
+"""
+What is logged of sessions and of connections that were refused.
+
+What must hold: a session has one event at most, at its end; however many peers
+misbehave, and however often a protocol raises an exception, each kind of it is logged
+a few times a minute at most, with the number of what was left out; no byte of a
+peer's payload is logged, and what a peer can choose is escaped.
+"""
+
+from enum import Enum
+from typing import Protocol
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from twisted_echo.logs.rate_limit import RateLimit
+from twisted_echo.net.addresses import escaped
+from twisted_echo.session.end_reason import EXPECTED_ENDS, Detail, EndReason, SessionEnd
+from twisted_echo.tls.x509 import shortened
+from twisted_echo.validation.units import Seconds
+
+__all__ = ["Journal", "LogSessions"]
+
+# What follows the reason, without a detail and with one.
+_BRACKETS = ("", " ({detail})")
+
+
+class LogSessions(Enum):
+    """
+    Whose end is logged.
+    """
+
+    NONE = "none"
+    PROBLEMS = "problems"
+    """Of sessions that ended for a fault of the peer's or the protocol's."""
+    ALL = "all"
+
+
+def _escaped(detail: str) -> str:
+    # A protocol may have let its peer choose it.
+    return detail.encode("unicode_escape").decode("ascii")
+
+
+def _numbers(detail: str) -> dict[str, float]:
+    return detail.numbers if isinstance(detail, Detail) else {}
+
+
+class Ended(Protocol):
+    """
+    What is asked of a session that has ended, if it is logged.
+    """
+
+    @property
+    def peer(self) -> IAddress | None: ...
+
+    @property
+    def peerSubject(self) -> str | None: ...
+
+
+class Journal:
+    """
+    The log of one factory's sessions.
+
+    @ivar sessions: whose end is logged.
+    """
+
+    _log = Logger()
+
+    def __init__(self, sessions: LogSessions = LogSessions.PROBLEMS) -> None:
+        self.sessions = sessions
+        # By reasons, and for errors by what has failed and how.
+        self._rate: RateLimit[str] = RateLimit(self._tellRest)
+
+    def ended(self, session: Ended, end: SessionEnd, clock: IReactorTime) -> None:
+        """
+        A session has ended.
+        """
+        problem = end.reason not in EXPECTED_ENDS
+        if self.sessions is not LogSessions.ALL and (
+            not problem
+            or self.sessions is LogSessions.NONE
+            or self._isTooMany(end.reason, clock)
+        ):
+            return
+        subject = session.peerSubject
+        self._log.emit(
+            LogLevel.warn if problem else LogLevel.info,
+            "session of {peer}"
+            + ("" if subject is None else " ({peerSubject})")
+            + " ended: {reason}"
+            + _BRACKETS[bool(end.detail)]
+            + ", {bytesReceived} bytes received"
+            + ("" if end.bytesSent is None else ", {bytesSent} sent")
+            + ", {seconds}",
+            event="session-ended",
+            peer=escaped(session.peer),
+            **({} if subject is None else {"peerSubject": shortened(subject)}),
+            reason=end.reason.value,
+            detail=_escaped(end.detail),
+            numbers=_numbers(end.detail),
+            bytesReceived=end.bytesReceived,
+            bytesSent=end.bytesSent,
+            lines=end.lines,
+            seconds=Seconds(round(end.seconds, 3)),
+        )
+
+    def refused(
+        self, peer: IAddress | None, reason: EndReason, detail: str, clock: IReactorTime
+    ) -> None:
+        """
+        A connection has not become a session.
+        """
+        if self.sessions is LogSessions.NONE or self._isTooMany(reason, clock):
+            return
+        self._log.warn(
+            "connection from {peer} refused: {reason}" + _BRACKETS[bool(detail)],
+            event="connection-refused",
+            peer=escaped(peer),
+            reason=reason.value,
+            detail=_escaped(detail),
+            numbers=_numbers(detail),
+        )
+
+    def plainDropped(self, peer: IAddress | None, clock: IReactorTime) -> None:
+        """
+        Input was dropped that had come in the clear behind what began TLS.
+        """
+        if self.sessions is not LogSessions.NONE and self._rate.allows(
+            "plain-input-dropped", clock.seconds()
+        ):
+            self._log.warn(
+                "{peer} has sent more in the clear behind the command that begins TLS:"
+                " it was dropped",
+                event="plain-input-dropped",
+                peer=escaped(peer),
+            )
+
+    def failed(
+        self,
+        clock: IReactorTime,
+        failure: Failure,
+        event: str,
+        text: str,
+        **fields: str,
+    ) -> None:
+        """
+        Log an exception that should not have been raised.
+
+        @param failure: its references to frames are removed, so that it keeps no
+            session alive.
+        @param event: the event's name. Of each name and type of exception a few a
+            minute are logged, whatever is logged of sessions.
+        @param text: the event's format.
+        @param fields: the event's fields, as text for the same reason.
+        """
+        kind = f"{event} ({type(failure.value).__name__})"
+        if self._rate.allows(kind, clock.seconds()):
+            self._log.failure(text, failure, LogLevel.critical, event=event, **fields)
+        failure.cleanFailure()  # type: ignore[no-untyped-call]
+
+    def _isTooMany(self, reason: EndReason, clock: IReactorTime) -> bool:
+        return not self._rate.allows(reason.value, clock.seconds())
+
+    def _tellRest(self, reason: str, more: int) -> None:
+        self._log.warn(
+            "{count} more {reason} were not logged one by one",
+            event="more-not-logged",
+            count=more,
+            reason=reason,
+        )
+
+    def flush(self) -> None:
+        """
+        Tell how many were not logged, as far as that has not been told.
+        """
+        self._rate.flush()

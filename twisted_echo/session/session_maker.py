@@ -1,0 +1,227 @@
+"""
+Make the sessions of a factory, and nothing else.
+
+What must hold: C{buildProtocol}, also a subclass's, returns a new session of this
+factory, or None. The limits are checked before, and each refused connection is counted
+once.
+"""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from inspect import iscoroutinefunction, signature
+from typing import Any, TypeVar
+
+from twisted.internet.protocol import Factory
+
+from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.session import Session
+
+__all__ = ["SessionMaker"]
+
+_S = TypeVar("_S", bound=Any)
+
+
+def _checkProtocol(protocol: object) -> None:
+    """
+    Check that something makes sessions, as far as that can be known before it does.
+
+    @raise TypeError: if it is a class of another kind, or can make nothing.
+    """
+    made = protocol
+    while isinstance(made, partial):
+        made = made.func
+    if not isinstance(made, type):
+        if not callable(made):
+            raise TypeError(
+                f"protocol must be a class of Session, or make one, got {protocol!r}"
+            )
+    elif not issubclass(made, Session):
+        name = made.__name__
+        raise TypeError(
+            f"{name} is no Session, so its connections could not be tracked; put"
+            f" Session before it: class {name}Session(Session, {name})"
+        )
+    elif not _isItself(made):
+        raise TypeError(f"{made.__name__} {_HASHED}")
+
+
+def _checkCall(protocol: Any) -> None:
+    """
+    Refuse what cannot be called as a factory does it, as far as that can be seen.
+
+    @raise TypeError: if it needs arguments.
+    """
+    try:
+        parameters = signature(protocol)
+    except (TypeError, ValueError):
+        # It is of a kind that does not tell.
+        return
+    try:
+        parameters.bind()
+    except TypeError as error:
+        raise TypeError(
+            f"protocol is called without arguments, but for {protocol!r} that is"
+            f" {error}; use partial, such as partial(MySession, argument), or override"
+            " buildProtocol"
+        ) from None
+
+
+def _isItself(kind: Any) -> bool:
+    """
+    Whether a dictionary tells the instances of a class apart.
+    """
+    return bool(kind.__hash__ is object.__hash__)
+
+
+_HASHED = (
+    "must not have a __hash__ of its own, for sessions are told apart by being"
+    " themselves, however alike they are"
+)
+
+
+def _keepable(build: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """
+    Check the limits before a C{buildProtocol} runs, and that its result is a session
+    which the factory can record.
+    """
+
+    @wraps(build)
+    def buildProtocol(self: "SessionMaker[Any]", addr: Any) -> Any:
+        if type(self).buildProtocol is not buildProtocol:
+            # The outermost override does it.
+            return build(self, addr)
+        return self._kept(addr, build, self, addr)
+
+    wrapper: Any = buildProtocol
+    wrapper.isKeepable = True
+    return buildProtocol
+
+
+class SessionMaker(Factory[_S]):
+    """
+    A base of factories whose protocols are sessions.
+    """
+
+    def __init__(self) -> None:
+        if self.protocol is not None:
+            self._check(self.protocol)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        owner = next(each for each in cls.__mro__ if "buildProtocol" in vars(each))
+        if owner is cls or not issubclass(owner, SessionMaker):
+            # A mix-in has it, in the second case.
+            if iscoroutinefunction(cls.buildProtocol):
+                raise TypeError(
+                    f"{cls.__name__}.buildProtocol must be a plain function, got one"
+                    " that is async, which never runs"
+                )
+            cls.buildProtocol = _keepable(cls.buildProtocol)  # type: ignore
+
+    @classmethod
+    def forProtocol(
+        cls, protocol: Callable[..., _S], *args: Any, **kwargs: Any
+    ) -> "SessionMaker[_S]":
+        """
+        Make a factory of sessions of one kind.
+
+        @param protocol: a class of L{Session}, or something that makes one.
+        @raise TypeError: if it is a class of another kind, or needs arguments.
+        """
+        cls._check(protocol)
+        factory: Any = super().forProtocol(protocol, *args, **kwargs)
+        return factory  # type: ignore[no-any-return]
+
+    @property
+    def _buildsItself(self) -> bool:
+        """
+        Whether C{buildProtocol} is a subclass's, which may want no C{protocol}.
+        """
+        return getattr(type(self).buildProtocol, "isKeepable", False)
+
+    def checkProtocol(self) -> None:
+        """
+        Check what makes the sessions, as far as that can be known before it does.
+
+        @raise TypeError: if it makes none.
+        """
+        if self.protocol is not None or not self._buildsItself:
+            self._check(self.protocol)
+
+    @classmethod
+    def _check(cls, protocol: Any) -> None:
+        _checkProtocol(protocol)
+        if cls.buildProtocol is SessionMaker.buildProtocol:
+            _checkCall(protocol)
+
+    def refuses(self, address: Any) -> bool:
+        """
+        Tell whether a connection is one too many; if so, count it.
+        """
+        raise NotImplementedError
+
+    def countRefused(self, address: Any, reason: EndReason, detail: str = "") -> None:
+        """
+        Count a connection that does not become a session, and log it.
+        """
+        raise NotImplementedError
+
+    def logFailure(self, text: str, *, event: str) -> None:
+        """
+        Log the exception that is being handled.
+        """
+        raise NotImplementedError
+
+    def buildProtocol(self, addr: Any) -> _S | None:
+        """
+        Make a session for a connection from C{addr}, or refuse it. One that cannot be
+        made is logged, and counted as refused.
+        """
+        # (A subclass's has the limits obeyed already, before it came to this.)
+        if self._buildsItself:
+            built: _S = self._made()
+            return built
+        kept: _S | None = self._kept(addr, self._made)
+        return kept
+
+    def _made(self) -> Any:
+        assert self.protocol is not None
+        protocol = self.protocol()
+        if isinstance(protocol, Session):
+            # Whatever it has been until now, as in Twisted.
+            keeper: Any = self
+            protocol.factory = keeper
+        return protocol
+
+    def _kept(self, address: Any, make: Callable[..., Any], *args: Any) -> Any:
+        """
+        Make a protocol that will be recorded here; count any other as refused, and a
+        connection that is one too many.
+
+        @param make: called with C{args}, makes it.
+        """
+        try:
+            if self.refuses(address):
+                return None
+            protocol = make(*args)
+        except BaseException:
+            # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
+            self.logFailure("a session cannot be made", event="session-make-failed")
+            self.countRefused(address, EndReason.ERROR)
+            return None
+        if protocol is None:
+            return None
+        if not isinstance(protocol, Session):
+            problem = ", which is no Session"
+        elif not _isItself(type(protocol)):
+            problem = f", which {_HASHED}"
+        else:
+            keeper: Any = self
+            if protocol.factory is None:
+                protocol.factory = keeper
+            if protocol.factory is keeper and protocol.transport is None:
+                return protocol
+            problem = " that another factory, or connection, has already"
+        made = f"{type(self).__name__} has made a {type(protocol).__name__}"
+        self.countRefused(address, EndReason.ERROR, made + problem)
+        return None

@@ -1,0 +1,318 @@
+"""
+One connection's TLS that begins in the middle of a session.
+
+What must hold:
+
+  - what the protocol wrote before goes out in the clear, and what it writes afterwards
+    never does, whichever transport it writes to: it waits for the end of the handshake;
+  - what the client has sent in the clear before never reaches the protocol afterwards
+    (L{twisted_echo.session.plain_input});
+  - what a session promises over TLS from the beginning holds from here on;
+  - the handshake has a deadline, and takes its turn.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (These parts of Twisted are not annotated.)
+
+from functools import partial
+from ssl import SSLError
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+)
+from twisted.internet.protocol import BaseProtocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_echo.framing.delivery import WORTH_COUNTING
+from twisted_echo.net.receive_queue import readArrived
+from twisted_echo.net.sockets import bottomTransport
+from twisted_echo.net.tcp_info import pendingOutput
+from twisted_echo.scheduling.fair_clock import FairCall
+from twisted_echo.session.backpressure import Backpressure
+from twisted_echo.session.end_reason import Detail, EndReason
+from twisted_echo.session.plain_input import PlainInput
+from twisted_echo.tls.certificates import Loaded
+from twisted_echo.tls.connection import words
+from twisted_echo.tls.counts import TLSCounts, TLSFailure, failureOf
+from twisted_echo.tls.handshake import ServerHandshake
+from twisted_echo.tls.records import Stage
+from twisted_echo.validation.units import Seconds
+
+__all__ = ["SessionTLS"]
+
+
+class _Unregistered:
+    """
+    The factory of what is registered nowhere.
+    """
+
+    @staticmethod
+    def unregisterProtocol(protocol: object) -> None:
+        """
+        Do nothing.
+        """
+
+
+_NOWHERE: Any = _Unregistered()
+
+
+class _Below:
+    """
+    The transport below, as it was before it was diverted.
+    """
+
+    __slots__ = ("unregisterProducer", "write")
+
+    def __init__(self, transport: Any) -> None:
+        self.write = transport.write
+        self.unregisterProducer = transport.unregisterProducer
+
+
+@implementer(IHalfCloseableProtocol)
+class SessionTLS(ServerHandshake):
+    """
+    Stands between a session and the transport that it had before.
+    """
+
+    transport: Any
+    wrappedProtocol: Any
+    # Whether the handshake is neither done nor given up.
+    _isShaking = True
+    # What the session has wanted meanwhile: no input, which the handshake does not wait
+    # for; an end of its output.
+    _isPaused = _isFinishing = False
+    _deadline: FairCall | None = None
+    # How many bytes were written during the handshake since somebody was told.
+    _untold = 0
+
+    def __init__(
+        self, session: Any, transport: Any, loaded: Loaded, counts: TLSCounts
+    ) -> None:
+        super().__init__(_NOWHERE, session)
+        # First: a hook of the protocol's may raise.
+        self.plain = PlainInput(session, partial(self.keeper.plainDropped, session))
+        self.counts = counts
+        sent = session.bytesSent
+        self._sentPlain = None if sent is None else sent + pendingOutput(transport)
+        self._provideFor(transport)
+        BaseProtocol.makeConnection(self, transport)
+        self._below = _Below(transport)
+        self._startBy(loaded, self._below)
+        # The class's own tells of what waits.
+        del self.write
+        # Whoever has kept the transport, as a producer does, must not write beside TLS.
+        for name, diverted in (
+            ("write", self._writeAsBefore),
+            ("writeSequence", self.writeSequence),
+            ("unregisterProducer", self._unregisterAsBefore),
+        ):
+            setattr(transport, name, diverted)
+
+    @property
+    def keeper(self) -> Any:
+        return self.wrappedProtocol.factory
+
+    def begin(self) -> None:
+        """
+        Expect the client's hello, if it may still come.
+        """
+        session, transport = self.wrappedProtocol, self.transport
+        if (
+            session.hasInputEnded
+            or session.isFinished
+            or session.isAborted
+            or transport.disconnecting
+        ):
+            self._endShaking(Stage.OVER)
+            return
+        bottom = bottomTransport(transport)
+        producer = getattr(bottom, "producer", None)
+        if producer is not None and not isinstance(producer, Backpressure):
+            streaming = bottom.streamingProducer
+            bottom.unregisterProducer()
+            self.registerProducer(producer, streaming)
+        self.began = self.keeper.fairClock.seconds()
+        self._startDeadline(self.keeper.deadlines.handshake)
+        if session.paused:
+            self._isPaused = True
+            transport.resumeProducing()
+
+    # The end of the handshake
+
+    def _startDeadline(self, allowed: float) -> None:
+        if allowed:
+            clock = self.keeper.fairClock
+            self._deadline = clock.callLater(allowed, self._expire, allowed)
+
+    def _endShaking(self, stage: Stage) -> None:
+        self._isShaking = False
+        self._records.stage = stage
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+
+    def _open(self) -> None:
+        objection = self._objection()
+        if objection is not None:
+            session = self._records.protocol = self.wrappedProtocol
+            self._records.forgetWaiting()
+            session.discardInput()
+            self._fail(*objection)
+        else:
+            super()._open()
+
+    def _shaken(self) -> None:
+        session = self.wrappedProtocol
+        self._endShaking(Stage.OPEN)
+        self.plain.end()
+        self.write = self._records.write  # type: ignore[method-assign]
+        self._countSuccess()
+        if self._isPaused:
+            self.pauseProducing()
+        if self._isFinishing:
+            self.loseWriteConnection()
+        if IHandshakeListener.providedBy(session):
+            session.handshakeCompleted()
+
+    def _notShaken(self, error: SSLError) -> None:
+        if self._isShaking:
+            self._fail(failureOf(error), words(error), Stage.OVER)
+            self.transport.loseConnection()
+
+    def _fail(
+        self, failure: TLSFailure, detail: str, stage: Stage = Stage.OPEN
+    ) -> None:
+        self._endShaking(stage)
+        self.counts.failed(failure)
+        self.wrappedProtocol.close(EndReason.HANDSHAKE_FAILED, detail)
+
+    def _clientLeft(self) -> None:
+        self._endShaking(Stage.OVER)
+        if not (self.wrappedProtocol.isClosing or self.disconnecting):
+            # Else the service ends it.
+            self.counts.failed(TLSFailure.CLIENT_LEFT)
+
+    def _expire(self, allowed: float) -> None:
+        # What was waited for may have arrived.
+        readArrived(self.transport)
+        if self._awaitsTurn:
+            # It is not the client that lets itself be waited for.
+            self._startDeadline(allowed)
+        elif self._isShaking:
+            self._endShaking(Stage.OVER)
+            self.counts.failed(TLSFailure.TIMEOUT)
+            why = Detail("over {allowed}", allowed=Seconds(allowed))
+            self.wrappedProtocol.abort(EndReason.HANDSHAKE_TIMEOUT, why)
+
+    # Input
+
+    def pauseProducing(self) -> None:
+        if self._isShaking:
+            self._isPaused = True
+        else:
+            super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._isPaused = False
+        self.transport.resumeProducing()
+
+    def readConnectionLost(self) -> None:
+        # What came before it counts first.
+        self._shakeInTurn()
+        if self._isShaking:
+            self._inputEnded = True
+            self._clientLeft()
+            session = self.wrappedProtocol
+            session.close(EndReason.HANDSHAKE_FAILED, "the client left")
+            self.transport.loseConnection()
+        elif self._records.stage is not Stage.OVER:
+            super().readConnectionLost()
+        elif self.disconnecting:
+            self.transport.loseConnection()
+        else:
+            # It was being closed before.
+            self.wrappedProtocol.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        # The protocol's own end-of-file is close_notify.
+        pass
+
+    # Output
+
+    @property
+    def bytesSent(self) -> int | None:  # type: ignore[override]
+        """
+        How many bytes were sent in the clear, and have been encrypted since; None if
+        the transport does not count them.
+        """
+        sent = self._sentPlain
+        return None if sent is None else sent + self._records.bytesSent
+
+    def write(self, data: bytes) -> None:
+        """
+        Keep it until the handshake is done.
+        """
+        self._records.write(data)
+        self._untold += len(data)
+        if self._isShaking and self._untold >= WORTH_COUNTING:
+            self._untold = 0
+            self.wrappedProtocol.heldMore()
+
+    def _writeAsBefore(self, data: bytes) -> None:
+        self.write(data)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        # Now, and not when the handshake is done.
+        other = getattr(bottomTransport(self.transport), "producer", None)
+        if self._producer is not None:
+            other, _ = self._producer
+        if other is not None:
+            raise RuntimeError(
+                f"cannot register {producer!r}: {other!r} was never unregistered"
+            )
+        super().registerProducer(producer, streaming)
+
+    def _unregisterAsBefore(self) -> None:
+        if self._produces:
+            self.unregisterProducer()
+        else:
+            self._below.unregisterProducer()
+
+    # The end
+
+    def loseConnection(self) -> None:
+        """
+        Close, as soon as the handshake is done if the client has begun it or something
+        waits to be sent; in the clear, if not.
+        """
+        records = self._records
+        if not self._isShaking:
+            super().loseConnection()
+            return
+        self.disconnecting = True
+        isQuiet = not records.isWaiting and not self._produces
+        if records.stage is not Stage.HELLO or not isQuiet:
+            return
+        self._endShaking(Stage.OVER)
+        transport = self.transport
+        # If bytes of the client's were left unread, the kernel would send a reset.
+        # (They may have been waiting for a turn.)
+        getattr(transport, "loseWriteConnection", transport.loseConnection)()
+        transport.resumeProducing()
+
+    def loseWriteConnection(self) -> None:
+        if self._isShaking:
+            self._isFinishing = True
+        else:
+            super().loseWriteConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._isShaking:
+            self._clientLeft()
+        self.plain.restore()
+        for name in ("write", "writeSequence", "unregisterProducer"):
+            vars(self.transport).pop(name, None)
+        super().connectionLost(reason)

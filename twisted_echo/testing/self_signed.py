@@ -1,0 +1,80 @@
+"""
+A throw-away certificate of this machine's loopback address.
+"""
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+__all__ = ["MissingExtra", "key_and_certificate", "make_certificate"]
+
+
+class MissingExtra(RuntimeError):
+    """
+    What was asked for needs what is not installed: an extra of this package, or another
+    package.
+    """
+
+    def __init__(self, missing: str, install: str) -> None:
+        """
+        @param install: what to give to pip.
+        """
+        super().__init__(f"{missing} is not installed: pip install {install}")
+
+
+def key_and_certificate() -> tuple[Any, Any]:
+    """
+    Make a key and a certificate of 127.0.0.1 that it signs itself, of C{cryptography}'s
+    kinds.
+
+    @raise MissingExtra: without C{cryptography}.
+    """
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+    except ImportError:
+        raise MissingExtra("the package 'cryptography'", "cryptography") from None
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "echo")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        # Of one that expires sooner the log would warn.
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    return key, certificate
+
+
+def make_certificate(folder: Path) -> None:
+    """
+    Put a key and a certificate of 127.0.0.1 into C{key.pem} and C{cert.pem}. Clients
+    take the latter for their authority.
+
+    @raise MissingExtra: without C{cryptography}.
+    """
+    key, certificate = key_and_certificate()
+    from cryptography.hazmat.primitives import serialization
+
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            pem,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )

@@ -1,0 +1,127 @@
+"""
+A server's TLS handshake, as one of many.
+
+What must hold: handshakes take their turns (L{twisted_echo.scheduling.time_share}), so
+that they do not hold up who is connected; each is counted once, as finished or as
+failed.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (These parts of Twisted are not annotated.)
+
+from ssl import SSLObject
+from time import time
+from typing import Any
+
+from twisted.internet.interfaces import ITLSTransport
+
+from twisted_echo.net.receive_queue import asReactor
+from twisted_echo.net.sockets import bottomTransport, provideAs
+from twisted_echo.tls.certificates import Loaded
+from twisted_echo.tls.connection import TLSConnection
+from twisted_echo.tls.counts import TLSCounts, TLSFailure
+from twisted_echo.tls.records import Stage
+from twisted_echo.tls.x509 import BadCertificate, Certificate
+
+__all__ = ["ServerHandshake", "objection"]
+
+
+class ServerHandshake(TLSConnection):
+    """
+    A connection with TLS whose handshake is one of a factory's.
+
+    @ivar began: when it began, by the factory's C{fairClock}.
+    @ivar counts: what it is counted by.
+    """
+
+    began = 0.0
+    counts: TLSCounts
+    _requiresProtocol = False
+    # Whether its handshake is to go on when its turn has come, by what has come then.
+    _awaitsTurn = False
+
+    @property
+    def keeper(self) -> Any:
+        """
+        The factory of the sessions.
+        """
+        raise NotImplementedError
+
+    @property
+    def _isGivenUp(self) -> bool:
+        """
+        Whether the handshake is not to be finished any more.
+        """
+        return self._records.stage is Stage.OVER
+
+    def _provideFor(self, transport: Any) -> None:
+        """
+        Be what the transport is, but one that can begin TLS.
+        """
+        provideAs(self, transport, without=ITLSTransport)
+
+    def startTLS(self, *args: object) -> None:
+        """
+        Refuse, before the transport below is asked.
+
+        @raise RuntimeError: always.
+        """
+        raise RuntimeError("TLS has begun already")
+
+    startTLSByTransport = startTLS
+
+    def _startBy(self, loaded: Loaded, below: Any = None) -> None:
+        self._requiresProtocol = loaded.requiresProtocol
+        self._startTLS(loaded.context, below)
+
+    def _goOnWithHandshake(self) -> None:
+        turns = self.keeper.handshakeTurns
+        if self._awaitsTurn:
+            # More than the one flight that it can have sent: that is not to pile up.
+            bottomTransport(self.transport).pauseProducing()
+        elif not turns.now(self._shake):
+            self._awaitsTurn = True
+            reactor = bottomTransport(self.transport).reactor
+            turns.later(reactor, self._shakeInTurn)
+
+    def _shakeInTurn(self) -> None:
+        if self._isGivenUp or not self._awaitsTurn:
+            return
+        self._awaitsTurn = False
+        bottom = bottomTransport(self.transport)
+        bottom.resumeProducing()
+        asReactor(bottom, self._shake)
+
+    def _objection(self) -> tuple[TLSFailure, str] | None:
+        return objection(self._records.tls, self._requiresProtocol)
+
+    def _countSuccess(self) -> None:
+        tls = self._records.tls
+        seconds = self.keeper.fairClock.seconds() - self.began
+        self.counts.succeeded(seconds, tls.version(), tls.session_reused)
+
+
+def objection(tls: SSLObject, requiresProtocol: bool) -> tuple[TLSFailure, str] | None:
+    """
+    What is wrong with a handshake that OpenSSL takes for finished: it is to be refused
+    for that, and the second is what the log tells.
+    """
+    if requiresProtocol and tls.selected_alpn_protocol() is None:
+        # OpenSSL's own refusal cannot be had from the `ssl` module.
+        return TLSFailure.NO_PROTOCOL, "no application protocol in common"
+    if tls.session_reused and _hasExpired(tls.getpeercert(binary_form=True)):
+        # OpenSSL verified it when the session began, and does not so again.
+        return TLSFailure.BAD_CERTIFICATE, "certificate has expired"
+    return None
+
+
+def _hasExpired(der: bytes | None) -> bool:
+    """
+    Whether a certificate is of no use any more, also because it cannot be read.
+    """
+    if der is None:
+        return False
+    try:
+        return Certificate(der).notAfter < time()
+    except BadCertificate:
+        return True

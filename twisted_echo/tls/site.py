@@ -1,0 +1,121 @@
+"""
+TLS under a web site, or any other factory that makes no sessions.
+
+What must hold: a connection whose handshake is not finished cannot stay, nor keep
+others from theirs. What comes after the handshake is for the factory to bound.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (These parts of Twisted are not annotated.)
+
+from ssl import SSLError
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import WrappingFactory
+from twisted.python.failure import Failure
+
+from twisted_echo.net.sockets import provideAs
+from twisted_echo.tls.certificates import Certificates
+from twisted_echo.tls.connection import TLSConnection
+from twisted_echo.tls.handshake import objection
+
+__all__ = ["TLSSite"]
+
+_SHAKES_WITHIN = 10.0
+"""
+Seconds for a handshake: a few round trips, one of them lost.
+"""
+_MOST_HANDSHAKES = 64
+"""
+As many as an admin port has connections. One more takes the place of the oldest.
+"""
+
+
+class _Connection(TLSConnection):
+    """
+    One connection. Its wrapped protocol is a stand-in until the handshake is finished.
+    """
+
+    factory: Any
+    _requiresProtocol = False
+
+    def makeConnection(self, transport: Any) -> None:
+        provideAs(self, transport)
+        Protocol.makeConnection(self, transport)
+        self.factory.registerProtocol(self)
+        loaded = self.factory.certificates.loaded
+        self._requiresProtocol = loaded.requiresProtocol
+        self._startTLS(loaded.context)
+        self.factory.handshakeStarted(self)
+
+    def _shaken(self) -> None:
+        if objection(self._records.tls, self._requiresProtocol) is not None:
+            # (The deadline of the handshake stays.)
+            self.loseConnection()
+            return
+        self.factory.handshakeEnded(self)
+        protocol = self.factory.wrappedFactory.buildProtocol(self.getPeer())
+        if protocol is None:
+            self.abortConnection()
+            return
+        self.wrappedProtocol = protocol
+        protocol.makeConnection(self)
+
+    def _notShaken(self, error: SSLError) -> None:
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.handshakeEnded(self)
+        super().connectionLost(reason)
+
+
+class TLSSite(WrappingFactory[Any]):
+    """
+    Puts TLS under the connections of a factory.
+
+    @ivar certificates: those that new connections get.
+    """
+
+    noisy = False
+    protocol = _Connection
+
+    def __init__(
+        self, wrappedFactory: IProtocolFactory, certificates: Certificates, clock: Any
+    ) -> None:
+        super().__init__(wrappedFactory)
+        self.certificates = certificates
+        self._clock = clock
+        # The deadline of each handshake, the oldest first.
+        self._deadlines: dict[_Connection, Any] = {}
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return self.protocol(self, Protocol())
+
+    def handshakeStarted(self, connection: _Connection) -> None:
+        """
+        Give it its time, and end the oldest if there are too many.
+        """
+        if len(self._deadlines) >= _MOST_HANDSHAKES:
+            next(iter(self._deadlines)).abortConnection()
+        self._deadlines[connection] = self._clock.callLater(
+            _SHAKES_WITHIN, connection.abortConnection
+        )
+
+    def handshakeEnded(self, connection: _Connection) -> None:
+        """
+        It has finished, or is gone. A second call is legal.
+        """
+        deadline = self._deadlines.pop(connection, None)
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+
+    def stopFactory(self) -> None:
+        """
+        End the handshakes: nobody waits for them.
+        """
+        for connection in list(self._deadlines):
+            connection.abortConnection()
+            self.handshakeEnded(connection)
+        super().stopFactory()
