@@ -13,7 +13,7 @@ from unittest import skipIf
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.balancer import HAPROXY, held_port
-from tests.support.faults import make_certificate
+from tests.support.certificates import make_certificate
 from tests.support.paths import EXAMPLES
 from tests.support.processes import (
     Command,

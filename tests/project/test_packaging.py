@@ -18,10 +18,10 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_echo
+from tests.support.certificates import make_certificate
 from tests.support.faults import slow
 from tests.support.paths import PROJECT
 from tests.support.processes import DEADLINE, environment, new_folder
-from tests.system.test_command import make_certificate
 
 PLUGIN = "twisted/plugins/twisted_echo_plugin.py"
 

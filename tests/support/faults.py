@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from threading import Event, Lock, Thread
 from typing import Any, Generic, TypeVar
 
+from tests.support.certificates import make_certificate
 from tests.support.marks import slow
 from tests.support.processes import (
     DEADLINE,
@@ -26,7 +27,7 @@ from tests.support.processes import (
     new_folder,
     wait_until,
 )
-from tests.system.test_command import CommandTestCase, make_certificate
+from tests.system.test_command import CommandTestCase
 from twisted_echo.testing.client_socket import dial
 from twisted_echo.testing.command_process import Books, Vitals
 from twisted_echo.testing.fault_proxy import FaultProxy

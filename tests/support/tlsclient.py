@@ -15,8 +15,8 @@ from typing import Any
 
 from twisted.internet import reactor
 
+from tests.support.certificates import make_certificate
 from tests.support.clients import ServedTestCase, connect, in_thread, until
-from tests.system.test_command import make_certificate
 from twisted_echo import EchoConfig, EchoFactory, SessionFactory, SessionService
 from twisted_echo.endpoints.strings import Listening, listenString
 

@@ -22,6 +22,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.certificates import make_certificate
 from tests.support.marks import slow
 from tests.support.processes import (
     DEADLINE,
@@ -44,7 +45,6 @@ from tests.support.processes import (
     script,
     wait_until,
 )
-from twisted_echo.testing import self_signed as certificates
 
 TWISTD = ("twistd", "-n")
 TWIST = ("twist",)
@@ -639,16 +639,6 @@ class EndpointTests(CommandTestCase):
             self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
             client.close()
         self.assert_stops(server)
-
-
-def make_certificate(folder: Path) -> None:
-    """
-    Make one, or skip the test that needs it.
-    """
-    try:
-        certificates.make_certificate(folder)
-    except certificates.MissingExtra as missing:
-        raise SkipTest(str(missing)) from None
 
 
 class CannotListenTests(CommandTestCase):

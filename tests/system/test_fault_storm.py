@@ -19,6 +19,7 @@ from threading import Lock
 
 import pytest
 
+from tests.support.certificates import make_certificate
 from tests.support.faults import (
     EPOLL,
     MIB,
@@ -34,7 +35,6 @@ from tests.support.faults import (
     slow,
 )
 from tests.support.processes import DEADLINE, Server, new_folder, wait_until
-from tests.system.test_command import make_certificate
 
 MAX_LENGTH = 5_000
 

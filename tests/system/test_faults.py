@@ -15,6 +15,7 @@ import time
 import warnings
 from select import select
 
+from tests.support.certificates import make_certificate
 from tests.support.faults import (
     EPOLL,
     HEADER_V1,
@@ -33,7 +34,6 @@ from tests.support.faults import (
     slow,
 )
 from tests.support.processes import DEADLINE, Server, wait_until
-from tests.system.test_command import make_certificate
 
 NO_DEADLINES = (
     "--idle-timeout=0",

@@ -21,10 +21,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.certificates import make_certificate
 from tests.support.clients import ServedTestCase, in_thread, turn, until
 from tests.support.faults import slow
 from tests.support.processes import DEADLINE, Server, new_folder, read_exactly
-from tests.system.test_command import make_certificate
 from tests.system.test_stopping import Peer
 from twisted_echo import (
     AnsweringLineReceiver,

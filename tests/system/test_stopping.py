@@ -31,6 +31,7 @@ from twisted.protocols.basic import (
 from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.certificates import make_certificate
 from tests.support.clients import PATIENCE, connect, in_thread, turn, until
 from tests.support.faults import slow
 from tests.support.paths import DOCS, PROJECT
@@ -43,7 +44,6 @@ from tests.support.processes import (
 )
 from tests.support.processes import connect as connect_to
 from tests.support.tlsclient import TLSClient, TLSTestCase
-from tests.system.test_command import make_certificate
 from twisted_echo import (
     AnsweringLineReceiver,
     EchoConfig,

@@ -27,6 +27,7 @@ from unittest import SkipTest
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.certificates import make_certificate
 from tests.support.faults import slow
 from tests.support.processes import (
     DEADLINE,
@@ -43,7 +44,6 @@ from tests.support.processes import (
     round_trip,
     wait_until,
 )
-from tests.system.test_command import make_certificate
 from twisted_echo.tap import Options
 
 MARK = "ECHO_TEST_MARK"

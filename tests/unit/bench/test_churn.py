@@ -10,10 +10,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.certificates import make_certificate
 from tests.support.faults import slow
 from tests.support.processes import Server as Service
 from tests.support.processes import new_folder
-from tests.system.test_command import make_certificate
 from tests.unit.bench.test_compare import LinuxCase
 from tests.unit.bench.test_load import Answer, BrokenServer, LoadCase, bench
 from tests.unit.bench.test_load_lines import FakeTransport

@@ -21,6 +21,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.certificates import make_certificate
 from tests.support.marks import slow
 from tests.support.paths import PROJECT
 from tests.support.processes import (
@@ -30,7 +31,6 @@ from tests.support.processes import (
     new_folder,
     wait_until,
 )
-from tests.system.test_command import make_certificate
 from tests.unit.bench.test_load_lines import need_extra
 from twisted_echo.bench import cli, errors, load, load_command
 from twisted_echo.bench import load_processes as processes

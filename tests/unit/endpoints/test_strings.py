@@ -27,6 +27,7 @@ from twisted.python.systemd import ListenFDs
 from zope.interface import implementer
 
 from tests.support.authority import Authority
+from tests.support.certificates import make_certificate
 from tests.support.clients import connect, in_thread, pump, until
 from tests.support.tlsclient import (
     TLSClient,
@@ -35,7 +36,6 @@ from tests.support.tlsclient import (
     client_context,
     deprecated,
 )
-from tests.system.test_command import make_certificate
 from twisted_echo import EchoConfig, EchoFactory, EndReason, SessionService
 from twisted_echo.endpoints.layers import LayeredEndpoint
 from twisted_echo.endpoints.strings import Listening, checkOnce, listenString

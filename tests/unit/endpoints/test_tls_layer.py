@@ -21,6 +21,7 @@ from twisted.protocols.basic import LineReceiver
 from twisted.trial.unittest import SkipTest
 from zope.interface import implementer
 
+from tests.support.certificates import make_certificate
 from tests.support.clients import LEFT, collect, in_thread, reset, turn, until
 from tests.support.tlsclient import (
     TLSClient,
@@ -29,7 +30,6 @@ from tests.support.tlsclient import (
     client_context,
     deprecated,
 )
-from tests.system.test_command import make_certificate
 from twisted_echo import (
     EchoConfig,
     EchoFactory,

@@ -8,10 +8,10 @@ import pty
 import re
 import signal
 from pathlib import Path
-from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.certificates import make_certificate
 from tests.support.faults import slow
 from tests.support.processes import (
     Command,
@@ -26,7 +26,6 @@ from tests.support.processes import (
 )
 from twisted_echo.command import terminal
 from twisted_echo.command.terminal import Terminal
-from twisted_echo.testing import self_signed as certificates
 
 EXEC_NOHUP = """\
 import os, signal, sys
@@ -125,10 +124,7 @@ class KilledTests(SynchronousTestCase):
         Where it was ignored it stays so, with certificates, too.
         """
         folder = new_folder(self)
-        try:
-            certificates.make_certificate(folder)
-        except certificates.MissingExtra as missing:
-            raise SkipTest(str(missing)) from None
+        make_certificate(folder)
         tls = "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"
         server = Server.start(self, listen=[tls], launcher=EXEC_NOHUP, folder=folder)
         status = Path(f"/proc/{server.process.pid}/status").read_text()
@@ -237,10 +233,7 @@ class HangUpTests(SynchronousTestCase):
         With certificates it is a stop as well, and no reload.
         """
         folder = new_folder(self)
-        try:
-            certificates.make_certificate(folder)
-        except certificates.MissingExtra as missing:
-            raise SkipTest(str(missing)) from None
+        make_certificate(folder)
         log = self.assert_stops(
             listen="ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem",
             folder=folder,

@@ -53,9 +53,9 @@ from zope.interface import implementer
 
 from tests.support.authority import Authority
 from tests.support.authority import client as client_of
+from tests.support.certificates import make_certificate
 from tests.support.clients import collect, reset
 from tests.support.tlsclient import TLSClient, client_context, deprecated
-from tests.system.test_command import make_certificate
 from twisted_echo import (
     AnsweringLineReceiver,
     Deadlines,

@@ -26,8 +26,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.support.certificates import make_certificate
 from tests.support.tlsclient import client_context
-from tests.system.test_command import make_certificate
 from twisted_echo.tls.connection import TLSConnection, words
 from twisted_echo.tls.records import RECORD, Stage
 

@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from tests.support.authority import Authority
+from tests.support.certificates import make_certificate
 from tests.support.clients import connect, in_thread, reset, turn, until
 from tests.support.tlsclient import (
     TLSClient,
@@ -25,7 +26,6 @@ from tests.support.tlsclient import (
     certificate_of,
     client_context,
 )
-from tests.system.test_command import make_certificate
 from tests.unit.test_tap import parsed
 from twisted_echo import EchoConfig, EchoFactory
 from twisted_echo.admin.status_view import ServiceView

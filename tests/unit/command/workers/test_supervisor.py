@@ -31,6 +31,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.certificates import make_certificate
 from tests.support.clients import (
     ServedTestCase,
     connect,
@@ -40,7 +41,6 @@ from tests.support.clients import (
     until,
 )
 from tests.support.faults import slow
-from tests.system.test_command import make_certificate
 from tests.unit.tls.test_expiry import Files, ending
 from twisted_echo import EchoConfig
 from twisted_echo.command.workers.channel import CHANNEL, Settings

@@ -13,8 +13,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from tests.support.certificates import make_certificate
 from tests.support.clients import ServedTestCase, connect, in_thread, turn, until
-from tests.system.test_command import make_certificate
 from twisted_echo.command.workers.adopted import AdoptedEndpoint
 from twisted_echo.command.workers.binding import bind
 from twisted_echo.command.workers.channel import (
