@@ -1,5 +1,6 @@
 """
-One connection of a load: what L{lines.Exchange} knows, on an asyncio transport.
+One connection of a load: an L{Exchange<twisted_echo.bench.load_lines.Exchange>} on an
+asyncio transport.
 
 Cost: in a closed loop one call of C{data_received} for each chunk, and in it one
 comparison, one dict update and one C{write}.
