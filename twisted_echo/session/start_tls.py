@@ -47,7 +47,8 @@ class StartsTLS:
         If the connection is lost already, nothing happens.
 
         @param certificates:
-            L{Certificates<twisted_echo.tls.certificates.Certificates>}, which can be loaded anew, or an C{ssl.SSLContext} for servers.
+            L{Certificates<twisted_echo.tls.certificates.Certificates>}, which can be
+            loaded anew, or an C{ssl.SSLContext} for servers.
         @raise TypeError: if it is of another kind, such as Twisted's
             C{CertificateOptions}; or if the session is a client's, or has a transport
             that TLS cannot be put on. The session goes on in the clear.
