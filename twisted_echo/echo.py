@@ -23,7 +23,13 @@ from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.overlong import RefusesOverlong
 from twisted_echo.session.session import Session
 from twisted_echo.session.session_log import LogSessions
-from twisted_echo.validation.checks import instance, positive_seconds, seconds, whole
+from twisted_echo.validation.checks import (
+    InvalidSetting,
+    instance,
+    positive_seconds,
+    seconds,
+    whole,
+)
 
 __all__ = ["EchoConfig", "EchoFactory", "EchoProtocol", "EchoService", "Framing"]
 
@@ -84,25 +90,28 @@ class EchoConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.listen, str) or not self.listen:
-            raise ValueError(
-                "listen must be one or more endpoint strings, such as"
-                f" ['tcp:7007'], got {self.listen!r}"
+            raise InvalidSetting(
+                "listen",
+                "must be one or more endpoint strings, such as"
+                f" ['tcp:7007'], got {self.listen!r}",
             )
         for each in self.listen:
             if not isinstance(each, str):
-                raise ValueError(
-                    f"listen must be endpoint strings, such as 'tcp:7007', got {each!r}"
+                raise InvalidSetting(
+                    "listen",
+                    f"must be endpoint strings, such as 'tcp:7007', got {each!r}",
                 )
         if not isinstance(self.delimiter, bytes) or not self.delimiter:
-            raise ValueError(
-                f"delimiter must be bytes, one or more, got {self.delimiter!r}"
+            raise InvalidSetting(
+                "delimiter", f"must be bytes, one or more, got {self.delimiter!r}"
             )
         if not isinstance(self.framing, Framing):
-            raise ValueError(f"framing must be a Framing, got {self.framing!r}")
+            raise InvalidSetting("framing", f"must be a Framing, got {self.framing!r}")
         if self.framing is not Framing.LINE and self.delimiter != b"\n":
-            raise ValueError(
-                "delimiter is for the framing 'line' alone, got"
-                f" {self.delimiter!r} with the framing {self.framing.value!r}"
+            raise InvalidSetting(
+                "delimiter",
+                "is for the framing 'line' alone, got"
+                f" {self.delimiter!r} with the framing {self.framing.value!r}",
             )
         for name, value in (
             ("maxLength", whole("maxLength", self.maxLength, " from 1 up", least=1)),

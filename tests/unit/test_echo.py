@@ -39,6 +39,7 @@ from twisted_echo import (
     EndReason,
     KeepAlive,
 )
+from twisted_echo.validation.checks import InvalidSetting
 
 PEER = IPv4Address("TCP", "192.0.2.1", 54321)
 LINES = b"".join(b"line %d\r\n" % n for n in range(100_000))
@@ -67,8 +68,10 @@ class ConfigTests(SynchronousTestCase):
     """
 
     def refused(self, message: str, **config: Any) -> None:
-        error = self.assertRaises(ValueError, EchoConfig, **config)
+        error = self.assertRaises(InvalidSetting, EchoConfig, **config)
         self.assertEqual(str(error), message)
+        self.assertEqual(error.field, message.partition(" ")[0])
+        self.assertEqual(f"{error.field} {error.problem}", message)
 
     def test_defaults(self) -> None:
         """

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-from twisted_echo.validation.checks import seconds, whole
+from twisted_echo.validation.checks import InvalidSetting, seconds, whole
 
 __all__ = ["Deadlines", "Limits", "WhenFull", "peerKey"]
 
@@ -41,8 +41,12 @@ class Deadlines:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            name = f"the {field.name} deadline"
-            value = seconds(name, getattr(self, field.name), "0 (none) or more")
+            value = seconds(
+                field.name,
+                getattr(self, field.name),
+                "0 (none) or more",
+                label=f"the {field.name} deadline",
+            )
             object.__setattr__(self, field.name, value)
 
     @property
@@ -96,7 +100,9 @@ class Limits:
             value = whole(name, getattr(self, name), ", 0 (no limit) or more")
             object.__setattr__(self, name, value)
         if not isinstance(self.whenFull, WhenFull):
-            raise ValueError(f"whenFull must be a WhenFull, got {self.whenFull!r}")
+            raise InvalidSetting(
+                "whenFull", f"must be a WhenFull, got {self.whenFull!r}"
+            )
 
 
 def peerKey(address: IAddress | Any) -> str | None:

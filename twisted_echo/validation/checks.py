@@ -16,6 +16,7 @@ from warnings import warn
 
 __all__ = [
     "Checked",
+    "InvalidSetting",
     "PlainHooks",
     "callback",
     "check_stop",
@@ -26,6 +27,23 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+
+class InvalidSetting(ValueError):
+    """
+    A setting has a value that is not allowed.
+
+    @ivar field: the name of the setting.
+    @ivar problem: what is allowed and what was given, without the setting's name.
+    """
+
+    def __init__(self, field: str, problem: str, *, label: str | None = None) -> None:
+        """
+        @param label: how the message names the setting, if not by its field.
+        """
+        super().__init__(f"{label or field} {problem}")
+        self.field = field
+        self.problem = problem
 
 
 def _real(value: object) -> float | None:
@@ -41,34 +59,39 @@ def _real(value: object) -> float | None:
         return None
 
 
-def _seconds(
-    name: str, value: object, allowed: str, is_legal: Callable[[float], bool]
+def seconds(
+    name: str,
+    value: object,
+    allowed: str = "0 or more",
+    *,
+    label: str | None = None,
 ) -> float:
-    number = _real(value)
-    if number is None or not is_legal(number):
-        raise ValueError(
-            f"{name} must be a number of seconds, {allowed}, got {value!r}"
-        )
-    return number
-
-
-def seconds(name: str, value: object, allowed: str = "0 or more") -> float:
     """
     Take a number of seconds, 0 or more.
 
     @param allowed: the same, if there is more to say of it.
-    @raise ValueError: if it is none.
+    @param label: how the message names the setting, if not by its field.
+    @raise InvalidSetting: if it is none.
     """
-    return _seconds(name, value, allowed, lambda number: number >= 0)
+    number = _real(value)
+    if number is None or number < 0:
+        problem = f"must be a number of seconds, {allowed}, got {value!r}"
+        raise InvalidSetting(name, problem, label=label)
+    return number
 
 
 def positive_seconds(name: str, value: object) -> float:
     """
     Take a number of seconds, more than 0.
 
-    @raise ValueError: if it is none.
+    @raise InvalidSetting: if it is none.
     """
-    return _seconds(name, value, "more than 0", lambda number: number > 0)
+    allowed = "more than 0"
+    number = seconds(name, value, allowed)
+    if number == 0:
+        problem = f"must be a number of seconds, {allowed}, got {value!r}"
+        raise InvalidSetting(name, problem)
+    return number
 
 
 def whole(
@@ -78,14 +101,14 @@ def whole(
     Take a whole number.
 
     @param allowed: what is legal, in words.
-    @raise ValueError: if it is none, or not from C{least} to C{most}.
+    @raise InvalidSetting: if it is none, or not from C{least} to C{most}.
     """
     try:
         number = None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
     except TypeError:
         number = None
     if number is None or number < least or (most is not None and number > most):
-        raise ValueError(f"{name} must be a whole number{allowed}, got {value!r}")
+        raise InvalidSetting(name, f"must be a whole number{allowed}, got {value!r}")
     return number
 
 

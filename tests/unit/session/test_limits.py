@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_echo import Deadlines, Limits, WhenFull
 from twisted_echo.session.limits import peerKey
+from twisted_echo.validation.checks import InvalidSetting
 
 
 def _key(host: str) -> str | None:
@@ -37,7 +38,8 @@ class DeadlinesTests(SynchronousTestCase):
         for field in fields(Deadlines):
             for bad in (-1, -0.001, float("nan"), float("inf"), "1", None):
                 wrong: dict[str, Any] = {field.name: bad}
-                error = self.assertRaises(ValueError, Deadlines, **wrong)
+                error = self.assertRaises(InvalidSetting, Deadlines, **wrong)
+                self.assertEqual(error.field, field.name)
                 self.assertIn(f"the {field.name} deadline", str(error))
                 self.assertIn(repr(bad), str(error))
             good: dict[str, Any] = {field.name: 0}
@@ -77,10 +79,12 @@ class LimitsTests(SynchronousTestCase):
         for name in ("sessions", "sessionsPerPeer", "buffered"):
             for bad in (-1, 1.5, "1", None):
                 wrong: dict[str, Any] = {name: bad}
-                error = self.assertRaises(ValueError, Limits, **wrong)
+                error = self.assertRaises(InvalidSetting, Limits, **wrong)
+                self.assertEqual(error.field, name)
                 self.assertTrue(str(error).startswith(name + " must be"), str(error))
         wrong = {"whenFull": "wait"}
-        error = self.assertRaises(ValueError, Limits, **wrong)
+        error = self.assertRaises(InvalidSetting, Limits, **wrong)
+        self.assertEqual(error.field, "whenFull")
         self.assertIn("whenFull must be", str(error))
 
 
