@@ -30,11 +30,15 @@ from tests.support.clients import (
     turn,
     until,
 )
+from tests.support.der_certificates import (
+    attribute,
+    certificate_der,
+    common_name,
+    server_context,
+    x509_name,
+)
 from tests.support.faults import slow
 from tests.support.tlsclient import TLSTestCase
-from tests.unit.tls.test_certificates import server
-from tests.unit.tls.test_x509 import attribute, make
-from tests.unit.tls.test_x509 import name as x509_name
 from twisted_echo import (
     EchoConfig,
     EchoFactory,
@@ -199,7 +203,7 @@ class SnapshotTests(MadeTestCase):
         """
         Handshakes are there as soon as there is TLS, and what was told stays as it was.
         """
-        one, other = Certificates(server), Certificates(server)
+        one, other = Certificates(server_context), Certificates(server_context)
         tls = self.factory.useTLS(one)
         self.assertIs(self.factory.useTLS(other), tls)
         self.assertEqual(set(self.factory.certificates), {one, other})
@@ -368,7 +372,11 @@ class RowTests(MadeTestCase):
         Whose certificate a client has shown, if it has, and not at any length.
         """
         anna, long = (
-            Certificate(make(x509_name(*[attribute(NameOID.COMMON_NAME, each)] * many)))
+            Certificate(
+                certificate_der(
+                    x509_name(*[attribute(NameOID.COMMON_NAME, each)] * many)
+                )
+            )
             for each, many in (("anna\n", 1), ("a" * 50, 9))
         )
         for certificate in (anna, long, None):
@@ -385,7 +393,7 @@ class RowTests(MadeTestCase):
         A session knows the certificate, while it lasts and in its C{connectionLost}; of
         what is no certificate of this package's kind, or cannot be told, it knows none.
         """
-        anna = Certificate(make(x509_name(attribute(NameOID.COMMON_NAME, "anna"))))
+        anna = Certificate(certificate_der(common_name("anna")))
         session = self.made(Certified(anna))
         self.assertIs(session.peerCertificate, anna)
         self.assertEqual(session.peerSubject, "CN=anna")

@@ -19,7 +19,7 @@ from tests.support.authority import (
     resumed,
     shake,
 )
-from tests.unit.tls.test_settings import VERSIONS, SettingsTestCase
+from tests.support.tls_settings import VERSIONS, SettingsTestCase
 from twisted_echo.tls import certificate_folder as names
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.pem_files import BadFile

@@ -9,15 +9,11 @@ from unittest import TestCase
 from OpenSSL import SSL
 from twisted.internet.ssl import CertificateOptions
 
-from tests.unit.tls.test_x509 import PLAIN
+from tests.support.der_certificates import PLAIN, server_context
 from twisted_echo import EchoConfig, EchoFactory
 from twisted_echo.endpoints.tls_layer import TLSFactory
 from twisted_echo.tls.certificates import Certificates, Loaded, certificatesOf
 from twisted_echo.tls.x509 import Certificate
-
-
-def server() -> ssl.SSLContext:
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
 
 class CertificatesTests(TestCase):
@@ -25,7 +21,7 @@ class CertificatesTests(TestCase):
         """
         What loads may give a bare context.
         """
-        context = server()
+        context = server_context()
         certificates = Certificates(lambda: context)
         self.assertIs(certificates.context, context)
         self.assertEqual(certificates.loaded, Loaded(context, False, ()))
@@ -35,7 +31,7 @@ class CertificatesTests(TestCase):
         Or all that belongs to it.
         """
         chains = (("a.pem", Certificate(PLAIN)),)
-        loaded = Loaded(server(), requiresProtocol=True, chains=chains)
+        loaded = Loaded(server_context(), requiresProtocol=True, chains=chains)
         certificates = Certificates(lambda: loaded)
         self.assertIs(certificates.loaded, loaded)
         self.assertIs(certificates.context, loaded.context)
@@ -44,7 +40,7 @@ class CertificatesTests(TestCase):
         """
         They are called after a reload, not after one that fails.
         """
-        given: list[Any] = [server(), server(), None]
+        given: list[Any] = [server_context(), server_context(), None]
         certificates = Certificates(lambda: given.pop(0))
         seen: list[Any] = []
 
@@ -64,7 +60,10 @@ class CertificatesTests(TestCase):
         """
         A reload replaces everything at once, and nothing if it fails in any way.
         """
-        first, second = Loaded(server()), Loaded(server(), requiresProtocol=True)
+        first, second = (
+            Loaded(server_context()),
+            Loaded(server_context(), requiresProtocol=True),
+        )
         given: list[Any] = [
             first,
             second,
@@ -100,7 +99,7 @@ class CertificatesTests(TestCase):
         wrong: Any
         for wrong in ("cert.pem", ("cert.pem", b"\x30"), b"\x30", None):
             with self.assertRaisesRegex(TypeError, "chains must hold a file's name"):
-                Loaded(server(), chains=(wrong,))
+                Loaded(server_context(), chains=(wrong,))
 
     def test_firstLoad(self) -> None:
         """
@@ -113,14 +112,14 @@ class CertificatesTests(TestCase):
         with self.assertRaisesRegex(OSError, "no file"):
             Certificates(load)
         with self.assertRaisesRegex(TypeError, "load"):
-            Certificates(server())  # type: ignore[arg-type]
+            Certificates(server_context())  # type: ignore[arg-type]
 
 
 class CertificatesOfTests(TestCase):
     def test_taken(self) -> None:
-        certificates = Certificates(server)
+        certificates = Certificates(server_context)
         self.assertIs(certificatesOf(certificates), certificates)
-        context = server()
+        context = server_context()
         self.assertIs(certificatesOf(context).context, context)
         loaded = Loaded(context, requiresProtocol=True)
         self.assertIs(certificatesOf(loaded).loaded, loaded)
@@ -134,7 +133,7 @@ class CertificatesOfTests(TestCase):
         """
         A context of the embedder's own stays what it is.
         """
-        context = server()
+        context = server_context()
         certificates = certificatesOf(context)
         certificates.reload()
         self.assertIs(certificates.context, context)
@@ -165,7 +164,7 @@ class CertificatesOfTests(TestCase):
         factory = EchoFactory(EchoConfig())
         with self.assertRaisesRegex(TypeError, "CertificateOptions, which stands on"):
             TLSFactory(factory, CertificateOptions())  # type: ignore[arg-type]
-        context = server()
+        context = server_context()
         self.assertIs(TLSFactory(factory, context).loaded.context, context)
 
     def test_clients(self) -> None:

@@ -13,9 +13,8 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from cryptography.x509.oid import NameOID
 
-from tests.unit.tls.test_x509 import KEY, attribute, make, name
+from tests.support.der_certificates import KEY, certificate_der, common_name
 from twisted_echo.tls.counts import TLSCounts, TLSFailure, failureOf
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -28,7 +27,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     A folder with C{both.pem}, a key and a certificate that no one has signed.
     """
     folder = tmp_path_factory.mktemp("tls")
-    der = make(name(attribute(NameOID.COMMON_NAME, "echo")))
+    der = certificate_der(common_name("echo"))
     key = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "both.pem").write_bytes(key + ssl.DER_cert_to_PEM_cert(der).encode())
     return folder

@@ -3,11 +3,10 @@ L{twisted_echo.tls.expiry}: nobody is surprised by a certificate that has expire
 """
 
 import ssl
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from weakref import ref
 
-from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import Clock
@@ -15,42 +14,19 @@ from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.clients import ServedTestCase
-from tests.unit.tls.test_certificates import server
-from tests.unit.tls.test_x509 import attribute, make, name
+from tests.support.der_certificates import (
+    NOW,
+    CertificateFiles,
+    expiring,
+    server_context,
+)
 from twisted_echo import EchoConfig, EchoFactory, SessionService
 from twisted_echo.endpoints.layers import LayeredEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory
-from twisted_echo.tls.certificates import Certificates, Loaded
+from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.expiry import WARNS_BEFORE, ExpiryWatch, notAfter
-from twisted_echo.tls.x509 import Certificate
 
 DAY, HOUR = 86400.0, 3600.0
-NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
-
-
-def ending(days: float, who: str = "echo", now: datetime = NOW) -> bytes:
-    """
-    A certificate that is valid for so many days more.
-    """
-    return make(
-        name(attribute(NameOID.COMMON_NAME, who)),
-        since=now - timedelta(days=100),
-        until=now + timedelta(days=days),
-    )
-
-
-class Files:
-    """
-    What C{Certificates} load.
-    """
-
-    def __init__(self, **chains: bytes) -> None:
-        self.chains = chains
-        self.certificates = Certificates(self.load)
-
-    def load(self) -> Loaded:
-        chains = ((file, Certificate(der)) for file, der in self.chains.items())
-        return Loaded(server(), chains=tuple(chains))
 
 
 class NotAfterTests(SynchronousTestCase):
@@ -58,9 +34,9 @@ class NotAfterTests(SynchronousTestCase):
         """
         Of each file its first to expire.
         """
-        one = Files(a=ending(3), b=ending(90))
-        other = Files(b=ending(50), c=ending(-1))
-        bare = Certificates(server)
+        one = CertificateFiles(a=expiring(3), b=expiring(90))
+        other = CertificateFiles(b=expiring(50), c=expiring(-1))
+        bare = Certificates(server_context)
         found = notAfter([one.certificates, other.certificates, bare])
         now = NOW.timestamp()
         self.assertEqual(
@@ -80,7 +56,7 @@ class WatchTests(SynchronousTestCase):
         logger = Logger(observer=self.events.append)  # type: ignore[arg-type]
         self.patch(ExpiryWatch, "_log", logger)
 
-    def watch(self, *files: Files) -> ExpiryWatch:
+    def watch(self, *files: CertificateFiles) -> ExpiryWatch:
         watch = ExpiryWatch(
             lambda: [each.certificates for each in files],
             self.clock,
@@ -106,7 +82,7 @@ class WatchTests(SynchronousTestCase):
         At the start there is a warning of a certificate that is about to expire, and of
         no other one.
         """
-        self.watch(Files(soon=ending(13.5, "soon\n"), late=ending(15)))
+        self.watch(CertificateFiles(soon=expiring(13.5, "soon\n"), late=expiring(15)))
         (event,) = self.events
         fields = {
             "event": "certificate-expires",
@@ -129,7 +105,7 @@ class WatchTests(SynchronousTestCase):
         """
         The warning comes within an hour after that, and never before.
         """
-        self.watch(Files(a=ending(WARNS_BEFORE / DAY + 1)))
+        self.watch(CertificateFiles(a=expiring(WARNS_BEFORE / DAY + 1)))
         self.advance(DAY - 1)
         self.assertEqual(self.told(), [])
         self.advance(HOUR)
@@ -139,7 +115,7 @@ class WatchTests(SynchronousTestCase):
         """
         Each of them, until it has expired, and after that.
         """
-        self.watch(Files(a=ending(2.5), b=ending(2.5, "other")))
+        self.watch(CertificateFiles(a=expiring(2.5), b=expiring(2.5, "other")))
         for left in ("2d12h", "1d12h", "12h"):
             for text in self.told():
                 self.assertIn(f"expires in {left}", text)
@@ -164,7 +140,7 @@ class WatchTests(SynchronousTestCase):
         It is valid in its last second, and has expired in the next.
         """
         for left, event in (0, "certificate-expires"), (-1, "certificate-expired"):
-            self.watch(Files(a=ending(left / DAY)))
+            self.watch(CertificateFiles(a=expiring(left / DAY)))
             self.assertEqual([each["event"] for each in self.events], [event])
             self.events.clear()
 
@@ -173,14 +149,14 @@ class WatchTests(SynchronousTestCase):
         A new one is looked at as soon as it is loaded. The old one is forgotten, and
         one that stays is not told of again.
         """
-        files = Files(a=ending(1, "first"), b=ending(1, "stays"))
+        files = CertificateFiles(a=expiring(1, "first"), b=expiring(1, "stays"))
         self.watch(files)
         self.assertEqual(len(self.told()), 2)
-        files.chains["a"] = ending(3, "second")
+        files.chains["a"] = expiring(3, "second")
         files.certificates.reload()
         (text,) = self.told()
         self.assertIn("CN=second", text)
-        files.chains["a"] = ending(90, "third")
+        files.chains["a"] = expiring(90, "third")
         files.certificates.reload()
         self.advance(2 * DAY)
         for text in self.told():
@@ -191,22 +167,22 @@ class WatchTests(SynchronousTestCase):
         """
         If several listeners load one file, there is one warning.
         """
-        der = ending(1)
-        self.watch(Files(a=der), Files(a=der))
+        der = expiring(1)
+        self.watch(CertificateFiles(a=der), CertificateFiles(a=der))
         self.assertEqual(len(self.told()), 1)
 
     def test_stop(self) -> None:
         """
         After that nothing is scheduled, nor told of at a reload. It can start again.
         """
-        files = Files(a=ending(1))
+        files = CertificateFiles(a=expiring(1))
         watch = self.watch(files)
         self.told()
         watch.stop()
         watch.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(files.certificates.watchers, set())
-        files.chains["a"] = ending(2)
+        files.chains["a"] = expiring(2)
         files.certificates.reload()
         self.assertEqual(self.told(), [])
         watch.start()
@@ -216,10 +192,10 @@ class WatchTests(SynchronousTestCase):
         """
         Without certificates nothing is scheduled, until there are some.
         """
-        files = Files()
+        files = CertificateFiles()
         self.watch(files)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        files.chains["a"] = ending(1)
+        files.chains["a"] = expiring(1)
         files.certificates.reload()
         self.assertEqual(len(self.told()), 1)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
@@ -230,7 +206,7 @@ class ServiceTests(ServedTestCase):
     A service that listens warns, and its numbers have the end of its certificates.
     """
 
-    def service(self, files: Files) -> SessionService:
+    def service(self, files: CertificateFiles) -> SessionService:
         endpoint = LayeredEndpoint(
             TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"),
             lambda factory: TLSFactory(factory, files.certificates),
@@ -238,7 +214,7 @@ class ServiceTests(ServedTestCase):
         return SessionService(endpoint, EchoFactory(EchoConfig()))
 
     async def test_service(self) -> None:
-        files = Files(a=ending(10, now=datetime.now(UTC)))
+        files = CertificateFiles(a=expiring(10, now=datetime.now(UTC)))
         service = self.service(files)
         self.assertEqual(service.snapshot().certificates, {})
         with capturedLogs() as events:
@@ -258,9 +234,9 @@ class ServiceTests(ServedTestCase):
         """
         It warns of those that it finds in use later, and keeps none that nobody uses.
         """
-        files = Files(a=ending(10, now=datetime.now(UTC)))
+        files = CertificateFiles(a=expiring(10, now=datetime.now(UTC)))
         service = self.serve(EchoFactory(EchoConfig()))
-        gone = Certificates(server)
+        gone = Certificates(server_context)
         service.factory.useTLS(gone)
         reference = ref(gone)
         del gone
@@ -273,14 +249,14 @@ class ServiceTests(ServedTestCase):
         await service.stopService()
         self.assertEqual(files.certificates.watchers, set())
         with capturedLogs() as events:
-            service.factory.useTLS(Files(a=ending(-1)).certificates)
+            service.factory.useTLS(CertificateFiles(a=expiring(-1)).certificates)
         self.assertEqual(events, [])
 
     async def test_silent(self) -> None:
         """
         One of many processes leaves it to another.
         """
-        files = Files(a=ending(10, now=datetime.now(UTC)))
+        files = CertificateFiles(a=expiring(10, now=datetime.now(UTC)))
         service = self.service(files)
         service.warnsOfExpiry = False
         with capturedLogs() as events:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.support.authority import Authority, Identity, client, not_root, shake
-from tests.unit.tls.test_settings import SettingsTestCase
+from tests.support.tls_settings import SettingsTestCase
 from twisted_echo.tls.pem_files import BadFile
 from twisted_echo.tls.settings import certificates_of
 

@@ -4,60 +4,16 @@ L{twisted_echo.tls.settings}: what the words of a string say is what a client me
 
 import os
 import ssl
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import TestCase
 
 from tests.support.authority import Authority, Identity, client, resumed, shake
+from tests.support.tls_settings import VERSIONS, SettingsTestCase
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.pem_files import BadFile
-from twisted_echo.tls.settings import BadWord, certificates_of
+from twisted_echo.tls.settings import BadWord
 from twisted_echo.tls.x509 import Certificate
 
-V1_2, V1_3 = VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
-
-
-class SettingsTestCase(TestCase):
-    """
-    A folder with an authority's C{cert.pem} and C{key.pem} for C{a.example}.
-    """
-
-    def setUp(self) -> None:
-        # (Trial knows no C{setUpClass}.)
-        self.authority = Authority()
-        self.identity = self.authority.issue("a", "a.example")
-        folder = TemporaryDirectory(prefix="echo-")
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.write("key.pem", self.identity.key)
-        self.write("cert.pem", self.identity.pem)
-
-    def write(self, name: str, content: bytes) -> str:
-        file = self.folder / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(content)
-        return str(file)
-
-    def words(self, **words: str) -> dict[str, str]:
-        """
-        Those of C{ssl:}, with the files that are there.
-        """
-        return {
-            "privateKey": str(self.folder / "key.pem"),
-            "certKey": str(self.folder / "cert.pem"),
-        } | words
-
-    def loaded(self, **words: str) -> Certificates:
-        return certificates_of(self.words(**words))
-
-    def refused(self, words: dict[str, str], kind: type[Exception], why: str) -> None:
-        """
-        It raises, with all that there is to say.
-        """
-        with self.assertRaises(kind) as raised:
-            certificates_of(words)
-        self.assertEqual(str(raised.exception).replace(f"{self.folder}/", ""), why)
+V1_2, V1_3 = VERSIONS
 
 
 class DefaultTests(SettingsTestCase):
@@ -70,7 +26,7 @@ class DefaultTests(SettingsTestCase):
             *("dhParameters", "caFile", "caDir"),
         ):
             self.refused(
-                self.words(**{word: ""}), BadWord, f"{word} must be a path, got ''"
+                self.options(**{word: ""}), BadWord, f"{word} must be a path, got ''"
             )
 
     def test_safe(self) -> None:
@@ -160,7 +116,7 @@ class VersionTests(SettingsTestCase):
                 " only one of them",
             ),
         ):
-            self.refused(self.words(**words), BadWord, why)
+            self.refused(self.options(**words), BadWord, why)
 
 
 class CipherTests(SettingsTestCase):
@@ -236,7 +192,7 @@ class CipherTests(SettingsTestCase):
                 " secp384r1, got 'nonsense'",
             ),
         ):
-            self.refused(self.words(**words), BadWord, why)
+            self.refused(self.options(**words), BadWord, why)
 
 
 class ProtocolTests(SettingsTestCase):
@@ -269,7 +225,7 @@ class ProtocolTests(SettingsTestCase):
     def test_wrong(self) -> None:
         for each in ("", "h2,", ",h2", "h2, http/1.1", "h\n2", "\xe4", "x" * 256):
             self.refused(
-                self.words(protocols=each),
+                self.options(protocols=each),
                 BadWord,
                 "protocols must be the ALPN names of some, with a comma between two,"
                 f" such as h2,http/1.1, got {each!r}",
@@ -284,7 +240,7 @@ class ProtocolTests(SettingsTestCase):
                 "protocolRequired must be yes or no, got 'true'",
             ),
         ):
-            self.refused(self.words(**words), BadWord, why)
+            self.refused(self.options(**words), BadWord, why)
 
 
 class ClientTests(SettingsTestCase):
@@ -414,12 +370,12 @@ class ClientTests(SettingsTestCase):
 
     def test_wrong(self) -> None:
         self.refused(
-            self.words(clientCert="required"),
+            self.options(clientCert="required"),
             BadWord,
             "clientCert needs caFile or caDir, with who signs clients",
         )
         self.refused(
-            self.words(clientCert="maybe", caFile=self.ca),
+            self.options(clientCert="maybe", caFile=self.ca),
             BadWord,
             "clientCert must be required or optional, got 'maybe'",
         )

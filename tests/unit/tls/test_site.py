@@ -26,11 +26,11 @@ from tests.support.tlsclient import (
     certificate_of,
     client_context,
 )
-from tests.unit.test_tap import parsed
 from twisted_echo import EchoConfig, EchoFactory
 from twisted_echo.admin.status_view import ServiceView
 from twisted_echo.command.admin_port import ReloadableAdmin, adminPort
 from twisted_echo.endpoints.strings import Listening, listenString
+from twisted_echo.tap import Options
 from twisted_echo.tls import site as web
 from twisted_echo.tls.x509 import Certificate
 
@@ -182,8 +182,10 @@ class AdminTests(AdminTestCase):
         """
         It is what C{--admin} makes.
         """
-        self.assertTrue(parsed(f"--admin=ssl:0:{self.files}")["adminPort"].canReload)
-        self.assertFalse(parsed("--admin=0")["adminPort"].canReload)
+        for admin, canReload in (f"ssl:0:{self.files}", True), ("0", False):
+            options = Options()
+            options.parseOptions([f"--admin={admin}"])
+            self.assertIs(options["adminPort"].canReload, canReload)
 
     async def test_others(self) -> None:
         """

@@ -8,21 +8,24 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import NameAttribute, ObjectIdentifier, RelativeDistinguishedName
+from cryptography.x509 import ObjectIdentifier, RelativeDistinguishedName
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.der_certificates import (
+    PLAIN,
+    attribute,
+    certificate_der,
+    x509_name,
+)
 from tests.support.paths import PROJECT
 from tests.support.processes import DEADLINE, environment
 from twisted_echo.tls.x509 import (
@@ -35,74 +38,13 @@ from twisted_echo.tls.x509 import (
 
 thorough = settings(deadline=None, print_blob=True, max_examples=300)
 
-KEY = ec.generate_private_key(ec.SECP256R1())
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-def name(*parts: NameAttribute | RelativeDistinguishedName) -> x509.Name:
-    return x509.Name(
-        [
-            each
-            if isinstance(each, RelativeDistinguishedName)
-            else RelativeDistinguishedName([each])
-            for each in parts
-        ]
-    )
-
-
-def attribute(
-    oid: ObjectIdentifier, value: str | bytes, kind: _ASN1Type = _ASN1Type.UTF8String
-) -> NameAttribute:
-    """
-    Of any kind, fit for it or not.
-    """
-    return NameAttribute(oid, value, kind, _validate=False)
-
-
 CN, O, OU = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME  # fmt: skip # noqa: E501, E741
-ISSUER = name(attribute(CN, "root"), attribute(O, "Example"))
-
-
-def make(
-    subject: x509.Name,
-    *,
-    since: datetime = NOON,
-    until: datetime = NOON + timedelta(days=90),
-    serial: int = 4711,
-    names: list[str] | None = None,
-) -> bytes:
-    """
-    A certificate that C{cryptography} makes, as DER.
-    """
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(ISSUER)
-        .public_key(KEY.public_key())
-        .serial_number(serial)
-        .not_valid_before(since)
-        .not_valid_after(until)
-        .add_extension(x509.BasicConstraints(True, None), critical=True)
-    )
-    if names is not None:
-        general = x509.SubjectAlternativeName(
-            [
-                x509.RFC822Name("anna@example.org"),
-                *[x509.DNSName(each) for each in names],
-            ]
-        )
-        builder = builder.add_extension(general, critical=True)
-    return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-PLAIN = make(name(attribute(O, "Example"), attribute(CN, "anna")), names=["a.example"])
-
 SUBJECTS: list[tuple[x509.Name, str]] = [
-    (name(), ""),
-    (name(attribute(CN, "anna")), "CN=anna"),
+    (x509_name(), ""),
+    (x509_name(attribute(CN, "anna")), "CN=anna"),
     # The nearest part first.
     (
-        name(
+        x509_name(
             attribute(NameOID.COUNTRY_NAME, "DE", _ASN1Type.PrintableString),
             attribute(NameOID.STATE_OR_PROVINCE_NAME, "Bayern"),
             attribute(NameOID.LOCALITY_NAME, "Hof"),
@@ -114,7 +56,7 @@ SUBJECTS: list[tuple[x509.Name, str]] = [
         "CN=anna,OU=Ops,O=Example,STREET=Am Tor 1,L=Hof,ST=Bayern,C=DE",
     ),
     (
-        name(
+        x509_name(
             attribute(NameOID.DOMAIN_COMPONENT, "org", _ASN1Type.IA5String),
             attribute(NameOID.DOMAIN_COMPONENT, "example", _ASN1Type.IA5String),
             attribute(NameOID.USER_ID, "anna"),
@@ -122,7 +64,7 @@ SUBJECTS: list[tuple[x509.Name, str]] = [
         "UID=anna,DC=example,DC=org",
     ),
     (
-        name(
+        x509_name(
             attribute(NameOID.EMAIL_ADDRESS, "a@example.org", _ASN1Type.IA5String),
             attribute(NameOID.SERIAL_NUMBER, "17", _ASN1Type.NumericString),
             attribute(NameOID.SURNAME, "Arendt", _ASN1Type.PrintableString),
@@ -132,25 +74,31 @@ SUBJECTS: list[tuple[x509.Name, str]] = [
         "title=Dr,GN=Anna,SN=Arendt,serialNumber=17,emailAddress=a@example.org",
     ),
     # The kinds of strings, each beyond ASCII where it can be.
-    (name(attribute(CN, "J\xfcrgen")), r"CN=J\C3\BCrgen"),
-    (name(attribute(CN, "J\xfcrgen", _ASN1Type.BMPString)), r"CN=J\C3\BCrgen"),
-    (name(attribute(CN, "J\xfcrgen", _ASN1Type.UniversalString)), r"CN=J\C3\BCrgen"),
-    (name(attribute(CN, "\U0001f600")), r"CN=\F0\9F\98\80"),
+    (x509_name(attribute(CN, "J\xfcrgen")), r"CN=J\C3\BCrgen"),
+    (x509_name(attribute(CN, "J\xfcrgen", _ASN1Type.BMPString)), r"CN=J\C3\BCrgen"),
+    (
+        x509_name(attribute(CN, "J\xfcrgen", _ASN1Type.UniversalString)),
+        r"CN=J\C3\BCrgen",
+    ),
+    (x509_name(attribute(CN, "\U0001f600")), r"CN=\F0\9F\98\80"),
     # What could break a line, end a text, or hide what follows.
-    (name(attribute(CN, "a\0b")), r"CN=a\00b"),
-    (name(attribute(CN, "a\r\nb\x1b[2J\x7f")), r"CN=a\0D\0Ab\1B[2J\7F"),
-    (name(attribute(CN, "a\u202eb\u2028c\x85")), r"CN=a\E2\80\AEb\E2\80\A8c\C2\85"),
+    (x509_name(attribute(CN, "a\0b")), r"CN=a\00b"),
+    (x509_name(attribute(CN, "a\r\nb\x1b[2J\x7f")), r"CN=a\0D\0Ab\1B[2J\7F"),
+    (
+        x509_name(attribute(CN, "a\u202eb\u2028c\x85")),
+        r"CN=a\E2\80\AEb\E2\80\A8c\C2\85",
+    ),
     # What has a meaning in such a text.
-    (name(attribute(CN, 'a,O=b+c;"<d>"\\=')), r"CN=a\,O=b\+c\;\"\<d\>\"\\="),
-    (name(attribute(CN, "#a#")), r"CN=\#a#"),
-    (name(attribute(CN, " a ")), r"CN=\ a\ "),
-    (name(attribute(CN, " ")), r"CN=\ "),
-    (name(attribute(CN, "  ")), r"CN=\ \ "),
-    (name(attribute(CN, "\\ ")), r"CN=\\\ "),
-    (name(attribute(CN, "#")), r"CN=\#"),
+    (x509_name(attribute(CN, 'a,O=b+c;"<d>"\\=')), r"CN=a\,O=b\+c\;\"\<d\>\"\\="),
+    (x509_name(attribute(CN, "#a#")), r"CN=\#a#"),
+    (x509_name(attribute(CN, " a ")), r"CN=\ a\ "),
+    (x509_name(attribute(CN, " ")), r"CN=\ "),
+    (x509_name(attribute(CN, "  ")), r"CN=\ \ "),
+    (x509_name(attribute(CN, "\\ ")), r"CN=\\\ "),
+    (x509_name(attribute(CN, "#")), r"CN=\#"),
     # A part of two.
     (
-        name(
+        x509_name(
             attribute(O, "Example"),
             RelativeDistinguishedName([attribute(CN, "anna"), attribute(OU, "b")]),
         ),
@@ -158,12 +106,12 @@ SUBJECTS: list[tuple[x509.Name, str]] = [
     ),
     # Without a name, or not of its kind.
     (
-        name(attribute(ObjectIdentifier("1.2.3.4.5.99999"), "anna")),
+        x509_name(attribute(ObjectIdentifier("1.2.3.4.5.99999"), "anna")),
         "1.2.3.4.5.99999=#0C04616E6E61",
     ),
-    (name(attribute(ObjectIdentifier("2.999.1"), "a")), "2.999.1=#0C0161"),
+    (x509_name(attribute(ObjectIdentifier("2.999.1"), "a")), "2.999.1=#0C0161"),
     (
-        name(
+        x509_name(
             attribute(NameOID.X500_UNIQUE_IDENTIFIER, b"\0\x01", _ASN1Type.BitString),
         ),
         "2.5.4.45=#03020001",
@@ -176,7 +124,7 @@ def test_subject(subject: x509.Name, text: str) -> None:
     """
     A subject is what RFC 4514 makes of it.
     """
-    assert Certificate(make(subject)).subject == text
+    assert Certificate(certificate_der(subject)).subject == text
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -190,7 +138,7 @@ def test_subject_as_openssl(tmp_path: Path) -> None:
     ]
     subject = x509.Name([part for each in subjects for part in each.rdns])
     file = tmp_path / "cert.der"
-    file.write_bytes(make(subject))
+    file.write_bytes(certificate_der(subject))
     told = subprocess.run(
         [
             *["openssl", "x509", "-inform", "DER", "-in", str(file)],
@@ -200,7 +148,7 @@ def test_subject_as_openssl(tmp_path: Path) -> None:
         check=True,
         timeout=DEADLINE,
     ).stdout.decode()
-    ours = Certificate(make(subject)).subject.replace("STREET", "street")
+    ours = Certificate(certificate_der(subject)).subject.replace("STREET", "street")
     assert told.removeprefix("subject=").rstrip("\n") == ours
 
 
@@ -231,7 +179,7 @@ def test_subject_read_back(parts: list[dict[ObjectIdentifier, Any]]) -> None:
     Any subject is one line of ASCII, and can be read back from it by somebody else's
     parser of RFC 4514.
     """
-    subject = name(
+    subject = x509_name(
         *[
             RelativeDistinguishedName(
                 [attribute(oid, *value) for oid, value in each.items()]
@@ -239,7 +187,7 @@ def test_subject_read_back(parts: list[dict[ObjectIdentifier, Any]]) -> None:
             for each in parts
         ]
     )
-    text = Certificate(make(subject)).subject
+    text = Certificate(certificate_der(subject)).subject
     assert re.fullmatch("[ -~]*", text)
     if not any("\n" in value for each in parts for value, _ in each.values()):
         read = x509.Name.from_rfc4514_string(text, KNOWN)
@@ -250,7 +198,7 @@ def test_teletex() -> None:
     """
     The characters of a Teletex string are those of Latin-1, as OpenSSL has it, too.
     """
-    der = make(name(attribute(CN, "anna")))
+    der = certificate_der(x509_name(attribute(CN, "anna")))
     teletex = der.replace(b"\x0c\x04anna", b"\x14\x04J\xfcrg")
     assert Certificate(teletex).subject == r"CN=J\C3\BCrg"
 
@@ -259,7 +207,7 @@ def test_string_that_is_none() -> None:
     """
     The bytes of a string that are none of its kind are in hexadecimal.
     """
-    der = make(name(attribute(CN, "anna")))
+    der = certificate_der(x509_name(attribute(CN, "anna")))
     broken = der.replace(b"\x0c\x04anna", b"\x0c\x04\xff\xfe\0\n")
     assert Certificate(broken).subject == "CN=#0C04FFFE000A"
     surrogate = der.replace(b"\x0c\x04anna", b"\x1e\x04\xd8\x00\0a")
@@ -268,12 +216,14 @@ def test_string_that_is_none() -> None:
 
 def test_names_and_serial_number() -> None:
     certificate = Certificate(
-        make(name(), serial=0xABCDEF0123, names=["a.example", "*.b.example"])
+        certificate_der(
+            x509_name(), serial=0xABCDEF0123, names=["a.example", "*.b.example"]
+        )
     )
     assert certificate.dnsNames == ("a.example", "*.b.example")
     assert certificate.issuer == "O=Example,CN=root"
     assert certificate.serialNumber == "00ABCDEF0123"
-    assert Certificate(make(name())).dnsNames == ()
+    assert Certificate(certificate_der(x509_name())).dnsNames == ()
     spoofed = PLAIN.replace(b"a.example", b"a\nexample")
     assert Certificate(spoofed).dnsNames == (r"a\0Aexample",)
 
@@ -287,7 +237,7 @@ def test_frozen() -> None:
         certificate.subject = "CN=root"  # type: ignore[misc]
     assert certificate == Certificate(bytearray(PLAIN))
     assert hash(certificate) == hash(Certificate(PLAIN))
-    assert certificate != Certificate(make(name()))
+    assert certificate != Certificate(certificate_der(x509_name()))
     assert "anna" in repr(certificate)
 
 
@@ -317,7 +267,7 @@ def test_times(until: datetime) -> None:
     """
     They are what they are to C{cryptography} and to OpenSSL.
     """
-    der = make(name(), since=datetime(1950, 1, 1), until=until)
+    der = certificate_der(x509_name(), since=datetime(1950, 1, 1), until=until)
     certificate = Certificate(der)
     assert certificate.notAfter == until.replace(tzinfo=UTC).timestamp()
     assert certificate.notBefore == datetime(1950, 1, 1, tzinfo=UTC).timestamp()
@@ -344,7 +294,7 @@ def test_bad_times(time: bytes) -> None:
 
 
 def test_generalized_time_that_is_none() -> None:
-    der = make(name(), until=datetime(2050, 1, 1))
+    der = certificate_der(x509_name(), until=datetime(2050, 1, 1))
     for bad in (b"00000101000000Z", b"20500132000000Z", b"205001010000.0Z"):
         with pytest.raises(BadCertificate, match="a time"):
             Certificate(der.replace(b"20500101000000Z", bad))
@@ -384,7 +334,7 @@ def sound(der: bytes) -> None:
     assert found.notAfter == until.timestamp()
 
 
-EXAMPLES = [PLAIN, *[make(subject, names=[]) for subject, _ in SUBJECTS]]
+EXAMPLES = [PLAIN, *[certificate_der(subject, names=[]) for subject, _ in SUBJECTS]]
 LENGTHS = [
     *[b"\x80", b"\xff", b"\x84\xff\xff\xff\xff", b"\x85\0\0\0\0\x01", b"\x81"],
     b"\xfe" + b"\xff" * 126,
@@ -455,8 +405,8 @@ def test_long() -> None:
     """
     A name of 200 KB, of one part or of many, takes no more than it has to.
     """
-    (subject,) = re.findall(rb"\x30\x0f\x31\x0d\x30\x0b\x06\x03\x55\x04\x03.{6}",
-                            make(name(attribute(CN, "anna"))))  # fmt: skip
+    anna = certificate_der(x509_name(attribute(CN, "anna")))
+    (subject,) = re.findall(rb"\x30\x0f\x31\x0d\x30\x0b\x06\x03\x55\x04\x03.{6}", anna)
     part = subject[2:]
     many = _rebuilt(long_form(0x30, part * 14_000))
     assert Certificate(many).subject.count(",") == 13_999
@@ -480,7 +430,7 @@ def _rebuilt(subject: bytes) -> bytes:
     """
     A certificate with another subject, or what looks like one.
     """
-    der = make(name(attribute(CN, "anna")))
+    der = certificate_der(x509_name(attribute(CN, "anna")))
     # Behind the two headers of four bytes and three bytes.
     head = 4 if der[1] == 0x82 else 3
     inner = 4 if der[head + 1] == 0x82 else 3
@@ -497,7 +447,7 @@ def _rebuilt(subject: bytes) -> bytes:
 
 
 def test_pem() -> None:
-    other = make(name())
+    other = certificate_der(x509_name())
     text = "".join(map(ssl.DER_cert_to_PEM_cert, [PLAIN, other])).encode()
     assert pem_to_der(text) == [PLAIN, other]
     # With what else such files have.

@@ -40,8 +40,8 @@ from tests.support.clients import (
     read_to_end,
     until,
 )
+from tests.support.der_certificates import CertificateFiles, expiring
 from tests.support.faults import slow
-from tests.unit.tls.test_expiry import Files, ending
 from twisted_echo import EchoConfig
 from twisted_echo.command.workers.channel import CHANNEL, Settings
 from twisted_echo.command.workers.inquiry import askSessions
@@ -751,7 +751,7 @@ class SupervisorTests(SupervisorTestCase):
         """
         It warns of certificates that expire, for all workers, until it stops.
         """
-        files = Files(a=ending(10, now=datetime.now(UTC)))
+        files = CertificateFiles(a=expiring(10, now=datetime.now(UTC)))
         supervisor = self.supervisor(workers=1)
         supervisor._listening[0].certificates = files.certificates
         with capturedLogs() as events:
