@@ -879,15 +879,15 @@ class WhereTests(SynchronousTestCase):
 
 WAITING = {
     "one process's own": [
-        ("test_stopping.TableTests", "test_tcp"),
-        ("test_backlog.BacklogTests", "test_behindRefused"),
+        ("system.test_stopping.TableTests", "test_tcp"),
+        ("unit.net.test_backlog.BacklogTests", "test_behindRefused"),
     ],
     "those of several workers (`--workers`)": [
-        ("test_workers.EndTests", "test_queueIsServed"),
+        ("system.test_workers.EndTests", "test_queueIsServed"),
     ],
     "systemd's (`systemd:`)": [
-        ("test_listeners.AdoptedTests", "test_backlogIsLeft"),
-        ("test_listeners.AdoptedTests", "test_successor"),
+        ("unit.endpoints.test_ports.AdoptedTests", "test_backlogIsLeft"),
+        ("unit.endpoints.test_ports.AdoptedTests", "test_successor"),
     ],
 }
 """

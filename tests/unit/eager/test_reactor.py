@@ -41,7 +41,7 @@ from tests.unit.eager.test_transports import (
     close_with_reset,
 )
 
-OURS = "twisted_echo.reactor.EagerEPollReactor"
+OURS = "twisted_echo.eager.reactor.EagerEPollReactor"
 EPOLL = "twisted.internet.epollreactor.EPollReactor"
 
 # The loop
