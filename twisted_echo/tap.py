@@ -114,7 +114,7 @@ def _listening(
 
 
 def _choices(kind: type[Enum]) -> CompleteList:
-    return CompleteList([each.value for each in kind])  # type: ignore[no-untyped-call]
+    return CompleteList([each.value for each in kind])
 
 
 def _command(parent: object) -> tuple[str, int] | None:
@@ -176,7 +176,7 @@ class Options(UsageOptions):
 
     optParameters = PARAMETERS
 
-    compData = Completions(  # type: ignore[no-untyped-call]
+    compData = Completions(
         multiUse=["listen", "proxy-from"],
         optActions={
             "framing": _choices(Framing),

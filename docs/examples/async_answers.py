@@ -45,6 +45,6 @@ class Sleeper(AnsweringLineReceiver):
         return failure
 
 
-application = Application("sleeper")  # type: ignore[no-untyped-call]
+application = Application("sleeper")
 factory = SessionFactory.forProtocol(Sleeper)
 SessionService("tcp:7008:interface=127.0.0.1", factory).setServiceParent(application)

@@ -25,7 +25,7 @@ class WhoAmI(Session, FastLineReceiver):
         self.sendLine(readable(self.peer).encode())
 
 
-application = Application("who am I")  # type: ignore[no-untyped-call]
+application = Application("who am I")
 SessionService(
     "haproxy:tcp:7008:interface=127.0.0.1", SessionFactory.forProtocol(WhoAmI)
 ).setServiceParent(application)

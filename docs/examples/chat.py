@@ -54,5 +54,5 @@ class Talker(Session, FastLineReceiver):
 
 # Somebody who only listens is welcome for as long as he likes.
 factory = SessionFactory.forProtocol(Talker, deadlines=Deadlines(idle=0))
-application = Application("chat")  # type: ignore[no-untyped-call]
+application = Application("chat")
 SessionService("tcp:7008:interface=127.0.0.1", factory).setServiceParent(application)

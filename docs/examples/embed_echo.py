@@ -39,7 +39,7 @@ def report() -> None:
 
 
 # (Twisted's own services are not annotated.)
-application = Application("reporting echo")  # type: ignore[no-untyped-call]
-reports = TimerService(60, report)  # type: ignore[no-untyped-call]
-reports.setServiceParent(application)  # type: ignore[no-untyped-call]
+application = Application("reporting echo")
+reports = TimerService(60, report)
+reports.setServiceParent(application)
 echo.setServiceParent(application)

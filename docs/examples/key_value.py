@@ -47,6 +47,6 @@ class KeyValue(AnsweringLineReceiver):
 factory = SessionFactory.forProtocol(
     KeyValue, deadlines=Deadlines(idle=60), limits=Limits(sessions=1000)
 )
-application = Application("key-value")  # type: ignore[no-untyped-call]
+application = Application("key-value")
 service = SessionService("tcp:7008:interface=127.0.0.1", factory)
 service.setServiceParent(application)

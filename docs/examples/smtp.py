@@ -52,10 +52,10 @@ class Mail(Session, ESMTP):
 
     def validateTo(self, user: User) -> type[Arriving]:
         if user.dest.domain != b"example.org":
-            raise SMTPBadRcpt(user)  # type: ignore[no-untyped-call]
+            raise SMTPBadRcpt(user)
         return Arriving
 
 
 factory = SessionFactory.forProtocol(Mail, limits=Limits(sessionsPerPeer=10))
-application = Application("mail")  # type: ignore[no-untyped-call]
+application = Application("mail")
 SessionService("tcp:2525:interface=127.0.0.1", factory).setServiceParent(application)

@@ -74,7 +74,7 @@ class Drop(Session, FastLineReceiver):
         self.transport.loseConnection()
 
 
-application = Application("drop")  # type: ignore[no-untyped-call]
+application = Application("drop")
 SessionService(
     "tcp:2525:interface=127.0.0.1", SessionFactory.forProtocol(Drop)
 ).setServiceParent(application)

@@ -8,7 +8,7 @@ and when it has, nothing is left of it: no session, no port, no delayed call; wh
 left is named, and fails the test. `startForTest` is for tests that return Deferreds.
 """
 
-# mypy: disable-error-code="no-untyped-call,no-any-return"
+# mypy: disable-error-code="no-any-return"
 # (Neither trial nor connectProtocol is annotated.)
 
 from collections.abc import Generator

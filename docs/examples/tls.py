@@ -25,7 +25,7 @@ class Reverse(Session, FastLineReceiver):
         self.sendLine(line[::-1])
 
 
-application = Application("reverse over TLS")  # type: ignore[no-untyped-call]
+application = Application("reverse over TLS")
 SessionService(
     "ssl:7008:privateKey=key.pem:certKey=cert.pem:interface=127.0.0.1",
     SessionFactory.forProtocol(Reverse),

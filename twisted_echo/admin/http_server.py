@@ -13,7 +13,7 @@ What must hold:
   - when the site is closed, answers that have begun are finished.
 """
 
-# mypy: disable-error-code="no-untyped-call,misc"
+# mypy: disable-error-code="misc"
 # (Twisted's web server is not annotated.)
 
 from typing import Any

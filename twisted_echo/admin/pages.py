@@ -12,7 +12,7 @@ else a client can take up: L{twisted_echo.admin.http_server}.)
 Needs prometheus-client (extra C{metrics}).
 """
 
-# mypy: disable-error-code="no-untyped-call,misc"
+# mypy: disable-error-code="misc"
 # (Twisted's web server is not annotated.)
 
 import json

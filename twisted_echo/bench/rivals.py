@@ -71,7 +71,7 @@ def run_twisted(protocol: type[Protocol], certificate: str, *, eager: bool) -> N
     factory = Factory.forProtocol(protocol)
     factory.noisy = False
     description = f"{listen_string(certificate)}:backlog={BACKLOG}"
-    endpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+    endpoint = serverFromString(reactor, description)
     listening: Any = endpoint.listen(factory)
     listening.addCallback(lambda port: _say(port.getHost().port, reactor))
     reactor.run()

@@ -90,7 +90,7 @@ def listen_string(certificate: str) -> str:
     if not certificate:
         return "tcp:0:interface=127.0.0.1"
     key, chain = (
-        quoteStringArgument(os.path.join(certificate, name))  # type: ignore[no-untyped-call]
+        quoteStringArgument(os.path.join(certificate, name))
         for name in ("key.pem", "cert.pem")
     )
     return f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={chain}"

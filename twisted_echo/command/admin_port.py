@@ -109,9 +109,7 @@ def adminPort(
             if found.certificates is not None and not found.isProxied:
                 secured, described = found, found.bottom
                 certificates = found.certificates
-        endpoint = serverFromString(  # type: ignore[no-untyped-call]
-            reactor, described
-        )
+        endpoint = serverFromString(reactor, described)
     except _ExplainedError:
         raise
     except Exception as error:

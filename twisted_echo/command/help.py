@@ -2,9 +2,6 @@
 The help of the command line: the options in groups, with examples.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (twisted.python.usage is not annotated.)
-
 import shutil
 import textwrap
 from typing import Any

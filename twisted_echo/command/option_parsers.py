@@ -112,7 +112,7 @@ def adminEndpoint(text: str) -> str:
     loopback address, unless it names another.
     """
     described = f"tcp:{text}" if re.fullmatch(r"-?\d+", text) else text
-    words, named = endpoints._parse(described)  # type: ignore[no-untyped-call]
+    words, named = endpoints._parse(described)
     kind = words[0].lower() if words else ""
     if kind not in _LOOPBACKS:
         return described

@@ -17,9 +17,6 @@ or::
 Knows nothing of echo.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (Twisted's transports and reactors are not annotated.)
-
 import errno
 import socket
 from collections.abc import Callable

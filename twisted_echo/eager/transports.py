@@ -23,9 +23,6 @@ Knows nothing of echo. What it leans on in Twisted is listed in
 L{twisted_echo.eager.compat}.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (Twisted's transports and reactors are not annotated.)
-
 import os
 from collections.abc import Iterable
 from contextlib import suppress

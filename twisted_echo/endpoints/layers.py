@@ -11,9 +11,6 @@ What must hold:
   - what does not become a session is counted as refused, once.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 from collections.abc import Callable
 from typing import Any
 

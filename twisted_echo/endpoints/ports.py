@@ -96,7 +96,7 @@ class Listener:
                     if self._held:
                         self._pauseOrResume()
                 elif isinstance(result.value, AlreadyListened):
-                    result = Failure(  # type: ignore[no-untyped-call]
+                    result = Failure(
                         AlreadyListened("an adopted socket can be listened on once")
                     )
                 opening.callback(result)

@@ -6,9 +6,6 @@ What must hold: every connection is a plain one of Twisted's, or has the layers 
 package. A kind of endpoint for which that is not known is refused.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 from collections.abc import Iterable, Sequence
 from inspect import Parameter, signature
 from ipaddress import IPv4Network, IPv6Network

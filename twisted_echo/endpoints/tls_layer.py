@@ -5,9 +5,6 @@ What must hold: beside what L{twisted_echo.tls.connection} promises, certificate
 replaced while connections are open; a session begins when the handshake is done.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 from ssl import SSLContext, SSLError
 from typing import Any
 

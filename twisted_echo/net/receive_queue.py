@@ -10,9 +10,6 @@ What must hold: input that is read here is handled as if the reactor had read it
 errors and ends too; one call reads no more than had arrived when it began.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (Twisted's transports and log are not annotated.)
-
 import select
 import sys
 from collections.abc import Callable

@@ -9,9 +9,6 @@ What must hold: a refused client sees an end-of-file; nothing of the connection 
 when the call returns, so that refusing many connections takes no descriptors.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (Twisted's transports and Failure are not annotated.)
-
 import socket
 from contextlib import suppress
 from typing import Any

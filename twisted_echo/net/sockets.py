@@ -312,7 +312,7 @@ def closePort(port: Any) -> "Deferred[Any]":
         if lock is not None:
             with suppress(OSError, ValueError):
                 lock.unlock()
-        tcp.Port.connectionLost(port, failure)  # type: ignore[no-untyped-call]
+        tcp.Port.connectionLost(port, failure)
         return None
 
     return maybeDeferred(port.stopListening).addErrback(finish)

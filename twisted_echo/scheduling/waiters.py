@@ -64,4 +64,4 @@ def _forgetFrames(waiter: "Deferred[_T]") -> None:
     """
     result = getattr(waiter, "result", None)
     if isinstance(result, Failure):
-        result.cleanFailure()  # type: ignore[no-untyped-call]
+        result.cleanFailure()

@@ -10,9 +10,6 @@ What must hold:
   - there is one timer for a session, not one for an answer.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (Twisted's Failure is not annotated.)
-
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias

@@ -14,9 +14,6 @@ What must hold: C{bytes} with nothing ahead of them go straight to the transport
 no Deferred and no queue; all else is an L{AnswerQueue}'s.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (Twisted's Failure is not annotated.)
-
 from collections.abc import Callable
 from ssl import SSLContext
 from typing import Any

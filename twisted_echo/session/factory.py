@@ -459,7 +459,7 @@ class SessionFactory(SessionMaker[_S]):
         @param failure: the one that is being handled, if None.
         """
         if failure is None:
-            failure = Failure()  # type: ignore[no-untyped-call]
+            failure = Failure()
         self.journal.failed(self.clock, failure, event, text, **fields)
 
     def sessionFailed(self, session: Session, what: str) -> None:
@@ -590,7 +590,7 @@ class SessionFactory(SessionMaker[_S]):
                 event="handshake-forgotten",
             )
             ended.callback(None)
-        aborted = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
+        aborted = Failure(ConnectionAborted())
         for session in list(self.sessions):
             self._log.error(
                 "{session} does not end, not even aborted",

@@ -10,9 +10,6 @@ a receiver of Twisted's or of this package's, and nothing that came before is le
 afterwards.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (Twisted's receivers are not annotated.)
-
 from collections.abc import Callable
 from typing import Any
 

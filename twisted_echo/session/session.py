@@ -707,7 +707,7 @@ class Session(PlainHooks, StartsTLS, SessionState, Protocol):
         """
         if self._life >= GONE or not self.isGone:
             return
-        lost = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
+        lost = Failure(ConnectionLost())
         # Perhaps a producer's exception has kept the transport from telling it.
         bottom = bottomTransport(self._connection)
         with suppress(Exception):
@@ -773,4 +773,4 @@ class Session(PlainHooks, StartsTLS, SessionState, Protocol):
                 result = getattr(asker, "result", None)
                 if isinstance(result, Failure):
                     # Its frames refer to this one, and so to the session.
-                    result.cleanFailure()  # type: ignore[no-untyped-call]
+                    result.cleanFailure()

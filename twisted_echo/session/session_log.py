@@ -157,7 +157,7 @@ class Journal:
         kind = f"{event} ({type(failure.value).__name__})"
         if self._rate.allows(kind, clock.seconds()):
             self._log.failure(text, failure, LogLevel.critical, event=event, **fields)
-        failure.cleanFailure()  # type: ignore[no-untyped-call]
+        failure.cleanFailure()
 
     def _isTooMany(self, reason: EndReason, clock: IReactorTime) -> bool:
         return not self._rate.allows(reason.value, clock.seconds())

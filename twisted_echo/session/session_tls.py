@@ -11,9 +11,6 @@ What must hold:
   - the handshake has a deadline, and takes its turn.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 from functools import partial
 from ssl import SSLError
 from typing import Any

@@ -6,9 +6,6 @@ installed nor run, so that tests which need it, as trial's do, can run in the sa
 process; and when the thread ends, it has left nothing behind.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (Twisted's reactors are not annotated.)
-
 import socket
 from collections.abc import Callable
 from queue import SimpleQueue

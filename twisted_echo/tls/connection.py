@@ -10,9 +10,6 @@ What must hold:
   - no reference leads from an error, or from what has ended, back to the connection.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 from collections.abc import Iterable
 from contextlib import suppress
 from ssl import SSLContext, SSLError, SSLObject, SSLWantReadError, SSLZeroReturnError

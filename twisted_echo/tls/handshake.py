@@ -6,9 +6,6 @@ that they do not hold up who is connected; each is counted once, as finished or 
 failed.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 from ssl import SSLObject
 from time import time
 from typing import Any

@@ -5,9 +5,6 @@ What must hold: a connection whose handshake is not finished cannot stay, nor ke
 others from theirs. What comes after the handshake is for the factory to bound.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 from ssl import SSLError
 from typing import Any
 

@@ -6,7 +6,7 @@ Before: a server of stock Twisted that makes safe file names of lines.
     printf 'to do/Monday\\nquit\\n' | nc 127.0.0.1 7008
 """
 
-# mypy: disable-error-code="no-untyped-call, union-attr"
+# mypy: disable-error-code="union-attr"
 import re
 
 from twisted.application.internet import StreamServerEndpointService

@@ -7,7 +7,7 @@ Same hooks, same semantics; but the lines of a chunk are split at once, and a ch
 costs what its bytes cost, however it was cut.
 """
 
-# mypy: disable-error-code="no-untyped-call, union-attr"
+# mypy: disable-error-code="union-attr"
 import re
 
 from twisted.application.internet import StreamServerEndpointService

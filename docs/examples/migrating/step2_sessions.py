@@ -39,6 +39,6 @@ class SafeNames(Session, FastLineReceiver):
 factory = SessionFactory.forProtocol(
     SafeNames, deadlines=Deadlines(idle=60), limits=Limits(sessions=1000)
 )
-application = Application("safe-names")  # type: ignore[no-untyped-call]
+application = Application("safe-names")
 service = SessionService("tcp:7008:interface=127.0.0.1", factory)
 service.setServiceParent(application)

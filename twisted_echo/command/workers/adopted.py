@@ -6,9 +6,6 @@ it too: it is never shut down, the file of a UNIX socket stays, and the connecti
 its backlog are left to others unless this process L{owns<AdoptedEndpoint.own>} them.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 import socket
 from typing import Any
 

@@ -6,9 +6,6 @@ What must hold: the kernel divides new connections among the TCP sockets of the 
 are bound all or none. This process accepts nothing on them.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 import contextlib
 import os
 import socket

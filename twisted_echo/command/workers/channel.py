@@ -6,9 +6,6 @@ What must hold: a request that fails is answered, and ends nothing; an end of th
 channel means that the other process is gone.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (AMP is not annotated.)
-
 import json
 import signal
 import socket

@@ -7,9 +7,6 @@ doubles; one that hangs is ended; from the moment that a stop begins none is sta
 a stop every worker is waited for, and none for ever.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 import pickle
 import signal
 import socket

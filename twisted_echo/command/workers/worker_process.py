@@ -5,9 +5,6 @@ What must hold: a worker is gone when its process has ended and all that it had 
 has been heard.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (These parts of Twisted are not annotated.)
-
 import socket
 from typing import Any, Protocol
 
