@@ -279,7 +279,7 @@ class SessionService(Service):
         """
         if self.running or self.state in (State.IDLE, State.DRAINING, State.STOPPED):
             self.privilegedStartService()
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
 
     def _opened(self, _: None) -> None:
         if self.state is State.STARTING:
@@ -382,7 +382,7 @@ class SessionService(Service):
             which fires when everything has ended. It is the caller's own:
             cancelling it ends his wait and nothing else.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         if self.state in (State.IDLE, State.STOPPED):
             return DeferredList([])
         if self.state is not State.DRAINING:

@@ -186,7 +186,7 @@ class Options(UsageOptions):
     )
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self["listen"] = []
         self["proxy-from"] = []
 
@@ -221,7 +221,7 @@ class Options(UsageOptions):
         standard output.)
         """
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
+            super().parseOptions(options)
         except UsageError as error:
             command = _command(self.parent)
             if command is None:

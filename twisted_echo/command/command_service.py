@@ -154,7 +154,7 @@ class CommandService(Service):
                 raise SystemExit(1) from None
             raise
         self._report(None)
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         listening = self.served.whenListening()
         listening.addCallbacks(self._listening, lambda _: None)
         listening.addErrback(_cannotTell)
@@ -332,7 +332,7 @@ class CommandService(Service):
 
         @return: fires when all of that is done.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         if self._stopAskers is None:
             return succeed(None)
         stopped: Deferred[None] = Deferred()

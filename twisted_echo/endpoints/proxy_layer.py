@@ -69,7 +69,7 @@ class _ProxyLayer(Layer):
         return self._source or super().getPeer()
 
     def getHost(self) -> Any:
-        return self._destination or super().getHost()  # type: ignore[no-untyped-call]
+        return self._destination or super().getHost()
 
     def ownBytes(self) -> int:
         return len(self._held)

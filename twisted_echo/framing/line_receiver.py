@@ -142,7 +142,7 @@ class FastLineReceiver(_Blocks, Delivery, LineReceiver):
         self.bytesReceived, self.lineCount = self.bytesReceived, self.lineCount
         self.paused, self.line_mode = self.paused, self.line_mode
         self._held, self._busyReceiving = self._held, self._busyReceiving
-        super().makeConnection(transport)  # type: ignore[no-untyped-call]
+        super().makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> Any:
         """
@@ -271,13 +271,13 @@ class FastLineReceiver(_Blocks, Delivery, LineReceiver):
 
     def setRawMode(self) -> None:
         self._interrupt()
-        super().setRawMode()  # type: ignore[no-untyped-call]
+        super().setRawMode()
 
     def setLineMode(self, extra: bytes = b"") -> object:
         self._interrupt()
         if isinstance(extra, (bytearray, memoryview)):
             extra = bytes(extra)
-        return super().setLineMode(extra)  # type: ignore[no-untyped-call]
+        return super().setLineMode(extra)
 
     def clearLineBuffer(self) -> bytes:
         """

@@ -177,7 +177,7 @@ class Session(PlainHooks, StartsTLS, SessionState, Protocol):
                 f" a SessionFactory, got {factory!r}"
             )
         try:
-            super().makeConnection(transport)  # type: ignore[no-untyped-call]
+            super().makeConnection(transport)
         except BaseException:
             # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
             self._cannotBegin(transport)
@@ -218,7 +218,7 @@ class Session(PlainHooks, StartsTLS, SessionState, Protocol):
             if hasattr(bottom, "registerProducer"):
                 self._throttled = True
                 bottom.registerProducer(Backpressure(self, bottom), True)
-        super().connectionMade()  # type: ignore[no-untyped-call]
+        super().connectionMade()
         if factory is not None and factory.closing is not None:
             self.close(factory.closing)
 

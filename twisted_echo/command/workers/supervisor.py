@@ -217,7 +217,7 @@ class Supervisor(Service):
             self._bound = []
             self.state = State.STOPPED
             raise
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._monitor.start(
             [
                 Settings(
@@ -419,7 +419,7 @@ class Supervisor(Service):
 
         @return: fires when every worker has ended.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         if self.state in (State.IDLE, State.STOPPED):
             return succeed(None)
         asker: Deferred[None] = Deferred()
