@@ -6,11 +6,11 @@ L{twisted_echo.session} (one connection's life, and the record of all),
 L{twisted_echo.service} (listen, suspend, drain, stop) and L{twisted_echo.echo} (the
 echo service, which composes them).
 
-Below it stand L{twisted_echo.validation}, L{twisted_echo.logs},
-L{twisted_echo.metrics}, L{twisted_echo.scheduling}, L{twisted_echo.net},
-L{twisted_echo.tls} and L{twisted_echo.eager}, the reactor, which is public as
-L{twisted_echo.reactor}; L{twisted_echo.endpoints}, where connections come in, stands
-between session and service. Above it stand L{twisted_echo.admin},
+Below it stand L{twisted_echo.twisted_internals}, L{twisted_echo.validation},
+L{twisted_echo.logs}, L{twisted_echo.metrics}, L{twisted_echo.scheduling},
+L{twisted_echo.net}, L{twisted_echo.tls} and L{twisted_echo.eager}, the reactor, which
+is public as L{twisted_echo.reactor}; L{twisted_echo.endpoints}, where connections come
+in, stands between session and service. Above it stand L{twisted_echo.admin},
 L{twisted_echo.command}, L{twisted_echo.tap}, L{twisted_echo.testing} and
 L{twisted_echo.bench}.
 

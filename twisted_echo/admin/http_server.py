@@ -34,7 +34,11 @@ try:
 except ImportError:
     getrlimit = None  # type: ignore[assignment]
 
+from twisted_echo.twisted_internals import require
+
 __all__ = ["BoundedSite"]
+
+require(__name__)
 
 _MOST_CONNECTIONS = 64
 """

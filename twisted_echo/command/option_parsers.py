@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from twisted.internet import endpoints
 
 from twisted_echo.net.sockets import KeepAlive
+from twisted_echo.twisted_internals import require
 from twisted_echo.validation.units import parse_duration
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "network",
     "sessions",
 ]
+
+require(__name__)
 
 OFF = "off"
 """

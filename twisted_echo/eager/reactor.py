@@ -26,7 +26,7 @@ from typing import Any
 from twisted.internet import error
 from twisted.python import context, log
 
-from twisted_echo.eager.compat import REACTOR_ATTRIBUTES, UnfitTwisted, unfit
+from twisted_echo.twisted_internals import UnfitTwisted, require, unfit
 
 try:
     from twisted.internet.epollreactor import EPOLLIN, EPollReactor
@@ -43,7 +43,7 @@ try:
     )
 except (AttributeError, ImportError) as problem:
     # What is lacking is a class, without which there is nothing to install.
-    raise UnfitTwisted(unfit() or str(problem)) from problem
+    raise UnfitTwisted(unfit("eager") or str(problem)) from problem
 
 __all__ = ["EagerEPollReactor", "UnfitTwisted", "install"]
 
@@ -182,7 +182,7 @@ class EagerEPollReactor(EPollReactor):
             # to what it has written.
             for each in contexts:
                 if type(each) in _EAGER:
-                    each._stopGathering()
+                    each.stopGathering()
         selectables = self._selectables
         try:
             events = self._poller.poll(
@@ -241,11 +241,5 @@ def install() -> None:
     """
     from twisted.internet.main import installReactor
 
-    reason = unfit()
-    if reason is not None:
-        raise UnfitTwisted(reason)
-    reactor = EagerEPollReactor()
-    lacking = [name for name in REACTOR_ATTRIBUTES if not hasattr(reactor, name)]
-    if lacking:
-        raise UnfitTwisted(f"Twisted's epoll reactor lacks {', '.join(lacking)}")
-    installReactor(reactor)
+    require("eager")
+    installReactor(EagerEPollReactor())

@@ -20,7 +20,7 @@ What must hold, so that nothing else changes:
     error again and reports it where Twisted does.
 
 Knows nothing of echo. What it leans on in Twisted is listed in
-L{twisted_echo.eager.compat}.
+L{twisted_echo.twisted_internals}.
 """
 
 import os
@@ -66,7 +66,7 @@ class EagerMixin(_Base):
     _plain = False
     # While true, what is written is gathered: the connection is inside its own
     # doRead, and plain.
-    _gathering = False
+    isGathering = False
     # Whether a send has met a reset. The kernel tells of one once: after a send
     # has been told, a recv sees an end-of-file where there was none. (EPIPE is no
     # news of that kind.)
@@ -87,7 +87,7 @@ class EagerMixin(_Base):
         Begin: the connection is made. What every chunk asks for becomes the
         instance's own, which is faster to load than the class's.
         """
-        self._gathering = False
+        self.isGathering = False
         self.bytesSent = self.bytesSent
         self.dataBuffer = self.dataBuffer
         self.disconnecting = self.disconnecting
@@ -102,7 +102,7 @@ class EagerMixin(_Base):
         """
         Send at once what the kernel takes, and the rest as soon as it does.
         """
-        if self._gathering and type(data) is bytes:
+        if self.isGathering and type(data) is bytes:
             self._tempDataBuffer.append(data)
             if self.producer is not None:
                 self._tempDataLen += len(data)
@@ -223,14 +223,14 @@ class EagerMixin(_Base):
             if self.dataBuffer:
                 self._tellWaiting()
             return None
-        self._gathering = True
+        self.isGathering = True
         try:
             self.protocol.dataReceived(data)
         except BaseException:
-            self._gathering = False
+            self.isGathering = False
             raise
-        if self._gathering:
-            self._gathering = False
+        if self.isGathering:
+            self.isGathering = False
             if self._tempDataBuffer:
                 self._sendNow()
         return None
@@ -239,24 +239,24 @@ class EagerMixin(_Base):
         """
         Count what has been gathered, which is not done with each piece.
         """
-        if self._gathering:
+        if self.isGathering:
             self._tempDataLen = sum(map(len, self._tempDataBuffer))
 
-    def _stopGathering(self) -> None:
+    def stopGathering(self) -> None:
         """
         Leave what has been gathered to C{doWrite}, as Twisted would have. (The
         reactor calls this when it is turned from within C{doRead}.)
         """
-        if self._gathering:
+        if self.isGathering:
             self._count()
-            self._gathering = False
+            self.isGathering = False
             if self._tempDataBuffer:
                 self.startWriting()
 
     # What ends the plain state
 
     def _endPlain(self) -> None:
-        self._stopGathering()
+        self.stopGathering()
         self._plain = False
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
@@ -342,14 +342,14 @@ class EagerTCPMixin(EagerMixin):
             return None if problem.errno == EWOULDBLOCK else main.CONNECTION_LOST
         if not data or not self._plain or self.dataBuffer:
             return self._dataReceived(data)
-        self._gathering = True
+        self.isGathering = True
         try:
             self.protocol.dataReceived(data)
         except BaseException:
-            self._gathering = False
+            self.isGathering = False
             raise
-        if self._gathering:
-            self._gathering = False
+        if self.isGathering:
+            self.isGathering = False
             if self._tempDataBuffer:
                 self._sendNow()
         return None
@@ -367,7 +367,7 @@ class EagerUNIXMixin(EagerMixin):
         """
         Gather inside C{dataReceived}, and write as Twisted does outside.
         """
-        if self._gathering:
+        if self.isGathering:
             super().write(data)
         else:
             super(EagerMixin, self).write(data)

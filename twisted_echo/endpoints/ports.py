@@ -32,8 +32,11 @@ from twisted_echo.net.sockets import (
     deepenBacklog,
     ownsSocket,
 )
+from twisted_echo.twisted_internals import require
 
 __all__ = ["Listener", "Listeners"]
+
+require(__name__)
 
 _log = Logger()
 

@@ -29,8 +29,11 @@ from twisted_echo.tls.settings import (
     BadWord,
     certificates_of,
 )
+from twisted_echo.twisted_internals import require
 
 __all__ = ["Listening", "checkOnce", "listenString"]
+
+require(__name__)
 
 _PARSERS: dict[str, Any] = {
     "tcp": endpoints._parseTCP,

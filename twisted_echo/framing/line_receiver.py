@@ -25,9 +25,12 @@ from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
 from twisted_echo.framing.delivery import WORTH_COUNTING, Delivery, Holding
 from twisted_echo.framing.lines import LineBuffer, end_of_lines, overlaps_itself
+from twisted_echo.twisted_internals import require
 from twisted_echo.validation.checks import PlainHooks, check_stop
 
 __all__ = ["FastLineOnlyReceiver", "FastLineReceiver"]
+
+require(__name__)
 
 _NOTHING_HELD: tuple[int, int | None] = (0, None)
 

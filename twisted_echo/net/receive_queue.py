@@ -27,7 +27,11 @@ try:
 except ImportError:
     ioctl = None  # type: ignore[assignment]
 
+from twisted_echo.twisted_internals import require
+
 __all__ = ["asReactor", "isReadable", "readArrived", "unreadBytes"]
+
+require(__name__)
 
 
 def unreadBytes(transport: Any) -> int:
@@ -106,7 +110,7 @@ def _canRead(bottom: Any) -> bool:
         getattr(bottom, "connected", False)
         and not bottom.disconnecting
         # An eager transport within its own `doRead`.
-        and not getattr(bottom, "_gathering", False)
+        and not getattr(bottom, "isGathering", False)
     )
 
 

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import directlyProvides, providedBy
 
+from twisted_echo.twisted_internals import require
 from twisted_echo.validation.checks import whole
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "refuseNewConnections",
     "tuneSocket",
 ]
+
+require(__name__)
 
 
 @dataclass(frozen=True, slots=True)

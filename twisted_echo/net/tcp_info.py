@@ -18,6 +18,8 @@ try:
 except ImportError:
     ioctl = None  # type: ignore[assignment]
 
+from twisted_echo.twisted_internals import require
+
 __all__ = [
     "TCPState",
     "giveUpHeld",
@@ -27,6 +29,8 @@ __all__ = [
     "queuedOutput",
     "tcpState",
 ]
+
+require(__name__)
 
 
 class TCPState(NamedTuple):

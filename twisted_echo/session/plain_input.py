@@ -20,7 +20,11 @@ from twisted.protocols.basic import (
     NetstringReceiver,
 )
 
+from twisted_echo.twisted_internals import require
+
 __all__ = ["PlainInput"]
+
+require(__name__)
 
 # The hooks by which receivers hand on what they have found, perhaps in a loop over what
 # they alone know.

@@ -57,9 +57,12 @@ from twisted_echo.session.state import (
     SessionState,
     isTLS,
 )
+from twisted_echo.twisted_internals import require
 from twisted_echo.validation.checks import PlainHooks, callback, instance
 
 __all__ = ["Session", "SessionKeeper"]
+
+require(__name__)
 
 _T = TypeVar("_T")
 

@@ -32,9 +32,12 @@ from twisted_echo.session.buffered_memory import Buffered
 from twisted_echo.session.end_reason import Detail, EndReason
 from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.session import Session
+from twisted_echo.twisted_internals import require
 from twisted_echo.validation.units import Seconds
 
 __all__ = ["Guard", "Guarded", "Handshake"]
+
+require(__name__)
 
 _FOR_EVER = float("inf")
 

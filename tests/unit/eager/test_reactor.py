@@ -1076,7 +1076,7 @@ class ProgramTests(LoopTestCase):
             printed = command.stdout + command.stderr
             self.assertEqual(code, 1, command.report("ended"))
             self.assertIn(lacks, printed)
-            self.assertRegex(printed, "Twisted .* lacks what the eager reactor")
+            self.assertRegex(printed, "Twisted .* lacks what twisted_echo.eager ")
 
     def test_unfitByDefault(self) -> None:
         """

@@ -19,7 +19,11 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from twisted_echo.twisted_internals import require
+
 __all__ = ["AdoptedEndpoint"]
+
+require(__name__)
 
 
 class _Adopted:
