@@ -9,10 +9,10 @@ echo service, which composes them).
 Below it stand L{twisted_echo.twisted_internals}, L{twisted_echo.validation},
 L{twisted_echo.logs}, L{twisted_echo.metrics}, L{twisted_echo.scheduling},
 L{twisted_echo.net}, L{twisted_echo.tls} and L{twisted_echo.eager}, the reactor, which
-is public as L{twisted_echo.reactor}; L{twisted_echo.endpoints}, where connections come
-in, stands between session and service. Above it stand L{twisted_echo.admin},
-L{twisted_echo.command}, L{twisted_echo.tap}, L{twisted_echo.testing} and
-L{twisted_echo.bench}.
+is public as L{twisted_echo.reactor}. L{twisted_echo.endpoints}, where connections come
+in, and L{twisted_echo.lifecycle}, the states of a service, stand between session and
+service. Above it stand L{twisted_echo.admin}, L{twisted_echo.command},
+L{twisted_echo.tap}, L{twisted_echo.testing} and L{twisted_echo.bench}.
 
 What a program needs is imported from here. Importing this package installs no reactor,
 and imports no module before a name of it is asked for.
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
         FastInt32StringReceiver,
         FastIntNStringReceiver,
     )
+    from twisted_echo.lifecycle import IllegalTransition, State
     from twisted_echo.metrics import Histogram, Observation, Snapshot
     from twisted_echo.net.sockets import KeepAlive
-    from twisted_echo.service import IllegalTransition, SessionService, State
+    from twisted_echo.service import SessionService
     from twisted_echo.session.answer_queue import Answer, AnswerQueue
     from twisted_echo.session.answering import AnsweringLineReceiver, AnsweringSession
     from twisted_echo.session.end_reason import EndReason, SessionEnd
@@ -115,11 +116,8 @@ _NAMES = {
         "FastLineOnlyReceiver",
         "FastLineReceiver",
     ),
-    "service": (
-        "IllegalTransition",
-        "SessionService",
-        "State",
-    ),
+    "lifecycle": ("IllegalTransition", "State"),
+    "service": ("SessionService",),
     "session.session": ("Session",),
     "net.sockets": ("KeepAlive",),
     "admin.status_view": ("ServiceView",),

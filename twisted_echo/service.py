@@ -12,11 +12,9 @@ must hold:
 
 from collections.abc import Iterable
 from dataclasses import replace
-from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IReactorTime,
@@ -27,6 +25,7 @@ from twisted.python.failure import Failure
 
 from twisted_echo.endpoints.ports import Listeners
 from twisted_echo.endpoints.strings import checkOnce, listenString
+from twisted_echo.lifecycle import State, StatefulService, Step
 from twisted_echo.logs.values import Listed, Tally
 from twisted_echo.metrics import Snapshot
 from twisted_echo.net.addresses import readable
@@ -39,7 +38,7 @@ from twisted_echo.tls.expiry import ExpiryWatch
 from twisted_echo.validation.checks import Checked, seconds
 from twisted_echo.validation.units import Seconds
 
-__all__ = ["Endpoint", "IllegalTransition", "SessionService", "State"]
+__all__ = ["Endpoint", "SessionService"]
 
 Endpoint: TypeAlias = IStreamServerEndpoint | str
 """
@@ -60,35 +59,6 @@ def longestStop(grace: float, abortAfter: float) -> float:
     C{MOST_FORGIVEN} of them only if the process itself had no time meanwhile.
     """
     return grace + abortAfter + _GIVE_UP_AFTER + MOST_FORGIVEN
-
-
-class State(Enum):
-    """
-    What a L{SessionService} is doing::
-
-        IDLE -> STARTING -> LISTENING <-> SUSPENDED
-                    |           |             |
-                    +-----> DRAINING <--------+
-                                |
-                             STOPPED -> STARTING
-    """
-
-    IDLE = "idle"
-    STARTING = "starting"
-    LISTENING = "listening"
-    SUSPENDED = "suspended"
-    DRAINING = "draining"
-    STOPPED = "stopped"
-
-
-class IllegalTransition(RuntimeError):
-    """
-    What was asked of a service is not possible in its present state.
-    """
-
-    def __init__(self, wish: str, state: State, *allowed: State) -> None:
-        names = " or ".join(each.name for each in allowed)
-        super().__init__(f"cannot {wish} while {state.name}, only while {names}")
 
 
 def _checkFactory(factory: object) -> None:
@@ -134,7 +104,7 @@ def _endpointsOf(
     return made
 
 
-class SessionService(Service):
+class SessionService(StatefulService):
     """
     Listens on any number of endpoints, and keeps what comes in by them until it
     has ended::
@@ -145,7 +115,6 @@ class SessionService(Service):
         deadline of the stop.
     @ivar grace: seconds in which, after the listeners are closed, clients may
         finish by themselves.
-    @ivar state: the present L{State}.
     @cvar warnsOfExpiry: whether the log warns of certificates that expire. False where
         another process does.
     @ivar stopsBy: the time, by the factory's clock, at which a stop that has begun
@@ -155,10 +124,6 @@ class SessionService(Service):
     _log = Logger()
     grace = Checked(seconds)
     warnsOfExpiry = True
-
-    if TYPE_CHECKING:
-        # Twisted does not annotate it.
-        def setServiceParent(self, parent: object) -> None: ...
 
     def __init__(
         self,
@@ -176,17 +141,14 @@ class SessionService(Service):
             seconds, or the factory belongs to another service.
         @raise TypeError: if an endpoint or the factory is of another kind.
         """
+        super().__init__()
         _checkFactory(factory)
         self.factory = factory
         self.grace = grace
-        self.state = State.IDLE
         self._listeners = Listeners(_endpointsOf(endpoints, factory.clock), factory)
         factory.belongTo(self._listeners)
-        self._askers: list[Deferred[None]] = []
-        self._failure: Failure | None = None
-        # How the listeners stopped, and whoever waits for it, by their places.
-        self._stops: list[tuple[bool, Any]] = []
-        self._stopAskers: list[tuple[int, Deferred[Any]]] = []
+        # How the listeners stopped, by their places.
+        self._listenerStops: list[tuple[bool, Any]] = []
         self._timer: FairCall | None = None
         self._monitor: Monitor | None = None
         self._expiry = ExpiryWatch(lambda: factory.certificates, factory.clock)
@@ -225,7 +187,7 @@ class SessionService(Service):
         """
         if self._monitor is None:
             self._monitor = Monitor(self.factory.clock)
-        if self.state not in (State.IDLE, State.STOPPED):
+        if not self._lifecycle.isStopped:
             self._monitor.start()
 
     def _stopMeasuring(self) -> None:
@@ -246,10 +208,6 @@ class SessionService(Service):
         """
         return self.addresses or self._wereAt
 
-    def _require(self, wish: str, *allowed: State) -> None:
-        if self.state not in allowed:
-            raise IllegalTransition(wish, self.state, *allowed)
-
     # Start
 
     def privilegedStartService(self) -> None:
@@ -261,15 +219,14 @@ class SessionService(Service):
             fails later has its failure logged, and told by L{whenListening}.
         @raise IllegalTransition: if it was started already, or is stopping.
         """
-        self._require("start", State.IDLE, State.STOPPED)
-        self.state = State.STARTING
+        self._lifecycle.change(Step.START)
         self.factory.welcome()
-        self._failure = self.stopsBy = None
+        self.stopsBy = None
         if self._monitor is not None:
             self._monitor.start()
         self._listeners.open().addCallbacks(self._opened, self._notOpened)
-        if self._failure is not None:
-            self._failure.raiseException()
+        if self._lifecycle.failure is not None:
+            self._lifecycle.failure.raiseException()
         if self.state is State.STARTING:
             self.whenListening().addErrback(self._logFailure)
 
@@ -282,14 +239,14 @@ class SessionService(Service):
         super().startService()
 
     def _opened(self, _: None) -> None:
-        if self.state is State.STARTING:
-            self.state = State.LISTENING
+        if self.state is not State.STARTING:
+            return
+        with self._lifecycle.changing(Step.LISTEN):
             self.announce()
             if self.warnsOfExpiry:
                 # Also of those that sessions use later, to start TLS.
                 self.factory.certificatesAdded = self._expiry.start
                 self._expiry.start()
-            self._tellAskers()
 
     def announce(self) -> None:
         """
@@ -304,42 +261,14 @@ class SessionService(Service):
 
     def _notOpened(self, failure: Failure) -> None:
         if self.state is State.STARTING:
-            self.state = State.STOPPED
             self.running = 0
-            self._failure = failure
             self._stopMeasuring()
-            self._tellAskers()
+            self._lifecycle.recordFailure(failure)
+            self._lifecycle.change(Step.FAIL)
 
     def _logFailure(self, failure: Failure) -> None:
-        if failure is self._failure:
+        if failure is self._lifecycle.failure:
             self._log.failure("cannot listen", failure=failure, event="listen-failed")
-
-    def _tellAskers(self) -> None:
-        askers, self._askers = self._askers, []
-        for asker in askers:
-            asker.callback(None)
-
-    def whenListening(self) -> "Deferred[None]":
-        """
-        Wait for all endpoints to listen.
-
-        @return: fires when they do, or fails if they will not.
-        """
-
-        def tell(_: None) -> "Deferred[None]":
-            if self.state in (State.LISTENING, State.SUSPENDED):
-                return succeed(None)
-            if self._failure is not None:
-                return fail(self._failure)
-            return fail(IllegalTransition("listen", self.state, State.LISTENING))
-
-        asker: Deferred[None] = Deferred()
-        asker.addCallback(tell)
-        if self.state is State.STARTING:
-            self._askers.append(asker)
-        else:
-            asker.callback(None)
-        return asker
 
     # Suspend
 
@@ -350,8 +279,7 @@ class SessionService(Service):
         @return: fires when nothing is accepted any more.
         @raise IllegalTransition: if it is not listening.
         """
-        self._require("suspend", State.LISTENING)
-        self.state = State.SUSPENDED
+        self._lifecycle.change(Step.SUSPEND)
         return self._listeners.suspend()
 
     def resume(self) -> "Deferred[None]":
@@ -362,11 +290,12 @@ class SessionService(Service):
             closed cannot listen again; the service then stays suspended.
         @raise IllegalTransition: if it is not suspended.
         """
-        self._require("resume", State.SUSPENDED)
+        self._lifecycle.require(Step.RESUME)
 
         def resumed(_: None) -> None:
+            # A stop may have begun meanwhile, or another call may have done it.
             if self.state is State.SUSPENDED:
-                self.state = State.LISTENING
+                self._lifecycle.change(Step.RESUME)
 
         return self._listeners.resume().addCallback(resumed)
 
@@ -383,7 +312,7 @@ class SessionService(Service):
             cancelling it ends his wait and nothing else.
         """
         super().stopService()
-        if self.state in (State.IDLE, State.STOPPED):
+        if self._lifecycle.isStopped:
             return DeferredList([])
         if self.state is not State.DRAINING:
             self._drain()
@@ -394,24 +323,19 @@ class SessionService(Service):
         """
         The stop of one listener, as a Deferred that concerns nobody else.
         """
-        asker: Deferred[Any] = Deferred()
-        if self.state is State.DRAINING:
-            self._stopAskers.append((place, asker))
-        else:
-            asker.callback(self._stops[place][1])
-        return asker
+        stopped: Deferred[Any] = self._lifecycle.whenStopped()
+        return stopped.addCallback(lambda _: self._listenerStops[place][1])
 
     def _drain(self) -> None:
-        self.state = State.DRAINING
         clock = self.factory.clock
         began, sessions = clock.seconds(), len(self.factory.sessions)
         fair, abortAfter = self.factory.fairClock, self.factory.abortAfter
         self.stopsBy = givesUpBy = began + self.longestStop
         abortsBy = givesUpBy - _GIVE_UP_AFTER
         self._wereAt = self.addresses
+        self._lifecycle.change(Step.DRAIN)
         closings = self._listeners.close()
         self.factory.beginStop()
-        self._tellAskers()
 
         def closed(listeners: list[tuple[bool, Any]]) -> "Deferred[Any]":
             # Of a batch that was being accepted, some may have begun a handshake
@@ -432,27 +356,23 @@ class SessionService(Service):
             if self._timer is not None and self._timer.active():
                 self._timer.cancel()
             self._timer = None
-            self.state = State.STOPPED
+            self._listenerStops = listeners
             self.factory.closing = EndReason.STOPPED
             self._stopMeasuring()
             self._expiry.stop()
             self.factory.certificatesAdded = None
             self.factory.journal.flush()
             books = self.snapshot()
-            self._log.info(
-                "stopped, {sessions} sessions were open, after {seconds};"
-                " served {served}; refused {refused}",
-                event="stopped",
-                sessions=sessions,
-                seconds=Seconds(round(clock.seconds() - began, 3)),
-                served=Tally(books.ended),
-                refused=Tally(books.refused),
-            )
-            self._stops, askers = listeners, self._stopAskers
-            self._stopAskers = []
-            for place, asker in askers:
-                if not asker.called:
-                    asker.callback(listeners[place][1])
+            with self._lifecycle.changing(Step.STOP):
+                self._log.info(
+                    "stopped, {sessions} sessions were open, after {seconds};"
+                    " served {served}; refused {refused}",
+                    event="stopped",
+                    sessions=sessions,
+                    seconds=Seconds(round(clock.seconds() - began, 3)),
+                    served=Tally(books.ended),
+                    refused=Tally(books.refused),
+                )
 
         def closeSessions() -> None:
             self._timer = fair.callBy(abortsBy, abortAfter, abortSessions)

@@ -37,8 +37,8 @@ from twisted_echo import (
     SessionService,
 )
 from twisted_echo.endpoints.strings import listenString
+from twisted_echo.lifecycle import State
 from twisted_echo.net.tcp_info import TCPState, queuedOutput
-from twisted_echo.service import State
 from twisted_echo.testing import ServiceThread, elapse
 from twisted_echo.testing.client_socket import dial
 

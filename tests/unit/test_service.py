@@ -415,7 +415,7 @@ class StateTests(SynchronousTestCase):
             self.service().whenListening(), IllegalTransition
         )
         self.assertEqual(
-            str(failure.value), "cannot listen while IDLE, only while LISTENING"
+            str(failure.value), "cannot listen while IDLE, only while STARTING"
         )
 
     def test_stopFailure(self) -> None:

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
+from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
-from twisted_echo.service import SessionService, State
+from twisted_echo.service import SessionService
 from twisted_echo.session.statistics import MOST_ROWS, sessionRows
 
 __all__ = ["Observed", "ServiceView", "build"]

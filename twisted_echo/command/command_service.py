@@ -31,10 +31,10 @@ from twisted_echo.command.signals import (
 from twisted_echo.command.start_errors import CannotStart, explain, tellUser
 from twisted_echo.command.status_report import SaidLimits, tellStatus
 from twisted_echo.command.terminal import Terminal
+from twisted_echo.lifecycle import State
 from twisted_echo.logs.values import Listed
 from twisted_echo.metrics import Observation, earliest
 from twisted_echo.net.addresses import readable
-from twisted_echo.service import State
 from twisted_echo.validation.units import Seconds
 
 __all__ = ["CommandService"]

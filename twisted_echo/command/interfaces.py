@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 
+from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
-from twisted_echo.service import State
 from twisted_echo.session.limits import Limits
 
 __all__ = ["AdminPort", "Manager", "Served"]

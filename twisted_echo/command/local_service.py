@@ -14,8 +14,8 @@ from twisted_echo.command.certificate_reload import reload
 from twisted_echo.command.signals import unreadable
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endpoints.strings import Listening
+from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
-from twisted_echo.service import State
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.limits import Limits
 

@@ -16,9 +16,10 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 
+from twisted_echo.lifecycle import State
 from twisted_echo.net.addresses import readable
 from twisted_echo.scheduling.fair_clock import FairCall, FairClock
-from twisted_echo.service import SessionService, State
+from twisted_echo.service import SessionService
 from twisted_echo.session.factory import SessionFactory
 
 __all__ = ["Footprint", "assertNothingLeft", "leftBehind"]

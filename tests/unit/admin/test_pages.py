@@ -35,7 +35,7 @@ from twisted_echo import EchoConfig, EchoFactory, SessionService
 from twisted_echo.admin import http_server as bounded
 from twisted_echo.admin.pages import Admin
 from twisted_echo.admin.status_view import ServiceView
-from twisted_echo.service import State
+from twisted_echo.lifecycle import State
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -211,11 +211,9 @@ class StateTests(AdminTestCase):
         """
         await self.opened()
         for state in State:
-            self.service.state, real = state, self.service.state
-            try:
-                answer = await self.ask("/readyz")
-            finally:
-                self.service.state = real
+            seen = self.patch(type(self.service), "state", state)
+            answer = await self.ask("/readyz")
+            seen.restore()
             if state is State.LISTENING:
                 self.assertEqual((answer.code, answer.text), (200, "ready\n"))
             else:

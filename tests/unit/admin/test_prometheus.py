@@ -28,6 +28,7 @@ from twisted_echo.admin.prometheus import (
     SnapshotCollector,
 )
 from twisted_echo.admin.status_view import build
+from twisted_echo.lifecycle import State
 from twisted_echo.metrics import (
     LATENESS_BOUNDS,
     LENGTH_BOUNDS,
@@ -35,7 +36,6 @@ from twisted_echo.metrics import (
     Observation,
     Snapshot,
 )
-from twisted_echo.service import State
 from twisted_echo.session.end_reason import REFUSALS, EndReason
 from twisted_echo.tls.counts import HANDSHAKE_BOUNDS, VERSIONS, TLSFailure
 

@@ -14,7 +14,7 @@ from tests.support.clients import FakeEndpoint, PausablePort
 from tests.unit.session.test_statistics import DONE, Counting
 from twisted_echo import EchoConfig, EchoFactory, SessionService
 from twisted_echo.admin.status_view import ServiceView, build
-from twisted_echo.service import State
+from twisted_echo.lifecycle import State
 from twisted_echo.session.statistics import MOST_ROWS
 
 

@@ -22,8 +22,8 @@ from twisted_echo.command import command_service
 from twisted_echo.command.command_service import CommandService
 from twisted_echo.command.start_errors import CannotStart
 from twisted_echo.command.status_report import SaidLimits
+from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation, Snapshot
-from twisted_echo.service import State
 from twisted_echo.session.limits import Limits
 
 

@@ -50,8 +50,8 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
+from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Snapshot
-from twisted_echo.service import State
 from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.statistics import MOST_ROWS, Monitor, sessionRows, snapshotOf
 from twisted_echo.testing.clocks import elapse

@@ -43,9 +43,10 @@ from twisted_echo.command.workers.worker_process import (
 )
 from twisted_echo.echo import EchoConfig
 from twisted_echo.endpoints.strings import Listening
+from twisted_echo.lifecycle import IllegalTransition, State, Step
 from twisted_echo.logs.values import Tally
 from twisted_echo.metrics import Observation, Snapshot
-from twisted_echo.service import IllegalTransition, State, longestStop
+from twisted_echo.service import longestStop
 from twisted_echo.session.limits import Limits
 from twisted_echo.tls.expiry import ExpiryWatch
 
@@ -188,7 +189,7 @@ class Supervisor(Service):
         @raise Exception: what the first endpoint that cannot listen fails with.
         """
         if self.state not in (State.IDLE, State.STOPPED):
-            raise IllegalTransition("start", self.state, State.IDLE, State.STOPPED)
+            raise IllegalTransition(Step.START, self.state)
         if self._hasAdopted:
             raise AlreadyListened("an adopted socket can be listened on once")
         self._bound = bind([each.bottom for each in self._listening], self._workers)
@@ -260,10 +261,7 @@ class Supervisor(Service):
         def tell(_: None) -> "Deferred[None]":
             if self.state is State.LISTENING:
                 return succeed(None)
-            return fail(
-                self._failure
-                or IllegalTransition("listen", self.state, State.LISTENING)
-            )
+            return fail(self._failure or IllegalTransition(Step.LISTEN, self.state))
 
         asker.addCallback(tell)
         if self.state is State.STARTING:

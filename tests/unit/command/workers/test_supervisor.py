@@ -50,8 +50,8 @@ from twisted_echo.command.workers.watch import HUNG_AFTER
 from twisted_echo.command.workers.worker_monitor import WorkerMonitor
 from twisted_echo.command.workers.worker_process import WorkerProcess
 from twisted_echo.endpoints.strings import listenString
+from twisted_echo.lifecycle import IllegalTransition, State
 from twisted_echo.metrics import Snapshot
-from twisted_echo.service import IllegalTransition, State
 from twisted_echo.session.end_reason import EndReason
 
 TCP = "tcp:0:interface=127.0.0.1"
