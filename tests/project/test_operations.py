@@ -38,9 +38,9 @@ class OptionsTests(SynchronousTestCase):
         )
         told = {name: default for name, default, _ in rows}
         self.assertEqual(told.pop("listen"), "tcp:7007:interface=127.0.0.1")
-        self.assertEqual(
-            told, {name: str(options[name]) for name in options if name != "listen"}
-        )
+        defaults = {**options, **options.defaults}
+        del defaults["listen"]
+        self.assertEqual(told, {name: str(each) for name, each in defaults.items()})
 
 
 class EventsTests(SynchronousTestCase):

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.faults import EXEC_WITH_LIMIT, slow
 from tests.support.processes import Server, connect, wait_until
-from twisted_echo.command.signals import mostSessions
+from twisted_echo.command.file_limit import mostSessions
 from twisted_echo.testing.command_process import Vitals
 
 

@@ -9,7 +9,7 @@ import resource
 import signal
 import socket
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 from unittest.mock import patch
@@ -34,8 +34,8 @@ from tests.support.clients import until
 from tests.support.tlsclient import TLSTestCase
 from twisted_echo.command import option_parsers as words
 from twisted_echo.command.command_service import CommandService
+from twisted_echo.command.file_limit import mostSessions
 from twisted_echo.command.help import GROUPS
-from twisted_echo.command.signals import mostSessions
 from twisted_echo.command.start_errors import CannotStart, explain
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endpoints.strings import Listening
@@ -56,9 +56,7 @@ def parsed(*arguments: str) -> Options:
 
 
 def config_of(*arguments: str) -> EchoConfig:
-    config = parsed(*arguments)["config"]
-    assert isinstance(config, EchoConfig)
-    return config
+    return parsed(*arguments).settings.echo
 
 
 class OptionsTests(SynchronousTestCase):
@@ -212,7 +210,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("--listen tcp:7007?", str(error))
 
     def test_endpoints(self) -> None:
-        listening = parsed("-l", "tcp:0", "-l", "unix:/x")["listening"]
+        listening = parsed("-l", "tcp:0", "-l", "unix:/x").settings.listening
         endpoints = [each.endpoint for each in listening]
         self.assertEqual(len(endpoints), 2)
         for endpoint in endpoints:
@@ -390,10 +388,10 @@ class AdminTests(SynchronousTestCase):
         """
         It is off unless asked for, and nothing is measured then.
         """
-        self.assertIsNone(parsed()["adminPort"])
-        self.assertFalse(parsed()["config"].measure)
-        self.assertIsNotNone(parsed("--admin=0")["adminPort"])
-        self.assertTrue(parsed("--admin=0")["config"].measure)
+        self.assertIsNone(parsed().settings.admin)
+        self.assertFalse(parsed().settings.echo.measure)
+        self.assertIsNotNone(parsed("--admin=0").settings.admin)
+        self.assertTrue(parsed("--admin=0").settings.echo.measure)
 
     def test_bad(self) -> None:
         """
@@ -442,7 +440,9 @@ class AdminTests(SynchronousTestCase):
 class MakeServiceTests(SynchronousTestCase):
     def unavailable(self, error: Exception) -> IService:
         options = parsed()
-        options["listening"] = [Listening(Unavailable(error))]
+        options.settings = replace(
+            options.settings, listening=[Listening(Unavailable(error))]
+        )
         return makeService(options)
 
     def captured(self) -> io.StringIO:
@@ -462,7 +462,7 @@ class MakeServiceTests(SynchronousTestCase):
         assert isinstance(service, CommandService)
         served = service.served
         assert isinstance(served, EchoService)
-        self.assertIs(served.factory.config, options["config"])
+        self.assertIs(served.factory.config, options.settings.echo)
         self.assertEqual(served.grace, 3)
         self.assertEqual(served.factory.abortAfter, 2)
 
@@ -531,7 +531,7 @@ class ReloadTests(TLSTestCase):
         service = makeService(options)
         self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
         reloads: list[None] = []
-        (listening,) = options["listening"]
+        (listening,) = options.settings.listening
         self.patch(listening.certificates, "reload", lambda: reloads.append(None))
         service.startService()
         self.assertIsNot(signal.getsignal(signal.SIGHUP), self.before)
@@ -578,7 +578,7 @@ class ReloadTests(TLSTestCase):
             f"--listen=haproxy:ssl:0:interface=127.0.0.1:{self.files}",
         )
         service: Any = makeService(options)
-        first, second = (each.certificates for each in options["listening"])
+        first, second = (each.certificates for each in options.settings.listening)
         reloads: list[None] = []
 
         def broken() -> None:

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from twisted_echo.admin.status_view import ServiceView
 from twisted_echo.command.certificate_reload import reload
-from twisted_echo.command.signals import unreadable
+from twisted_echo.command.file_access import unreadable
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endpoints.strings import Listening
 from twisted_echo.lifecycle import State

@@ -1,10 +1,15 @@
 """
-What the words of the command line mean. Each function raises a C{ValueError} that says
-what was given and what is allowed.
+Parsers for the values of the options.
+
+What must hold: each raises a C{ValueError} that says what is allowed and what was
+given, and leaves it to the caller to name the option.
 """
 
 import re
+from collections.abc import Callable
+from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TypeVar
 
 from twisted.internet import endpoints
 
@@ -19,19 +24,73 @@ __all__ = [
     "delimiter",
     "keepAlive",
     "network",
+    "oneOf",
     "sessions",
+    "wholeNumber",
+    "workers",
 ]
 
 require(__name__)
 
 OFF = "off"
 """
-For what there is not to be.
+Turns a feature off.
 """
 AUTO = "auto"
 """
-For L{sessions}: as many as the process may open files for.
+For L{sessions}: as many as the limit of open files allows.
 """
+
+_Choice = TypeVar("_Choice", bound=Enum)
+
+
+def oneOf(kind: type[_Choice]) -> Callable[[str], _Choice]:
+    """
+    Make a parser for the values of an enum.
+    """
+    *others, last = (repr(each.value) for each in kind)
+    allowed = f"{', '.join(others)} or {last}"
+
+    def parse(text: str) -> _Choice:
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError(f"must be {allowed}, got {text!r}") from None
+
+    return parse
+
+
+def wholeNumber(text: str) -> int:
+    """
+    Read a whole number.
+    """
+    return _whole(text, "a whole number")
+
+
+def _whole(text: str, allowed: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"must be {allowed}, got {text!r}") from None
+
+
+def sessions(text: str) -> int | None:
+    """
+    Read how many sessions there may be at once.
+
+    @return: None for C{auto}.
+    """
+    return None if text == AUTO else _whole(text, f"{AUTO!r} or a whole number")
+
+
+def workers(text: str) -> int:
+    """
+    Read how many processes serve.
+    """
+    count = wholeNumber(text)
+    if count < 1:
+        raise ValueError(f"must be from 1 up, got {count!r}")
+    return count
 
 
 def delimiter(text: str) -> bytes:
@@ -46,7 +105,7 @@ def delimiter(text: str) -> bytes:
         delimiter = b""
     if not delimiter:
         raise ValueError(
-            f"--delimiter must be one character or more, in which \\n, \\r, \\0 and"
+            "must be one character or more, in which \\n, \\r, \\0 and"
             f" \\xHH stand for bytes, got {text!r}"
         )
     return delimiter
@@ -64,7 +123,7 @@ def keepAlive(text: str) -> KeepAlive | None:
     except (ValueError, TypeError) as error:
         detail = f" ({error})" if str(error).startswith("keep-alive") else ""
         raise ValueError(
-            "--keepalive must be 'off' or IDLE[,INTERVAL[,COUNT]], such as"
+            "must be 'off' or IDLE[,INTERVAL[,COUNT]], such as"
             f" 60,10,6 or 1m,10s,6, got {text!r}{detail}"
         ) from None
 
@@ -77,13 +136,6 @@ def _wholeSeconds(text: str) -> int:
     return int(seconds)
 
 
-def sessions(text: str) -> int:
-    """
-    Read a number; C{auto} is for L{makeService} to find out.
-    """
-    return 0 if text == AUTO else int(text)
-
-
 def network(text: str) -> IPv4Network | IPv6Network:
     """
     Read C{10.0.0.0/8}, C{::1} or the like.
@@ -92,7 +144,7 @@ def network(text: str) -> IPv4Network | IPv6Network:
         return ip_network(text)
     except ValueError as error:
         raise ValueError(
-            "--proxy-from must be an address or a network such as 10.0.0.0/8,"
+            "must be an address or a network such as 10.0.0.0/8,"
             f" got {text!r} ({error})"
         ) from None
 

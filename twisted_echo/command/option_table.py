@@ -1,137 +1,248 @@
 """
-The options that take a value, in the form of C{twisted.python.usage}: the name, the
-letter, the default, and what it is for. L{twisted_echo.command.help} has the order in
-which a person reads them.
+The options that take one value: what each is for, and how its value is parsed.
+L{twisted_echo.command.help} has the order in which a person reads them.
 """
 
-from twisted_echo.command.option_parsers import AUTO
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 
-__all__ = ["PARAMETERS"]
+from twisted.python.usage import UsageError
 
-PARAMETERS = [
-    [
+from twisted_echo.command.option_parsers import (
+    AUTO,
+    OFF,
+    delimiter,
+    keepAlive,
+    oneOf,
+    sessions,
+    wholeNumber,
+    workers,
+)
+from twisted_echo.echo import Framing
+from twisted_echo.session.limits import WhenFull
+from twisted_echo.session.session_log import LogSessions
+from twisted_echo.validation.checks import InvalidSetting
+from twisted_echo.validation.units import parse_duration, parse_size
+
+__all__ = ["OPTIONS", "Option", "usageError"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """
+    An option that takes a value.
+
+    @ivar name: after the two dashes.
+    @ivar letter: after one dash, if there is a short form.
+    @ivar default: as the user would write it.
+    @ivar help: what it is for.
+    @ivar parse: makes the value of a text; raises C{ValueError} without the name.
+    @ivar field: the setting that it becomes, of an L{EchoConfig
+        <twisted_echo.echo.EchoConfig>}, its limits or its deadlines.
+    @ivar choices: the values, if they are an enum's.
+    """
+
+    name: str
+    letter: str | None
+    default: str
+    help: str
+    parse: Callable[[str], object]
+    field: str | None = None
+    choices: type[Enum] | None = None
+
+    def coerce(self, text: str) -> object:
+        """
+        Parse a value.
+
+        @raise UsageError: if it is not legal, with the option's name.
+        """
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise UsageError(f"--{self.name} {error}") from None
+
+    @property
+    def parameter(self) -> list[object]:
+        """
+        The option in the form of C{optParameters}.
+        """
+        return [self.name, self.letter, self.default, self.help, self.coerce]
+
+
+def _choice(
+    name: str, letter: str | None, default: Enum, help: str, field: str
+) -> Option:
+    """
+    Make an option whose values are those of an enum.
+    """
+    kind = type(default)
+    return Option(name, letter, default.value, help, oneOf(kind), field, kind)
+
+
+OPTIONS = (
+    _choice(
         "framing",
         "f",
-        "line",
+        Framing.LINE,
         "What is sent back as a whole: 'line'; 'int8', 'int16' or 'int32', a frame"
         " with its length in as many bits before it; or 'raw', whatever has come.",
-    ],
-    [
+        "framing",
+    ),
+    Option(
         "delimiter",
         "d",
         "\\n",
         "What ends a line. \\n, \\r, \\0 and \\xHH stand for bytes.",
-    ],
-    [
+        delimiter,
+        "delimiter",
+    ),
+    Option(
         "max-length",
         "m",
         "64K",
         "The longest line or frame, its delimiter or length not counted. A client"
         " that sends a longer one is disconnected.",
-    ],
-    [
+        parse_size,
+        "maxLength",
+    ),
+    Option(
         "drain",
         None,
         "0s",
         "How long, at a stop, clients may finish by themselves before their"
         " connections are closed.",
-    ],
-    [
+        parse_duration,
+        "drain",
+    ),
+    Option(
         "abort-after",
         None,
         "5s",
         "How long a closed connection waits for its client to read the rest and to"
         " close too, before it is cut off.",
-    ],
-    [
+        parse_duration,
+        "abortAfter",
+    ),
+    Option(
         "keepalive",
         "k",
         "1m,10s,6",
         "When to ask a silent client whether it is still there: after IDLE, every"
         " INTERVAL, COUNT times; or 'off'.",
-    ],
-    [
+        keepAlive,
+        "keepAlive",
+    ),
+    Option(
         "idle-timeout",
         None,
         "5m",
         "How long nothing may be sent either way, before the session is closed. 0"
         " for this and the other timeouts: none.",
-    ],
-    [
+        parse_duration,
+        "idle",
+    ),
+    Option(
         "line-timeout",
         None,
         "1m",
         "How long a client may take from the first byte of a line or frame to its"
         " last.",
-    ],
-    [
+        parse_duration,
+        "line",
+    ),
+    Option(
         "write-timeout",
         None,
         "1m",
         "How long a client may take nothing of what waits for it, before it is cut"
         " off.",
-    ],
-    [
+        parse_duration,
+        "write",
+    ),
+    Option(
         "handshake-timeout",
         None,
         "10s",
         "How long a TLS handshake or a PROXY header may take.",
-    ],
-    [
+        parse_duration,
+        "handshake",
+    ),
+    Option(
         "max-sessions",
         None,
         AUTO,
         "How many sessions there may be at once; 0 for no limit. 'auto' is what"
         " the limit of open files allows, less a reserve, 100000 at most. A number"
         " that leaves no reserve is lowered.",
-    ],
-    [
+        sessions,
+        "sessions",
+    ),
+    Option(
         "max-sessions-per-peer",
         None,
         "0",
         "How many of them by one address (an IPv6 network of 64 bits, the path of a"
         " UNIX socket if its client has one); 0 for no limit. One more is refused.",
-    ],
-    [
+        wholeNumber,
+        "sessionsPerPeer",
+    ),
+    _choice(
         "when-full",
         None,
-        "wait",
+        WhenFull.WAIT,
         "What becomes of one more than --max-sessions: 'wait' in the backlog,"
         " or 'refuse'.",
-    ],
-    [
+        "whenFull",
+    ),
+    Option(
         "max-buffered",
         None,
         "256M",
         "How much may be held for all sessions together; over it, the session that"
         " has been paused longest is cut off, then the one that holds most. 0 for"
         " no limit.",
-    ],
-    [
+        parse_size,
+        "buffered",
+    ),
+    Option(
         "admin",
         None,
-        "off",
+        OFF,
         "Where to show metrics, health, readiness and sessions over HTTP: a port of"
         " this machine's loopback address, a Twisted endpoint, or 'off'. Needs the"
         " extra 'metrics'.",
-    ],
-    [
+        str,
+    ),
+    Option(
         "notice",
         None,
         "0s",
         "How long, at a stop, connections are still accepted when /readyz no longer"
         " reports ready, so that a balancer sends no new ones.",
-    ],
-    [
+        parse_duration,
+    ),
+    Option(
         "workers",
         None,
         "1",
         "How many processes serve. Limits are of each.",
-    ],
-    [
+        workers,
+    ),
+    _choice(
         "log-sessions",
         None,
-        "problems",
+        LogSessions.PROBLEMS,
         "Whose end, or refusal, is logged: 'none', 'problems' or 'all'.",
-    ],
-]
+        "logSessions",
+    ),
+)
+
+_BY_FIELD = {each.field: each for each in OPTIONS if each.field is not None}
+
+
+def usageError(error: InvalidSetting) -> UsageError:
+    """
+    Name the option that a wrong setting came from.
+    """
+    return UsageError(f"--{_BY_FIELD[error.field].name} {error.problem}")

@@ -4,15 +4,17 @@ Say in one line why the command cannot start.
 What must hold: it is one line on standard error, without a traceback.
 """
 
+import atexit
 import errno
 import os
 import sys
 from socket import gaierror
 from types import TracebackType
+from typing import Any
 
 from twisted.internet.error import AlreadyListened, CannotListenError
 
-__all__ = ["CannotStart", "endQuietly", "explain", "tellUser"]
+__all__ = ["CannotStart", "endQuietly", "explain", "failProcess", "tellUser"]
 
 
 class CannotStart(Exception):
@@ -91,3 +93,21 @@ def tellUser(line: str | None) -> None:
         # Not `sys.stderr`, which twistd turns into the log.
         print(f"echo: {line}", file=sys.__stderr__)
         sys.__stderr__.flush()
+
+
+def failProcess(reactor: Any, line: str) -> None:
+    """
+    End this process in order, but with status 1, and tell the user why: for what cannot
+    be known before the reactor runs.
+    """
+    tellUser(line)
+    # Twisted's commands have a status of their own only for signals.
+    atexit.register(_exitWithFailure)
+    reactor.stop()
+
+
+def _exitWithFailure() -> None:
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()
+    os._exit(1)

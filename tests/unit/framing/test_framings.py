@@ -80,7 +80,7 @@ class ConfigTests(SynchronousTestCase):
             for arguments in (["--framing", framing.value], ["-f", framing.value]):
                 parsed = Options()
                 parsed.parseOptions(arguments)
-                self.assertEqual(parsed["config"], EchoConfig(framing=framing))
+                self.assertEqual(parsed.settings.echo, EchoConfig(framing=framing))
 
     def test_unknown(self) -> None:
         self.refused("framing must be a Framing, got 'int16'", framing="int16")

@@ -185,7 +185,7 @@ class AdminTests(AdminTestCase):
         for admin, canReload in (f"ssl:0:{self.files}", True), ("0", False):
             options = Options()
             options.parseOptions([f"--admin={admin}"])
-            self.assertIs(options["adminPort"].canReload, canReload)
+            self.assertIs(options.settings.admin.canReload, canReload)
 
     async def test_others(self) -> None:
         """

@@ -28,7 +28,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from twisted_echo.admin.status_view import build
-from twisted_echo.command.signals import unreadable, unusable
+from twisted_echo.command.file_access import unreadable, unusable
 from twisted_echo.command.workers.backlog_drain import Rest
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
 from twisted_echo.command.workers.channel import Hurry, Reload, Settings

@@ -1,0 +1,159 @@
+"""
+The settings of the command: its options, parsed and checked together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING, Any
+
+from twisted.python.usage import UsageError
+
+from twisted_echo.command import option_parsers
+from twisted_echo.command.option_table import usageError
+from twisted_echo.echo import EchoConfig
+from twisted_echo.endpoints.strings import Listening, checkOnce, listenString
+from twisted_echo.session.limits import Deadlines, Limits
+from twisted_echo.validation.checks import InvalidSetting
+
+if TYPE_CHECKING:
+    # It needs the extra.
+    from twisted_echo.command.admin_port import ReloadableAdmin
+
+__all__ = ["CommandSettings", "commandSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSettings:
+    """
+    Everything about the command that its user can choose.
+
+    @ivar echo: the configuration of the echo service.
+    @ivar listening: the endpoints made of C{echo.listen}.
+    @ivar proxyFrom: who may send a PROXY header; everybody, if empty.
+    @ivar admin: the admin port; None if it is off.
+    @ivar notice: seconds for which, at a stop, connections are still accepted when the
+        service no longer reports ready.
+    @ivar workers: how many processes serve.
+    @ivar fitsSessions: whether C{echo.limits.sessions} is left to the limit of open
+        files.
+    """
+
+    echo: EchoConfig
+    listening: Sequence[Listening]
+    proxyFrom: Sequence[IPv4Network | IPv6Network]
+    admin: "ReloadableAdmin | None"
+    notice: float
+    workers: int
+    fitsSessions: bool
+
+
+def commandSettings(options: Mapping[str, Any], reactor: Any) -> CommandSettings:
+    """
+    Check options together.
+
+    @param options: by their names, each parsed.
+    @raise UsageError: if they are not legal together.
+    """
+    isMeasured = options["admin"] != option_parsers.OFF
+    if options["notice"] and not isMeasured:
+        raise UsageError(
+            "--notice is for whoever asks /readyz, which is where --admin says"
+        )
+    try:
+        echo = _echoConfig(options, measure=isMeasured)
+    except InvalidSetting as error:
+        raise usageError(error) from None
+    listening = _listening(reactor, echo.listen, options["proxy-from"])
+    if options["workers"] > 1:
+        _checkShareable(listening)
+    return CommandSettings(
+        echo=echo,
+        listening=listening,
+        proxyFrom=options["proxy-from"],
+        admin=_adminPort(reactor, options["admin"], listening) if isMeasured else None,
+        notice=options["notice"],
+        workers=options["workers"],
+        fitsSessions=options["max-sessions"] is None,
+    )
+
+
+def _echoConfig(options: Mapping[str, Any], measure: bool) -> EchoConfig:
+    """
+    @raise InvalidSetting: if a value is not legal.
+    """
+    return EchoConfig(
+        listen=tuple(options["listen"]) or EchoConfig().listen,
+        framing=options["framing"],
+        delimiter=options["delimiter"],
+        maxLength=options["max-length"],
+        drain=options["drain"],
+        abortAfter=options["abort-after"],
+        keepAlive=options["keepalive"],
+        deadlines=Deadlines(
+            idle=options["idle-timeout"],
+            line=options["line-timeout"],
+            write=options["write-timeout"],
+            handshake=options["handshake-timeout"],
+        ),
+        limits=Limits(
+            sessions=options["max-sessions"] or 0,
+            sessionsPerPeer=options["max-sessions-per-peer"],
+            whenFull=options["when-full"],
+            buffered=options["max-buffered"],
+        ),
+        logSessions=options["log-sessions"],
+        measure=measure,
+    )
+
+
+def _listening(
+    reactor: Any,
+    descriptions: Sequence[str],
+    proxyFrom: Sequence[IPv4Network | IPv6Network],
+) -> list[Listening]:
+    """
+    Make endpoints of their strings.
+    """
+    try:
+        listening = [listenString(reactor, each, proxyFrom) for each in descriptions]
+        checkOnce(listening)
+    except ValueError as error:
+        raise UsageError(f"--listen {error}") from None
+    if proxyFrom and not any(each.isProxied for each in listening):
+        raise UsageError(
+            "--proxy-from says who may send a PROXY header, which only --listen"
+            " haproxy:... expects"
+        )
+    return listening
+
+
+def _checkShareable(listening: Sequence[Listening]) -> None:
+    """
+    Check that many processes can listen on these endpoints.
+    """
+    from twisted_echo.command.workers.binding import checkShareable
+
+    try:
+        for each in listening:
+            checkShareable(each.bottom)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _adminPort(
+    reactor: Any, text: str, listening: Sequence[Listening]
+) -> "ReloadableAdmin":
+    """
+    Make the admin port of its endpoint string.
+
+    @param listening: the endpoints that may use other sockets of systemd's.
+    """
+    try:
+        from twisted_echo.command.admin_port import adminPort
+    except ImportError as error:
+        raise UsageError(f"--admin needs the extra 'metrics' ({error})") from None
+    try:
+        return adminPort(reactor, text, listening)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
