@@ -54,9 +54,7 @@ class Options(UsageOptions):
     compData = Completions(
         multiUse=["listen", "proxy-from"],
         optActions={
-            option.name: CompleteList(
-                [each.value for each in option.choices]
-            )
+            option.name: CompleteList([each.value for each in option.choices])
             for option in OPTIONS
             if option.choices is not None
         },
