@@ -229,7 +229,7 @@ INTERNALS = (
     ),
     # What a connection still has to read and to send
     Internals(
-        "net.tcp_info",
+        "net.transports",
         _DESCRIPTOR,
         ("_tempDataBuffer", "_tempDataLen", "dataBuffer", "offset"),
         "Measures the output that waits in a transport, and drops it.",
@@ -248,7 +248,7 @@ INTERNALS = (
     ),
     # Listening
     Internals(
-        "net.sockets",
+        "net.listening",
         f"{_TCP}.Port",
         ("_shouldShutdown",),
         "Tells an adopted socket from one of the port's own.",

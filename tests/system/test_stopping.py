@@ -59,8 +59,8 @@ from twisted_echo import (
 )
 from twisted_echo.endpoints.strings import listenString
 from twisted_echo.net.receive_queue import unreadBytes
-from twisted_echo.net.sockets import bottomTransport
 from twisted_echo.net.tcp_info import queuedOutput
+from twisted_echo.net.transports import bottomTransport
 from twisted_echo.testing.clocks import elapse
 
 PAGE = (DOCS / "stopping.md").read_text()

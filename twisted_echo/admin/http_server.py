@@ -25,8 +25,8 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from twisted_echo.net.listening import HoldableSocket, deepenBacklog
 from twisted_echo.net.receive_queue import isReadable, readArrived
-from twisted_echo.net.sockets import HoldableSocket, deepenBacklog
 from twisted_echo.scheduling.fair_clock import FairClock
 
 try:

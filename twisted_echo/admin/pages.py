@@ -37,7 +37,7 @@ from twisted_echo.admin.http_server import BoundedSite
 from twisted_echo.admin.prometheus import SnapshotCollector
 from twisted_echo.admin.status_view import Observed
 from twisted_echo.metrics import Observation
-from twisted_echo.net.sockets import closePort
+from twisted_echo.net.listening import closePort
 from twisted_echo.session.statistics import MOST_ROWS
 
 __all__ = ["Admin", "adminSite"]

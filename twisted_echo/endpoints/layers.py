@@ -29,7 +29,7 @@ from zope.interface import implementer
 
 from twisted_echo.net.receive_queue import readArrived
 from twisted_echo.net.refusal import readAway
-from twisted_echo.net.sockets import bottomTransport, provideAs
+from twisted_echo.net.transports import BufferingLayer, bottomTransport, provideAs
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.validation.checks import callback
@@ -72,7 +72,7 @@ class LayerFactory(WrappingFactory[Any]):
 
 
 @implementer(IHalfCloseableProtocol)
-class Layer(ProtocolWrapper):
+class Layer(BufferingLayer, ProtocolWrapper):
     """
     One connection's layer. Its wrapped protocol is a stand-in until it is ready.
 
@@ -109,12 +109,6 @@ class Layer(ProtocolWrapper):
         if keeper.isStopping:
             # Not now, when it is only being made.
             self._stopLater()
-
-    def ownBytes(self) -> int:
-        """
-        The number of bytes that this layer itself holds; to be overridden.
-        """
-        return 0
 
     def getPeer(self) -> Any:
         """

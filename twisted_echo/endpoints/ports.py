@@ -25,13 +25,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.net.backlog import BacklogDrain
-from twisted_echo.net.refusal import RefusesInOrder
-from twisted_echo.net.sockets import (
+from twisted_echo.net.listening import (
     HoldableSocket,
     closePort,
     deepenBacklog,
-    ownsSocket,
+    ownsBacklog,
 )
+from twisted_echo.net.refusal import RefusesInOrder
 from twisted_echo.twisted_internals import require
 
 __all__ = ["Listener", "Listeners"]
@@ -145,7 +145,7 @@ class Listener:
             if self._drain is None:
                 self._held.discard(_SHUT)
             return self._closing
-        if _isTwisteds(port) and port.connected and ownsSocket(port):
+        if _isTwisteds(port) and port.connected and ownsBacklog(port):
             self._drain = BacklogDrain(port, lambda: _SHUT not in self._held)
             self._closing = self._drain.closed
         else:

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 from twisted_echo.endpoints.layers import LayeredEndpoint
 from twisted_echo.endpoints.proxy_layer import ProxyFactory, networks
 from twisted_echo.endpoints.tls_layer import TLSFactory
-from twisted_echo.net.sockets import checkListening
+from twisted_echo.net.listening import checkListening
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.pem_files import BadFile
 from twisted_echo.tls.settings import (

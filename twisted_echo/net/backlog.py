@@ -22,7 +22,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from twisted_echo.net.sockets import (
+from twisted_echo.net.listening import (
     HoldableSocket,
     closePort,
     dropNewConnections,

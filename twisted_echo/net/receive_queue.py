@@ -11,39 +11,39 @@ errors and ends too; one call reads no more than had arrived when it began.
 """
 
 import select
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IReadDescriptor, ITransport
 from twisted.python import log
 
-from twisted_echo.net.sockets import bottomTransport
+from twisted_echo.net.transports import (
+    bottomTransport,
+    isClosing,
+    isConnected,
+    isReadingNow,
+    kernelQueue,
+)
+from twisted_echo.twisted_internals import require
 
 try:
-    from fcntl import ioctl
-    from termios import FIONREAD
+    import termios
 except ImportError:
-    ioctl = None  # type: ignore[assignment]
-
-from twisted_echo.twisted_internals import require
+    _INPUT_QUEUE = 0
+else:
+    _INPUT_QUEUE = termios.FIONREAD
 
 __all__ = ["asReactor", "isReadable", "readArrived", "unreadBytes"]
 
 require(__name__)
 
 
-def unreadBytes(transport: Any) -> int:
+def unreadBytes(transport: ITransport | None) -> int:
     """
     The number of unread bytes that the kernel holds; under TLS they are encrypted. 0
     where the kernel does not say.
     """
-    if ioctl is not None:
-        with suppress(AttributeError, OSError, TypeError, ValueError):
-            descriptor = bottomTransport(transport).fileno()
-            return int.from_bytes(ioctl(descriptor, FIONREAD, bytes(4)), sys.byteorder)
-    return 0
+    return kernelQueue(transport, _INPUT_QUEUE)
 
 
 def isReadable(descriptor: Any) -> bool:
@@ -66,7 +66,7 @@ def isReadable(descriptor: Any) -> bool:
 
 
 def readArrived(
-    transport: Any,
+    transport: ITransport | None,
     isWanted: Callable[[], bool] = lambda: True,
     atMost: int | None = None,
 ) -> int:
@@ -106,12 +106,7 @@ def readArrived(
 
 
 def _canRead(bottom: Any) -> bool:
-    return bool(
-        getattr(bottom, "connected", False)
-        and not bottom.disconnecting
-        # An eager transport within its own `doRead`.
-        and not getattr(bottom, "isGathering", False)
-    )
+    return isConnected(bottom) and not isClosing(bottom) and not isReadingNow(bottom)
 
 
 def asReactor(bottom: Any, event: Callable[[], Any]) -> None:

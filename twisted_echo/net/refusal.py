@@ -19,7 +19,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_echo.net.sockets import bottomTransport
+from twisted_echo.net.transports import socketOf
 
 __all__ = ["RefusesInOrder", "readAway"]
 
@@ -36,18 +36,12 @@ def readAway(transport: Any) -> None:
     Read and forget what has arrived for a connection, so that its socket can be closed
     without a reset. Does nothing if it has no socket.
     """
-    handle = _socketOf(transport)
+    handle = socketOf(transport)
     # The socket does not block: this ends when nothing is left, or it is broken.
     with suppress(OSError):
         for _ in range(_MOST_READS):
             if handle is None or not handle.recv(_CHUNK):
                 break
-
-
-def _socketOf(transport: Any) -> socket.socket | None:
-    getHandle = getattr(bottomTransport(transport), "getHandle", None)
-    handle = getHandle() if getHandle is not None else None
-    return handle if isinstance(handle, socket.socket) else None
 
 
 class _Refused(Protocol):
@@ -56,7 +50,7 @@ class _Refused(Protocol):
     """
 
     def makeConnection(self, transport: Any) -> None:
-        handle = _socketOf(transport)
+        handle = socketOf(transport)
         if handle is not None:
             with suppress(OSError):
                 handle.shutdown(socket.SHUT_WR)

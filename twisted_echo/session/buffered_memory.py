@@ -15,17 +15,38 @@ What must hold:
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from twisted_echo.net.tcp_info import giveUpHeld, heldBytes
+from twisted_echo.net.transports import bufferedOutput, discardOutput, layerBuffers
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.limits import Limits
 from twisted_echo.session.session import Session
 
-__all__ = ["Bounded", "Buffered"]
+__all__ = ["Bounded", "Buffered", "heldBytes"]
 
 _SHARE = 16
 """
 By which part of the limit the sum may grow before all sessions are counted again.
 """
+
+
+class Holder(Protocol):
+    """
+    A session, or a connection that is to become one.
+    """
+
+    transport: Any
+
+    def ownBytes(self) -> int: ...
+
+
+def heldBytes(holder: Holder) -> int:
+    """
+    How many bytes this process holds for a session, or for a connection that is to
+    become one: input that waits to be answered, answers that wait for their turn, and
+    output that waits for the kernel, in all layers. What OpenSSL holds, it does not
+    tell.
+    """
+    transport = holder.transport
+    return holder.ownBytes() + layerBuffers(transport) + bufferedOutput(transport)
 
 
 class Bounded(Protocol):
@@ -121,6 +142,11 @@ class Buffered:
         self.forget(session)
         try:
             session.abort(EndReason.OVER_BUFFERED)
-            giveUpHeld(session)
+            # The connection is closed only in the next turn of the reactor.
+            session.discardInput()
+            forgetInput = getattr(session, "forgetInput", None)
+            if forgetInput is not None:
+                forgetInput()
+            discardOutput(session.transport)
         except Exception:
             self._failed(session)

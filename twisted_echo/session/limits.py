@@ -85,9 +85,9 @@ class Limits:
     @ivar whenFull: what becomes of a connection over C{sessions}. To wait, it needs
         ports that can be paused, as Twisted's own can; else it is refused.
     @ivar buffered: bytes held for all sessions together
-        (L{heldBytes<twisted_echo.net.tcp_info.heldBytes>}). When this is exceeded, at
-        the latest by a sixteenth, sessions are cut off until it is not: first those
-        that have been paused longest, then those that hold most.
+        (L{heldBytes<twisted_echo.session.buffered_memory.heldBytes>}). When this is
+        exceeded, at the latest by a sixteenth, sessions are cut off until it is not:
+        first those that have been paused longest, then those that hold most.
     """
 
     sessions: int = 0

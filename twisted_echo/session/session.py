@@ -40,8 +40,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_echo.net.receive_queue import readArrived, unreadBytes
-from twisted_echo.net.sockets import KeepAlive, bottomTransport, tuneSocket
-from twisted_echo.net.tcp_info import pendingOutput
+from twisted_echo.net.sockets import KeepAlive, tuneSocket
+from twisted_echo.net.transports import bottomTransport, pendingOutput
 from twisted_echo.scheduling.fair_clock import FairClock
 from twisted_echo.session.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
 from twisted_echo.session.end_reason import EndReason, SessionEnd

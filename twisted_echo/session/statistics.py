@@ -18,7 +18,8 @@ from twisted_echo.metrics import (
     Snapshot,
 )
 from twisted_echo.net.addresses import escaped
-from twisted_echo.net.tcp_info import heldBytes, tcpState
+from twisted_echo.net.tcp_info import tcpState
+from twisted_echo.session.buffered_memory import heldBytes
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.session.session import Session
 from twisted_echo.tls.counts import TLSCounts
@@ -102,8 +103,8 @@ def sessionRows(
         which is looked at with the deadlines.)
       - C{lines}, C{bytesReceived}, C{bytesSent}: see L{Session};
       - C{pending}: bytes that are held for it
-        (L{heldBytes<twisted_echo.net.tcp_info>}): of its input that waits to be
-        answered, and of output that waits to be sent;
+        (L{heldBytes<twisted_echo.session.buffered_memory.heldBytes>}):
+        of its input that waits to be answered, and of output that waits to be sent;
       - C{state}: C{open}, C{paused} (its peer does not read), C{half-closed} (its peer
         has sent its last byte), C{closing} or C{aborting}.
 

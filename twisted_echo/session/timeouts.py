@@ -21,12 +21,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted_echo.net.receive_queue import readArrived
-from twisted_echo.net.tcp_info import (
-    outputProgress,
-    pendingOutput,
-    queuedOutput,
-    tcpState,
-)
+from twisted_echo.net.tcp_info import outputProgress, queuedOutput, tcpState
+from twisted_echo.net.transports import pendingOutput
 from twisted_echo.scheduling.fair_clock import FairCall, FairClock
 from twisted_echo.session.buffered_memory import Buffered
 from twisted_echo.session.end_reason import Detail, EndReason

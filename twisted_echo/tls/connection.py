@@ -21,6 +21,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_echo.net.transports import BufferingLayer, abort
 from twisted_echo.tls.records import RECORD, Records, Stage
 from twisted_echo.tls.x509 import Certificate
 
@@ -42,7 +43,7 @@ def words(error: SSLError) -> str:
 
 
 @implementer(INegotiated)
-class TLSConnection(ProtocolWrapper):
+class TLSConnection(BufferingLayer, ProtocolWrapper):
     """
     The protocol of a transport, and the transport of a protocol.
 
@@ -351,7 +352,7 @@ class TLSConnection(ProtocolWrapper):
         self._records.stage = Stage.OVER
         self._records.forgetWaiting()
         self.disconnecting = True
-        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+        abort(self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """

@@ -11,7 +11,9 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from tests.support.clients import ServedTestCase, collect, in_thread, turn, until
 from twisted_echo import Session, SessionFactory
-from twisted_echo.net.tcp_info import outputProgress, pendingOutput, tcpState
+from twisted_echo.net import tcp_info
+from twisted_echo.net.tcp_info import outputProgress, tcpState
+from twisted_echo.net.transports import pendingOutput
 
 
 class Silent(Session, Protocol):
@@ -141,8 +143,7 @@ class ProgressTests(ServedTestCase):
         On systems without TCP_INFO there is nothing to ask for.
         """
         session, _ = await self.opened()
-        self.patch(socket, "TCP_INFO", None)
-        del socket.TCP_INFO
+        self.patch(tcp_info, "_TCP_INFO", None)
         self.assertIs(tcpState(session.transport), None)
 
     async def test_pending(self) -> None:

@@ -39,7 +39,7 @@ from twisted_echo import (
     Session,
     SessionFactory,
 )
-from twisted_echo.net.tcp_info import heldBytes
+from twisted_echo.session.buffered_memory import heldBytes
 from twisted_echo.session.statistics import sessionRows, snapshotOf
 from twisted_echo.testing.command_process import script
 

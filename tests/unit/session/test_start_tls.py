@@ -68,9 +68,9 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
-from twisted_echo.net.sockets import bottomTransport
-from twisted_echo.net.tcp_info import heldBytes
+from twisted_echo.net.transports import bottomTransport
 from twisted_echo.reactor import EagerEPollReactor
+from twisted_echo.session.buffered_memory import heldBytes
 from twisted_echo.testing.command_process import DEADLINE, environment
 from twisted_echo.testing.threads import ServiceThread
 from twisted_echo.tls.certificates import Certificates, Loaded

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from twisted_echo.net.listening import AdoptedPort
 from twisted_echo.twisted_internals import require
 
 __all__ = ["AdoptedEndpoint"]
@@ -26,18 +27,14 @@ __all__ = ["AdoptedEndpoint"]
 require(__name__)
 
 
-class _Adopted:
+class _Adopted(AdoptedPort):
     """
     A port of Twisted's on a socket that listens already.
 
     Twisted's own log that they start and stop, which says nothing of the service; and
     those of UNIX sockets change the mode of the file and the backlog, and remove the
     file at the end.
-
-    @ivar ownsBacklog: whether this process deals with the backlog when it closes.
     """
-
-    ownsBacklog = False
 
     # What `tcp.Port` has, without its hints.
     factory: Any

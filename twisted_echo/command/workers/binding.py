@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from twisted_echo.net.sockets import deepenBacklog, dropNewConnections
+from twisted_echo.net.listening import deepenBacklog, dropNewConnections
 
 __all__ = ["Bound", "bind", "checkShareable"]
 
