@@ -3,10 +3,10 @@ Tests by pytest, of a server of one's own and of a client of anything.
 
     pytest test_with_pytest.py
 
-The fixtures are there as soon as twisted-echo is installed. `serve` runs a protocol in
-a thread, with a reactor of its own; `echo_server` is a real `twistd echo` in a process
-of its own; `fault_proxy` stands before either. At the end all are stopped, and what
-they have left behind fails the test.
+The fixtures are there as soon as twisted-echo is installed. `echo_service_thread` runs
+a protocol in a thread, with a reactor of its own. `echo_server` is a real `twistd echo`
+in a process of its own. `echo_fault_proxy` stands before either. At the end all are
+stopped, and what they have left behind fails the test.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,16 @@ class Upper(Session, FastLineReceiver):
         self.sendLine(line.upper())
 
 
-def test_upper(serve: Callable[..., ServiceThread]) -> None:
-    server = serve(Upper)
+def test_upper(echo_service_thread: Callable[..., ServiceThread]) -> None:
+    server = echo_service_thread(Upper)
     with server.connect() as client:
         client.sendall(b"hello\n")
         assert client.recv(100) == b"HELLO\n"
     assert server.call(lambda: server.service.snapshot().opened) == 1
 
 
-def test_one_client_too_many(serve: Callable[..., ServiceThread]) -> None:
-    server = serve(Upper, limits=Limits(sessionsPerPeer=1))
+def test_one_client_too_many(echo_service_thread: Callable[..., ServiceThread]) -> None:
+    server = echo_service_thread(Upper, limits=Limits(sessionsPerPeer=1))
     with server.connect() as first, server.connect() as second:
         assert second.recv(100) == b""
         first.sendall(b"hello\n")
@@ -42,11 +42,11 @@ def test_one_client_too_many(serve: Callable[..., ServiceThread]) -> None:
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_lines_in_pieces(
-    serve: Callable[..., ServiceThread],
-    fault_proxy: Callable[..., FaultProxy],
+    echo_service_thread: Callable[..., ServiceThread],
+    echo_fault_proxy: Callable[..., FaultProxy],
     size: int,
 ) -> None:
-    proxy = fault_proxy(serve(Upper))
+    proxy = echo_fault_proxy(echo_service_thread(Upper))
     proxy.to_server.pieces = size
     with proxy.connect() as client, client.makefile("rb") as replies:
         client.sendall(b"hello\nthere\n")

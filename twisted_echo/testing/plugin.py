@@ -1,5 +1,9 @@
 """
-The fixtures of pytest: C{echo_server}, C{start_echo_server}, C{serve}, C{fault_proxy}.
+The fixtures of pytest: C{echo_server}, C{start_echo_server}, C{echo_service_thread},
+C{echo_fault_proxy}.
+
+Every pytest in this environment imports this module when it starts. So it imports only
+what pytest has imported already, and each fixture imports the rest.
 """
 
 from __future__ import annotations
@@ -59,7 +63,7 @@ def echo_server(
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., ServiceThread]]:
+def echo_service_thread() -> Iterator[Callable[..., ServiceThread]]:
     """
     Serve a protocol, or what a function of a reactor makes, in a thread, as
     ServiceThread(...) takes it. At the end all are stopped, and checked for what they
@@ -78,7 +82,7 @@ def serve() -> Iterator[Callable[..., ServiceThread]]:
 
 
 @pytest.fixture
-def fault_proxy() -> Iterator[Callable[..., FaultProxy]]:
+def echo_fault_proxy() -> Iterator[Callable[..., FaultProxy]]:
     """
     Put a FaultProxy before a server: its address, or what has one.
     """

@@ -10,12 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from select import select
 from typing import Any
-from unittest import mock
+from unittest import SkipTest, mock
 
-import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint
@@ -69,6 +69,11 @@ def run(
         timeout=120,
         check=False,
     )
+
+
+def need_pytest_twisted() -> None:
+    if find_spec("pytest_twisted") is None:
+        raise SkipTest("pytest-twisted is missing")
 
 
 class Upper(Session, FastLineReceiver):
@@ -507,15 +512,15 @@ def test_several(start_echo_server):
     exchange(second.connect())
     assert first.port != second.port
 
-def test_proxied(echo_server, fault_proxy):
-    proxy = fault_proxy(echo_server)
+def test_proxied(echo_server, echo_fault_proxy):
+    proxy = echo_fault_proxy(echo_server)
     proxy.to_client.pieces = 1
     with proxy.connect() as client:
         client.sendall(b"hello\\n")
         assert client.makefile("rb").readline() == b"hello\\n"
 
-def test_serve(serve):
-    exchange(serve(EchoProtocol).connect())
+def test_serve(echo_service_thread):
+    exchange(echo_service_thread(EchoProtocol).connect())
 
 class TrialTests(TestCase):
     async def test_running(self):
@@ -523,14 +528,14 @@ class TrialTests(TestCase):
         async with running(SessionService("tcp:0:interface=127.0.0.1", factory)):
             pass
 
-def test_serveAgain(serve):
-    exchange(serve(EchoProtocol).connect())
+def test_serveAgain(echo_service_thread):
+    exchange(echo_service_thread(EchoProtocol).connect())
 """
 
 LEAKING = """
-def test_leaking(serve):
+def test_leaking(echo_service_thread):
     from twisted_echo import EchoProtocol
-    server = serve(EchoProtocol)
+    server = echo_service_thread(EchoProtocol)
     server.call(lambda: server.service.factory.clock.callLater(99, print))
 
 def test_killed(echo_server):
@@ -543,26 +548,6 @@ import time
 def test_waiting(echo_server):
     print(echo_server.process.pid, flush=True)
     time.sleep(60)
-"""
-
-WITH_TWISTED = """
-import pytest_twisted
-from twisted_echo import EchoProtocol, SessionFactory, SessionService
-from twisted_echo.testing import running
-
-@pytest_twisted.ensureDeferred
-async def test_running():
-    factory = SessionFactory.forProtocol(EchoProtocol)
-    async with running(SessionService("tcp:0:interface=127.0.0.1", factory)) as service:
-        assert service.addresses
-
-def test_serve(serve):
-    with serve(EchoProtocol).connect() as client:
-        client.sendall(b"hello\\n")
-        assert client.recv(100) == b"hello\\n"
-
-def test_server(echo_server):
-    echo_server.connect().close()
 """
 
 
@@ -653,13 +638,6 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(code, -signal.SIGKILL)
         self.assertTrue(select([server], [], [], DEADLINE)[0])
 
-    @slow
-    def test_withPytestTwisted(self) -> None:
-        pytest.importorskip("pytest_twisted", reason="pytest-twisted is missing")
-        code, told = self.run_pytest(WITH_TWISTED)
-        self.assertEqual(code, 0, told)
-        self.assertIn("3 passed", told)
-
     def test_cheap(self) -> None:
         """
         pytest's start imports neither Twisted nor a module of this package that is not
@@ -708,29 +686,43 @@ class PageTests(SynchronousTestCase):
     C{docs/testing.md}: those of its blocks which are no programs by themselves.
     """
 
-    def test_blocks(self) -> None:
-        docs = DOCS
+    def run_blocks(self, *options: str, twisted: bool) -> str:
+        """
+        Run the blocks that use pytest-twisted, or the others.
+        """
         blocks = re.findall(
-            r"^```py\n(.*?)^```$", (docs / "testing.md").read_text(), re.M | re.S
+            r"^```py\n(.*?)^```$", (DOCS / "testing.md").read_text(), re.M | re.S
         )
+        source = [each for each in blocks if ("pytest_twisted" in each) is twisted]
         folder = new_folder(self)
-        (folder / "test_page.py").write_text(PRELUDE + "\n".join(blocks))
+        (folder / "test_page.py").write_text(PRELUDE + "\n".join(source))
         client = folder / "my-client"
         client.write_text(MY_CLIENT)
         client.chmod(0o755)
         path = f"{folder}:{os.environ['PATH']}"
         done = run(
-            [*PYTEST, "-p", "no:twisted", "test_page.py"],
+            [*PYTEST, *options, "test_page.py"],
             folder,
-            environment({"PYTHONPATH": str(docs / "examples"), "PATH": path}),
+            environment({"PYTHONPATH": str(EXAMPLES), "PATH": path}),
         )
         self.assertEqual(done.returncode, 0, done.stdout)
-        self.assertIn("6 passed", done.stdout)
+        return done.stdout
+
+    def test_blocks(self) -> None:
+        self.assertIn("6 passed", self.run_blocks("-p", "no:twisted", twisted=False))
+
+    def test_pytestTwisted(self) -> None:
+        """
+        Where pytest-twisted is installed, its blocks need no option.
+        """
+        need_pytest_twisted()
+        self.assertIn("1 passed", self.run_blocks(twisted=True))
 
 
-class TrialTests(SynchronousTestCase):
+class ExampleTests(SynchronousTestCase):
     """
-    The example by trial, under several reactors, with warnings as errors.
+    The examples of tests pass, with warnings as errors; that by trial under several
+    reactors.
     """
 
     @slow
@@ -746,18 +738,29 @@ class TrialTests(SynchronousTestCase):
             self.assertIn("PASSED (successes=2)", done.stdout)
             self.assertNotIn("Warning", done.stdout)
 
-    def test_byPytest(self) -> None:
-        examples = EXAMPLES
+    def by_pytest(self, name: str, *options: str) -> str:
         # A configuration of its own, or pytest would take this project's: its file
         # is the nearest above the example.
         folder = new_folder(self)
         (folder / "pytest.ini").write_text("[pytest]\n")
         root = ["--rootdir", str(folder), "-c", str(folder / "pytest.ini")]
-        plugins = ["-p", "no:twisted", "-p", "no:cacheprovider"]
         done = run(
-            [*PYTEST, *plugins, *root, str(examples / "test_with_pytest.py")],
+            [*PYTEST, *options, "-p", "no:cacheprovider", *root, str(EXAMPLES / name)],
             new_folder(self),
             environment(),
         )
         self.assertEqual(done.returncode, 0, done.stdout)
-        self.assertIn("5 passed", done.stdout)
+        return done.stdout
+
+    def test_byPytest(self) -> None:
+        told = self.by_pytest("test_with_pytest.py", "-p", "no:twisted")
+        self.assertIn("5 passed", told)
+
+    def test_byPytestTwisted(self) -> None:
+        """
+        With the default reactor, and with asyncio's.
+        """
+        need_pytest_twisted()
+        for name in ("default", "asyncio"):
+            told = self.by_pytest("test_with_pytest_twisted.py", "--reactor", name)
+            self.assertIn("2 passed", told)
