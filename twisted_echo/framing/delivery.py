@@ -8,6 +8,7 @@ interruption costs the same however many items are left.
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
+from twisted_echo.framing.held_input import HeldInput
 from twisted_echo.validation.checks import PlainHooks
 
 __all__ = ["WORTH_COUNTING", "Delivery", "Holding"]
@@ -19,7 +20,7 @@ costs, and more than most lines have.
 """
 
 
-class Holding:
+class Holding(HeldInput):
     """
     A mix-in for a receiver that keeps unfinished or undelivered input.
     """
@@ -29,12 +30,6 @@ class Holding:
         Called when a chunk leaves C{WORTH_COUNTING} bytes or more, or anything while
         the receiver is paused. By default nothing happens.
         """
-
-    def forgetInput(self) -> None:
-        """
-        Forget everything that has been received and not been delivered.
-        """
-        raise NotImplementedError
 
 
 if TYPE_CHECKING:
@@ -47,7 +42,7 @@ else:
     _Pausable = object
 
 
-class Delivery(Holding, PlainHooks, _Pausable):
+class Delivery(PlainHooks, Holding, _Pausable):
     """
     A mix-in for a receiver that can be paused, to be put before Twisted's own.
     """

@@ -35,7 +35,7 @@ require(__name__)
 _NOTHING_HELD: tuple[int, int | None] = (0, None)
 
 
-class _Blocks(Holding, PlainHooks):
+class _Blocks(PlainHooks, Holding):
     """
     What the two receivers share: they hold bytes, split and send alike.
 

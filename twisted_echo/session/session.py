@@ -39,6 +39,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_echo.framing.held_input import HeldInput
 from twisted_echo.net.receive_queue import readArrived, unreadBytes
 from twisted_echo.net.sockets import KeepAlive, tuneSocket
 from twisted_echo.net.transports import bottomTransport, pendingOutput
@@ -133,7 +134,7 @@ class SessionKeeper(TypingProtocol):
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Session(PlainHooks, StartsTLS, SessionState, Protocol):
+class Session(PlainHooks, StartsTLS, SessionState, HeldInput, Protocol):
     """
     A protocol whose connection is tracked from its first byte to its last.
 
@@ -374,8 +375,8 @@ class Session(PlainHooks, StartsTLS, SessionState, Protocol):
         not counted. A protocol that holds something which neither C{heldInput} nor
         L{countHeld} tells of adds that.
         """
-        heldInput = getattr(self, "heldInput", None)
-        held: int = 0 if heldInput is None else heldInput()[0]
+        heldInput = self.heldInput()
+        held = 0 if heldInput is None else heldInput[0]
         for ownBytes in self._holders:
             held += ownBytes()
         return held
@@ -430,9 +431,8 @@ class Session(PlainHooks, StartsTLS, SessionState, Protocol):
         How many lines the protocol was given. Unlike C{lineCount} this never goes
         back: lines that wait may turn out to be none, when the mode is switched.
         """
-        undelivered = getattr(self, "undeliveredLines", None)
         try:
-            return max(0, self.lineCount - (undelivered() if undelivered else 0))
+            return max(0, self.lineCount - self.undeliveredLines())
         except Exception:
             self._failed("tell what it has delivered")
             return self.lineCount
@@ -482,9 +482,7 @@ class Session(PlainHooks, StartsTLS, SessionState, Protocol):
                 self._unread = unreadBytes(self.transport)
                 self._readOnLater()
                 return
-        if clock is not None and (
-            getattr(self, "_busyReceiving", False) or isTLS(self.transport)
-        ):
+        if clock is not None and (self.isReceiving or isTLS(self.transport)):
             # Perhaps called by the answer to one of several lines: the others
             # first. (The end of a TCP session leaves time for them anyway.)
             clock.callLater(0, self._finishWhenAnswered)
@@ -625,7 +623,7 @@ class Session(PlainHooks, StartsTLS, SessionState, Protocol):
             or not (self._inputEnded or self._closing is not None)
             or self._answersInFlight
             or self._inputStoppedBy & BY_PROTOCOL
-            or (self._inputStoppedBy and self._hasUndeliveredInput())
+            or (self._inputStoppedBy and self.hasUndeliveredLines())
         ):
             return
         self._life = FINISHED
@@ -648,11 +646,6 @@ class Session(PlainHooks, StartsTLS, SessionState, Protocol):
             transport.resumeProducing()
         else:
             transport.loseConnection()
-
-    def _hasUndeliveredInput(self) -> bool:
-        # A protocol that cannot tell is assumed to have some, until it resumes.
-        ask = getattr(self, "hasUndeliveredLines", None)
-        return ask is None or bool(ask())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """

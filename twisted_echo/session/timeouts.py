@@ -314,9 +314,9 @@ class Guard:
             # (A peer that waits for an answer is not to blame.)
             mark.received, mark.active, mark.lost = received, now, self._lost
         line = None
-        heldInput = getattr(session, "heldInput", None)
+        heldInput = session.heldInput()
         if heldInput is not None:
-            held, line = heldInput()
+            held, line = heldInput
             if held and session.isAborted:
                 return None
         if line is None or session.paused:
