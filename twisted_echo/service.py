@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import (
     IAddress,
     IReactorTime,
@@ -29,11 +29,11 @@ from twisted_echo.lifecycle import State, StatefulService, Step
 from twisted_echo.logs.values import Listed, Tally
 from twisted_echo.metrics import Snapshot
 from twisted_echo.net.addresses import readable
-from twisted_echo.scheduling.fair_clock import MOST_FORGIVEN, FairCall
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.session.session import Session
 from twisted_echo.session.statistics import Monitor, snapshotOf
+from twisted_echo.stop import Stop, longestStop
 from twisted_echo.tls.expiry import ExpiryWatch
 from twisted_echo.validation.checks import Checked, seconds
 from twisted_echo.validation.units import Seconds
@@ -44,21 +44,6 @@ Endpoint: TypeAlias = IStreamServerEndpoint | str
 """
 Where to listen: an endpoint, or its string.
 """
-
-_GIVE_UP_AFTER = 1.0
-"""
-Seconds between the abort of a session and the end of the wait for it. A transport
-reports an abort in the next turn of the reactor; one that never does must not
-keep the process.
-"""
-
-
-def longestStop(grace: float, abortAfter: float) -> float:
-    """
-    Seconds that the stop of a service takes at the most. It takes the last
-    C{MOST_FORGIVEN} of them only if the process itself had no time meanwhile.
-    """
-    return grace + abortAfter + _GIVE_UP_AFTER + MOST_FORGIVEN
 
 
 def _checkFactory(factory: object) -> None:
@@ -117,8 +102,6 @@ class SessionService(StatefulService):
         finish by themselves.
     @cvar warnsOfExpiry: whether the log warns of certificates that expire. False where
         another process does.
-    @ivar stopsBy: the time, by the factory's clock, at which a stop that has begun
-        will have ended at the latest; None before.
     """
 
     _log = Logger()
@@ -149,12 +132,11 @@ class SessionService(StatefulService):
         factory.belongTo(self._listeners)
         # How the listeners stopped, by their places.
         self._listenerStops: list[tuple[bool, Any]] = []
-        self._timer: FairCall | None = None
         self._monitor: Monitor | None = None
         self._expiry = ExpiryWatch(lambda: factory.certificates, factory.clock)
-        self.stopsBy: float | None = None
+        self._stop: Stop | None = None
         # Also of those that are closed.
-        self._wereAt: list[IAddress] = []
+        self._lastAddresses: list[IAddress] = []
 
     # What there is to know
 
@@ -179,6 +161,14 @@ class SessionService(StatefulService):
         Seconds that a stop takes at the most: L{longestStop}.
         """
         return longestStop(self.grace, self.factory.abortAfter)
+
+    @property
+    def stopsBy(self) -> float | None:
+        """
+        The time, by the factory's clock, at which a stop that has begun will have ended
+        at the latest; None before.
+        """
+        return None if self._stop is None else self._stop.endsBy
 
     def measure(self) -> None:
         """
@@ -206,7 +196,7 @@ class SessionService(StatefulService):
         """
         Where it listens, or has listened last.
         """
-        return self.addresses or self._wereAt
+        return self.addresses or self._lastAddresses
 
     # Start
 
@@ -221,7 +211,7 @@ class SessionService(StatefulService):
         """
         self._lifecycle.change(Step.START)
         self.factory.welcome()
-        self.stopsBy = None
+        self._stop = None
         if self._monitor is not None:
             self._monitor.start()
         self._listeners.open().addCallbacks(self._opened, self._notOpened)
@@ -309,15 +299,34 @@ class SessionService(StatefulService):
 
         @return: a C{DeferredList} of the listeners' stops and of every session,
             which fires when everything has ended. It is the caller's own:
-            cancelling it ends his wait and nothing else.
+            cancelling it ends that wait and nothing else.
         """
         super().stopService()
         if self._lifecycle.isStopped:
             return DeferredList([])
         if self.state is not State.DRAINING:
-            self._drain()
+            stop = self._stop = Stop(self.factory, self._listeners, self.grace)
+            self._lastAddresses = self.addresses
+            self._lifecycle.change(Step.DRAIN)
+            Deferred.fromCoroutine(self._drain(stop))
         listeners = [self._listenerStop(place) for place in range(len(self._listeners))]
         return DeferredList([*listeners, *self.factory.whenEnded()], consumeErrors=True)
+
+    def stopNow(self) -> "Deferred[list[tuple[bool, Any]]]":
+        """
+        Stop, and wait for no client: abort every session that is open, and refuse every
+        connection that waits in a backlog.
+
+        A stop that has begun goes on like this. A second call, or one before the start,
+        is legal.
+
+        @return: as from L{stopService}. It fires in one of the next turns of the
+            reactor; if a transport does not report its end, after a second.
+        """
+        stopped = self.stopService()
+        if self.state is State.DRAINING and self._stop is not None:
+            self._stop.now()
+        return stopped
 
     def _listenerStop(self, place: int) -> "Deferred[Any]":
         """
@@ -326,74 +335,28 @@ class SessionService(StatefulService):
         stopped: Deferred[Any] = self._lifecycle.whenStopped()
         return stopped.addCallback(lambda _: self._listenerStops[place][1])
 
-    def _drain(self) -> None:
+    async def _drain(self, stop: Stop) -> None:
         clock = self.factory.clock
         began, sessions = clock.seconds(), len(self.factory.sessions)
-        fair, abortAfter = self.factory.fairClock, self.factory.abortAfter
-        self.stopsBy = givesUpBy = began + self.longestStop
-        abortsBy = givesUpBy - _GIVE_UP_AFTER
-        self._wereAt = self.addresses
-        self._lifecycle.change(Step.DRAIN)
-        closings = self._listeners.close()
-        self.factory.beginStop()
-
-        def closed(listeners: list[tuple[bool, Any]]) -> "Deferred[Any]":
-            # Of a batch that was being accepted, some may have begun a handshake
-            # since. From here on none comes any more.
-            self.factory.closeHandshakes()
-            return allEnded().addCallback(lambda _: listeners)
-
-        def allEnded(_: object = None) -> "Deferred[Any]":
-            factory = self.factory
-            left: list[Deferred[Any]] = [
-                *factory.whenEnded(),
-                *factory.whenHandshakesEnded(),
-            ]
-            # What was to become a session may have become one meanwhile.
-            return DeferredList(left).addCallback(allEnded) if left else succeed(None)
-
-        def stopped(listeners: list[tuple[bool, Any]]) -> None:
-            if self._timer is not None and self._timer.active():
-                self._timer.cancel()
-            self._timer = None
-            self._listenerStops = listeners
-            self.factory.closing = EndReason.STOPPED
-            self._stopMeasuring()
-            self._expiry.stop()
-            self.factory.certificatesAdded = None
-            self.factory.journal.flush()
-            books = self.snapshot()
-            with self._lifecycle.changing(Step.STOP):
-                self._log.info(
-                    "stopped, {sessions} sessions were open, after {seconds};"
-                    " served {served}; refused {refused}",
-                    event="stopped",
-                    sessions=sessions,
-                    seconds=Seconds(round(clock.seconds() - began, 3)),
-                    served=Tally(books.ended),
-                    refused=Tally(books.refused),
-                )
-
-        def closeSessions() -> None:
-            self._timer = fair.callBy(abortsBy, abortAfter, abortSessions)
-            self.factory.closeSessions(EndReason.STOPPED)
-
-        def abortSessions() -> None:
-            # (Also if this comes late: a connection is cut off in the next turn only.)
-            latest = max(givesUpBy, clock.seconds() + _GIVE_UP_AFTER)
-            self._timer = fair.callBy(latest, _GIVE_UP_AFTER, giveUp)
-            self.factory.refuseAll()
-            self._listeners.closeNow()
+        try:
+            self._listenerStops = await stop.run()
+        except Exception:
+            failure = Failure()
+            self._log.failure("the stop has failed", failure, event="stop-failed")
+            self._listenerStops = [(False, failure)] * len(self._listeners)
             self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
-
-        def giveUp() -> None:
-            for closing in closings:
-                closing.cancel()
-            self.factory.forgetSessions()
-
-        if self.grace > 0 and (self.factory.sessions or self.factory.handshakes):
-            self._timer = fair.callBy(abortsBy - abortAfter, self.grace, closeSessions)
-        else:
-            closeSessions()
-        stop = DeferredList(closings, consumeErrors=True)
-        stop.addCallback(closed).addCallback(stopped)
+        self._stopMeasuring()
+        self._expiry.stop()
+        self.factory.certificatesAdded = None
+        self.factory.journal.flush()
+        books = self.snapshot()
+        with self._lifecycle.changing(Step.STOP):
+            self._log.info(
+                "stopped, {sessions} sessions were open, after {seconds};"
+                " served {served}; refused {refused}",
+                event="stopped",
+                sessions=sessions,
+                seconds=Seconds(round(clock.seconds() - began, 3)),
+                served=Tally(books.ended),
+                refused=Tally(books.refused),
+            )

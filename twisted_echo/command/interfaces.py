@@ -21,7 +21,11 @@ class Served(Protocol):
     The echo service of this process, or of many.
     """
 
-    state: State
+    @property
+    def state(self) -> State:
+        """
+        What the service is doing.
+        """
 
     @property
     def addresses(self) -> Sequence[IAddress]:

@@ -46,8 +46,8 @@ from twisted_echo.endpoints.strings import Listening
 from twisted_echo.lifecycle import IllegalTransition, State, Step
 from twisted_echo.logs.values import Tally
 from twisted_echo.metrics import Observation, Snapshot
-from twisted_echo.service import longestStop
 from twisted_echo.session.limits import Limits
+from twisted_echo.stop import longestStop
 from twisted_echo.tls.expiry import ExpiryWatch
 
 __all__ = ["NoWorkers", "Supervisor"]
