@@ -327,12 +327,6 @@ INTERNALS = (
         "Tells whether the receiver is within its loop.",
     ),
     Internals(
-        "admin.http_server",
-        "twisted.web.http.HTTPChannel",
-        ("_abortingCall", "_log"),
-        "Ends a connection on time, and logs nothing of those that time out.",
-    ),
-    Internals(
         "session.plain_input",
         f"{_BASIC}.LineOnlyReceiver",
         ("_buffer",),

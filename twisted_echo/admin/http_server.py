@@ -1,6 +1,10 @@
 """
 An HTTP server with connection and time limits, for pages that are seldom asked for.
 
+It is Twisted's own, with what that lacks. C{LimitTotalConnectionsFactory} turns away the
+newest connection, so silent clients could keep everybody out. The time-out of C{Site}
+begins again with every line, and does not end a client that reads slowly.
+
 What must hold:
 
   - the number of connections is bounded, and each gets one answer, even if its client
@@ -13,34 +17,38 @@ What must hold:
   - when the site is closed, answers that have begun are finished.
 """
 
-# mypy: disable-error-code="misc"
-# (Twisted's web server is not annotated.)
-
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IReactorTime,
+    ITransport,
+)
+from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Port
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from twisted_echo.net.listening import HoldableSocket, deepenBacklog
 from twisted_echo.net.receive_queue import isReadable, readArrived
-from twisted_echo.scheduling.fair_clock import FairClock
+from twisted_echo.net.transports import abort
+from twisted_echo.scheduling.fair_clock import FairCall, FairClock
+from twisted_echo.scheduling.waiters import Waiters
 
 try:
     from resource import RLIMIT_NOFILE, getrlimit
 except ImportError:
     getrlimit = None  # type: ignore[assignment]
 
-from twisted_echo.twisted_internals import require
-
 __all__ = ["BoundedSite"]
 
-require(__name__)
-
-_MOST_CONNECTIONS = 64
+_MAX_CONNECTIONS = 64
 """
 More than any monitoring needs, and far fewer than the descriptors that are kept for
 what is no session.
@@ -54,75 +62,104 @@ _SHARE_OF_FILES = 8
 """
 If the limit of open files is low, the site has one connection for so many files.
 """
-_REQUEST_WITHIN = 10.0
+_TIMEOUT = 20.0
 """
-Seconds for a request, from the connection's first moment to the request's last byte.
+Seconds from the first moment of a connection to its end: ten for the request, and as
+many for the answer.
 """
-_READ_WITHIN = 10
-"""
-Seconds that a client may take to read its answer.
-"""
-_CLOSES_WITHIN = 1.0
+_CLOSE_TIMEOUT = 1.0
 """
 Seconds that a stop waits for the answers that have begun.
 """
+
+
+class _Channel(HTTPChannel):
+    def checkPersistence(self, request: HTTPRequest, version: bytes) -> bool:
+        """
+        Give one answer on each connection, so that it may have one deadline.
+        """
+        request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        return False
 
 
 class _Connection(ProtocolWrapper):
     """
     One connection.
 
-    @ivar hadTime: whether it had a turn of the reactor for its answer.
+    @ivar hadTurn: whether it had a turn of the reactor to send its answer.
     """
 
-    hadTime = False
+    factory: "BoundedSite"
+    wrappedProtocol: _Channel
+    hadTurn = False
+    _deadline: FairCall
+
+    def makeConnection(self, transport: ITransport) -> None:
+        self._deadline = self.factory.clock.callLater(_TIMEOUT, abort, transport)
+        super().makeConnection(transport)
 
     @property
     def isAsked(self) -> bool:
         """
-        Whether a whole request has come.
+        Whether a request has come.
         """
-        channel: Any = self.wrappedProtocol
-        return bool(channel.requests or self.disconnecting)
+        return bool(self.wrappedProtocol.requests or self.disconnecting)
+
+    def finish(self) -> None:
+        """
+        End in order: at once, or after the answer.
+        """
+        self._deadline.reset(_CLOSE_TIMEOUT)
+        if not self.wrappedProtocol.requests:
+            # (Not this connection's: it would wait for the channel, its producer.)
+            self.wrappedProtocol.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._deadline.active():
+            self._deadline.cancel()
+        super().connectionLost(reason)
 
 
 class BoundedSite(WrappingFactory[Any]):
     """
     A factory of connections to a web site.
+
+    @ivar clock: that of the deadlines; it stands still while the process stalls.
     """
 
     noisy = False
     protocol = _Connection
-    _whenEmpty: "Deferred[None] | None" = None
 
-    def __init__(self, root: Resource, clock: Any) -> None:
-        self._clock = FairClock(clock)
+    def __init__(self, root: Resource, clock: IReactorTime) -> None:
+        self.clock = FairClock(clock)
+        self._closed: Waiters[None] = Waiters()
         super().__init__(
-            _Site(root, requestFactory=_Request, timeout=_REQUEST_WITHIN, reactor=clock)
+            _Site(root, requestFactory=_Request, timeout=None, reactor=clock)
         )
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """
         Make a connection. If there are too many, others end for it, which takes until
         the next turn of the reactor.
         """
-        if len(self.protocols) >= _mostConnections() and not self._makeRoom():
+        if self._isFull() and not self._makeRoom():
             return None
-        connection: Any = super().buildProtocol(addr)
-        connection.wrappedProtocol.callLater = self._clock.callLater
-        return connection
+        return super().buildProtocol(addr)
 
-    def guard(self, port: Any) -> None:
+    def guard(self, port: IListeningPort) -> None:
         """
         Make a port leave new connections in its backlog while there are too many, for
         the turn that it takes until there is room.
         """
         deepenBacklog(port)
-        if hasattr(port, "numberAccepts"):
+        if isinstance(port, Port):
             port.socket = HoldableSocket(port.socket, lambda: self._mustWait(port))
 
-    def _mustWait(self, port: Any) -> bool:
-        if len(self.protocols) < _mostConnections():
+    def _isFull(self) -> bool:
+        return len(self.protocols) >= _maxConnections()
+
+    def _mustWait(self, port: Port) -> bool:
+        if not self._isFull():
             return False
         if isReadable(port):
             self._makeRoom()
@@ -130,130 +167,63 @@ class BoundedSite(WrappingFactory[Any]):
 
     def _makeRoom(self) -> bool:
         """
-        End the oldest connections whose request has not come; if there are none, the
-        oldest of those that were being answered the last time, too.
+        End some connections: first the oldest whose request has not come. One whose
+        request arrives only now is given one turn of the reactor for its answer.
 
-        @return: whether one ends, or has ended.
+        @return: whether there is room, or will be in the next turn.
         """
-        atOnce = -(-_mostConnections() // _MAKE_ROOM)
-        unasked: list[_Connection] = []
-        answered: list[_Connection] = []
-        for connection in list(self.protocols):
-            if not connection.isAsked:
+        left = atOnce = -(-_maxConnections() // _MAKE_ROOM)
+        for connection in sorted(self.protocols, key=lambda each: each.isAsked):
+            if left and not connection.hadTurn:
+                connection.hadTurn = True
                 # It may have waited for nobody but this process.
-                readArrived(connection.transport)
-                if connection not in self.protocols:
-                    # What had arrived was its end.
+                if readArrived(connection.transport) or connection.isAsked:
                     continue
-            (answered if connection.isAsked else unasked).append(connection)
-        ending = unasked or [each for each in answered if each.hadTime]
-        for connection in ending[:atOnce]:
-            connection.abortConnection()
-        for connection in answered:
-            connection.hadTime = True
-        return bool(ending) or len(self.protocols) < _mostConnections()
+            if left:
+                abort(connection.transport)
+                left -= 1
+        return left < atOnce or not self._isFull()
 
-    def unregisterProtocol(self, p: Any) -> None:
+    def unregisterProtocol(self, p: ProtocolWrapper) -> None:
         super().unregisterProtocol(p)
-        if self._whenEmpty is not None and not self.protocols:
-            whenEmpty, self._whenEmpty = self._whenEmpty, None
-            whenEmpty.callback(None)
+        if not self.protocols:
+            self._closed.notify(None)
 
     def close(self) -> "Deferred[None]":
         """
-        End the connections: at once, or after their answer, or in a second. A second
-        call is legal.
+        End the connections: at once, or after their answer, or in a second.
 
         @return: fires when all of them have ended.
         """
         if not self.protocols:
             return succeed(None)
-        if self._whenEmpty is not None:
-            again: Deferred[None] = Deferred()
-            self._whenEmpty.chainDeferred(again)
-            return again
-
-        def abort() -> None:
-            for connection in list(self.protocols):
-                connection.abortConnection()
-
-        def ended(result: None) -> None:
-            if late.active():
-                late.cancel()
-
-        late = self._clock.callLater(_CLOSES_WITHIN, abort)
-        self._whenEmpty = closed = Deferred[None]().addCallback(ended)
+        closed = self._closed.wait()
         for connection in list(self.protocols):
-            channel = connection.wrappedProtocol
-            if not channel.requests:
-                # (Not the connection, which would wait for the channel: it is its
-                # producer.)
-                channel.loseConnection()
+            connection.finish()
         return closed
 
 
-def _mostConnections() -> int:
+def _maxConnections() -> int:
     if getrlimit is None:
-        return _MOST_CONNECTIONS
+        return _MAX_CONNECTIONS
     # (No limit is a negative number in Python.)
     files = getrlimit(RLIMIT_NOFILE)[0]
-    allowed = files // _SHARE_OF_FILES if files >= 0 else _MOST_CONNECTIONS
-    return max(1, min(_MOST_CONNECTIONS, allowed))
-
-
-class _Channel(HTTPChannel):
-    # Else it tells the log of each client that is silent.
-    _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]
-    abortTimeout = _READ_WITHIN
-
-    def resetTimeout(self) -> None:
-        """
-        Nothing: a line of a request gives no more time for the rest of it.
-        """
-
-    def timeoutConnection(self) -> None:
-        """
-        Read what has arrived first: the rest of the request may be among it.
-        """
-        readArrived(self.transport)
-        # Whole requests, and connections that are lost, have no time-out.
-        if self.timeOut is not None:
-            super().timeoutConnection()
-
-    def checkPersistence(self, request: Any, version: bytes) -> bool:
-        """
-        There is one answer for each connection.
-        """
-        request.responseHeaders.setRawHeaders(b"connection", [b"close"])
-        return False
-
-    def loseConnection(self) -> Any:
-        """
-        Wait no longer than allowed for the client to take its answer.
-        """
-        if self._abortingCall is None:
-            self._abortingCall = self.callLater(
-                self.abortTimeout, self.forceAbortClient
-            )
-        return super().loseConnection()
+    allowed = files // _SHARE_OF_FILES if files >= 0 else _MAX_CONNECTIONS
+    return max(1, min(_MAX_CONNECTIONS, allowed))
 
 
 class _Site(Site):
     noisy = False
     protocol = _Channel  # type: ignore[assignment]
 
-    def log(self, request: Any) -> None:
+    def log(self, request: HTTPRequest) -> None:
         """
-        Nothing: it is the same every few seconds.
+        Log nothing: it is the same every few seconds.
         """
 
 
 class _Request(Request):
-    """
-    Has no use for a body, however long it is.
-    """
-
     def handleContentChunk(self, data: bytes) -> None:
         """
-        Forget it.
+        Forget a body, which Twisted would keep, however long it is.
         """

@@ -351,7 +351,7 @@ class MethodTests(AdminTestCase):
         """
         What is no HTTP is an end.
         """
-        self.patch(bounded, "_REQUEST_WITHIN", 0.3)
+        self.patch(bounded, "_TIMEOUT", 0.3)
         await self.opened()
         for data in (
             b"\x16\x03\x01\0\n\n",
@@ -483,7 +483,7 @@ class ClientTests(AdminTestCase):
         There are no more connections than allowed. The oldest makes room for one more.
         """
         await self.opened()
-        self.patch(bounded, "_MOST_CONNECTIONS", 3)
+        self.patch(bounded, "_MAX_CONNECTIONS", 3)
         clients = [self.raw()]
         await until(lambda: self.connections == 1)
         clients += [self.raw() for _ in range(2)]
@@ -511,7 +511,7 @@ class ClientTests(AdminTestCase):
         self.patch(site, "registerProtocol", counted)
         for path in ("/healthz", "/readyz") * 5:
             self.assertEqual((await self.ask(path)).code, 200)
-        self.assertLessEqual(most, bounded._MOST_CONNECTIONS)
+        self.assertLessEqual(most, bounded._MAX_CONNECTIONS)
         self.assertGreater(len(crowd), 0)
 
     async def test_healthAmongSlowRequests(self) -> None:
@@ -520,8 +520,8 @@ class ClientTests(AdminTestCase):
         """
         await self.opened()
         for begun in (b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nX: y\r\n"):
-            crowd = [self.raw(begun) for _ in range(bounded._MOST_CONNECTIONS)]
-            await until(lambda: self.connections >= bounded._MOST_CONNECTIONS)
+            crowd = [self.raw(begun) for _ in range(bounded._MAX_CONNECTIONS)]
+            await until(lambda: self.connections >= bounded._MAX_CONNECTIONS)
             await self.assert_healthy(crowd)
 
     async def test_healthAmongSlowReaders(self) -> None:
@@ -535,9 +535,9 @@ class ClientTests(AdminTestCase):
         asked = b"GET /sessions HTTP/1.0\r\n\r\n"
         crowd = [
             self.raw(asked, receive_buffer=4096)
-            for _ in range(bounded._MOST_CONNECTIONS)
+            for _ in range(bounded._MAX_CONNECTIONS)
         ]
-        await until(lambda: self.connections >= bounded._MOST_CONNECTIONS)
+        await until(lambda: self.connections >= bounded._MAX_CONNECTIONS)
         await self.assert_healthy(crowd)
 
     async def test_healthAmongUnanswered(self) -> None:
@@ -546,8 +546,8 @@ class ClientTests(AdminTestCase):
         """
         await self.opened(Slow)
         asked = b"GET /metrics HTTP/1.0\r\n\r\n"
-        crowd = [self.raw(asked) for _ in range(bounded._MOST_CONNECTIONS)]
-        await until(lambda: len(self.view.asked) == bounded._MOST_CONNECTIONS)
+        crowd = [self.raw(asked) for _ in range(bounded._MAX_CONNECTIONS)]
+        await until(lambda: len(self.view.asked) == bounded._MAX_CONNECTIONS)
         await self.assert_healthy(crowd)
 
     async def test_healthAmongJunk(self) -> None:
@@ -557,7 +557,7 @@ class ClientTests(AdminTestCase):
         await self.opened()
         request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
         for junk in (request * 1000, b"\x16\x03\x01" * 1000, b"\r\n" * 1000):
-            crowd = [self.raw(junk) for _ in range(2 * bounded._MOST_CONNECTIONS)]
+            crowd = [self.raw(junk) for _ in range(2 * bounded._MAX_CONNECTIONS)]
             await self.assert_healthy(crowd)
 
     async def test_healthInBurst(self) -> None:
@@ -579,7 +579,7 @@ class ClientTests(AdminTestCase):
         connection makes room.
         """
         await self.opened()
-        self.patch(bounded, "_MOST_CONNECTIONS", 2)
+        self.patch(bounded, "_MAX_CONNECTIONS", 2)
         first = self.raw()
         await until(lambda: self.connections == 1)
         second = self.raw()
@@ -598,7 +598,7 @@ class ClientTests(AdminTestCase):
         """
         await self.opened()
         site: Any = self.admin._site
-        self.patch(bounded, "_MOST_CONNECTIONS", 2)
+        self.patch(bounded, "_MAX_CONNECTIONS", 2)
         first, second = self.raw(), None
         await until(lambda: self.connections == 1)
         second = self.raw()
@@ -624,7 +624,7 @@ class ClientTests(AdminTestCase):
         A request has its time, whether nothing of it comes or a line now and then;
         and the log has nothing to say of it.
         """
-        self.patch(bounded, "_REQUEST_WITHIN", 0.5)
+        self.patch(bounded, "_TIMEOUT", 0.5)
         await self.opened()
         with capturedLogs() as events:
             silent = self.raw()
@@ -646,7 +646,7 @@ class ClientTests(AdminTestCase):
         """
         One that does not read its answer is cut off.
         """
-        self.patch(bounded._Channel, "abortTimeout", 0.2)
+        self.patch(bounded, "_TIMEOUT", 0.2)
         await self.opened(Slow)
         # More than the kernel takes.
         self.view.sessionsPage = lambda after, limit: _succeeded(
@@ -661,7 +661,7 @@ class ClientTests(AdminTestCase):
         A client whose request is on its way while this process has no time, or comes
         right after, is answered.
         """
-        self.patch(bounded, "_REQUEST_WITHIN", 0.3)
+        self.patch(bounded, "_TIMEOUT", 0.3)
         await self.opened()
         client = self.raw(b"GET /healthz HTTP/1.0\r\n")
         await until(lambda: self.connections)
@@ -753,7 +753,7 @@ class CloseTests(AdminTestCase):
         """
         But nobody is waited for longer than allowed.
         """
-        self.patch(bounded, "_CLOSES_WITHIN", 0.1)
+        self.patch(bounded, "_CLOSE_TIMEOUT", 0.1)
         await self.opened(Slow)
         client = self.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         await until(lambda: self.view.asked)
