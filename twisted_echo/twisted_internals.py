@@ -327,19 +327,19 @@ INTERNALS = (
         "Tells whether the receiver is within its loop.",
     ),
     Internals(
-        "session.plain_input",
+        "session.input_buffers",
         f"{_BASIC}.LineOnlyReceiver",
         ("_buffer",),
         "Drops the input that a receiver of Twisted's holds when TLS begins.",
     ),
     Internals(
-        "session.plain_input",
+        "session.input_buffers",
         f"{_BASIC}.IntNStringReceiver",
         ("_compatibilityOffset", "_unprocessed"),
         "The same.",
     ),
     Internals(
-        "session.plain_input",
+        "session.input_buffers",
         f"{_BASIC}.NetstringReceiver",
         ("_PARSING_LENGTH", "_remainingData", "_state"),
         "The same.",

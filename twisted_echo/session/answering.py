@@ -126,7 +126,7 @@ class AnsweringSession(RefusesOverlong):
                 self.sendAnswer,
                 atOnce=self.answersAtOnce,
                 timeout=self.answerTimeout,
-                failed=self.answerFailed,
+                failureHandler=self.answerFailed,
                 sendMany=self._sendMany(),
             )
         return answers

@@ -11,56 +11,19 @@ afterwards.
 """
 
 from collections.abc import Callable
-from typing import Any
 
-from twisted.protocols.basic import (
-    IntNStringReceiver,
-    LineOnlyReceiver,
-    LineReceiver,
-    NetstringReceiver,
-)
+from twisted.protocols.basic import IntNStringReceiver
 
-from twisted_echo.twisted_internals import require
+from twisted_echo.framing.held_input import HeldInput
+from twisted_echo.session.diversion import Methods, divert, restore
+from twisted_echo.session.input_buffers import emptyBuffers
 
 __all__ = ["PlainInput"]
-
-require(__name__)
 
 # The hooks by which receivers hand on what they have found, perhaps in a loop over what
 # they alone know.
 _MESSAGES = ("lineReceived", "stringReceived")
 _BYTES = ("dataReceived", "rawDataReceived")
-_MISSING = object()
-
-
-def _forget(protocol: Any) -> int:
-    """
-    Have a protocol forget the input that it holds.
-
-    @return: how many bytes that was, as far as it is known.
-    """
-    held = 0
-    if isinstance(protocol, LineReceiver):
-        held = len(protocol.clearLineBuffer())
-    elif isinstance(protocol, LineOnlyReceiver):
-        held = len(protocol._buffer)
-        protocol._buffer = b""
-    elif isinstance(protocol, IntNStringReceiver):
-        held = len(protocol.recvd)
-        # (Of these three, this package's have but the first.)
-        protocol.recvd = protocol._unprocessed = b""
-        protocol._compatibilityOffset = 0
-    elif isinstance(protocol, NetstringReceiver):
-        held = len(protocol._remainingData)
-        protocol._remainingData = b""
-        protocol._state = protocol._PARSING_LENGTH
-    heldInput = getattr(protocol, "heldInput", None)
-    if heldInput is not None:
-        held += heldInput()[0]
-    forgetInput = getattr(protocol, "forgetInput", None)
-    if forgetInput is not None:
-        forgetInput()
-    return held
 
 
 class PlainInput:
@@ -68,22 +31,25 @@ class PlainInput:
     Drops the input of one protocol, until L{end} or L{restore}.
     """
 
-    __slots__ = ("_before", "_protocol", "_tell")
+    __slots__ = ("_before", "_diverted", "_onDrop", "_protocol")
 
-    def __init__(self, protocol: Any, tell: Callable[[], object]) -> None:
+    def __init__(self, protocol: HeldInput, onDrop: Callable[[], object]) -> None:
         """
-        @param tell: called when the first of it is dropped.
+        @param onDrop: called when the first of it is dropped.
         """
-        self._protocol = protocol
-        self._tell: Callable[[], object] | None = tell
-        held = _forget(protocol)
-        # The instance's own hooks, as they were.
-        self._before: dict[str, object] = {}
-        for names, drop in ((_MESSAGES, self._dropMessage), (_BYTES, self._dropBytes)):
-            for name in names:
-                if hasattr(protocol, name):
-                    self._before[name] = vars(protocol).get(name, _MISSING)
-                    setattr(protocol, name, drop)
+        self._protocol: HeldInput | None = protocol
+        self._onDrop: Callable[[], object] | None = onDrop
+        held = emptyBuffers(protocol)
+        self._diverted: Methods = {
+            name: drop
+            for names, drop in (
+                (_MESSAGES, self._dropMessage),
+                (_BYTES, self._dropBytes),
+            )
+            for name in names
+            if hasattr(protocol, name)
+        }
+        self._before = divert(protocol, self._diverted)
         if held:
             self.dropped()
 
@@ -96,34 +62,32 @@ class PlainInput:
 
     def dropped(self) -> None:
         """
-        Something was dropped.
+        Report that something was dropped, the first time.
         """
-        tell, self._tell = self._tell, None
-        if tell is not None:
-            tell()
+        onDrop, self._onDrop = self._onDrop, None
+        if onDrop is not None:
+            onDrop()
 
     def end(self) -> None:
         """
         Forget what is left of it. What comes from now on is for the protocol again.
         """
+        protocol = self._protocol
+        if protocol is None:
+            return
         # It may have been in a loop when this began, and have put the rest back since.
-        if _forget(self._protocol):
+        if emptyBuffers(protocol):
             self.dropped()
-        # (It was for the loop of Twisted's receivers of frames.)
-        vars(self._protocol).pop("recvd", None)
+        if isinstance(protocol, IntNStringReceiver):
+            # `emptyBuffers` has set it for the loop of Twisted's receivers.
+            vars(protocol).pop("recvd", None)
         self.restore()
 
     def restore(self) -> None:
         """
         Give the protocol its hooks back, and forget it. A second call does nothing.
         """
-        protocol, self._protocol, self._tell = self._protocol, None, None
-        before, self._before = self._before, {}
-        drops = (self._dropBytes, self._dropMessage)
-        for name, hook in before.items():
-            # (If it is another one, the session has been closed meanwhile.)
-            if vars(protocol).get(name) in drops:
-                if hook is _MISSING:
-                    delattr(protocol, name)
-                else:
-                    setattr(protocol, name, hook)
+        protocol, self._protocol, self._onDrop = self._protocol, None, None
+        if protocol is not None:
+            restore(protocol, self._diverted, self._before)
+        self._diverted, self._before = {}, {}

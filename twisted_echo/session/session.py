@@ -130,6 +130,10 @@ class SessionKeeper(TypingProtocol):
 
     def recordFault(self, fault: str) -> None: ...
 
+    def logFailure(
+        self, text: str, *, event: str, failure: Failure | None = None
+    ) -> None: ...
+
     def heldMore(self, session: "Session") -> None: ...
 
 

@@ -240,7 +240,7 @@ class ArgumentTests(SynchronousTestCase):
         session.connectionLost(Failure(ConnectionDone()))
 
     def test_functions(self) -> None:
-        for name in ("send", "failed", "sendMany"):
+        for name in ("send", "failureHandler", "sendMany"):
             with self.assertRaisesRegex(TypeError, f"{name} must be a function, got 5"):
                 AnswerQueue(EchoProtocol(), **{"send": print, name: 5})  # type: ignore[arg-type]
         with self.assertRaisesRegex(TypeError, "wrap must be a function, got None"):
