@@ -14,7 +14,6 @@ from typing import Any
 __all__ = [
     "LATENESS_BOUNDS",
     "LENGTH_BOUNDS",
-    "READ_TO_SEND_BOUNDS",
     "Histogram",
     "Observation",
     "Snapshot",
@@ -23,10 +22,6 @@ __all__ = [
 LENGTH_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0, 86400.0)
 """
 Seconds that sessions last: from a probe's to a day.
-"""
-READ_TO_SEND_BOUNDS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 0.1, 1.0)
-"""
-Seconds from a chunk to its answer: some microseconds, unless the protocol computes.
 """
 LATENESS_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 """
@@ -136,8 +131,6 @@ class Snapshot:
         began TLS, which was dropped.
     @ivar tlsSeconds: seconds that those which were finished took.
     @ivar lengths: seconds that the sessions which have ended lasted.
-    @ivar readToSend: seconds from the reading of a chunk to the sending of what the
-        protocol wrote then; of some chunks. None if it is not measured.
     @ivar lateness: seconds that the reactor was late, now and then. None if it is
         not measured.
     @ivar sessions: sessions that are open.
@@ -164,7 +157,6 @@ class Snapshot:
     tlsPlainDropped: int | None = None
     tlsSeconds: Histogram | None = None
     lengths: Histogram = field(default_factory=_lengths)
-    readToSend: Histogram | None = None
     lateness: Histogram | None = None
     sessions: int = 0
     handshakes: int = 0
@@ -214,7 +206,7 @@ class Snapshot:
         What L{toJSON} was called on.
         """
         read = dict(value)
-        for name in ("tlsSeconds", "lengths", "readToSend", "lateness"):
+        for name in ("tlsSeconds", "lengths", "lateness"):
             if read[name] is not None:
                 read[name] = Histogram.fromJSON(read[name])
         return cls(**read)
@@ -223,7 +215,7 @@ class Snapshot:
 _GROWING = (
     *("opened", "ended", "refused", "linesReceived", "bytesReceived", "bytesSent"),
     *("acceptErrors", "tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
-    *("tlsPlainDropped", "lengths", "readToSend", "lateness"),
+    *("tlsPlainDropped", "lengths", "lateness"),
 )
 
 

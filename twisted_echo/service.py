@@ -29,10 +29,11 @@ from twisted_echo.lifecycle import State, StatefulService, Step
 from twisted_echo.logs.values import Listed, Tally
 from twisted_echo.metrics import Snapshot
 from twisted_echo.net.addresses import readable
+from twisted_echo.scheduling.lateness import LatenessMonitor
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.session.session import Session
-from twisted_echo.session.statistics import Monitor, snapshotOf
+from twisted_echo.session.statistics import snapshotOf
 from twisted_echo.stop import Stop, longestStop
 from twisted_echo.tls.expiry import ExpiryWatch
 from twisted_echo.validation.checks import Checked, seconds
@@ -132,7 +133,7 @@ class SessionService(StatefulService):
         factory.belongTo(self._listeners)
         # How the listeners stopped, by their places.
         self._listenerStops: list[tuple[bool, Any]] = []
-        self._monitor: Monitor | None = None
+        self._monitor: LatenessMonitor | None = None
         self._expiry = ExpiryWatch(lambda: factory.certificates, factory.clock)
         self._stop: Stop | None = None
         # Also of those that are closed.
@@ -150,9 +151,6 @@ class SessionService(StatefulService):
             snapshotOf(self.factory),
             acceptErrors=self._listeners.acceptErrors,
             lateness=None if monitor is None else monitor.lateness.copy(),
-            readToSend=None
-            if monitor is None or monitor.readToSend is None
-            else monitor.readToSend.copy(),
         )
 
     @property
@@ -176,7 +174,7 @@ class SessionService(StatefulService):
         the reactor is and, under the eager reactor, how long an answer takes.
         """
         if self._monitor is None:
-            self._monitor = Monitor(self.factory.clock)
+            self._monitor = LatenessMonitor(self.factory.clock)
         if not self._lifecycle.isStopped:
             self._monitor.start()
 

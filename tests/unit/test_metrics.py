@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_echo.metrics import (
     LATENESS_BOUNDS,
     LENGTH_BOUNDS,
-    READ_TO_SEND_BOUNDS,
     Histogram,
     Snapshot,
 )
@@ -42,7 +41,6 @@ def full(more: int = 0) -> Snapshot:
         tlsPlainDropped=2 + more,
         tlsSeconds=filled(HANDSHAKE_BOUNDS, 0.004),
         lengths=filled(LENGTH_BOUNDS, 0.5 + more),
-        readToSend=filled(READ_TO_SEND_BOUNDS, 0.0001),
         lateness=filled(LATENESS_BOUNDS, 0.002),
         sessions=6 + more,
         handshakes=1 + more,
@@ -72,10 +70,7 @@ class HistogramTests(SynchronousTestCase):
         """
         Those of this module are as they have to be for a search.
         """
-        for bounds in (
-            *(LENGTH_BOUNDS, READ_TO_SEND_BOUNDS),
-            *(LATENESS_BOUNDS, HANDSHAKE_BOUNDS),
-        ):
+        for bounds in (*(LENGTH_BOUNDS, LATENESS_BOUNDS, HANDSHAKE_BOUNDS),):
             self.assertEqual(sorted(set(bounds)), list(bounds))
 
     def test_wrongCounts(self) -> None:
@@ -156,7 +151,6 @@ class SnapshotTests(SynchronousTestCase):
                 tlsPlainDropped=5,
                 tlsSeconds=filled(HANDSHAKE_BOUNDS, 0.004, 0.004),
                 lengths=filled(LENGTH_BOUNDS, 0.5, 1.5),
-                readToSend=filled(READ_TO_SEND_BOUNDS, 0.0001, 0.0001),
                 lateness=filled(LATENESS_BOUNDS, 0.002, 0.002),
                 sessions=13,
                 handshakes=3,
@@ -215,7 +209,6 @@ class SnapshotTests(SynchronousTestCase):
         measured = Snapshot(lateness=filled(LATENESS_BOUNDS, 0.3))
         for both in measured + Snapshot(), Snapshot() + measured:
             self.assertEqual(both.lateness, measured.lateness)
-            self.assertIsNone(both.readToSend)
 
     def test_settled(self) -> None:
         """
@@ -226,7 +219,7 @@ class SnapshotTests(SynchronousTestCase):
         stays = full().settled()
         for name in (
             *("opened", "ended", "refused", "linesReceived", "bytesReceived"),
-            *("bytesSent", "acceptErrors", "lengths", "readToSend", "lateness"),
+            *("bytesSent", "acceptErrors", "lengths", "lateness"),
             *("tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
             "tlsPlainDropped",
         ):

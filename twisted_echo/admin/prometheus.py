@@ -177,12 +177,6 @@ METRICS = (
         lambda s: s.tlsSeconds,
     ),
     Exported(
-        "read_to_send_seconds",
-        "histogram",
-        "From the reading of a chunk to the sending of its answer, of 32 a second.",
-        lambda s: s.readToSend,
-    ),
-    Exported(
         "reactor_lateness_seconds",
         "histogram",
         "By how much calls come late that are due twice a second.",

@@ -1,22 +1,13 @@
 """
-What an embedder, an exporter or a status line asks of a service: its numbers as a
-L{Snapshot}, its sessions a page at a time.
+The numbers of a service: all of them as a L{Snapshot}, its sessions a page at a time.
 
-Nothing is counted here, and nothing is done while nobody asks, but for what a
-L{Monitor} that was started measures by itself.
+Nothing is counted here, and nothing is done while nobody asks.
 """
 
 from itertools import islice
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall
-
-from twisted_echo.metrics import (
-    LATENESS_BOUNDS,
-    READ_TO_SEND_BOUNDS,
-    Histogram,
-    Snapshot,
-)
+from twisted_echo.metrics import Snapshot
 from twisted_echo.net.addresses import escaped
 from twisted_echo.net.tcp_info import tcpState
 from twisted_echo.session.buffered_memory import heldBytes
@@ -26,21 +17,12 @@ from twisted_echo.tls.counts import TLSCounts
 from twisted_echo.tls.expiry import notAfter
 from twisted_echo.tls.x509 import shortened
 
-__all__ = ["MOST_ROWS", "Monitor", "sessionRows", "snapshotOf"]
+__all__ = ["MOST_ROWS", "sessionRows", "snapshotOf"]
 
 MOST_ROWS = 1000
 """
 Sessions that are told of at a time: some ten milliseconds' work, or fifty if all
 clients have shown certificates.
-"""
-_TICK = 0.5
-"""
-Seconds between two looks at how late the reactor is.
-"""
-_SAMPLES = 16
-"""
-How many chunks are timed after each look: 32 a second, however many there are, so that
-timing costs nothing that can be measured.
 """
 
 
@@ -148,61 +130,3 @@ def _state(session: Session) -> str:
     if session.hasInputEnded:
         return "half-closed"
     return "paused" if session.isPaused else "open"
-
-
-class Monitor:
-    """
-    Measures, while it runs, how late the reactor is, and how long the eager reactor
-    takes from a chunk to its answer.
-
-    @ivar lateness: seconds by which calls came late that were due twice a second.
-    @ivar readToSend: of the first chunk in each of sixteen turns of the reactor, twice
-        a second: seconds from the C{recv} that reads it to the end of the C{send} of
-        what the protocol wrote then, both included. None under another reactor. (It is
-        of all connections of this reactor.)
-    """
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self.lateness = Histogram(LATENESS_BOUNDS)
-        self.readToSend: Histogram | None = None
-        if hasattr(reactor, "timeReads"):
-            self.readToSend = Histogram(READ_TO_SEND_BOUNDS)
-        self._call: IDelayedCall | None = None
-        self._due = 0.0
-
-    def start(self) -> None:
-        """
-        Measure, until L{stop}. A second call does nothing.
-        """
-        if self._call is None:
-            self._schedule()
-
-    def stop(self) -> None:
-        """
-        Measure no more.
-        """
-        call, self._call = self._call, None
-        if call is not None:
-            call.cancel()
-            self._timeReads(0)
-
-    def _timeReads(self, count: int) -> None:
-        if self.readToSend is not None:
-            self._reactor.timeReads(self.readToSend.observe, count)
-
-    def _schedule(self) -> None:
-        self._timeReads(_SAMPLES)
-        self._due = self._reactor.seconds() + _TICK
-        self._call = self._reactor.callLater(_TICK, self._tick)
-
-    def _tick(self) -> None:
-        self.lateness.observe(max(0.0, self._reactor.seconds() - self._due))
-        self._schedule()
-
-    @property
-    def isRunning(self) -> bool:
-        """
-        Whether it measures.
-        """
-        return self._call is not None

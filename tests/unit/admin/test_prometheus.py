@@ -32,7 +32,6 @@ from twisted_echo.lifecycle import State
 from twisted_echo.metrics import (
     LATENESS_BOUNDS,
     LENGTH_BOUNDS,
-    READ_TO_SEND_BOUNDS,
     Observation,
     Snapshot,
 )
@@ -106,7 +105,6 @@ class ExportTests(SynchronousTestCase):
             ("pending_bytes", 50),
             ("session_duration_seconds_count", 1),
             ("session_duration_seconds_sum", 0.5),
-            ("read_to_send_seconds_sum", 0.0001),
             ("reactor_lateness_seconds_sum", 0.002),
             ("tls_resumptions_total", 3),
             ("tls_handshake_duration_seconds_sum", 0.004),
@@ -198,10 +196,7 @@ class ExportTests(SynchronousTestCase):
         """
         unknown = Snapshot(bytesSent=None)
         families = exported(observation(unknown, w0=unknown, w1=full()))
-        for name in (
-            *("sent_bytes", "read_to_send_seconds"),
-            *("reactor_lateness_seconds", "sessions_max"),
-        ):
+        for name in (*("sent_bytes", "reactor_lateness_seconds", "sessions_max"),):
             self.assertNotIn(PREFIX + name, families)
             labels = {
                 each.labels["worker"] for each in families[WORKER_PREFIX + name].samples
@@ -254,7 +249,6 @@ class ExportTests(SynchronousTestCase):
         found = samples(observation(full()))
         for name, bounds in (
             ("session_duration_seconds", LENGTH_BOUNDS),
-            ("read_to_send_seconds", READ_TO_SEND_BOUNDS),
             ("reactor_lateness_seconds", LATENESS_BOUNDS),
             ("tls_handshake_duration_seconds", HANDSHAKE_BOUNDS),
         ):
@@ -408,7 +402,6 @@ class DocumentedTests(SynchronousTestCase):
     def test_bounds(self) -> None:
         for name, bounds in (
             ("session_duration_seconds", LENGTH_BOUNDS),
-            ("read_to_send_seconds", READ_TO_SEND_BOUNDS),
             ("reactor_lateness_seconds", LATENESS_BOUNDS),
             ("tls_handshake_duration_seconds", HANDSHAKE_BOUNDS),
         ):

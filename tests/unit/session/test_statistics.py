@@ -8,10 +8,9 @@ from typing import Any
 from unittest.mock import ANY
 
 from cryptography.x509.oid import NameOID
-from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -20,7 +19,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.support.clients import (
-    FakeEndpoint,
     FullTransport,
     ServedTestCase,
     collect,
@@ -42,18 +40,14 @@ from tests.support.tlsclient import TLSTestCase
 from twisted_echo import (
     EchoConfig,
     EchoFactory,
-    EchoProtocol,
-    EchoService,
     EndReason,
     FastLineReceiver,
     Session,
     SessionFactory,
-    SessionService,
 )
-from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Snapshot
 from twisted_echo.session.limits import Deadlines, Limits
-from twisted_echo.session.statistics import MOST_ROWS, Monitor, sessionRows, snapshotOf
+from twisted_echo.session.statistics import MOST_ROWS, sessionRows, snapshotOf
 from twisted_echo.testing.clocks import elapse
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.counts import TLSFailure
@@ -511,248 +505,7 @@ class TLSRowTests(TLSTestCase):
         self.assertEqual((seen.opened, seen.sessions, seen.handshakes), (0, 0, 1))
 
 
-class Observing(Clock):
-    """
-    A clock of a reactor that can be told to time its reads.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.observers: list[Any] = []
-
-    def timeReads(self, observe: Any, count: int) -> None:
-        if observe in self.observers:
-            self.observers.remove(observe)
-        self.observers += [observe] * bool(count)
-
-
-class MonitorTests(SynchronousTestCase):
-    def test_lateness(self) -> None:
-        """
-        By how much calls come late that are due twice a second.
-        """
-        clock = Clock()
-        monitor = Monitor(clock)
-        self.assertFalse(monitor.isRunning)
-        monitor.start()
-        self.assertTrue(monitor.isRunning)
-        clock.advance(0.5)
-        clock.advance(0.75)
-        clock.advance(0.25)
-        self.assertEqual(monitor.lateness.count, 2)
-        self.assertEqual(monitor.lateness.sum, 0.25)
-        self.assertIsNone(monitor.readToSend)
-        monitor.stop()
-        self.assertFalse(monitor.isRunning)
-        self.assertEqual(clock.getDelayedCalls(), [])
-
-    def test_twice(self) -> None:
-        """
-        To start or stop twice is as good as once.
-        """
-        clock = Observing()
-        monitor = Monitor(clock)
-        monitor.stop()
-        monitor.start()
-        monitor.start()
-        self.assertEqual((len(clock.observers), len(clock.getDelayedCalls())), (1, 1))
-        monitor.stop()
-        monitor.stop()
-        self.assertEqual((clock.observers, clock.getDelayedCalls()), ([], []))
-
-    def test_reads(self) -> None:
-        """
-        What a reactor times is counted, and stays when it is timed no more.
-        """
-        clock = Observing()
-        monitor = Monitor(clock)
-        monitor.start()
-        clock.observers[0](0.0001)
-        monitor.stop()
-        monitor.start()
-        clock.observers[0](0.0001)
-        assert monitor.readToSend is not None
-        self.assertEqual(monitor.readToSend.count, 2)
-
-
-class MeasureTests(SynchronousTestCase):
-    """
-    A service measures while it runs.
-    """
-
-    def service(self, endpoint: Any = None) -> SessionService:
-        self.clock = Observing()
-        factory: Any = SessionFactory.forProtocol(EchoProtocol, clock=self.clock)
-        return SessionService(endpoint or FakeEndpoint(), factory)
-
-    @property
-    def isMeasuring(self) -> bool:
-        calls = self.clock.getDelayedCalls()
-        self.assertEqual(len(self.clock.observers), len(calls))
-        self.assertLessEqual(len(calls), 1)
-        return bool(calls)
-
-    def test_off(self) -> None:
-        """
-        Unless told to it does not, and says so.
-        """
-        service = self.service()
-        service.startService()
-        self.assertFalse(self.isMeasuring)
-        self.assertIsNone(service.snapshot().lateness)
-        self.assertIsNone(service.snapshot().readToSend)
-        service.stopService()
-
-    def test_lifeCycle(self) -> None:
-        """
-        From the start to the end of the stop, and again; what was counted stays.
-        """
-        service = self.service()
-        service.measure()
-        service.measure()
-        self.assertFalse(self.isMeasuring)
-        for times in (1, 2):
-            service.startService()
-            self.assertTrue(self.isMeasuring)
-            self.clock.advance(0.5)
-            self.successResultOf(service.stopService())
-            self.assertFalse(self.isMeasuring)
-            seen = service.snapshot()
-            assert seen.lateness is not None
-            self.assertEqual(seen.lateness.count, times)
-            assert seen.readToSend is not None
-
-    def test_whileRunning(self) -> None:
-        """
-        It can be told to later, suspended too.
-        """
-        service = self.service()
-        service.startService()
-        service.suspend()
-        service.measure()
-        self.assertTrue(self.isMeasuring)
-        service.stopService()
-        self.assertFalse(self.isMeasuring)
-
-    def test_measuredWhileDraining(self) -> None:
-        """
-        During a drain, too; to its end.
-        """
-        service = self.service()
-        service.measure()
-        service.startService()
-        session = service.factory.buildProtocol(None)
-        session.makeConnection(StringTransport())
-        stopped = service.stopService()
-        self.assertEqual(len(self.clock.observers), 1)
-        session.connectionLost(DONE)
-        self.successResultOf(stopped)
-        self.assertFalse(self.isMeasuring)
-
-    def test_snapshotsOwn(self) -> None:
-        """
-        A snapshot does not go on counting.
-        """
-        service = self.service()
-        service.measure()
-        service.startService()
-        seen = service.snapshot()
-        self.clock.advance(0.5)
-        assert seen.lateness is not None
-        self.assertEqual(seen.lateness.count, 0)
-        service.stopService()
-
-    def test_failedStart(self) -> None:
-        """
-        What cannot listen, now or later, does not measure either.
-        """
-        error = CannotListenError("", 1, OSError("no"))
-        service = self.service(FakeEndpoint(error=error))
-        service.measure()
-        self.assertRaises(CannotListenError, service.privilegedStartService)
-        self.assertFalse(self.isMeasuring)
-        endpoint = FakeEndpoint(error=error, later=True)
-        service = self.service(endpoint)
-        service.measure()
-        service.startService()
-        self.assertTrue(self.isMeasuring)
-        endpoint.settle()
-        self.assertFalse(self.isMeasuring)
-        self.assertEqual(len(self.flushLoggedErrors(CannotListenError)), 1)
-
-    def test_stoppedWhileStarting(self) -> None:
-        endpoint = FakeEndpoint(later=True)
-        service = self.service(endpoint)
-        service.measure()
-        service.startService()
-        stopped = service.stopService()
-        endpoint.settle()
-        self.successResultOf(stopped)
-        self.assertFalse(self.isMeasuring)
-        self.assertIs(service.state, State.STOPPED)
-
-    def test_acceptErrors(self) -> None:
-        """
-        Connections that no listener could accept are the service's.
-        """
-        service = self.service([FakeEndpoint(), FakeEndpoint()])
-        service.startService()
-        for listener in service._listeners._listeners:
-            listener.acceptErrors += 2
-        self.assertEqual(service.snapshot().acceptErrors, 4)
-        service.stopService()
-        self.assertEqual(service.snapshot().acceptErrors, 4)
-
-    def test_stopsBy(self) -> None:
-        """
-        How long a stop takes at most, and until when.
-        """
-        service = self.service()
-        service.grace, service.factory.abortAfter = 3.0, 2.0
-        self.assertEqual(service.longestStop, 16.0)
-        self.assertIsNone(service.stopsBy)
-        service.startService()
-        self.clock.advance(10)
-        session = service.factory.buildProtocol(None)
-        session.makeConnection(StringTransport())
-        stopped = service.stopService()
-        self.assertEqual(service.stopsBy, 26.0)
-        # A transport that never says that it has ended.
-        elapse(self.clock, 5)
-        self.assertNoResult(stopped)
-        elapse(self.clock, 1)
-        self.successResultOf(stopped)
-        self.flushLoggedErrors()
-        service.startService()
-        self.assertIsNone(service.stopsBy)
-        service.stopService()
-
-    def test_config(self) -> None:
-        """
-        L{EchoConfig.measure} has the service measure, and lines counted.
-        """
-        clock = Observing()
-        service = EchoService(
-            EchoConfig(measure=True), reactor=clock, endpoints=[FakeEndpoint()]
-        )
-        service.startService()
-        self.assertEqual(len(clock.observers), 1)
-        service.stopService()
-        self.assertEqual(clock.observers, [])
-
-
 class ReactorTests(ServedTestCase):
-    async def test_lateness(self) -> None:
-        """
-        With a real clock nothing is left either, which trial looks for.
-        """
-        service = self.serve(EchoFactory(EchoConfig()))
-        service.measure()
-        await until(lambda: service.snapshot().lateness.count)
-        await service.stopService()
-        self.assertFalse(service._monitor.isRunning)
-        self.assertIs(service.factory.clock, reactor)
-
     @slow
     async def test_idleUNIX(self) -> None:
         """
