@@ -146,8 +146,10 @@ def makeService(options: Options) -> IService:
     """
     Make the service of C{twistd echo}.
     """
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
+    # (Its interfaces depend on the platform.)
+    reactor: Any = installed
     settings = options.settings
     return CommandService(
         _served(settings, _fittingConfig(settings), reactor),

@@ -564,7 +564,7 @@ class ReloadTests(TLSTestCase):
         service = makeService(options)
         self.patch(sys, "__stderr__", None)
         self.patch(service.served._listeners, "open", lambda: fail(OSError("no")))
-        self.patch(reactor, "iterate", lambda: None)
+        self.patch(reactor, "iterate", lambda delay: None)
         self.assertRaises(CannotStart, service.privilegedStartService)
         self.assertIs(signal.getsignal(signal.SIGHUP), self.before)
 

@@ -1,31 +1,61 @@
 """
-The interfaces of the command service's parts: the service itself, the admin port, and
-the service manager.
+What the parts of the command need of each other.
+
+Each protocol is what one user of the echo service needs of it; L{Served} is all of
+them.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import (
+    IAddress,
+    IReactorCore,
+    IReactorFromThreads,
+    IReactorTime,
+)
 
+from twisted_echo.admin.status_view import Observed
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
 from twisted_echo.session.limits import Limits
 
-__all__ = ["AdminPort", "Manager", "Served"]
+__all__ = [
+    "AdminPort",
+    "Described",
+    "ICommandReactor",
+    "Manager",
+    "Observable",
+    "Reloadable",
+    "Served",
+    "Startable",
+    "Stoppable",
+]
 
 
-class Served(Protocol):
+class ICommandReactor(IReactorCore, IReactorFromThreads, IReactorTime):
     """
-    The echo service of this process, or of many.
+    What the command needs of a reactor. No reactor declares it by this name.
     """
 
-    @property
-    def state(self) -> State:
-        """
-        What the service is doing.
-        """
+
+class Startable(Protocol):
+    """
+    The echo service, for the start.
+    """
+
+    def privilegedStartService(self) -> None: ...
+
+    def startService(self) -> None: ...
+
+    def whenListening(self) -> "Deferred[None]": ...
+
+
+class Described(Protocol):
+    """
+    The echo service, for the line that says what has started.
+    """
 
     @property
     def addresses(self) -> Sequence[IAddress]:
@@ -45,42 +75,19 @@ class Served(Protocol):
         How much there may be at once, in each process.
         """
 
-    @property
-    def stopsWithin(self) -> float:
-        """
-        Seconds that a stop takes at the most; what is left of them, once it has begun.
-        """
+
+class Observable(Protocol):
+    """
+    The echo service, for readiness, metrics and status reports.
+    """
 
     @property
-    def canReload(self) -> bool:
-        """
-        Whether there are keys or certificates to load anew.
-        """
-
-    def privilegedStartService(self) -> None: ...
-
-    def startService(self) -> None: ...
-
-    def stopService(self) -> "Deferred[Any]": ...
-
-    def whenListening(self) -> "Deferred[None]": ...
-
-    def hurry(self) -> "Deferred[int]":
-        """
-        Wait no longer for the sessions that are left.
-
-        @return: how many those were.
-        """
+    def state(self) -> State: ...
 
     @property
     def isAccepting(self) -> bool:
         """
-        Whether some process accepts from every socket, while it listens.
-        """
-
-    def reload(self) -> None:
-        """
-        Load keys and certificates anew.
+        Whether some process accepts from every socket, while the service listens.
         """
 
     def observe(self) -> "Deferred[Observation]":
@@ -94,23 +101,71 @@ class Served(Protocol):
         """
 
 
-class AdminPort(Protocol):
+class Reloadable(Protocol):
     """
-    What shows it over HTTP.
+    Something with keys and certificates, for SIGHUP.
+    """
+
+    @property
+    def canReload(self) -> bool:
+        """
+        Whether there are keys or certificates to load anew.
+        """
+
+    def reload(self) -> None:
+        """
+        Load keys and certificates anew.
+        """
+
+
+class Stoppable(Protocol):
+    """
+    The echo service, for the stop.
+    """
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def stopsWithin(self) -> float:
+        """
+        Seconds that a stop takes at the most; what is left of them, once it has begun.
+        """
+
+    def stopService(self) -> "Deferred[Any]": ...
+
+    def stopNow(self) -> "Deferred[Any]":
+        """
+        Stop, and wait for no client. A stop that has begun goes on like this.
+        """
+
+    def observe(self) -> "Deferred[Observation]":
+        """
+        Its numbers.
+        """
+
+
+class Served(Startable, Described, Observable, Reloadable, Stoppable, Protocol):
+    """
+    The echo service of this process, or of many.
+    """
+
+
+class AdminPort(Reloadable, Protocol):
+    """
+    The HTTP server that shows the status of the service.
     """
 
     @property
     def address(self) -> IAddress | None: ...
 
     @property
-    def canReload(self) -> bool: ...
+    def notAfter(self) -> Mapping[str, int]:
+        """
+        When its certificates expire, by their files.
+        """
 
-    @property
-    def notAfter(self) -> Mapping[str, int]: ...
-
-    def reload(self) -> None: ...
-
-    def open(self, observed: Any) -> "Deferred[None]": ...
+    def open(self, observed: Observed) -> "Deferred[None]": ...
 
     def close(self) -> "Deferred[None]": ...
 

@@ -5,7 +5,7 @@ The echo service of one process, as the commands run it.
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
@@ -14,42 +14,17 @@ from twisted_echo.command.certificate_reload import reload
 from twisted_echo.command.file_access import unreadable
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endpoints.strings import Listening
-from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
-from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.limits import Limits
 
-__all__ = ["LocalService", "hurry"]
+__all__ = ["LocalService"]
 
 _log = Logger()
-
-_HURRY_EVERY = 0.1
-"""
-Seconds between two looks for sessions that have begun since a stop was hurried.
-"""
-
-
-def hurry(service: EchoService) -> None:
-    """
-    Have a service that stops wait no longer for the sessions that are left, nor for
-    those that are being accepted yet.
-    """
-    service.factory.closeHandshakes()
-    service.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
-    if service.state is not State.DRAINING:
-        return
-    again = service.factory.clock.callLater(_HURRY_EVERY, hurry, service)
-
-    def ended(_: object) -> None:
-        if again.active():
-            again.cancel()
-
-    service.stopService().addBoth(ended)
 
 
 class LocalService(EchoService):
     """
-    An echo service that loads its certificates anew, and can be told to hurry.
+    An echo service that loads its certificates anew.
     """
 
     def __init__(
@@ -117,16 +92,6 @@ class LocalService(EchoService):
         Some of its sessions.
         """
         return self._view.sessionsPage(after, limit)
-
-    def hurry(self) -> "Deferred[int]":
-        """
-        Wait no longer for the sessions that are left.
-
-        @return: how many those were.
-        """
-        left = len(self.factory.sessions)
-        hurry(self)
-        return succeed(left)
 
     @property
     def isAccepting(self) -> bool:

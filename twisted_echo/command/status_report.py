@@ -1,47 +1,106 @@
 """
-What the log is told of a service: its limits, and all of it when an operator asks.
+Reports of the status of the service: to the log when an operator asks and during a
+stop, and to the service manager all the time.
 """
 
-from typing import Any
+from typing import Protocol
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from twisted_echo.command.interfaces import Manager
 from twisted_echo.logs.values import Tally
 from twisted_echo.metrics import Observation, Snapshot
-from twisted_echo.session.limits import Limits
-from twisted_echo.validation.units import Size
+from twisted_echo.validation.units import Seconds
 
-__all__ = ["SaidLimits", "tellStatus"]
+__all__ = ["StatusReports", "StatusSource", "logStatus"]
 
 _log = Logger()
 
+_REPORT_EVERY = 5.0
+"""
+Seconds between two reports, to the log and to the service manager.
+"""
 
-class SaidLimits(dict[str, Any]):
+
+class StatusSource(Protocol):
     """
-    Limits, in words to a person.
+    The service whose status is reported.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(
-            sessions=limits.sessions,
-            sessionsPerPeer=limits.sessionsPerPeer,
-            whenFull=limits.whenFull.value,
-            buffered=limits.buffered,
-        )
+    def observe(self) -> "Deferred[Observation]":
+        """
+        Its numbers.
+        """
 
-    def __str__(self) -> str:
-        sessions = self["sessions"] or "any number of"
-        perPeer = self["sessionsPerPeer"] or "any number"
-        buffered = Size(self["buffered"]) if self["buffered"] else "any number of"
-        return f"{sessions} sessions, {perPeer} by one peer, {buffered} bytes held"
+    @property
+    def drainsWithin(self) -> float | None:
+        """
+        Seconds that its sessions have at most to end; None while it does not drain.
+        """
 
 
-def tellStatus(observation: Observation) -> None:
+class StatusReports:
     """
-    Tell the log all there is to tell: a line for the whole; with workers, one for each,
-    and one for how often they were restarted.
+    Reports the status of a service.
     """
-    _tell(observation.total, state=observation.state)
+
+    def __init__(
+        self, source: StatusSource, clock: IReactorTime, manager: Manager | None
+    ) -> None:
+        self._source = source
+        self._manager = manager
+        self._loop = LoopingCall(self._report)
+        self._loop.clock = clock
+
+    def start(self) -> None:
+        """
+        Report every few seconds from now on.
+        """
+        if not self._loop.running:
+            self._loop.start(_REPORT_EVERY, now=False)
+
+    def stop(self) -> None:
+        """
+        Report no more.
+        """
+        self._loop.stop()
+
+    def logNow(self) -> "Deferred[None]":
+        """
+        Write the whole status to the log.
+        """
+        return self._source.observe().addCallbacks(logStatus, _logCannotReport)
+
+    def _report(self) -> "Deferred[None]":
+        return self._source.observe().addCallbacks(self._reported, _logCannotReport)
+
+    def _reported(self, observation: Observation) -> None:
+        sessions, within = observation.total.sessions, self._source.drainsWithin
+        if self._manager is not None:
+            self._manager.status(f"{observation.state}, {sessions} sessions")
+        if within is not None:
+            _log.info(
+                "draining: {sessions} sessions are left, for {seconds} at most",
+                event="draining",
+                sessions=sessions,
+                seconds=Seconds(round(within, 1)),
+            )
+
+
+def _logCannotReport(failure: Failure) -> None:
+    _log.failure("cannot tell how the service is", failure, event="status-failed")
+
+
+def logStatus(observation: Observation) -> None:
+    """
+    Write all numbers to the log: a line for the whole; with workers, one for each, and
+    one for how often they were restarted.
+    """
+    _logSnapshot(observation.total, state=observation.state)
     if observation.restarts:
         _log.info(
             "status of workers: {restarts} restarts",
@@ -49,10 +108,10 @@ def tellStatus(observation: Observation) -> None:
             restarts=Tally(observation.restarts),
         )
     for name, snapshot in observation.workers.items():
-        _tell(snapshot, state=observation.state, worker=int(name))
+        _logSnapshot(snapshot, state=observation.state, worker=int(name))
 
 
-def _tell(snapshot: Snapshot, state: str, worker: int | None = None) -> None:
+def _logSnapshot(snapshot: Snapshot, state: str, worker: int | None = None) -> None:
     _log.info(
         f"status{'' if worker is None else ' of worker {worker}'}"
         ": {state}, {sessions} sessions, {paused} of them paused,"

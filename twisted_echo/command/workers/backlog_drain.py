@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from twisted_echo.command.local_service import hurry
 from twisted_echo.command.workers.adopted import AdoptedEndpoint
 from twisted_echo.command.workers.binding import Bound
 from twisted_echo.command.workers.worker_process import WorkerProcess
@@ -65,7 +64,7 @@ class Rest:
         self._workers = workers
         self._service: _Service | None = None
         self._stopped: Deferred[Any] | None = None
-        self._isHurried = False
+        self._isToStopNow = False
         self._waits: IDelayedCall | None = None
 
     def begin(self) -> None:
@@ -102,8 +101,8 @@ class Rest:
             # Connections on systemd's sockets are left to the next process.
             for each in self._bound:
                 each.close()
-            if self._isHurried:
-                hurry(self._service)
+            if self._isToStopNow:
+                self._service.stopNow()
         return self._stopped
 
     def _serviceOf(self, owned: Container[int] | None) -> _Service:
@@ -120,18 +119,13 @@ class Rest:
         ]
         return _Service(self._config, reactor=self._reactor, endpoints=endpoints)
 
-    def hurry(self) -> int:
+    def stopNow(self) -> None:
         """
-        Wait no longer for the sessions that are left.
-
-        @return: how many those were.
+        Cut off the sessions that are left, and those that are still to come.
         """
-        self._isHurried = True
-        if self._service is None:
-            return 0
-        left = len(self._service.factory.sessions)
-        hurry(self._service)
-        return left
+        self._isToStopNow = True
+        if self._service is not None:
+            self._service.stopNow()
 
     def snapshot(self) -> Snapshot:
         """

@@ -31,13 +31,13 @@ __all__ = [
     "Finish",
     "GetSessions",
     "GetSnapshot",
-    "Hurry",
     "Log",
     "Ping",
     "Reload",
     "Serve",
     "SetState",
     "Settings",
+    "StopNow",
 ]
 
 CHANNEL = 3
@@ -173,12 +173,10 @@ class Reload(_Command):
     """
 
 
-class Hurry(_Command):
+class StopNow(_Command):
     """
-    Wait no longer for the sessions that are left; how many those were.
+    Wait for no client any more.
     """
-
-    response = [(b"sessions", amp.Integer())]  # noqa: RUF012
 
 
 # The worker's

@@ -22,23 +22,24 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
+from twisted.protocols import amp
 
 from twisted_echo.admin.status_view import build
 from twisted_echo.command.file_access import unreadable, unusable
 from twisted_echo.command.workers.backlog_drain import Rest
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
-from twisted_echo.command.workers.channel import Hurry, Reload, Settings
+from twisted_echo.command.workers.channel import Reload, Settings, StopNow
 from twisted_echo.command.workers.inquiry import Inquiry
 from twisted_echo.command.workers.shares import divide
 from twisted_echo.command.workers.watch import HUNG_AFTER
 from twisted_echo.command.workers.worker_monitor import WorkerMonitor
 from twisted_echo.command.workers.worker_process import (
-    HURRIED_WITHIN,
     KILLED_WITHIN,
+    STOP_NOW_WITHIN,
     WorkerProcess,
 )
 from twisted_echo.echo import EchoConfig
@@ -59,10 +60,6 @@ How often each worker may fail to start, before it is said that none does.
 _MARGIN = 5.0
 """
 Seconds that a worker has more for its end than its service may take for the stop.
-"""
-_PATIENCE = 2.0
-"""
-Seconds that a worker has to say how many sessions it cuts off.
 """
 
 
@@ -135,7 +132,6 @@ class Supervisor(Service):
         self._hasAdopted = False
         # Which workers have ever listened, and how often each could not start.
         self._ready: set[int] = set()
-        self._isHurried = False
         self._failures = [0] * workers
         self._failure: Exception | None = None
         # From the beginning of a stop to its end.
@@ -199,7 +195,6 @@ class Supervisor(Service):
         self._failure = None
         self._failures = [0] * self._workers
         self._ready = set()
-        self._isHurried = False
 
     def startService(self) -> None:
         """
@@ -368,37 +363,11 @@ class Supervisor(Service):
         served = [each.serves for each in self._listeningWorkers()]
         return len(set().union(*served)) == self._workers
 
-    def hurry(self) -> "Deferred[int]":
-        """
-        Wait no longer for the sessions that are left.
-
-        @return: how many those were, as far as workers say so in time.
-        """
-        self._isHurried = True
-        left = 0 if self._rest is None else self._rest.hurry()
-        asked = [
-            each.addTimeout(_PATIENCE, self._reactor) for each in self._tellAll(Hurry)
-        ]
-        # One that hangs does not hear it.
-        self._monitor.hurry()
-        if self.stopsBy is not None:
-            within = HURRIED_WITHIN + KILLED_WITHIN
-            self.stopsBy = min(self.stopsBy, self._reactor.seconds() + within)
-
-        def counted(answers: list[tuple[bool, Any]]) -> int:
-            return left + sum(
-                int(answer["sessions"]) for isAnswered, answer in answers if isAnswered
-            )
-
-        return DeferredList(asked, consumeErrors=True).addCallback(counted)
-
     def reload(self) -> None:
         """
         Have keys and certificates loaded anew, for connections that are still to come.
         """
-        for told in self._tellAll(Reload):
-            # It has died; its successor will not need it.
-            told.addErrback(lambda _: None)
+        self._sendToAll(Reload)
         for each in self._listening:
             if each.certificates is not None:
                 # This process serves what a worker that hangs leaves at a stop. How it
@@ -406,8 +375,10 @@ class Supervisor(Service):
                 with suppress(Exception):
                     each.certificates.reload()
 
-    def _tellAll(self, command: Any) -> "list[Deferred[Any]]":
-        return [worker.channel.ask(command) for worker in self._alive()]
+    def _sendToAll(self, command: type[amp.Command]) -> None:
+        for worker in self._alive():
+            # One that has died meanwhile does not need it.
+            worker.channel.ask(command).addErrback(lambda _: None)
 
     # Stop
 
@@ -426,6 +397,23 @@ class Supervisor(Service):
             self._drain()
         return asker
 
+    def stopNow(self) -> "Deferred[None]":
+        """
+        Stop, and wait for no client. A stop that has begun goes on like this.
+
+        @return: as from L{stopService}.
+        """
+        stopped = self.stopService()
+        if self._rest is not None:
+            self._rest.stopNow()
+        self._sendToAll(StopNow)
+        # One that hangs does not hear it.
+        self._monitor.stopNow()
+        if self.stopsBy is not None:
+            within = STOP_NOW_WITHIN + KILLED_WITHIN
+            self.stopsBy = min(self.stopsBy, self._reactor.seconds() + within)
+        return stopped
+
     def _drain(self) -> None:
         self.state = State.DRAINING
         self.stopsBy = self._reactor.seconds() + self._patience + KILLED_WITHIN
@@ -437,8 +425,6 @@ class Supervisor(Service):
             self._config, self._reactor, self._listening, self._bound, self._alive
         )
         self.inquiry.here = rest.snapshot
-        if self._isHurried:
-            rest.hurry()
         rest.begin()
         stopped = self._monitor.stop()
         stopped.addCallback(lambda _: rest.serve())

@@ -30,13 +30,13 @@ from twisted_echo.command.workers.channel import (
     Finish,
     GetSessions,
     GetSnapshot,
-    Hurry,
     Log,
     Ping,
     Reload,
     Serve,
     SetState,
     Settings,
+    StopNow,
 )
 from twisted_echo.command.workers.relay import LogSender
 from twisted_echo.endpoints.strings import listenString
@@ -202,15 +202,12 @@ class Worker(Channel):
             self._service.reload()
         return {}
 
-    @Hurry.responder
-    def _hurry(self) -> dict[str, Any]:
-        # SIGTERM may come after this, and what it accepts meanwhile would stay.
+    @StopNow.responder
+    def _stopNow(self) -> dict[str, Any]:
         self.drain()
-        if self._service is None:
-            return {"sessions": 0}
-        left = len(self._service.factory.sessions)
-        self._service.hurry()
-        return {"sessions": left}
+        if self._service is not None:
+            self._service.stopNow()
+        return {}
 
     # The end
 

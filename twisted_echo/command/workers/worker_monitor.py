@@ -24,8 +24,8 @@ from twisted_echo.command.workers.channel import Settings
 from twisted_echo.command.workers.launch import launch, workerEnvironment
 from twisted_echo.command.workers.watch import HUNG_AFTER, Watch
 from twisted_echo.command.workers.worker_process import (
-    HURRIED_WITHIN,
     KILLED_WITHIN,
+    STOP_NOW_WITHIN,
     WorkerProcess,
 )
 from twisted_echo.logs.values import Listed
@@ -330,18 +330,18 @@ class WorkerMonitor:
             worker.signal("KILL")
             return
         self._kills[worker] = self.clock.callLater(
-            HURRIED_WITHIN, worker.signal, "KILL"
+            STOP_NOW_WITHIN, worker.signal, "KILL"
         )
         if self._givesUp is not None:
-            self._givesUp.reset(HURRIED_WITHIN + KILLED_WITHIN)
+            self._givesUp.reset(STOP_NOW_WITHIN + KILLED_WITHIN)
 
-    def hurry(self) -> None:
+    def stopNow(self) -> None:
         """
-        Wait no longer than L{HURRIED_WITHIN} for workers that were told to end.
+        Wait no longer than L{STOP_NOW_WITHIN} for workers that were told to end.
         """
-        within = dict.fromkeys(self._kills.values(), HURRIED_WITHIN)
+        within = dict.fromkeys(self._kills.values(), STOP_NOW_WITHIN)
         if self._givesUp is not None:
-            within[self._givesUp] = HURRIED_WITHIN + KILLED_WITHIN
+            within[self._givesUp] = STOP_NOW_WITHIN + KILLED_WITHIN
         now = self.clock.seconds()
         for call, seconds in within.items():
             if call.active() and call.getTime() > now + seconds:

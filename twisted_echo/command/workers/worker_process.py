@@ -29,9 +29,9 @@ from twisted_echo.command.workers.relay import relay
 from twisted_echo.metrics import Snapshot
 from twisted_echo.validation.units import Seconds
 
-__all__ = ["HURRIED_WITHIN", "KILLED_WITHIN", "WorkerProcess"]
+__all__ = ["KILLED_WITHIN", "STOP_NOW_WITHIN", "WorkerProcess"]
 
-HURRIED_WITHIN = 5.0
+STOP_NOW_WITHIN = 5.0
 """
 Seconds that a worker has for its end when its sessions are no longer waited for.
 """

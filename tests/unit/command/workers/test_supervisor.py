@@ -391,9 +391,9 @@ class MonitorTests(SynchronousTestCase):
         self.end(second)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_hurry(self) -> None:
+    def test_stopNow(self) -> None:
         """
-        A worker that hangs does not make a stop that is hurried take its whole time;
+        A worker that hangs does not make a stop at once take its whole time;
         nor does one that has left before.
         """
         self.monitor = WorkerMonitor(self.reactor, self, 600.0)
@@ -404,10 +404,10 @@ class MonitorTests(SynchronousTestCase):
         self.reactor.advance(0.1)
         stopped = self.monitor.stop()
         self.reactor.advance(1)
-        self.monitor.hurry()
+        self.monitor.stopNow()
         self.reactor.advance(4)
         # Which gives them no more time.
-        self.monitor.hurry()
+        self.monitor.stopNow()
         self.reactor.advance(1)
         for each in old, other:
             self.assertEqual(each.transport.signals, ["KILL"])
@@ -416,7 +416,7 @@ class MonitorTests(SynchronousTestCase):
         self.successResultOf(stopped)
         for each in self.reactor.processes:
             self.end(each)
-        self.monitor.hurry()
+        self.monitor.stopNow()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_hangs(self) -> None:
@@ -670,7 +670,7 @@ class SupervisorTestCase(ServedTestCase):
 
     async def endOf(self, supervisor: Supervisor) -> None:
         stopped = supervisor.stopService()
-        supervisor.hurry()
+        supervisor.stopNow()
         await stopped
 
     async def clients(self, supervisor: Supervisor, count: int) -> list[socket.socket]:
@@ -878,7 +878,7 @@ class SupervisorTests(SupervisorTestCase):
         for bad in ("x", "1", "1:2", "1:2:x", "-1:2:3", "1:2:3:4"):
             self.assertRaises(ValueError, supervisor.sessionsPage, bad, 10)
 
-    async def test_hurry(self) -> None:
+    async def test_stopNow(self) -> None:
         """
         Who is still waited for is cut off.
         """
@@ -888,12 +888,12 @@ class SupervisorTests(SupervisorTestCase):
         clients = await self.clients(supervisor, 5)
         stopped = supervisor.stopService()
         await until(lambda: all(w.state == "draining" for w in supervisor._alive()))
-        supervisor.hurry()
+        supervisor.stopNow()
         await stopped
         for client in clients:
             self.assertRaises(ConnectionResetError, client.recv, 1)
 
-    async def test_hurryFirst(self) -> None:
+    async def test_stopNowFirst(self) -> None:
         """
         Who comes to be served after that, out of a backlog, is cut off, too.
         """
@@ -906,7 +906,7 @@ class SupervisorTests(SupervisorTestCase):
             os.kill(worker.pid, signal.SIGSTOP)
         waiting = [connect(supervisor.addresses[0]) for _ in range(10)]
         stopped = supervisor.stopService()
-        supervisor.hurry()
+        supervisor.stopNow()
         assert supervisor.stopsBy is not None
         now = reactor.seconds()  # type: ignore[attr-defined]
         self.assertLess(supervisor.stopsBy - now, 11)

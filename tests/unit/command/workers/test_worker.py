@@ -22,12 +22,12 @@ from twisted_echo.command.workers.channel import (
     Finish,
     GetSessions,
     GetSnapshot,
-    Hurry,
     Log,
     Reload,
     Serve,
     SetState,
     Settings,
+    StopNow,
 )
 from twisted_echo.command.workers.relay import LogSender
 from twisted_echo.command.workers.worker import Worker
@@ -244,22 +244,22 @@ class WorkerTests(ServedTestCase):
         self.assertEqual(worker.status, 0)
         self.assertRaises(ConnectionRefusedError, connect, self.address)
 
-    async def test_hurry(self) -> None:
+    async def test_stopNow(self) -> None:
         worker = self.start(drain=60.0)
         client = await self.client_of()
         worker.drain()
         await until(lambda: "draining" in self.parent.heard)
-        await self.parent.ask(Hurry)
+        await self.parent.ask(StopNow)
         await self.reactor.stopped
         self.assertRaises(ConnectionResetError, client.recv, 1)
 
-    async def test_hurryFirst(self) -> None:
+    async def test_stopNowFirst(self) -> None:
         """
         The signal that it is to end by can come after that.
         """
         self.start(drain=60.0)
         client = await self.client_of()
-        await self.parent.ask(Hurry)
+        await self.parent.ask(StopNow)
         await self.reactor.stopped
         self.assertRaises(ConnectionResetError, client.recv, 1)
 
@@ -294,7 +294,7 @@ class WorkerTests(ServedTestCase):
         asked = [
             self.parent.ask(GetSnapshot),
             self.parent.ask(GetSessions, after=0, limit=2),
-            self.parent.ask(Hurry),
+            self.parent.ask(StopNow),
         ]
         snapshot, sessions, _ = [await each for each in asked]
         self.assertEqual(Snapshot.fromJSON(snapshot["snapshot"]), Snapshot())

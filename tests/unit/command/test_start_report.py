@@ -1,0 +1,22 @@
+"""
+L{twisted_echo.command.start_report}.
+"""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_echo.command.start_report import ReadableLimits
+from twisted_echo.session.limits import Limits
+
+
+class ReadableLimitsTests(SynchronousTestCase):
+    def test_limits(self) -> None:
+        self.assertEqual(
+            str(
+                ReadableLimits(Limits(sessions=3, sessionsPerPeer=2, buffered=1 << 28))
+            ),
+            "3 sessions, 2 by one peer, 256M bytes held",
+        )
+        self.assertEqual(
+            str(ReadableLimits(Limits(buffered=0))),
+            "any number of sessions, any number by one peer, any number of bytes held",
+        )

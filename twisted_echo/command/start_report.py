@@ -1,0 +1,66 @@
+"""
+The line of the log that says what has started, and with which limits.
+"""
+
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+
+from twisted_echo.command.interfaces import Described
+from twisted_echo.logs.values import Listed
+from twisted_echo.net.addresses import readable
+from twisted_echo.session.limits import Limits
+from twisted_echo.validation.units import Size
+
+__all__ = ["ReadableLimits", "logStarted"]
+
+_log = Logger()
+
+
+class ReadableLimits(dict[str, Any]):
+    """
+    Limits, as the fields of a log event and as text for a person.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(
+            sessions=limits.sessions,
+            sessionsPerPeer=limits.sessionsPerPeer,
+            whenFull=limits.whenFull.value,
+            buffered=limits.buffered,
+        )
+
+    def __str__(self) -> str:
+        sessions = self["sessions"] or "any number of"
+        perPeer = self["sessionsPerPeer"] or "any number"
+        buffered = Size(self["buffered"]) if self["buffered"] else "any number of"
+        return f"{sessions} sessions, {perPeer} by one peer, {buffered} bytes held"
+
+
+def logStarted(
+    served: Described, admin: IAddress | None, software: dict[str, str]
+) -> None:
+    """
+    Log that the service listens.
+
+    @param admin: where its admin port listens, if it has one.
+    @param software: what L{build<twisted_echo.admin.status_view.build>} has found.
+    """
+    workers = served.workerCount
+    _log.info(
+        "listening on {addresses}, by "
+        + ("" if workers == 1 else "{workers} workers with ")
+        + "{reactor}; limits: {limits}; "
+        + ("no admin port" if admin is None else "admin on {admin}")
+        + "; twisted-echo {version}, Twisted {twisted}, Python {python}",
+        event="started",
+        addresses=Listed(readable(each) for each in served.addresses),
+        workers=workers,
+        limits=ReadableLimits(served.limits),
+        admin=None if admin is None else readable(admin),
+        version=software["version"],
+        twisted=software["twisted"],
+        python=software["python"],
+        reactor=software["reactor"],
+    )
