@@ -54,7 +54,7 @@ class ExampleTestCase(SynchronousTestCase):
         server.wait_for(r"listening on .*, by .*\n")
         return server
 
-    def join(self, server: Server, buffer: int | None = None) -> socket.socket:
+    def join(self, server: Server, buffer: int = 0) -> socket.socket:
         return connect(self, server.address, receive_buffer=buffer)
 
     def talk(self, client: socket.socket, data: bytes) -> bytes:
@@ -109,7 +109,7 @@ class ExampleTests(ExampleTestCase):
         server = self.serve("chat.py")
         clients = []
         for name in (b"ann", b"bob", b"deaf"):
-            clients.append(self.join(server, 4096 if name == b"deaf" else None))
+            clients.append(self.join(server, 4096 if name == b"deaf" else 0))
             question = read_exactly(clients[-1], 11)
             self.assertEqual(question, b"your name?\n")
             clients[-1].sendall(name + b"\n")

@@ -13,7 +13,7 @@ from threading import Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.paths import EXAMPLES
 from tests.support.processes import (
     DEADLINE,

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_echo
 from tests.support.certificates import make_certificate
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.paths import PROJECT
 from tests.support.processes import DEADLINE, environment, new_folder
 

@@ -4,6 +4,7 @@ Certificates of any name and any time, as DER, and settings that hold some.
 
 import ssl
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -35,7 +36,7 @@ NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
-def x509_name(*parts: NameAttribute | RelativeDistinguishedName) -> x509.Name:
+def x509_name(*parts: "NameAttribute[Any] | RelativeDistinguishedName") -> x509.Name:
     return x509.Name(
         [
             each
@@ -48,7 +49,7 @@ def x509_name(*parts: NameAttribute | RelativeDistinguishedName) -> x509.Name:
 
 def attribute(
     oid: ObjectIdentifier, value: str | bytes, kind: _ASN1Type = _ASN1Type.UTF8String
-) -> NameAttribute:
+) -> "NameAttribute[Any]":
     """
     A part of a name. Its value need not be legal for its kind.
     """

@@ -188,8 +188,8 @@ class _Scope(ExitStack):
     What starts processes, in place of a test.
     """
 
-    def addCleanup(self, function: Callable[..., object], *args: object) -> None:
-        self.callback(function, *args)
+    def addCleanup(self, f: Callable[[], object]) -> None:
+        self.callback(f)
 
 
 class _Server(Server):

@@ -85,7 +85,7 @@ class Test(Protocol):
     What is needed of a test case.
     """
 
-    def addCleanup(self, function: object, /, *args: object) -> None: ...
+    def addCleanup(self, f: Callable[[], object], /) -> object: ...
 
 
 def new_folder(test: Test) -> Path:

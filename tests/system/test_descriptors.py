@@ -10,7 +10,8 @@ import urllib.request
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.faults import EXEC_WITH_LIMIT, slow
+from tests.support.faults import EXEC_WITH_LIMIT
+from tests.support.marks import slow
 from tests.support.processes import Server, connect, wait_until
 from twisted_echo.command.file_limit import mostSessions
 from twisted_echo.testing.command_process import Vitals

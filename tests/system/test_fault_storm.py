@@ -20,21 +20,18 @@ from threading import Lock
 import pytest
 
 from tests.support.certificates import make_certificate
-from tests.support.faults import (
-    EPOLL,
-    MIB,
+from tests.support.fault_clients import (
     Background,
-    Books,
     Client,
-    FaultTestCase,
     TLSClient,
-    Vitals,
-    dial,
     exchange,
     is_cut_off,
-    slow,
 )
+from tests.support.faults import EPOLL, MIB, FaultTestCase
+from tests.support.marks import slow
 from tests.support.processes import DEADLINE, Server, new_folder, wait_until
+from twisted_echo.testing.client_socket import dial
+from twisted_echo.testing.command_process import Books, Vitals
 
 MAX_LENGTH = 5_000
 
@@ -134,9 +131,12 @@ def endless_line(client: Client, chance: random.Random) -> None:
     before = lines(chance, 500) + b"\n"
     # It is an error to send to who has closed, or to read what was reset then.
     with contextlib.suppress(ConnectionError):
-        sender = Background(
-            lambda: [client.send(before), client.send(b"x" * 200_000)],
-        )
+
+        def send() -> None:
+            client.send(before)
+            client.send(b"x" * 200_000)
+
+        sender = Background(send)
         received = client.read_to_end()
         sender.result()
         assert received == before, received[-100:]
@@ -334,8 +334,8 @@ class _Test:
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._request = request
 
-    def addCleanup(self, function: Callable[..., object], *args: object) -> None:
-        self._request.addfinalizer(functools.partial(function, *args))
+    def addCleanup(self, f: Callable[[], object]) -> None:
+        self._request.addfinalizer(f)
 
 
 @pytest.mark.soak

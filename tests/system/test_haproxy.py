@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.balancer import CONFIGURATION, HAPROXY, NAMES, Balancer
 from tests.support.crowd import Crowd
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.processes import (
     DEADLINE,
     environment,

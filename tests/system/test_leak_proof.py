@@ -337,7 +337,7 @@ class ValgrindTests(SynchronousTestCase):
                 self.valgrind,
                 sessions,
                 10,
-                env={"PYTHONPATH": os.pathsep.join([str(folder), project])},
+                env={"PYTHONPATH": os.pathsep.join([str(folder), str(project)])},
             )
             for sessions in (20, 60)
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.paths import PROJECT
 from tests.support.processes import environment, new_folder
 

@@ -23,9 +23,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import make_certificate
 from tests.support.clients import ServedTestCase, in_thread, turn, until
-from tests.support.faults import slow
+from tests.support.marks import slow
+from tests.support.peer import Peer
 from tests.support.processes import DEADLINE, Server, new_folder, read_exactly
-from tests.system.test_stopping import Peer
 from twisted_echo import (
     AnsweringLineReceiver,
     Deadlines,
@@ -630,7 +630,7 @@ class StopTests(ServedTestCase):
         await until(lambda: len(begun) == count)
         for client in clients:
             client.sendall(rest)
-            while queuedOutput(client):
+            while queuedOutput(client):  # type: ignore[arg-type]
                 time.sleep(0.001)
         began = self.clock.seconds()
         stopped = service.stopService()

@@ -522,7 +522,7 @@ class RestartTests(SynchronousTestCase):
         for _ in range(self.rounds):
             # Some have been served by this one.
             enough = len(load.done) + 5 * load.threads
-            wait_until(lambda n=enough: len(load.done) >= n or load.errors)  # type: ignore[misc]
+            wait_until(lambda n=enough: len(load.done) >= n or load.errors)  # type: ignore[arg-type, misc]
             stopping = time.monotonic()
             self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
             stops.append((stopping, time.monotonic()))

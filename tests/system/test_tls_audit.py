@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import make_certificate
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.processes import DEADLINE, Server, environment, new_folder
 
 

@@ -117,7 +117,8 @@ class CertificateTests(ClientsTestCase):
         """
         for proxy, before in (False, b""), (True, b"PROXY UNKNOWN\r\n"):
             factory = SessionFactory.forProtocol(
-                self.factory.protocol, logSessions=LogSessions.ALL
+                self.factory.protocol,
+                logSessions=LogSessions.ALL,  # type: ignore[arg-type]
             )
             service = self.served(factory, proxy=proxy)
             for version in VERSIONS:
@@ -146,7 +147,8 @@ class CertificateTests(ClientsTestCase):
                 ":clientCert=optional"
             )
             factory = SessionFactory.forProtocol(
-                self.factory.protocol, logSessions=LogSessions.ALL
+                self.factory.protocol,
+                logSessions=LogSessions.ALL,  # type: ignore[arg-type]
             )
             service = self.serve(factory, listenString(reactor, string).endpoint)
             for version in VERSIONS:

@@ -11,7 +11,7 @@ import threading
 from unittest import SkipTest
 
 from tests.support.authority import Authority, Identity
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.processes import DEADLINE, Server, connect, new_folder, round_trip
 from tests.system.test_command import CommandTestCase
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.support.faults import slow
+from tests.support.marks import slow
 
 # Seconds. All suites together take a tenth of it.
 TIMEOUT = 300

@@ -28,7 +28,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import make_certificate
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.processes import (
     DEADLINE,
     EXEC_ACTIVATED,

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.authority import Authority
 from tests.support.authority import client as as_client
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.processes import new_folder, read_to_end, round_trip, wait_until
 from tests.system.test_workers import WorkersTestCase
 
@@ -107,9 +107,10 @@ class AdminTests(WorkersTestCase):
         successor = service.successor(0, victim)
         server.wait_for(rf"worker 0 listens, as process {successor}\n")
         after_death, workers = self.metrics()
-        for key in sums:
-            if key[0].endswith(("_total", "_count")) and not key[0].startswith("pro"):
-                self.assertGreaterEqual(after_death[key], sums[key], key)
+        for each in sums:
+            name, _ = each
+            if name.endswith(("_total", "_count")) and not name.startswith("pro"):
+                self.assertGreaterEqual(after_death[each], sums[each], each)
         self.assertEqual(workers["0"]["sessions_opened_total", ""], 0)
         self.assertEqual(after_death["sessions", ""], opened - len(clients.pop(victim)))
 

@@ -179,7 +179,8 @@ async def test_stop_answers_what_had_arrived() -> None:
         (session,) = service.factory.sessions
         await until(lambda: len(session.questions) == 2)
         stopped = service.stopService()
-        assert service.state is State.DRAINING
+        meanwhile = service.state
+        assert meanwhile is State.DRAINING
         session.questions[b"two"].callback(b"2")
         await deferLater(reactor, 0.01)
         assert not stopped.called

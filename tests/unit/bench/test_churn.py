@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import make_certificate
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.processes import Server as Service
 from tests.support.processes import new_folder
 from tests.unit.bench.test_compare import LinuxCase

@@ -21,7 +21,7 @@ from unittest import SkipTest
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.processes import DEADLINE, environment, new_folder
 from tests.unit.bench.test_load import bench
 from tests.unit.bench.test_load_lines import FakeTransport, need_extra

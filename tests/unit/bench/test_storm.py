@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.unit.bench.test_churn import serve_both
 from tests.unit.bench.test_compare import LinuxCase
 from tests.unit.bench.test_load import BrokenServer, bench

@@ -24,7 +24,7 @@ class OnSignalTests(ServedTestCase):
         from twisted.internet import reactor
 
         acts: list[int] = []
-        onSignal = OnSignal(signal.SIGHUP, reactor, lambda: acts.append(1))
+        onSignal = OnSignal(signal.SIGHUP, reactor, lambda: acts.append(1))  # type: ignore[arg-type]
         signal.raise_signal(signal.SIGHUP)
         self.assertEqual(acts, [])
         await until(lambda: acts)
@@ -43,7 +43,7 @@ class OnSignalTests(ServedTestCase):
 
         for before in (mine, signal.SIG_IGN, signal.SIG_DFL):
             signal.signal(signal.SIGHUP, before)
-            onSignal = OnSignal(signal.SIGHUP, None, lambda: None)
+            onSignal = OnSignal(signal.SIGHUP, None, lambda: None)  # type: ignore[arg-type]
             self.assertIsNot(signal.getsignal(signal.SIGHUP), before)
             onSignal.end()
             self.assertEqual(signal.getsignal(signal.SIGHUP), before)
@@ -53,7 +53,7 @@ class OnSignalTests(ServedTestCase):
         A handler that is none of Python's cannot be had back; the default can.
         """
         self.patch(signal, "signal", lambda *_: None)
-        onSignal = OnSignal(signal.SIGHUP, None, lambda: None)
+        onSignal = OnSignal(signal.SIGHUP, None, lambda: None)  # type: ignore[arg-type]
         set_: list[Any] = []
         self.patch(signal, "signal", lambda *handler: set_.append(handler))
         onSignal.end()

@@ -738,7 +738,7 @@ class EveryKind:
                 *((transport.writeSequence, (each,)) for each in wrong),
                 *((transport.writeSequence, each) for each in ("text", b"x", 7, None)),
             ]
-            outcome = []
+            outcome: list[Any] = []
             for function, argument in calls:
                 try:
                     function(argument)
@@ -2343,7 +2343,9 @@ class FactoryTests(LoopTestCase):
                     factory = Factory.forProtocol(Recorder)
                     build = factory.buildProtocol
 
-                    def keep(addr: Any, build: Any = build, kept: Any = protocols):
+                    def keep(
+                        addr: Any, build: Any = build, kept: Any = protocols
+                    ) -> Any:
                         kept.append(build(addr))
                         loop._protocols.append(kept[-1])
                         return kept[-1]

@@ -73,9 +73,9 @@ class FactoryTests(SynchronousTestCase):
         endpoint = LayeredEndpoint(inner, lambda factory: ("upper", factory))
         lower = endpoint.under(lambda factory: ("lower", factory))
         verifyObject(IStreamServerEndpoint, lower)
-        self.successResultOf(endpoint.listen("sessions"))
+        self.successResultOf(endpoint.listen("sessions"))  # type: ignore[arg-type]
         self.assertEqual(inner.ports[0].factory, ("upper", "sessions"))
-        self.successResultOf(lower.listen("sessions"))
+        self.successResultOf(lower.listen("sessions"))  # type: ignore[arg-type]
         self.assertEqual(inner.ports[1].factory, ("lower", ("upper", "sessions")))
 
     def test_halfClose(self) -> None:

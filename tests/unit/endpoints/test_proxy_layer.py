@@ -331,7 +331,7 @@ class HalfCloseTests(ProxyTestCase):
         told: list[str] = []
 
         class Told(EchoFactory):
-            class protocol(EchoFactory.protocol):  # type: ignore[name-defined,misc]
+            class protocol(EchoFactory.protocol):  # type: ignore[misc, name-defined, valid-type]
                 def writeConnectionLost(self) -> None:
                     told.append("write")
                     super().writeConnectionLost()

@@ -936,7 +936,7 @@ class CertificatesTests(TLSTestCase):
 
         made: list[object] = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), None]
         (context, _) = made
-        certificates = Certificates(lambda: made.pop(0))
+        certificates = Certificates(lambda: made.pop(0))  # type: ignore[arg-type, return-value]
         with self.assertRaises(TypeError):
             certificates.reload()
         self.assertIs(certificates.context, context)

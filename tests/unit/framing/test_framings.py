@@ -17,14 +17,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.clients import FullTransport
-from tests.support.faults import (
-    HEADER_V1,
-    Books,
-    Client,
-    FaultTestCase,
-    Flood,
-    exchange,
-)
+from tests.support.fault_clients import Client, Flood, exchange
+from tests.support.faults import HEADER_V1, FaultTestCase
 from tests.support.marks import slow
 from tests.support.processes import (
     DEADLINE,
@@ -38,6 +32,7 @@ from tests.support.processes import (
 from twisted_echo import Deadlines, EchoConfig, EchoFactory, EndReason, Framing
 from twisted_echo.tap import Options
 from twisted_echo.testing.clocks import elapse
+from twisted_echo.testing.command_process import Books
 
 PREFIXES = {Framing.INT8: "!B", Framing.INT16: "!H", Framing.INT32: "!I"}
 PEER = IPv4Address("TCP", "192.0.2.1", 54321)

@@ -276,7 +276,7 @@ class TestLineBuffer:
         The buffer keeps a copy, and gives copies.
         """
         given_bytes = bytearray(b"ab")
-        buffer = LineBuffer(given_bytes)
+        buffer = LineBuffer(given_bytes)  # type: ignore[arg-type]
         peeked = buffer.peek()
         buffer.append(b"c")
         given_bytes[0] = 0

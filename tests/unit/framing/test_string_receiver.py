@@ -145,7 +145,7 @@ def test_linear(period: int) -> None:
     sizes = [3 + each // period % 2 for each in range(5000)]
     data = Counted(b"".join(struct.pack("!H", n) + b"x" * n for n in sizes))
     counting = CountedStruct(prefix.struct)
-    counted: Any = prefix._replace(struct=counting)
+    counted: Any = prefix._replace(struct=counting)  # type: ignore[arg-type]
     end, count = end_of_frames(data, 0, len(data), counted, 100)
     assert (end, count) == (len(data), len(sizes))
     assert counting.times <= len(sizes)

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.support.events import PACKAGE, calls_in, log_calls, loggers_in, sources
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.processes import (
     DEADLINE,
     EXEC,

@@ -22,8 +22,8 @@ from tests.support.clients import (
     turn,
     until,
 )
+from tests.support.peer import PROXY_HEADER
 from tests.support.tlsclient import TLSTestCase
-from tests.system.test_stopping import HEADER
 from twisted_echo import (
     EchoConfig,
     EchoFactory,
@@ -102,8 +102,10 @@ class BacklogTests(TLSTestCase):
         """
         limits = Limits(sessions=20, sessionsPerPeer=20)
         service = self.serve_tls(EchoFactory(EchoConfig(limits=limits)), "haproxy:tcp")
-        greedy = [self.waiting(service, HEADER % 1 + b"a\n") for _ in range(331)]
-        others = [self.waiting(service, HEADER % n + b"a\n") for n in range(2, 52)]
+        greedy = [self.waiting(service, PROXY_HEADER % 1 + b"a\n") for _ in range(331)]
+        others = [
+            self.waiting(service, PROXY_HEADER % n + b"a\n") for n in range(2, 52)
+        ]
         await until(lambda: len(service.factory.sessions) == 20)
         await self.assert_ended(service, others, *greedy)
         self.assertEqual(service.factory.refused, {EndReason.REFUSED_PEER: 311})
@@ -203,7 +205,9 @@ class BacklogTests(TLSTestCase):
         """
         factory = EchoFactory(EchoConfig())
         service = self.serve_tls(factory, "haproxy:tcp", grace=600)
-        clients = [self.waiting(service, HEADER % n + b"a\n") for n in range(1, 4)]
+        clients = [
+            self.waiting(service, PROXY_HEADER % n + b"a\n") for n in range(1, 4)
+        ]
         stopped = service.stopService()
         for client in clients:
             self.assertEqual(await in_thread(client.recv, 100), b"a\n")

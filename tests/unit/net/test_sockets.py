@@ -137,7 +137,7 @@ class TuneTests(SynchronousTestCase):
         bottom = Transport(handle)
         outer = bottom
         for _ in range(2):
-            wrapper = ProtocolWrapper(WrappingFactory(None), None)
+            wrapper = ProtocolWrapper(WrappingFactory(None), None)  # type: ignore[arg-type]
             wrapper.transport = outer
             outer = wrapper
         self.assertIs(bottomTransport(outer), bottom)

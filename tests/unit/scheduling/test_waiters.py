@@ -22,7 +22,7 @@ class WaitersTests(SynchronousTestCase):
         """
         told: list[tuple[str, int]] = []
         for name in "abc":
-            self.waiters.wait().addCallback(lambda n, name=name: told.append((name, n)))
+            self.waiters.wait().addCallback(lambda n, name=name: told.append((name, n)))  # type: ignore[call-overload]
         self.assertEqual(len(self.waiters), 3)
         self.waiters.notify(7)
         self.waiters.notify(8)
@@ -68,7 +68,7 @@ class WaitersTests(SynchronousTestCase):
         first, one, last = (self.waiters.wait() for _ in range(3))
         for each in (first, last):
             each.addErrback(lambda _: "cancelled")
-            one.addCallback(lambda n, each=each: each.cancel() or n)
+            one.addCallback(lambda n, each=each: each.cancel() or n)  # type: ignore[call-overload]
         first.addCallback(lambda n: n)
         self.waiters.notify(4)
         self.assertEqual(self.successResultOf(one), 4)

@@ -25,7 +25,7 @@ from tests.support.clients import (
     turn,
     until,
 )
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.processes import finished, new_folder, script
 from tests.support.tlsclient import TLSTestCase
 from twisted_echo import (

@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import make_certificate
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.processes import (
     Command,
     Server,

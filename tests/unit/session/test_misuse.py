@@ -159,7 +159,7 @@ class ByHandTests(ServedTestCase):
         """
         factory = SessionFactory.forProtocol(EchoProtocol, limits=Limits(sessions=1))
         service = self.serve(factory)
-        port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[arg-type, attr-defined]
         self.addCleanup(port.stopListening)
         first = connect(service.addresses[0])
         self.addCleanup(first.close)
@@ -175,7 +175,7 @@ class ByHandTests(ServedTestCase):
         """
         factory = SessionFactory.forProtocol(EchoProtocol)
         service = self.serve(factory)
-        port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[arg-type, attr-defined]
         self.addCleanup(port.stopListening)
         client = connect(port.getHost())
         self.addCleanup(client.close)

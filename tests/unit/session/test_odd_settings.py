@@ -261,7 +261,7 @@ class FrameTests(SynchronousTestCase):
             sent: list[Any] = []
             for receiver in (basic.Int8StringReceiver, FastInt8StringReceiver):
                 sender: Any = receiver()
-                sender.structFormat, sender.prefixLength = form, calcsize(form)
+                sender.structFormat, sender.prefixLength = form, calcsize(form)  # type: ignore[arg-type]
                 sender.makeConnection(StringTransport())
                 try:
                     sender.sendString(string)
@@ -275,5 +275,5 @@ class FrameTests(SynchronousTestCase):
                     sender.sendStrings([string])
             else:
                 sender.sendStrings([string, string])
-                one = pack(form, len(string)) + bytes(string)
+                one = pack(form, len(string)) + bytes(string)  # type: ignore[arg-type]
                 self.assertEqual(sender.transport.value(), 2 * one)

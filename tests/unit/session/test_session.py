@@ -78,7 +78,7 @@ class _Lines:
             raise ZeroDivisionError
         elif line == b"later":
             self.later: Deferred[None] = Deferred()
-            self.answerLater(self.later.addCallback(lambda _: self.sendLine(b"LATE")))
+            self.answerLater(self.later.addCallback(lambda _: self.sendLine(b"LATE")))  # type: ignore[call-overload]
         elif line == b"big":
             self.sendLine(b"x" * 30_000_000)
         else:
@@ -178,7 +178,7 @@ class BeginningTests(SynchronousTestCase):
         A factory that keeps no sessions is refused, and the connection does not
         stay open.
         """
-        factory = Factory.forProtocol(Upper)
+        factory = Factory.forProtocol(Upper)  # type: ignore[type-var]
         session = factory.buildProtocol(None)
         transport = StringTransport()
         error = self.assertRaises(TypeError, session.makeConnection, transport)
@@ -971,7 +971,7 @@ class WhenEndedTests(SynchronousTestCase):
         seen = []
         askers = [session.whenEnded() for _ in range(3)]
         for asker in askers:
-            asker.addCallback(lambda end: seen.append((end, len(sessions))))
+            asker.addCallback(lambda end: seen.append((end, len(sessions))))  # type: ignore[has-type]
         sessions = session.factory.sessions
         self.assertEqual(len(set(map(id, askers))), 3)
         session.connectionLost(DONE)

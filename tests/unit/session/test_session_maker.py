@@ -80,7 +80,7 @@ class KindTests(SynchronousTestCase):
         attribute = type("Attribute", (SessionFactory,), {"protocol": Plain})
         for make in (
             lambda: SessionFactory.forProtocol(Plain),
-            lambda: EchoFactory.forProtocol(Plain),
+            lambda: EchoFactory.forProtocol(Plain),  # type: ignore[arg-type]
             lambda: SessionFactory.forProtocol(partial(partial(Plain), 1)),
             attribute,
         ):
@@ -161,7 +161,7 @@ class KindTests(SynchronousTestCase):
             with self.assertRaisesRegex(
                 TypeError, "must be a class of Session, or make"
             ):
-                SessionFactory.forProtocol(wrong)
+                SessionFactory.forProtocol(wrong)  # type: ignore[arg-type]
 
     def test_makers(self) -> None:
         """

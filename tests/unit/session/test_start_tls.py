@@ -1083,7 +1083,7 @@ class EndTests(StartTLSTestCase):
                         self.assertWorks(client)
                         client.send(b"last\r\n")
                     stopped = server.thread.service.stopService
-                    server.thread.call(lambda stop=stopped: (stop(), None)[1])  # type: ignore[misc]
+                    server.thread.call(lambda stop=stopped: (stop(), None)[1])  # type: ignore[arg-type, misc]
                     if state == "told":
                         self.assertEqual(plain.recv(100), b"")
                     else:
@@ -1276,7 +1276,7 @@ class OutputTests(StartTLSTestCase):
                     with ignored(BlockingIOError):
                         rest = rest[client.socket.send(rest) :]
                         count += not rest
-                held = server.thread.call(lambda held=session: heldBytes(held))  # type: ignore[misc]
+                held = server.thread.call(lambda held=session: heldBytes(held))  # type: ignore[arg-type, misc]
                 self.assertLess(held, 1 << 18)
                 client.socket.settimeout(DEADLINE)
                 count += bool(rest)
@@ -1538,7 +1538,7 @@ class TransportTests(StartTLSTestCase):
     def test_mailbox(self) -> None:
         for reactor in REACTORS:
             with self.serve(Mailbox, reactor) as server:
-                name, port = server.thread.address
+                name, port = server.thread.address  # type: ignore[str-unpack]
                 box = imaplib.IMAP4(str(name), int(port), timeout=DEADLINE)
                 self.assertIn("STARTTLS", box.capabilities)
                 box.starttls(client_context())

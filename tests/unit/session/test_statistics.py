@@ -35,7 +35,7 @@ from tests.support.der_certificates import (
     server_context,
     x509_name,
 )
-from tests.support.faults import slow
+from tests.support.marks import slow
 from tests.support.tlsclient import TLSTestCase
 from twisted_echo import (
     EchoConfig,

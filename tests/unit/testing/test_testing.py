@@ -270,7 +270,7 @@ class RunningTests(TestCase):
             endpoint = TCP4ClientEndpoint(reactor, address.host, address.port)
             made = await endpoint.connect(Factory.forProtocol(Protocol))
             await until(lambda: other.factory.sessions)
-            port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
+            port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")  # type: ignore[arg-type]
         call.cancel()
         await port.stopListening()
         made.transport.loseConnection()
@@ -352,9 +352,9 @@ class LeftBehindTests(TestCase):
             transport = None
 
             def fail(self, reason: Any, detail: str = "") -> None:
-                factory.handshakeEnded(self, None)
+                factory.handshakeEnded(self, None)  # type: ignore[arg-type]
 
-        factory.handshakeStarted(Shaking(), None)
+        factory.handshakeStarted(Shaking(), None)  # type: ignore[arg-type]
         elapse(clock, 1)
         self.assertIn("a handshake, Shaking, since 1.000 s", leftBehind(service))
         factory.closeHandshakes()
@@ -421,7 +421,7 @@ class ServiceThreadTests(SynchronousTestCase):
                 ServiceThread(lambda _, made=made: made)
         for wrong in (FastLineReceiver, upper()):
             with self.assertRaisesRegex(TypeError, "a Session, or a function"):
-                ServiceThread(wrong)
+                ServiceThread(wrong)  # type: ignore[arg-type]
 
         def nowhere(reactor: Any) -> SessionService:
             return SessionService([], SessionFactory.forProtocol(Upper, clock=reactor))

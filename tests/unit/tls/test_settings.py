@@ -128,7 +128,7 @@ class CipherTests(SettingsTestCase):
             ciphers="ECDHE-ECDSA-AES256-GCM-SHA384,ECDHE+CHACHA20"
         ).context
         both = shake(context, client(version=V1_2))
-        self.assertEqual(both.server.cipher()[0], "ECDHE-ECDSA-AES256-GCM-SHA384")
+        self.assertEqual(both.server.cipher()[0], "ECDHE-ECDSA-AES256-GCM-SHA384")  # type: ignore[index]
         other = client(version=V1_2)
         other.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
         with self.assertRaisesRegex(ssl.SSLError, "(?i)handshake.failure"):
@@ -141,7 +141,7 @@ class CipherTests(SettingsTestCase):
         other.set_ciphers(":".join(names))
         for each in (names, names[::-1]):
             both = shake(self.loaded(ciphers=",".join(each)).context, other)
-            self.assertEqual(both.server.cipher()[0], each[0])
+            self.assertEqual(both.server.cipher()[0], each[0])  # type: ignore[index]
 
     def test_anonymous(self) -> None:
         """

@@ -235,7 +235,7 @@ def test_frozen() -> None:
     certificate = Certificate(PLAIN)
     with pytest.raises(AttributeError):
         certificate.subject = "CN=root"  # type: ignore[misc]
-    assert certificate == Certificate(bytearray(PLAIN))
+    assert certificate == Certificate(bytearray(PLAIN))  # type: ignore[arg-type]
     assert hash(certificate) == hash(Certificate(PLAIN))
     assert certificate != Certificate(certificate_der(x509_name()))
     assert "anna" in repr(certificate)

@@ -167,7 +167,7 @@ class EverywhereTests(SynchronousTestCase):
     def test_listen(self) -> None:
         for wrong in ([7007], [b"tcp:7007"], ["tcp:0", None]):
             with self.assertRaisesRegex(ValueError, "listen must be endpoint strings"):
-                EchoConfig(listen=wrong)
+                EchoConfig(listen=wrong)  # type: ignore[arg-type]
 
     def test_kept(self) -> None:
         """

@@ -75,8 +75,8 @@ class SenderTests(SynchronousTestCase):
         # Each is there twice: as worded, and as a field.
         self.assertTrue(300 - MOST_PENDING // size < dropped < 300, dropped)
         told: list[Any] = []
-        globalLogPublisher.addObserver(told.append)
-        self.addCleanup(globalLogPublisher.removeObserver, told.append)
+        globalLogPublisher.addObserver(told.append)  # type: ignore[arg-type]
+        self.addCleanup(globalLogPublisher.removeObserver, told.append)  # type: ignore[arg-type]
         self.sender.resumeProducing()
         self.assertEqual(len(self.sent), 300 - dropped)
         self.assertLess(sum(map(len, self.sent)), MOST_PENDING)
@@ -128,12 +128,12 @@ class RelayTests(SynchronousTestCase):
 
     def relayed(self) -> dict[str, Any]:
         events: list[Any] = []
-        globalLogPublisher.addObserver(events.append)
+        globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]
         try:
             for text in self.sent:
                 relay(3, text)
         finally:
-            globalLogPublisher.removeObserver(events.append)
+            globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
         (event,) = events
         return dict(event)
 
@@ -143,7 +143,7 @@ class RelayTests(SynchronousTestCase):
         worker, and has the format that it had.
         """
         before: list[Any] = []
-        self.log.observer = lambda event: (before.append(event), self.sender(event))
+        self.log.observer = lambda event: (before.append(event), self.sender(event))  # type: ignore[func-returns-value]
         self.log.warn("{count} for {seconds:.2f} s", count=3, seconds=1.0, more=["x"])
         event = self.relayed()
         self.assertEqual(event["log_level"], LogLevel.warn)

@@ -41,7 +41,7 @@ from tests.support.clients import (
     until,
 )
 from tests.support.der_certificates import CertificateFiles, expiring
-from tests.support.faults import slow
+from tests.support.marks import slow
 from twisted_echo import EchoConfig
 from twisted_echo.command.workers.channel import CHANNEL, Settings
 from twisted_echo.command.workers.inquiry import askSessions
@@ -539,8 +539,8 @@ class MonitorTests(SynchronousTestCase):
             if event.get("event") == "worker-ended":
                 said.append(formatEvent(event))
 
-        globalLogPublisher.addObserver(hear)
-        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        globalLogPublisher.addObserver(hear)  # type: ignore[arg-type]
+        self.addCleanup(globalLogPublisher.removeObserver, hear)  # type: ignore[arg-type]
         first, _ = self.start()
         self.say(first, "listening")
         # More than it can be told apart from by a floating-point number.
@@ -572,8 +572,8 @@ class MonitorTests(SynchronousTestCase):
         def hear(event: Any) -> None:
             said.append(formatEvent(event))
 
-        globalLogPublisher.addObserver(hear)
-        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        globalLogPublisher.addObserver(hear)  # type: ignore[arg-type]
+        self.addCleanup(globalLogPublisher.removeObserver, hear)  # type: ignore[arg-type]
         stopped = self.monitor.stop()
         self.end(second)
         self.reactor.advance(100)
@@ -608,8 +608,8 @@ class MonitorTests(SynchronousTestCase):
             if "line" in event:
                 lines.append(formatEvent(event))
 
-        globalLogPublisher.addObserver(hear)
-        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        globalLogPublisher.addObserver(hear)  # type: ignore[arg-type]
+        self.addCleanup(globalLogPublisher.removeObserver, hear)  # type: ignore[arg-type]
         first.errReceived(b"one\ntw")
         first.errReceived(b"o\n\xff")
         first.outReceived(b"x" * 10_000)
@@ -913,7 +913,7 @@ class SupervisorTests(SupervisorTestCase):
         for worker in supervisor._alive():
             os.kill(worker.pid, signal.SIGKILL)
         served: list[int] = []
-        stopped.addCallback(served.append)
+        stopped.addCallback(served.append)  # type: ignore[call-overload]
         await until(lambda: served)
         assert supervisor._rest is None
         total = supervisor.inquiry.total({})
