@@ -117,8 +117,8 @@ class CertificateTests(ClientsTestCase):
         """
         for proxy, before in (False, b""), (True, b"PROXY UNKNOWN\r\n"):
             factory = SessionFactory.forProtocol(
-                self.factory.protocol,
-                logSessions=LogSessions.ALL,  # type: ignore[arg-type]
+                self.factory.protocol,  # type: ignore[arg-type]
+                logSessions=LogSessions.ALL,
             )
             service = self.served(factory, proxy=proxy)
             for version in VERSIONS:
@@ -147,8 +147,8 @@ class CertificateTests(ClientsTestCase):
                 ":clientCert=optional"
             )
             factory = SessionFactory.forProtocol(
-                self.factory.protocol,
-                logSessions=LogSessions.ALL,  # type: ignore[arg-type]
+                self.factory.protocol,  # type: ignore[arg-type]
+                logSessions=LogSessions.ALL,
             )
             service = self.serve(factory, listenString(reactor, string).endpoint)
             for version in VERSIONS:
