@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 __all__ = [
+    "DURATION_BOUNDS",
     "LATENESS_BOUNDS",
-    "LENGTH_BOUNDS",
     "Histogram",
     "Observation",
     "Snapshot",
 ]
 
-LENGTH_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0, 86400.0)
+DURATION_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0, 86400.0)
 """
 Seconds that sessions last: from a probe's to a day.
 """
@@ -103,8 +103,8 @@ class Histogram:
         return cls(*value)
 
 
-def _lengths() -> Histogram:
-    return Histogram(LENGTH_BOUNDS)
+def _durations() -> Histogram:
+    return Histogram(DURATION_BOUNDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ class Snapshot:
     @ivar tlsPlainDropped: sessions whose clients had sent more in the clear behind what
         began TLS, which was dropped.
     @ivar tlsSeconds: seconds that those which were finished took.
-    @ivar lengths: seconds that the sessions which have ended lasted.
+    @ivar durations: seconds that the sessions which have ended lasted.
     @ivar lateness: seconds that the reactor was late, now and then. None if it is
         not measured.
     @ivar sessions: sessions that are open.
@@ -140,8 +140,8 @@ class Snapshot:
         output that waits to be sent.
     @ivar certificates: when each certificate expires, in seconds since 1970, by its
         file. Of several processes, the first to expire.
-    @ivar most: how many sessions and handshakes there may be; 0 for no limit. None
-        of what has no service any more, or not yet, and adds nothing to this.
+    @ivar maxSessions: how many sessions and handshakes there may be; 0 for no limit.
+        None of a process whose service is gone or not there yet: it adds nothing.
     """
 
     opened: int = 0
@@ -156,31 +156,31 @@ class Snapshot:
     tlsResumptions: int | None = None
     tlsPlainDropped: int | None = None
     tlsSeconds: Histogram | None = None
-    lengths: Histogram = field(default_factory=_lengths)
+    durations: Histogram = field(default_factory=_durations)
     lateness: Histogram | None = None
     sessions: int = 0
     handshakes: int = 0
     paused: int = 0
     pendingBytes: int = 0
     certificates: Mapping[str, int] = field(default_factory=dict)
-    most: int | None = None
+    maxSessions: int | None = None
 
     def __add__(self, other: "Snapshot") -> "Snapshot":
         return Snapshot(
             **{
                 each.name: _added(getattr(self, each.name), getattr(other, each.name))
                 for each in fields(self)
-                if each.name not in ("bytesSent", "certificates", "most")
+                if each.name not in ("bytesSent", "certificates", "maxSessions")
             },
             bytesSent=None
             if self.bytesSent is None or other.bytesSent is None
             else self.bytesSent + other.bytesSent,
             certificates=earliest(self.certificates, other.certificates),
             # No limit and another one make no limit.
-            most=_mostOf(self.most, other.most),
+            maxSessions=_sumOfLimits(self.maxSessions, other.maxSessions),
         )
 
-    def settled(self) -> "Snapshot":
+    def cumulative(self) -> "Snapshot":
         """
         What stays of it when its service is gone: what only ever grows.
         """
@@ -206,7 +206,7 @@ class Snapshot:
         What L{toJSON} was called on.
         """
         read = dict(value)
-        for name in ("tlsSeconds", "lengths", "lateness"):
+        for name in ("tlsSeconds", "durations", "lateness"):
             if read[name] is not None:
                 read[name] = Histogram.fromJSON(read[name])
         return cls(**read)
@@ -215,7 +215,7 @@ class Snapshot:
 _GROWING = (
     *("opened", "ended", "refused", "linesReceived", "bytesReceived", "bytesSent"),
     *("acceptErrors", "tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
-    *("tlsPlainDropped", "lengths", "lateness"),
+    *("tlsPlainDropped", "durations", "lateness"),
 )
 
 
@@ -248,7 +248,7 @@ def earliest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]
     return {**one, **other, **{file: min(one[file], other[file]) for file in both}}
 
 
-def _mostOf(one: int | None, other: int | None) -> int | None:
+def _sumOfLimits(one: int | None, other: int | None) -> int | None:
     if one is None or other is None:
         return other if one is None else one
     return one and other and one + other

@@ -24,9 +24,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.endpoints.ports import Listeners
-from twisted_echo.endpoints.strings import checkOnce, listenString
+from twisted_echo.endpoints.strings import checkDistinctSockets, parseEndpoint
 from twisted_echo.lifecycle import State, StatefulService, Step
-from twisted_echo.logs.values import Listed, Tally
+from twisted_echo.logs.values import CommaSeparated, Tally
 from twisted_echo.metrics import Snapshot
 from twisted_echo.net.addresses import readable
 from twisted_echo.scheduling.lateness import LatenessMonitor
@@ -77,7 +77,7 @@ def _endpointsOf(
     made, listening = [], []
     for each in endpoints:
         if isinstance(each, str):
-            listening.append(listenString(reactor, each))
+            listening.append(parseEndpoint(reactor, each))
             made.append(listening[-1].endpoint)
         elif IStreamServerEndpoint.providedBy(each):
             made.append(each)
@@ -86,7 +86,7 @@ def _endpointsOf(
                 "where to listen must be an endpoint for servers, or the string of one"
                 f" such as 'tcp:7008', got {each!r}"
             )
-    checkOnce(listening)
+    checkDistinctSockets(listening)
     return made
 
 
@@ -119,7 +119,7 @@ class SessionService(StatefulService):
         """
         @param endpoints: where to listen: one or many, each an endpoint of Twisted's
             or its string, such as C{tcp:7008} or C{ssl:7008:privateKey=key.pem}, which
-            L{listenString} makes one of, for the factory's clock.
+            L{parseEndpoint} makes one of, for the factory's clock.
         @param factory: it belongs to this service from now on, and to no other.
         @raise ValueError: if a string is no endpoint's, C{grace} is no number of
             seconds, or the factory belongs to another service.
@@ -243,7 +243,7 @@ class SessionService(StatefulService):
         self._log.info(
             "listening on {addresses}, by {reactor}",
             event="listening",
-            addresses=Listed(readable(each) for each in self.addresses),
+            addresses=CommaSeparated(readable(each) for each in self.addresses),
             reactor=type(self.factory.clock).__name__,
         )
 

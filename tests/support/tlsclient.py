@@ -18,7 +18,7 @@ from twisted.internet import reactor
 from tests.support.certificates import make_certificate
 from tests.support.clients import ServedTestCase, connect, in_thread, until
 from twisted_echo import EchoConfig, EchoFactory, SessionFactory, SessionService
-from twisted_echo.endpoints.strings import Listening, listenString
+from twisted_echo.endpoints.strings import ParsedEndpoint, parseEndpoint
 
 __all__ = ["TLSClient", "TLSTestCase", "client_context", "deprecated"]
 
@@ -216,14 +216,14 @@ class TLSTestCase(ServedTestCase):
             f"privateKey={self.folder / 'key.pem'}:certKey={self.folder / 'cert.pem'}"
         )
 
-    def listen(self, kind: str = "ssl", *rest: Any) -> Listening:
+    def listen(self, kind: str = "ssl", *rest: Any) -> ParsedEndpoint:
         """
         What listens, of a kind such as C{haproxy:ssl}, on loopback.
         """
         words = [kind, "0", "interface=127.0.0.1"]
         if kind.endswith("ssl"):
             words.append(self.files)
-        return listenString(reactor, ":".join(words), *rest)
+        return parseEndpoint(reactor, ":".join(words), *rest)
 
     def serve_tls(
         self,

@@ -36,7 +36,7 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
-from twisted_echo.endpoints.strings import listenString
+from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.lifecycle import State
 from twisted_echo.net.tcp_info import TCPState, queuedOutput
 from twisted_echo.testing import ServiceThread, elapse
@@ -582,7 +582,7 @@ class ArrivedTests(ServedTestCase):
         )
         service = self.serve(
             factory,
-            listenString(reactor, "haproxy:tcp:0:interface=127.0.0.1").endpoint,
+            parseEndpoint(reactor, "haproxy:tcp:0:interface=127.0.0.1").endpoint,
         )
         client = self.client(service)
         client.sendall(b"PROXY TCP4 192.0.2.1 ")
@@ -622,7 +622,7 @@ class StopTests(ServedTestCase):
         @param rest: what has arrived, unread, when it does.
         """
         count, factory = 12, self.factory
-        service = self.serve(factory, listenString(reactor, endpoint).endpoint)
+        service = self.serve(factory, parseEndpoint(reactor, endpoint).endpoint)
         clients = [self.client(service) for _ in range(count)]
         for client in clients:
             client.sendall(header)

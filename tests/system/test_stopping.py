@@ -30,7 +30,7 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
-from twisted_echo.endpoints.strings import listenString
+from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.net.receive_queue import unreadBytes
 from twisted_echo.net.transports import bottomTransport
 from twisted_echo.testing.clocks import elapse
@@ -99,7 +99,7 @@ class TableTests(TLSTestCase):
         if not kind.endswith("unix"):
             return self.serve_tls(factory, kind)
         prefix = kind.removesuffix("unix")
-        listening = listenString(reactor, f"{prefix}unix:{self.mktemp()}")
+        listening = parseEndpoint(reactor, f"{prefix}unix:{self.mktemp()}")
         return self.serve(factory or EchoFactory(EchoConfig()), listening.endpoint)
 
     def peer(self, service: SessionService, kind: str, number: int = 1) -> Peer:

@@ -26,7 +26,7 @@ from twisted_echo import (
 )
 from twisted_echo.endpoints.layers import LayeredEndpoint
 from twisted_echo.endpoints.proxy_layer import ProxyFactory
-from twisted_echo.endpoints.strings import listenString
+from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory
 from twisted_echo.session.limits import Deadlines
 from twisted_echo.session.statistics import sessionRows, snapshotOf
@@ -64,7 +64,9 @@ class ClientsTestCase(TLSTestCase):
             TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"),
             lambda wrapped: TLSFactory(wrapped, self.context),
         )
-        return self.serve(factory, endpoint.under(ProxyFactory) if proxy else endpoint)
+        return self.serve(
+            factory, endpoint.withInnerLayer(ProxyFactory) if proxy else endpoint
+        )
 
 
 class CertificateTests(ClientsTestCase):
@@ -150,7 +152,7 @@ class CertificateTests(ClientsTestCase):
                 self.factory.protocol,  # type: ignore[arg-type]
                 logSessions=LogSessions.ALL,
             )
-            service = self.serve(factory, listenString(reactor, string).endpoint)
+            service = self.serve(factory, parseEndpoint(reactor, string).endpoint)
             for version in VERSIONS:
                 context = as_client(None, self.anna, self.folder, version)
                 await self.tell(service, context, r"CN=anna\0A", before)

@@ -8,8 +8,8 @@ from dataclasses import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_echo.metrics import (
+    DURATION_BOUNDS,
     LATENESS_BOUNDS,
-    LENGTH_BOUNDS,
     Histogram,
     Snapshot,
 )
@@ -40,14 +40,14 @@ def full(more: int = 0) -> Snapshot:
         tlsResumptions=3 + more,
         tlsPlainDropped=2 + more,
         tlsSeconds=filled(HANDSHAKE_BOUNDS, 0.004),
-        lengths=filled(LENGTH_BOUNDS, 0.5 + more),
+        durations=filled(DURATION_BOUNDS, 0.5 + more),
         lateness=filled(LATENESS_BOUNDS, 0.002),
         sessions=6 + more,
         handshakes=1 + more,
         paused=2 + more,
         pendingBytes=50 + more,
         certificates={"cert.pem": 4_000_000_000 - more},
-        most=1000 + more,
+        maxSessions=1000 + more,
     )
 
 
@@ -70,7 +70,7 @@ class HistogramTests(SynchronousTestCase):
         """
         Those of this module are as they have to be for a search.
         """
-        for bounds in (*(LENGTH_BOUNDS, LATENESS_BOUNDS, HANDSHAKE_BOUNDS),):
+        for bounds in (*(DURATION_BOUNDS, LATENESS_BOUNDS, HANDSHAKE_BOUNDS),):
             self.assertEqual(sorted(set(bounds)), list(bounds))
 
     def test_wrongCounts(self) -> None:
@@ -150,14 +150,14 @@ class SnapshotTests(SynchronousTestCase):
                 tlsResumptions=7,
                 tlsPlainDropped=5,
                 tlsSeconds=filled(HANDSHAKE_BOUNDS, 0.004, 0.004),
-                lengths=filled(LENGTH_BOUNDS, 0.5, 1.5),
+                durations=filled(DURATION_BOUNDS, 0.5, 1.5),
                 lateness=filled(LATENESS_BOUNDS, 0.002, 0.002),
                 sessions=13,
                 handshakes=3,
                 paused=5,
                 pendingBytes=101,
                 certificates={"cert.pem": 3_999_999_999},
-                most=2001,
+                maxSessions=2001,
             ),
         )
 
@@ -181,8 +181,8 @@ class SnapshotTests(SynchronousTestCase):
             (None, 0, 0),
             (None, None, None),
         ):
-            total = Snapshot(most=one) + Snapshot(most=other)
-            self.assertEqual(total.most, both, (one, other))
+            total = Snapshot(maxSessions=one) + Snapshot(maxSessions=other)
+            self.assertEqual(total.maxSessions, both, (one, other))
 
     def test_certificates(self) -> None:
         """
@@ -216,18 +216,18 @@ class SnapshotTests(SynchronousTestCase):
         that have been and all that are never decreases, and has the limits of those
         that are.
         """
-        stays = full().settled()
+        stays = full().cumulative()
         for name in (
             *("opened", "ended", "refused", "linesReceived", "bytesReceived"),
-            *("bytesSent", "acceptErrors", "lengths", "lateness"),
+            *("bytesSent", "acceptErrors", "durations", "lateness"),
             *("tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
             "tlsPlainDropped",
         ):
             self.assertEqual(getattr(stays, name), getattr(full(), name), name)
         for name in ("sessions", "handshakes", "paused", "pendingBytes"):
             self.assertEqual(getattr(stays, name), getattr(Snapshot(), name), name)
-        self.assertEqual((stays.most, stays.certificates), (None, {}))
-        self.assertEqual((stays + full(1)).most, full(1).most)
+        self.assertEqual((stays.maxSessions, stays.certificates), (None, {}))
+        self.assertEqual((stays + full(1)).maxSessions, full(1).maxSessions)
 
     def test_json(self) -> None:
         """
@@ -237,7 +237,7 @@ class SnapshotTests(SynchronousTestCase):
             full(),
             Snapshot(),
             Snapshot(bytesSent=None),
-            full().settled() + full(3),
+            full().cumulative() + full(3),
         ):
             sent = json.dumps(snapshot.toJSON())
             self.assertEqual(Snapshot.fromJSON(json.loads(sent)), snapshot)

@@ -38,7 +38,7 @@ from twisted_echo.command.file_limit import mostSessions
 from twisted_echo.command.help import GROUPS
 from twisted_echo.command.start_errors import CannotStart, explain
 from twisted_echo.echo import EchoConfig, EchoService
-from twisted_echo.endpoints.strings import Listening
+from twisted_echo.endpoints.strings import ParsedEndpoint
 from twisted_echo.net.sockets import KeepAlive
 from twisted_echo.session.limits import Deadlines, Limits, WhenFull
 from twisted_echo.session.session_log import LogSessions
@@ -441,7 +441,7 @@ class MakeServiceTests(SynchronousTestCase):
     def unavailable(self, error: Exception) -> IService:
         options = parsed()
         options.settings = replace(
-            options.settings, listening=[Listening(Unavailable(error))]
+            options.settings, listening=[ParsedEndpoint(Unavailable(error))]
         )
         return makeService(options)
 

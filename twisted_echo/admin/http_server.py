@@ -1,7 +1,7 @@
 """
 An HTTP server with connection and time limits, for pages that are seldom asked for.
 
-It is Twisted's own, with what that lacks. C{LimitTotalConnectionsFactory} turns away the
+It is Twisted's, with what that lacks. C{LimitTotalConnectionsFactory} turns away the
 newest connection, so silent clients could keep everybody out. The time-out of C{Site}
 begins again with every line, and does not end a client that reads slowly.
 

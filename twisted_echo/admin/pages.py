@@ -35,12 +35,12 @@ from twisted.web.server import NOT_DONE_YET
 
 from twisted_echo.admin.http_server import BoundedSite
 from twisted_echo.admin.prometheus import SnapshotCollector
-from twisted_echo.admin.status_view import Observed
+from twisted_echo.admin.status_view import StatusSource
 from twisted_echo.metrics import Observation
 from twisted_echo.net.listening import closePort
 from twisted_echo.session.statistics import MOST_ROWS
 
-__all__ = ["Admin", "adminSite"]
+__all__ = ["AdminServer", "adminSite"]
 
 _ROWS = 100
 _NO_STORE = b"no-store"
@@ -48,7 +48,7 @@ _NO_STORE = b"no-store"
 _log = Logger()
 
 
-def adminSite(observed: Observed, reactor: Any) -> BoundedSite:
+def adminSite(observed: StatusSource, reactor: Any) -> BoundedSite:
     """
     A factory to listen with, for whoever should see it.
     """
@@ -106,7 +106,7 @@ class _Health(_Page):
 
 
 class _Readiness(_Page):
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, observed: StatusSource) -> None:
         super().__init__()
         self._observed = observed
 
@@ -120,7 +120,7 @@ class _Later(_Page):
     A page that may take its time.
     """
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, observed: StatusSource) -> None:
         super().__init__()
         self._observed = observed
 
@@ -150,7 +150,7 @@ class _Later(_Page):
 
 
 class _Metrics(_Later):
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, observed: StatusSource) -> None:
         super().__init__(observed)
         # Of its own, for the global one is the embedder's.
         self._process = CollectorRegistry()
@@ -208,7 +208,7 @@ def _asked(arguments: Mapping[bytes, list[bytes]]) -> tuple[str, int]:
     return after, int(asked)
 
 
-class Admin:
+class AdminServer:
     """
     The pages on an endpoint.
     """
@@ -226,7 +226,7 @@ class Admin:
         """
         return None if self._port is None else self._port.getHost()
 
-    def open(self, observed: Observed) -> "Deferred[None]":
+    def open(self, observed: StatusSource) -> "Deferred[None]":
         """
         Listen.
         """

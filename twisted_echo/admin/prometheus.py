@@ -137,7 +137,7 @@ METRICS = (
         "sessions_max",
         "gauge",
         "How many sessions and handshakes there may be; 0 for no limit.",
-        lambda s: s.most,
+        lambda s: s.maxSessions,
     ),
     Exported(
         "sessions_paused",
@@ -168,7 +168,7 @@ METRICS = (
         "session_duration_seconds",
         "histogram",
         "How long the sessions lasted that have ended.",
-        lambda s: s.lengths,
+        lambda s: s.durations,
     ),
     Exported(
         "tls_handshake_duration_seconds",

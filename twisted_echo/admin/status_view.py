@@ -15,14 +15,14 @@ from twisted_echo.metrics import Observation
 from twisted_echo.service import SessionService
 from twisted_echo.session.statistics import MOST_ROWS, sessionRows
 
-__all__ = ["Observed", "ServiceView", "build"]
+__all__ = ["ServiceView", "StatusSource", "buildInfo"]
 
 
 # (A number of sessions that no service gets to.)
 _CURSOR = re.compile("[0-9]{0,18}")
 
 
-class Observed(Protocol):
+class StatusSource(Protocol):
     """
     What is looked at.
     """
@@ -55,7 +55,7 @@ def _installed() -> dict[str, str]:
     return {"version": version("twisted-echo"), "twisted": version("twisted")}
 
 
-def build(reactor: object) -> dict[str, str]:
+def buildInfo(reactor: object) -> dict[str, str]:
     """
     Which software this is, by what is exported of it.
     """
@@ -82,7 +82,7 @@ class ServiceView:
                 workers={},
                 state=service.state.value,
                 states=tuple(each.value for each in State),
-                build=build(service.factory.clock),
+                build=buildInfo(service.factory.clock),
             )
         )
 

@@ -10,12 +10,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-from twisted_echo.admin.pages import Admin
-from twisted_echo.admin.status_view import Observed
+from twisted_echo.admin.pages import AdminServer
+from twisted_echo.admin.status_view import StatusSource
 from twisted_echo.command import option_parsers
 from twisted_echo.command.certificate_reload import reload
 from twisted_echo.endpoints.layers import LayeredEndpoint
-from twisted_echo.endpoints.strings import Listening, checkOnce, listenString
+from twisted_echo.endpoints.strings import (
+    ParsedEndpoint,
+    checkDistinctSockets,
+    parseEndpoint,
+)
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.expiry import ExpiryWatch, notAfter
 from twisted_echo.tls.site import TLSSite
@@ -29,7 +33,7 @@ The kinds whose errors this package explains better than Twisted.
 _SUCH_AS = "; such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
 
 
-class ReloadableAdmin(Admin):
+class ReloadableAdmin(AdminServer):
     """
     The pages on an endpoint, whose certificates can be loaded anew.
     """
@@ -38,8 +42,8 @@ class ReloadableAdmin(Admin):
         self,
         endpoint: IStreamServerEndpoint,
         reactor: Any,
-        secured: Listening | None = None,
-        listening: Sequence[Listening] = (),
+        secured: ParsedEndpoint | None = None,
+        listening: Sequence[ParsedEndpoint] = (),
     ) -> None:
         """
         @param secured: what has the certificates, if there are some.
@@ -65,7 +69,7 @@ class ReloadableAdmin(Admin):
         """
         return notAfter(self._certificates)
 
-    def open(self, observed: Observed) -> "Deferred[None]":
+    def open(self, observed: StatusSource) -> "Deferred[None]":
         """
         Listen, and warn of certificates that expire.
         """
@@ -92,7 +96,7 @@ class ReloadableAdmin(Admin):
 
 
 def adminPort(
-    reactor: Any, text: str, listening: Sequence[Listening]
+    reactor: Any, text: str, listening: Sequence[ParsedEndpoint]
 ) -> ReloadableAdmin:
     """
     Make the admin port of its endpoint string. Every kind that has a port is allowed,
@@ -107,7 +111,7 @@ def adminPort(
         if described.partition(":")[0].lower() in _CHECKED:
             found = _checked(reactor, described, text, listening)
             if found.certificates is not None and not found.isProxied:
-                secured, described = found, found.bottom
+                secured, described = found, found.plainDescription
                 certificates = found.certificates
         endpoint = serverFromString(reactor, described)
     except _ExplainedError:
@@ -123,7 +127,7 @@ def adminPort(
     return ReloadableAdmin(endpoint, reactor, secured, listening)
 
 
-def _certificatesOf(listening: Iterable[Listening]) -> list[Certificates]:
+def _certificatesOf(listening: Iterable[ParsedEndpoint]) -> list[Certificates]:
     return [each.certificates for each in listening if each.certificates is not None]
 
 
@@ -132,11 +136,11 @@ class _ExplainedError(ValueError):
 
 
 def _checked(
-    reactor: Any, described: str, text: str, listening: Sequence[Listening]
-) -> Listening:
+    reactor: Any, described: str, text: str, listening: Sequence[ParsedEndpoint]
+) -> ParsedEndpoint:
     try:
-        found = listenString(reactor, described)
-        checkOnce([*listening, found])
+        found = parseEndpoint(reactor, described)
+        checkDistinctSockets([*listening, found])
     except ValueError as error:
         why = str(error).replace(repr(described), repr(text))
         why, isAny, _ = why.partition("; such as tcp:")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from twisted.logger import Logger
 
-from twisted_echo.endpoints.strings import Listening
-from twisted_echo.logs.values import Listed
+from twisted_echo.endpoints.strings import ParsedEndpoint
+from twisted_echo.logs.values import CommaSeparated
 
 __all__ = ["reload"]
 
@@ -19,7 +19,7 @@ How many files an event names: a folder may have thousands.
 """
 
 
-def reload(listening: Iterable[Listening]) -> None:
+def reload(listening: Iterable[ParsedEndpoint]) -> None:
     """
     Load those of some endpoints anew, for connections that are still to come. One that
     fails keeps what it had.
@@ -40,6 +40,6 @@ def reload(listening: Iterable[Listening]) -> None:
             _log.info("reloaded {files}", event="reloaded", files=files)
 
 
-def _some(files: list[str]) -> Listed:
+def _some(files: list[str]) -> CommaSeparated:
     more = len(files) - _MOST_FILES
-    return Listed([*files[:_MOST_FILES], f"{more} more"] if more > 0 else files)
+    return CommaSeparated([*files[:_MOST_FILES], f"{more} more"] if more > 0 else files)

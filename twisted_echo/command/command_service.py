@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.admin.status_view import build
+from twisted_echo.admin.status_view import buildInfo
 from twisted_echo.command.command_signals import CommandSignals
 from twisted_echo.command.interfaces import (
     AdminPort,
@@ -66,7 +66,7 @@ class CommandService(Service):
         self._manager = manager
         self._report = report
         # Before privileges are shed, after which it may not be readable.
-        self._software = build(reactor)
+        self._software = buildInfo(reactor)
         self._isBound = False
         self._signals = CommandSignals(reactor, self)
         self._reports = StatusReports(self, reactor, manager)

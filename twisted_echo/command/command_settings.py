@@ -12,7 +12,11 @@ from twisted.python.usage import UsageError
 from twisted_echo.command import option_parsers
 from twisted_echo.command.option_table import usageError
 from twisted_echo.echo import EchoConfig
-from twisted_echo.endpoints.strings import Listening, checkOnce, listenString
+from twisted_echo.endpoints.strings import (
+    ParsedEndpoint,
+    checkDistinctSockets,
+    parseEndpoint,
+)
 from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.validation.checks import InvalidSetting
 
@@ -40,7 +44,7 @@ class CommandSettings:
     """
 
     echo: EchoConfig
-    listening: Sequence[Listening]
+    listening: Sequence[ParsedEndpoint]
     proxyFrom: Sequence[IPv4Network | IPv6Network]
     admin: "ReloadableAdmin | None"
     notice: float
@@ -111,13 +115,13 @@ def _listening(
     reactor: Any,
     descriptions: Sequence[str],
     proxyFrom: Sequence[IPv4Network | IPv6Network],
-) -> list[Listening]:
+) -> list[ParsedEndpoint]:
     """
     Make endpoints of their strings.
     """
     try:
-        listening = [listenString(reactor, each, proxyFrom) for each in descriptions]
-        checkOnce(listening)
+        listening = [parseEndpoint(reactor, each, proxyFrom) for each in descriptions]
+        checkDistinctSockets(listening)
     except ValueError as error:
         raise UsageError(f"--listen {error}") from None
     if proxyFrom and not any(each.isProxied for each in listening):
@@ -128,7 +132,7 @@ def _listening(
     return listening
 
 
-def _checkShareable(listening: Sequence[Listening]) -> None:
+def _checkShareable(listening: Sequence[ParsedEndpoint]) -> None:
     """
     Check that many processes can listen on these endpoints.
     """
@@ -136,13 +140,13 @@ def _checkShareable(listening: Sequence[Listening]) -> None:
 
     try:
         for each in listening:
-            checkShareable(each.bottom)
+            checkShareable(each.plainDescription)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
 def _adminPort(
-    reactor: Any, text: str, listening: Sequence[Listening]
+    reactor: Any, text: str, listening: Sequence[ParsedEndpoint]
 ) -> "ReloadableAdmin":
     """
     Make the admin port of its endpoint string.

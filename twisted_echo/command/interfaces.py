@@ -16,7 +16,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 
-from twisted_echo.admin.status_view import Observed
+from twisted_echo.admin.status_view import StatusSource
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
 from twisted_echo.session.limits import Limits
@@ -165,7 +165,7 @@ class AdminPort(Reloadable, Protocol):
         When its certificates expire, by their files.
         """
 
-    def open(self, observed: Observed) -> "Deferred[None]": ...
+    def open(self, observed: StatusSource) -> "Deferred[None]": ...
 
     def close(self) -> "Deferred[None]": ...
 

@@ -13,7 +13,7 @@ from twisted_echo.admin.status_view import ServiceView
 from twisted_echo.command.certificate_reload import reload
 from twisted_echo.command.file_access import unreadable
 from twisted_echo.echo import EchoConfig, EchoService
-from twisted_echo.endpoints.strings import Listening
+from twisted_echo.endpoints.strings import ParsedEndpoint
 from twisted_echo.metrics import Observation
 from twisted_echo.session.limits import Limits
 
@@ -31,7 +31,7 @@ class LocalService(EchoService):
         self,
         config: EchoConfig,
         reactor: Any,
-        listening: Sequence[Listening],
+        listening: Sequence[ParsedEndpoint],
         endpoints: Sequence[IStreamServerEndpoint] | None = None,
     ) -> None:
         """

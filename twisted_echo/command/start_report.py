@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from twisted_echo.command.interfaces import Described
-from twisted_echo.logs.values import Listed
+from twisted_echo.logs.values import CommaSeparated
 from twisted_echo.net.addresses import readable
 from twisted_echo.session.limits import Limits
 from twisted_echo.validation.units import Size
@@ -55,7 +55,7 @@ def logStarted(
         + ("no admin port" if admin is None else "admin on {admin}")
         + "; twisted-echo {version}, Twisted {twisted}, Python {python}",
         event="started",
-        addresses=Listed(readable(each) for each in served.addresses),
+        addresses=CommaSeparated(readable(each) for each in served.addresses),
         workers=workers,
         limits=ReadableLimits(served.limits),
         admin=None if admin is None else readable(admin),

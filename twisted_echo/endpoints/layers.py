@@ -44,7 +44,7 @@ class LayerFactory(WrappingFactory[Any]):
     """
     Puts a layer under the sessions of a L{SessionFactory}.
 
-    @ivar keeper: the factory of the sessions, however many layers are between.
+    @ivar sessionFactory: the factory of the sessions, however many layers are between.
     """
 
     noisy = False
@@ -52,21 +52,21 @@ class LayerFactory(WrappingFactory[Any]):
     def __init__(self, wrappedFactory: IProtocolFactory) -> None:
         # Not `super()`: another base of a subclass wants more arguments.
         WrappingFactory.__init__(self, wrappedFactory)
-        keeper: Any = wrappedFactory
-        while isinstance(keeper, WrappingFactory):
-            keeper = keeper.wrappedFactory
-        if not isinstance(keeper, SessionFactory):
+        sessionFactory: Any = wrappedFactory
+        while isinstance(sessionFactory, WrappingFactory):
+            sessionFactory = sessionFactory.wrappedFactory
+        if not isinstance(sessionFactory, SessionFactory):
             raise TypeError(
                 "a layer goes under the sessions of a SessionFactory,"
                 f" got {wrappedFactory!r}"
             )
-        self.keeper: SessionFactory[Any] = keeper
+        self.sessionFactory: SessionFactory[Any] = sessionFactory
 
     def buildProtocol(self, addr: Any) -> Any:
         """
         Make a layer for a connection from C{addr}, or refuse it.
         """
-        if self.keeper.refuses(addr):
+        if self.sessionFactory.refuses(addr):
             return None
         return self.protocol(self, Protocol())
 
@@ -101,12 +101,12 @@ class Layer(BufferingLayer, ProtocolWrapper):
         provideAs(self, transport)
 
     def _begin(self, transport: Any) -> None:
-        keeper = self.factory.keeper
+        sessionFactory = self.factory.sessionFactory
         # That of the layer below, if there is one.
         began = getattr(transport, "began", None)
-        self.began = keeper.fairClock.seconds() if began is None else began
-        keeper.handshakeStarted(self, self.countsFor())
-        if keeper.isStopping:
+        self.began = sessionFactory.fairClock.seconds() if began is None else began
+        sessionFactory.handshakeStarted(self, self.countsFor())
+        if sessionFactory.isStopping:
             # Not now, when it is only being made.
             self._stopLater()
 
@@ -133,13 +133,13 @@ class Layer(BufferingLayer, ProtocolWrapper):
         """
         self._isReady = True
         self._cancelStep()
-        keeper = self.factory.keeper
-        began = keeper.handshakeDone(self, countedFor)
+        sessionFactory = self.factory.sessionFactory
+        began = sessionFactory.handshakeDone(self, countedFor)
         try:
             self._beginWrapped()
         finally:
             # Perhaps there is none in its place: it may have failed.
-            keeper.countChanged()
+            sessionFactory.countChanged()
             began()
 
     def _beginWrapped(self) -> None:
@@ -147,7 +147,7 @@ class Layer(BufferingLayer, ProtocolWrapper):
         try:
             protocol = factory.wrappedFactory.buildProtocol(self.getPeer())
         except Exception:
-            factory.keeper.countRefused(self.getPeer(), EndReason.ERROR)
+            factory.sessionFactory.countRefused(self.getPeer(), EndReason.ERROR)
             raise
         if protocol is not None:
             self.wrappedProtocol = protocol
@@ -183,7 +183,7 @@ class Layer(BufferingLayer, ProtocolWrapper):
     def _stop(self) -> None:
         if not self._canEndInOrder():
             return
-        if self.factory.keeper.fairClock.isLate:
+        if self.factory.sessionFactory.fairClock.isLate:
             # What others were given took its time.
             self._stopLater()
             return
@@ -225,24 +225,24 @@ class Layer(BufferingLayer, ProtocolWrapper):
         """
         Send an end-of-file; read and forget what still comes, up to the peer's.
         """
-        keeper = self.factory.keeper
+        sessionFactory = self.factory.sessionFactory
         if self._failure is None:
             self._failure = EndReason.STOPPED, ""
         bottom = bottomTransport(self.transport)
         if not hasattr(bottom, "loseWriteConnection"):
             bottom.loseConnection()
             return
-        self._callLater(keeper.abortAfter, self._expire)
+        self._callLater(sessionFactory.abortAfter, self._expire)
         bottom.loseWriteConnection()
         bottom.resumeProducing()
-        keeper.endSent(self)
+        sessionFactory.endSent(self)
 
     def _callLater(self, seconds: float, step: Callable[[], object]) -> None:
         """
         Schedule the next step of its end.
         """
         self._cancelStep()
-        self._step = self.factory.keeper.fairClock.callLater(seconds, step)
+        self._step = self.factory.sessionFactory.fairClock.callLater(seconds, step)
 
     def _cancelStep(self) -> None:
         step, self._step = self._step, None
@@ -281,12 +281,12 @@ class Layer(BufferingLayer, ProtocolWrapper):
         self._cancelStep()
         if not self._isReady:
             self._isReady = True
-            keeper = self.factory.keeper
+            sessionFactory = self.factory.sessionFactory
             why, detail = self._failure or (self.failureReason, self._told(reason))
             # First, for whoever waits for the last handshake tells the sum.
-            keeper.countRefused(self.getPeer(), why, detail)
-            keeper.handshakeEnded(self, self.countsFor())
-            keeper.countChanged()
+            sessionFactory.countRefused(self.getPeer(), why, detail)
+            sessionFactory.handshakeEnded(self, self.countsFor())
+            sessionFactory.countChanged()
         super().connectionLost(reason)
 
     def _told(self, reason: Failure) -> str:
@@ -312,7 +312,7 @@ class LayeredEndpoint:
         self._endpoint = endpoint
         self._wrap = callback("wrap", wrap)
 
-    def under(self, wrap: Any) -> "LayeredEndpoint":
+    def withInnerLayer(self, wrap: Any) -> "LayeredEndpoint":
         """
         The same endpoint with one more layer, nearer to the connection.
         """
@@ -320,7 +320,7 @@ class LayeredEndpoint:
             self._endpoint, lambda factory: wrap(self._wrap(factory))
         )
 
-    def over(self, endpoint: IStreamServerEndpoint) -> "LayeredEndpoint":
+    def withPlainEndpoint(self, endpoint: IStreamServerEndpoint) -> "LayeredEndpoint":
         """
         The same layers over another endpoint.
         """

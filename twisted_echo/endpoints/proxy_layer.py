@@ -121,9 +121,13 @@ class ProxyFactory(LayerFactory):
 
     def buildProtocol(self, addr: Any) -> Any:
         if not self._mayAnnounce(addr):
-            self.keeper.countRefused(addr, EndReason.REFUSED_PROXY)
+            self.sessionFactory.countRefused(addr, EndReason.REFUSED_PROXY)
             return None
-        return None if self.keeper.refuses(None) else self.protocol(self, Protocol())
+        return (
+            None
+            if self.sessionFactory.refuses(None)
+            else self.protocol(self, Protocol())
+        )
 
     def _mayAnnounce(self, address: Any) -> bool:
         if not self._allowed or not isinstance(address, (IPv4Address, IPv6Address)):

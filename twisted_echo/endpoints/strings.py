@@ -31,7 +31,7 @@ from twisted_echo.tls.settings import (
 )
 from twisted_echo.twisted_internals import require
 
-__all__ = ["Listening", "checkOnce", "listenString"]
+__all__ = ["ParsedEndpoint", "checkDistinctSockets", "parseEndpoint"]
 
 require(__name__)
 
@@ -66,20 +66,22 @@ class _Unusable(ValueError):
     """
 
 
-class Listening:
+class ParsedEndpoint:
     """
     What became of an endpoint string.
 
     @ivar description: the string.
     @ivar endpoint: to be listened on by a L{SessionFactory}.
-    @ivar bottom: the string of the endpoint under the layers.
+    @ivar plainDescription: the string of the endpoint under the layers.
     @ivar isProxied: whether a PROXY header is expected.
     @ivar descriptor: of the socket that systemd has handed down, else None.
     @ivar certificates: of C{ssl:} and C{tls:}, else None.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint, bottom: str = "") -> None:
-        self.description = self.bottom = bottom
+    def __init__(
+        self, endpoint: IStreamServerEndpoint, plainDescription: str = ""
+    ) -> None:
+        self.description = self.plainDescription = plainDescription
         self.endpoint = endpoint
         self.isProxied = False
         self.descriptor: int | None = None
@@ -101,21 +103,23 @@ class Listening:
         if self.certificates is not None:
             self.certificates.reload()
 
-    def over(self, bottom: IStreamServerEndpoint) -> IStreamServerEndpoint:
+    def withPlainEndpoint(
+        self, plainEndpoint: IStreamServerEndpoint
+    ) -> IStreamServerEndpoint:
         """
         The same layers over another endpoint.
         """
         if isinstance(self.endpoint, LayeredEndpoint):
-            return self.endpoint.over(bottom)
-        return bottom
+            return self.endpoint.withPlainEndpoint(plainEndpoint)
+        return plainEndpoint
 
 
-def listenString(
+def parseEndpoint(
     reactor: Any,
     description: str,
     proxyFrom: Sequence[IPv4Network | IPv6Network] = (),
-    bottom: IStreamServerEndpoint | None = None,
-) -> Listening:
+    plainEndpoint: IStreamServerEndpoint | None = None,
+) -> ParsedEndpoint:
     """
     Make an endpoint of its string: C{tcp:}, C{tcp6:}, C{unix:}, C{systemd:}, C{ssl:} or
     C{tls:}, or C{haproxy:} before one of them. Other kinds, Twisted's and those of
@@ -126,8 +130,8 @@ def listenString(
     HAProxy sends it.
 
     @param proxyFrom: who may send a PROXY header; everybody, if empty.
-    @param bottom: what takes the place of all that is under TLS and PROXY, for whoever
-        was handed a socket that listens already.
+    @param plainEndpoint: is used under TLS and PROXY instead of the endpoint that the
+        string names, for a caller that was handed a socket which listens already.
     @raise ValueError: if the string is no endpoint's, or not one to listen on: of
         another kind, with a file that is no key or certificate, or for a socket of
         systemd's that is not as it says.
@@ -135,7 +139,7 @@ def listenString(
     """
     proxyFrom = networks(proxyFrom)
     try:
-        listening = _listening(reactor, description, proxyFrom, bottom)
+        listening = _listening(reactor, description, proxyFrom, plainEndpoint)
     except _Unusable as error:
         raise ValueError(f"{description!r}: {error}") from error.__cause__
     except Exception as error:
@@ -149,7 +153,7 @@ def listenString(
     return listening
 
 
-def checkOnce(listening: Iterable[Listening]) -> None:
+def checkDistinctSockets(listening: Iterable[ParsedEndpoint]) -> None:
     """
     Tell whether each socket of systemd's is listened on once.
 
@@ -171,8 +175,8 @@ def _listening(
     reactor: Any,
     description: str,
     proxyFrom: Sequence[IPv4Network | IPv6Network],
-    bottom: IStreamServerEndpoint | None,
-) -> Listening:
+    plainEndpoint: IStreamServerEndpoint | None,
+) -> ParsedEndpoint:
     words, named = endpoints._parse(description)
     _checkTwice(description)
     if not words:
@@ -187,9 +191,9 @@ def _listening(
     arguments = _arguments(kind, words, named)
     _checkNumbers(arguments)
     if kind in ("ssl", "tls"):
-        listening = _withTLS(reactor, kind, arguments, bottom)
+        listening = _withTLS(reactor, kind, arguments, plainEndpoint)
     else:
-        listening = _plain(reactor, kind, arguments, bottom)
+        listening = _plain(reactor, kind, arguments, plainEndpoint)
     if isProxied:
         inner = listening.endpoint
 
@@ -198,7 +202,7 @@ def _listening(
 
         listening.isProxied = True
         listening.endpoint = (
-            inner.under(announced)
+            inner.withInnerLayer(announced)
             if isinstance(inner, LayeredEndpoint)
             else LayeredEndpoint(inner, announced)
         )
@@ -246,18 +250,18 @@ def _plain(
     reactor: Any,
     kind: str,
     arguments: dict[str, str],
-    bottom: IStreamServerEndpoint | None,
-) -> Listening:
+    plainEndpoint: IStreamServerEndpoint | None,
+) -> ParsedEndpoint:
     """
     An endpoint of Twisted's own, without layers.
     """
     parts = (f"{name}={quoteStringArgument(each)}" for name, each in arguments.items())
     string = ":".join((kind, *parts))
-    if bottom is not None:
-        return Listening(bottom, string)
+    if plainEndpoint is not None:
+        return ParsedEndpoint(plainEndpoint, string)
     if kind == "systemd":
         return _adopted(reactor, string, arguments)
-    return Listening(serverFromString(reactor, string), string)
+    return ParsedEndpoint(serverFromString(reactor, string), string)
 
 
 def _checkTwice(description: str) -> None:
@@ -282,7 +286,7 @@ def _checkNumbers(arguments: dict[str, str]) -> None:
             raise _Unusable(f"a {name} must be from 0 to {most}, got {word}{_COLON}")
 
 
-def _adopted(reactor: Any, string: str, arguments: dict[str, str]) -> Listening:
+def _adopted(reactor: Any, string: str, arguments: dict[str, str]) -> ParsedEndpoint:
     """
     An endpoint for a socket that systemd has handed down.
     """
@@ -301,7 +305,7 @@ def _adopted(reactor: Any, string: str, arguments: dict[str, str]) -> Listening:
         checkListening(endpoint.fileno, endpoint.addressFamily)
     except ValueError as error:
         raise _Unusable(f"what systemd has handed down {error}") from None
-    listening = Listening(endpoint, string)
+    listening = ParsedEndpoint(endpoint, string)
     listening.descriptor = endpoint.fileno
     return listening
 
@@ -310,8 +314,8 @@ def _withTLS(
     reactor: Any,
     kind: str,
     arguments: dict[str, str],
-    bottom: IStreamServerEndpoint | None,
-) -> Listening:
+    plainEndpoint: IStreamServerEndpoint | None,
+) -> ParsedEndpoint:
     """
     An endpoint of TCP with TLS over it.
     """
@@ -325,7 +329,7 @@ def _withTLS(
     except (BadFile, BadWord) as error:
         raise _Unusable(str(error)) from None
     isIPv6 = ":" in tcp.get("interface", "")
-    listening = _plain(reactor, "tcp6" if isIPv6 else "tcp", tcp, bottom)
+    listening = _plain(reactor, "tcp6" if isIPv6 else "tcp", tcp, plainEndpoint)
     listening.endpoint = LayeredEndpoint(
         listening.endpoint, lambda factory: TLSFactory(factory, certificates)
     )

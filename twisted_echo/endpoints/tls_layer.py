@@ -59,7 +59,7 @@ class _TLSLayer(Layer, ServerHandshake):
 
     @property
     def keeper(self) -> Any:
-        return self.factory.keeper
+        return self.factory.sessionFactory
 
     @property
     def _isGivenUp(self) -> bool:
@@ -162,7 +162,7 @@ class TLSFactory(LayerFactory):
         """
         super().__init__(wrappedFactory)
         self._certificates = certificatesOf(certificates)
-        self.counts = self.keeper.useTLS(self._certificates)
+        self.counts = self.sessionFactory.useTLS(self._certificates)
         self._negotiating: Loaded | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
@@ -171,7 +171,7 @@ class TLSFactory(LayerFactory):
         except Exception:
             # The reactor would leave the connection open, with nobody to watch it.
             log.err()
-            self.keeper.countRefused(addr, EndReason.ERROR)
+            self.sessionFactory.countRefused(addr, EndReason.ERROR)
             return None
         return super().buildProtocol(addr)
 

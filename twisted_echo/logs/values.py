@@ -10,7 +10,7 @@ numbers.)
 from collections import Counter
 from collections.abc import Mapping
 
-__all__ = ["Listed", "Tally"]
+__all__ = ["CommaSeparated", "Tally"]
 
 
 class Tally(dict[str, int]):
@@ -26,7 +26,7 @@ class Tally(dict[str, int]):
         return f"{sum(self.values())}" + (f" ({parts})" if parts else "")
 
 
-class Listed(list[object]):
+class CommaSeparated(list[object]):
     """
     A list. As text: its items with commas between them.
     """

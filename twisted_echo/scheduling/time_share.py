@@ -11,7 +11,7 @@ from time import perf_counter
 
 from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["SHARE", "Turns"]
+__all__ = ["SHARE", "TimeShare"]
 
 SHARE = 0.002
 """
@@ -24,7 +24,7 @@ of each turn would cost each a timed call.)
 """
 
 
-class Turns:
+class TimeShare:
     """
     The work of one kind.
     """

@@ -18,10 +18,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.metrics import LENGTH_BOUNDS, Histogram
+from twisted_echo.metrics import DURATION_BOUNDS, Histogram
 from twisted_echo.net.sockets import KeepAlive
 from twisted_echo.scheduling.fair_clock import FairClock
-from twisted_echo.scheduling.time_share import Turns
+from twisted_echo.scheduling.time_share import TimeShare
 from twisted_echo.session.end_reason import EndReason, SessionEnd
 from twisted_echo.session.hook_checks import AROUND_FACTORY
 from twisted_echo.session.hooks import watch
@@ -98,7 +98,7 @@ class SessionFactory(SessionMaker[_S]):
     @ivar lines: how many lines those that have ended have received.
     @ivar bytesReceived: how many bytes those that have ended have received.
     @ivar bytesSent: how many bytes they were sent; None if a transport did not count.
-    @ivar lengths: how many seconds they lasted.
+    @ivar durations: how many seconds they lasted.
     @ivar tls: what is counted of their TLS handshakes; None without TLS.
     @ivar certificates: those that they are served with.
     @ivar certificatesAdded: called when there are more of them; None if nobody wants to
@@ -151,12 +151,12 @@ class SessionFactory(SessionMaker[_S]):
         self.refused: Counter[EndReason] = Counter()
         self.lines = self.bytesReceived = 0
         self.bytesSent: int | None = 0
-        self.lengths = Histogram(LENGTH_BOUNDS)
+        self.durations = Histogram(DURATION_BOUNDS)
         self.tls: TLSCounts | None = None
         # Not kept by this, for each session may have some of its own.
         self.certificates: WeakSet[Certificates] = WeakSet()
         self.certificatesAdded: Callable[[], object] | None = None
-        self.handshakeTurns = Turns()
+        self.handshakeTurns = TimeShare()
         self.gate: Gate | None = None
         self.journal = Journal(instance("logSessions", logSessions, LogSessions))
         if clock is not None and not hasattr(clock, "callLater"):
@@ -446,7 +446,7 @@ class SessionFactory(SessionMaker[_S]):
             self.bytesSent = None
         else:
             self.bytesSent += end.bytesSent
-        self.lengths.observe(end.seconds)
+        self.durations.observe(end.seconds)
 
     # What goes wrong
 

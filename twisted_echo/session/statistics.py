@@ -48,13 +48,13 @@ def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
         linesReceived=lines,
         bytesReceived=received,
         bytesSent=sent,
-        lengths=factory.lengths.copy(),
+        durations=factory.durations.copy(),
         sessions=len(factory.sessions),
         handshakes=len(factory.handshakes),
         paused=factory.paused,
         pendingBytes=pending,
         certificates=notAfter(factory.certificates),
-        most=factory.limits.sessions,
+        maxSessions=factory.limits.sessions,
         **({} if tls is None else _tlsNumbers(tls)),
     )
 

@@ -33,7 +33,7 @@ from tests.support.clients import connect as connect_to
 from tests.unit.session.test_statistics import DONE, Counting
 from twisted_echo import EchoConfig, EchoFactory, SessionService
 from twisted_echo.admin import http_server as bounded
-from twisted_echo.admin.pages import Admin
+from twisted_echo.admin.pages import AdminServer
 from twisted_echo.admin.status_view import ServiceView
 from twisted_echo.lifecycle import State
 
@@ -94,7 +94,7 @@ class AdminTestCase(ServedTestCase):
         config.setdefault("measure", True)
         self.service = self.serve(EchoFactory(EchoConfig(**config)))
         self.view = view(self.service)
-        self.admin = Admin(
+        self.admin = AdminServer(
             TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), reactor
         )
         self.addCleanup(self.admin.close)
@@ -773,7 +773,7 @@ class CloseTests(AdminTestCase):
         """
         self.service = self.serve(EchoFactory(EchoConfig()))
         path = self.mktemp()
-        admin = Admin(UNIXServerEndpoint(reactor, path), reactor)
+        admin = AdminServer(UNIXServerEndpoint(reactor, path), reactor)
         await admin.open(ServiceView(self.service))
         self.address = admin.address
         client = self.raw()
@@ -788,7 +788,7 @@ class CloseTests(AdminTestCase):
         self.assertEqual(await in_thread(read_all, client), b"")
 
     async def test_unopened(self) -> None:
-        admin = Admin(FakeEndpoint(), reactor)
+        admin = AdminServer(FakeEndpoint(), reactor)
         self.assertIsNone(admin.address)
         await admin.close()
 
@@ -797,7 +797,7 @@ class CloseTests(AdminTestCase):
         A port that opens when nobody wants it any more does not stay.
         """
         endpoint = FakeEndpoint(later=True)
-        admin = Admin(endpoint, reactor)
+        admin = AdminServer(endpoint, reactor)
         opening = admin.open(None)  # type: ignore[arg-type]
         await admin.close()
         endpoint.settle()

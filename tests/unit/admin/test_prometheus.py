@@ -27,11 +27,11 @@ from twisted_echo.admin.prometheus import (
     WORKER_PREFIX,
     SnapshotCollector,
 )
-from twisted_echo.admin.status_view import build
+from twisted_echo.admin.status_view import buildInfo
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import (
+    DURATION_BOUNDS,
     LATENESS_BOUNDS,
-    LENGTH_BOUNDS,
     Observation,
     Snapshot,
 )
@@ -47,7 +47,7 @@ def observation(total: Snapshot, **workers: Snapshot) -> Observation:
         workers={name.removeprefix("w"): each for name, each in workers.items()},
         state="listening",
         states=tuple(each.value for each in State),
-        build=build(object()),
+        build=buildInfo(object()),
     )
 
 
@@ -136,9 +136,9 @@ class ExportTests(SynchronousTestCase):
         """
         No two of them read the same, and no field of a snapshot is left out.
         """
-        base = samples(observation(Snapshot(most=0)))
+        base = samples(observation(Snapshot(maxSessions=0)))
         for field in Snapshot.__slots__:
-            only = Snapshot(**{"most": 0, field: getattr(full(), field)})
+            only = Snapshot(**{"maxSessions": 0, field: getattr(full(), field)})
             seen = samples(observation(only))
             changed = {key[0] for key, value in seen.items() if base.get(key) != value}
             families = {
@@ -248,7 +248,7 @@ class ExportTests(SynchronousTestCase):
         """
         found = samples(observation(full()))
         for name, bounds in (
-            ("session_duration_seconds", LENGTH_BOUNDS),
+            ("session_duration_seconds", DURATION_BOUNDS),
             ("reactor_lateness_seconds", LATENESS_BOUNDS),
             ("tls_handshake_duration_seconds", HANDSHAKE_BOUNDS),
         ):
@@ -282,7 +282,7 @@ class ExportTests(SynchronousTestCase):
     def test_build(self) -> None:
         family = exported(observation(full()))[PREFIX + "build"]
         (sample,) = family.samples
-        self.assertEqual(sample.labels, build(object()))
+        self.assertEqual(sample.labels, buildInfo(object()))
         self.assertEqual(sample.labels["reactor"], "object")
 
 
@@ -401,7 +401,7 @@ class DocumentedTests(SynchronousTestCase):
 
     def test_bounds(self) -> None:
         for name, bounds in (
-            ("session_duration_seconds", LENGTH_BOUNDS),
+            ("session_duration_seconds", DURATION_BOUNDS),
             ("reactor_lateness_seconds", LATENESS_BOUNDS),
             ("tls_handshake_duration_seconds", HANDSHAKE_BOUNDS),
         ):

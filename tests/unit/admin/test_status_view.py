@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.clients import FakeEndpoint, PausablePort
 from tests.unit.session.test_statistics import DONE, Counting
 from twisted_echo import EchoConfig, EchoFactory, SessionService
-from twisted_echo.admin.status_view import ServiceView, build
+from twisted_echo.admin.status_view import ServiceView, buildInfo
 from twisted_echo.lifecycle import State
 from twisted_echo.session.statistics import MOST_ROWS
 
@@ -73,7 +73,7 @@ class StateTests(ViewTestCase):
 
     def test_build(self) -> None:
         self.assertEqual(
-            build(self),
+            buildInfo(self),
             {
                 "version": version("twisted-echo"),
                 "twisted": version("twisted"),

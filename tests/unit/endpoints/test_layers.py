@@ -28,7 +28,7 @@ from tests.support.tlsclient import TLSClient, TLSTestCase
 from twisted_echo import EchoConfig, EchoFactory, EchoProtocol, EndReason
 from twisted_echo.endpoints.layers import Layer, LayeredEndpoint, LayerFactory
 from twisted_echo.endpoints.proxy_layer import ProxyFactory
-from twisted_echo.endpoints.strings import listenString
+from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory
 from twisted_echo.session.limits import Deadlines, Limits, WhenFull
 from twisted_echo.testing.clocks import elapse
@@ -46,11 +46,11 @@ class FactoryTests(SynchronousTestCase):
         """
         However many layers there are, the factory of the sessions keeps them.
         """
-        keeper = EchoFactory(EchoConfig(), clock=Clock())
+        sessionFactory = EchoFactory(EchoConfig(), clock=Clock())
         certificates = _context()
-        factory = ProxyFactory(TLSFactory(LayerFactory(keeper), certificates))
-        self.assertIs(factory.keeper, keeper)
-        self.assertIs(factory.wrappedFactory.keeper, keeper)
+        factory = ProxyFactory(TLSFactory(LayerFactory(sessionFactory), certificates))
+        self.assertIs(factory.sessionFactory, sessionFactory)
+        self.assertIs(factory.wrappedFactory.sessionFactory, sessionFactory)
 
     def test_otherFactory(self) -> None:
         """
@@ -71,7 +71,7 @@ class FactoryTests(SynchronousTestCase):
         """
         inner = FakeEndpoint()
         endpoint = LayeredEndpoint(inner, lambda factory: ("upper", factory))
-        lower = endpoint.under(lambda factory: ("lower", factory))
+        lower = endpoint.withInnerLayer(lambda factory: ("lower", factory))
         verifyObject(IStreamServerEndpoint, lower)
         self.successResultOf(endpoint.listen("sessions"))  # type: ignore[arg-type]
         self.assertEqual(inner.ports[0].factory, ("upper", "sessions"))
@@ -92,8 +92,8 @@ class FactoryTests(SynchronousTestCase):
         """
         clock = Clock()
         config = EchoConfig(deadlines=Deadlines(handshake=10))
-        keeper = EchoFactory(config, clock=clock)
-        factory = ProxyFactory(TLSFactory(keeper, _context()))
+        sessionFactory = EchoFactory(config, clock=clock)
+        factory = ProxyFactory(TLSFactory(sessionFactory, _context()))
 
         def connected() -> tuple[Any, Any]:
             transport = StringTransport()
@@ -321,7 +321,7 @@ class StopTests(TLSTestCase):
             EchoConfig(deadlines=Deadlines(handshake=0), abortAfter=0.2)
         )
         path = self.mktemp()
-        listening = listenString(reactor, f"haproxy:unix:{path}")
+        listening = parseEndpoint(reactor, f"haproxy:unix:{path}")
         service = self.serve(factory, listening.endpoint, grace=600)
         (address,) = service.addresses
         early = connect(address)

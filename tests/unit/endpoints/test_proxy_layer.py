@@ -30,7 +30,7 @@ from twisted_echo import (
     SessionService,
 )
 from twisted_echo.endpoints.proxy_layer import ProxyFactory
-from twisted_echo.endpoints.strings import listenString
+from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.session_log import LogSessions
 
@@ -118,7 +118,7 @@ class PeerTests(ProxyTestCase):
         A proxy that comes by a UNIX socket announces as well.
         """
         path = self.mktemp()
-        listening = listenString(
+        listening = parseEndpoint(
             reactor, f"haproxy:unix:{path}", [ip_network("203.0.113.0/24")]
         )
         service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)

@@ -38,15 +38,19 @@ from tests.support.tlsclient import (
 )
 from twisted_echo import EchoConfig, EchoFactory, EndReason, SessionService
 from twisted_echo.endpoints.layers import LayeredEndpoint
-from twisted_echo.endpoints.strings import Listening, checkOnce, listenString
+from twisted_echo.endpoints.strings import (
+    ParsedEndpoint,
+    checkDistinctSockets,
+    parseEndpoint,
+)
 from twisted_echo.tls.counts import TLSFailure
 
 V1 = b"PROXY TCP4 192.0.2.1 198.51.100.1 4000 7\r\n"
 
 
 class ListenTestCase(TLSTestCase):
-    def listening(self, description: str) -> Listening:
-        return listenString(reactor, description.replace("FOLDER", str(self.folder)))
+    def listening(self, description: str) -> ParsedEndpoint:
+        return parseEndpoint(reactor, description.replace("FOLDER", str(self.folder)))
 
 
 class SSLTests(ListenTestCase):
@@ -318,7 +322,7 @@ class FolderTests(ListenTestCase):
             vars(listening.endpoint._endpoint),  # type: ignore[attr-defined]
             vars(expected.endpoint),
         )
-        self.assertEqual(listening.bottom, r"tcp6:port=443:interface=\:\:")
+        self.assertEqual(listening.plainDescription, r"tcp6:port=443:interface=\:\:")
         files = ["hosts", "hosts/a.pem", "hosts/b.pem"]
         self.assertEqual(listening.files, [str(self.folder / each) for each in files])
 
@@ -660,10 +664,10 @@ class SystemdTests(ListenTestCase):
         ]
         first, second, again = map(self.listening, strings)
         tcp = self.listening("tcp:0")
-        checkOnce([first, tcp, second, tcp])
+        checkDistinctSockets([first, tcp, second, tcp])
         for wrong in ([first, second, again], [first, first]):
             with self.assertRaisesRegex(ValueError, "are one socket of systemd's"):
-                checkOnce(wrong)
+                checkDistinctSockets(wrong)
         with self.assertRaisesRegex(ValueError, "are one socket of systemd's"):
             SessionService([strings[0], strings[2]], EchoFactory())
 

@@ -43,7 +43,7 @@ from twisted_echo import (
 from twisted_echo.endpoints.layers import LayeredEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory
 from twisted_echo.net.receive_queue import readArrived
-from twisted_echo.scheduling.time_share import SHARE, Turns
+from twisted_echo.scheduling.time_share import SHARE, TimeShare
 from twisted_echo.session.limits import Deadlines
 from twisted_echo.testing.clocks import elapse
 from twisted_echo.tls.certificates import Certificates, Loaded
@@ -516,7 +516,7 @@ class HandshakeTests(TLSTestCase):
         self.assertEqual(await in_thread(run), b"at once\nrest")
 
 
-class _OneEachTurn(Turns):
+class _OneEachTurn(TimeShare):
     """
     Handshakes of which one step takes all of a turn's share.
     """

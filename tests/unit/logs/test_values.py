@@ -7,7 +7,7 @@ import json
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_echo.logs.values import Listed, Tally
+from twisted_echo.logs.values import CommaSeparated, Tally
 
 
 class TallyTests(SynchronousTestCase):
@@ -27,7 +27,7 @@ class TallyTests(SynchronousTestCase):
 
 class ListedTests(SynchronousTestCase):
     def test_words(self) -> None:
-        self.assertEqual(str(Listed(["a", 1])), "a, 1")
+        self.assertEqual(str(CommaSeparated(["a", 1])), "a, 1")
 
     def test_data(self) -> None:
-        self.assertEqual(json.dumps(Listed(["a", 1])), '["a", 1]')
+        self.assertEqual(json.dumps(CommaSeparated(["a", 1])), '["a", 1]')

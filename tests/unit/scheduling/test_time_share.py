@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_echo.scheduling.time_share import SHARE, Turns
+from twisted_echo.scheduling.time_share import SHARE, TimeShare
 
 
 class Reactor:
@@ -33,7 +33,7 @@ class TurnsTests(SynchronousTestCase):
         self.reactor: Any = Reactor()
         self.spent = 0.0
         self.done: list[int] = []
-        self.turns = Turns(lambda: self.spent)
+        self.turns = TimeShare(lambda: self.spent)
 
     def piece(self, number: int, seconds: float = 0.3 * SHARE) -> None:
         self.done.append(number)

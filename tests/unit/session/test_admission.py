@@ -31,7 +31,7 @@ from twisted_echo import (
     SessionService,
     WhenFull,
 )
-from twisted_echo.endpoints.strings import listenString
+from twisted_echo.endpoints.strings import parseEndpoint
 
 
 def _factory(clock: Any = None, **config: Any) -> EchoFactory:
@@ -136,7 +136,7 @@ class FullTests(ServedTestCase):
                 self.most = max(self.most, now)
                 super().countChanged()
 
-        haproxy = listenString(reactor, f"haproxy:unix:{self.mktemp()}").endpoint
+        haproxy = parseEndpoint(reactor, f"haproxy:unix:{self.mktemp()}").endpoint
         for endpoints in (
             (TCP,),
             (f"unix:{self.mktemp()}", TCP, TCP),

@@ -365,7 +365,7 @@ class DrainTests(SynchronousTestCase):
         elapse(factory.clock, 0.05)
         session.abort()
         session.connectionLost(DONE)
-        self.assertEqual(factory.lengths.counts, [0, 1, 0, 0, 0, 0, 0, 0, 0])
+        self.assertEqual(factory.durations.counts, [0, 1, 0, 0, 0, 0, 0, 0, 0])
 
     def test_serial(self) -> None:
         """

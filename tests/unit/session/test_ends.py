@@ -39,7 +39,7 @@ from twisted_echo import (
     SessionService,
     WhenFull,
 )
-from twisted_echo.endpoints.strings import listenString
+from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.testing import ServiceThread, assertNothingLeft, running
 
 KINDS = ("tcp", "unix", "ssl", "haproxy:tcp", "haproxy:ssl")
@@ -68,7 +68,7 @@ class EndsTestCase(TLSTestCase):
         factory = SessionFactory.forProtocol(protocol, **options)
         if kind != "unix":
             return self.serve_tls(factory, kind)
-        listening = listenString(reactor, f"unix:{self.mktemp()}")
+        listening = parseEndpoint(reactor, f"unix:{self.mktemp()}")
         return self.serve(factory, listening.endpoint)
 
     def come(self, service: SessionService, kind: str) -> socket.socket:

@@ -37,7 +37,7 @@ from twisted_echo import (
 )
 from twisted_echo.endpoints.layers import LayeredEndpoint, LayerFactory
 from twisted_echo.endpoints.proxy_layer import ProxyFactory
-from twisted_echo.endpoints.strings import listenString
+from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.testing import FaultProxy, running, startForTest
 
 
@@ -253,7 +253,7 @@ class ArgumentTests(SynchronousTestCase):
         for wrong in (["10.0.0.0/8"], "10.0.0.0/8", [None]):
             for make in (
                 lambda wrong=wrong: ProxyFactory(EchoFactory(), wrong),
-                lambda wrong=wrong: listenString(reactor, "haproxy:tcp:0", wrong),
+                lambda wrong=wrong: parseEndpoint(reactor, "haproxy:tcp:0", wrong),
             ):
                 with self.assertRaisesRegex(TypeError, r"ip_network.*, got '?\w"):
                     make()

@@ -118,7 +118,7 @@ class MadeTestCase(SynchronousTestCase):
 
 class SnapshotTests(MadeTestCase):
     def test_empty(self) -> None:
-        self.assertEqual(snapshotOf(self.factory), Snapshot(most=0))
+        self.assertEqual(snapshotOf(self.factory), Snapshot(maxSessions=0))
 
     def test_openAndEnded(self) -> None:
         """
@@ -139,9 +139,9 @@ class SnapshotTests(MadeTestCase):
             (later.opened, later.linesReceived, later.bytesReceived, later.bytesSent),
         )
         self.assertEqual((later.sessions, later.ended), (1, {"peer-closed": 1}))
-        self.assertEqual((later.lengths.count, later.lengths.sum), (1, 5.0))
+        self.assertEqual((later.durations.count, later.durations.sum), (1, 5.0))
         # The one from before stays as it was.
-        self.assertEqual(seen.lengths.count, 0)
+        self.assertEqual(seen.durations.count, 0)
 
     def test_lostTwice(self) -> None:
         """
@@ -169,7 +169,9 @@ class SnapshotTests(MadeTestCase):
         paused.dataReceived(b"x" * 20 + b"\n")
         seen = snapshotOf(self.factory)
         # (A buffer is held as a whole until all of it is sent.)
-        self.assertEqual((seen.pendingBytes, seen.paused, seen.most), (6 + 7, 1, 7))
+        self.assertEqual(
+            (seen.pendingBytes, seen.paused, seen.maxSessions), (6 + 7, 1, 7)
+        )
         full.drain()
         self.assertEqual(snapshotOf(self.factory).paused, 0)
 

@@ -29,7 +29,7 @@ from tests.support.tlsclient import (
 from twisted_echo import EchoConfig, EchoFactory
 from twisted_echo.admin.status_view import ServiceView
 from twisted_echo.command.admin_port import ReloadableAdmin, adminPort
-from twisted_echo.endpoints.strings import Listening, listenString
+from twisted_echo.endpoints.strings import ParsedEndpoint, parseEndpoint
 from twisted_echo.tap import Options
 from twisted_echo.tls import site as web
 from twisted_echo.tls.x509 import Certificate
@@ -37,7 +37,7 @@ from twisted_echo.tls.x509 import Certificate
 
 class AdminTestCase(TLSTestCase):
     async def opened(
-        self, words: str = "", listening: Sequence[Listening] = ()
+        self, words: str = "", listening: Sequence[ParsedEndpoint] = ()
     ) -> None:
         """
         An admin port over TLS.
@@ -51,7 +51,7 @@ class AdminTestCase(TLSTestCase):
         self.assertEqual(self.admin.address.host, "127.0.0.1")  # type: ignore[union-attr]
 
     def made(
-        self, description: str, listening: Sequence[Listening] = ()
+        self, description: str, listening: Sequence[ParsedEndpoint] = ()
     ) -> ReloadableAdmin:
         # What Twisted's own TLS stands on is not needed.
         with mock.patch.dict(sys.modules, {"OpenSSL": None}):
@@ -172,7 +172,7 @@ class AdminTests(AdminTestCase):
         soon = Authority().issue("both", days=5)
         (self.folder / "key.pem").write_bytes(soon.key)
         (self.folder / "cert.pem").write_bytes(soon.pem)
-        same = listenString(reactor, f"ssl:0:{self.files}")
+        same = parseEndpoint(reactor, f"ssl:0:{self.files}")
         with capturedLogs() as events:
             await self.opened(listening=[same])
         told = [each.get("event") for each in events]

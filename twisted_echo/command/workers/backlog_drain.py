@@ -16,7 +16,7 @@ from twisted_echo.command.workers.adopted import AdoptedEndpoint
 from twisted_echo.command.workers.binding import Bound
 from twisted_echo.command.workers.worker_process import WorkerProcess
 from twisted_echo.echo import EchoConfig, EchoService
-from twisted_echo.endpoints.strings import Listening
+from twisted_echo.endpoints.strings import ParsedEndpoint
 from twisted_echo.metrics import Snapshot
 
 __all__ = ["Rest"]
@@ -48,7 +48,7 @@ class Rest:
         self,
         config: EchoConfig,
         reactor: Any,
-        listening: Sequence[Listening],
+        listening: Sequence[ParsedEndpoint],
         bound: Sequence[Bound],
         workers: Callable[[], Iterable[WorkerProcess]],
     ) -> None:
@@ -111,7 +111,7 @@ class Rest:
             any, nor with what all of them accept from.
         """
         endpoints = [
-            each.over(AdoptedEndpoint(self._reactor, socket, isOwned=True))
+            each.withPlainEndpoint(AdoptedEndpoint(self._reactor, socket, isOwned=True))
             for each, own in zip(self._listening, self._bound, strict=True)
             if own.isOurs
             for share, socket in enumerate(own.sockets)

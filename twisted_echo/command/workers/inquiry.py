@@ -53,7 +53,7 @@ class Inquiry:
         """
         Keep the last numbers of a worker that is gone.
         """
-        self._gone += snapshot.settled()
+        self._gone += snapshot.cumulative()
 
     def snapshots(self) -> "Deferred[dict[str, Snapshot]]":
         """

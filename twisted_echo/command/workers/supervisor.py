@@ -28,7 +28,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.protocols import amp
 
-from twisted_echo.admin.status_view import build
+from twisted_echo.admin.status_view import buildInfo
 from twisted_echo.command.file_access import unreadable, unusable
 from twisted_echo.command.workers.backlog_drain import Rest
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
@@ -43,7 +43,7 @@ from twisted_echo.command.workers.worker_process import (
     WorkerProcess,
 )
 from twisted_echo.echo import EchoConfig
-from twisted_echo.endpoints.strings import Listening
+from twisted_echo.endpoints.strings import ParsedEndpoint
 from twisted_echo.lifecycle import IllegalTransition, State, Step
 from twisted_echo.logs.values import Tally
 from twisted_echo.metrics import Observation, Snapshot
@@ -87,7 +87,7 @@ class Supervisor(Service):
         self,
         config: EchoConfig,
         reactor: Any,
-        listening: Sequence[Listening],
+        listening: Sequence[ParsedEndpoint],
         workers: int,
         proxyFrom: Sequence[IPv4Network | IPv6Network] = (),
         onFailure: Callable[[str], object] = lambda why: None,
@@ -103,7 +103,7 @@ class Supervisor(Service):
         @raise ValueError: if many processes cannot listen on one of the endpoints.
         """
         for each in listening:
-            checkShareable(each.bottom)
+            checkShareable(each.plainDescription)
         self.state = State.IDLE
         self._config = config
         self._reactor = reactor
@@ -188,7 +188,9 @@ class Supervisor(Service):
             raise IllegalTransition(Step.START, self.state)
         if self._hasAdopted:
             raise AlreadyListened("an adopted socket can be listened on once")
-        self._bound = bind([each.bottom for each in self._listening], self._workers)
+        self._bound = bind(
+            [each.plainDescription for each in self._listening], self._workers
+        )
         self._hasAdopted = not all(each.isOurs for each in self._bound)
         self.state = State.STARTING
         self.stopsBy = None
@@ -340,7 +342,7 @@ class Supervisor(Service):
                 restarts=dict(self._monitor.restarts),
                 state=self.state.value,
                 states=tuple(each.value for each in State),
-                build=build(self._reactor),
+                build=buildInfo(self._reactor),
             )
 
         return self.inquiry.snapshots().addCallback(told)

@@ -39,7 +39,7 @@ from twisted_echo.command.workers.channel import (
     StopNow,
 )
 from twisted_echo.command.workers.relay import LogSender
-from twisted_echo.endpoints.strings import listenString
+from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.metrics import Snapshot
 from twisted_echo.session.statistics import sessionRows
 
@@ -78,9 +78,9 @@ class WorkerService(LocalService):
             config.listen, settings.sockets, settings.isOurs, strict=True
         ):
             adopted = [AdoptedEndpoint(reactor, next(left)) for _ in range(count)]
-            first = listenString(reactor, description, settings.proxyFrom, adopted[0])
+            first = parseEndpoint(reactor, description, settings.proxyFrom, adopted[0])
             listening.append(first)
-            endpoints += [first.endpoint, *map(first.over, adopted[1:])]
+            endpoints += [first.endpoint, *map(first.withPlainEndpoint, adopted[1:])]
             self._adopted += [(each, isOurs) for each in adopted]
             self._shares += range(count) if count > 1 else [None]
         super().__init__(config, reactor, listening, endpoints)

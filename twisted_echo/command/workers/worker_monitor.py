@@ -28,7 +28,7 @@ from twisted_echo.command.workers.worker_process import (
     STOP_NOW_WITHIN,
     WorkerProcess,
 )
-from twisted_echo.logs.values import Listed
+from twisted_echo.logs.values import CommaSeparated
 from twisted_echo.validation.units import Seconds
 
 __all__ = ["CAUSES", "Listener", "WorkerMonitor"]
@@ -362,7 +362,7 @@ class WorkerMonitor:
         _log.error(
             "worker {workers} does not end, not even killed",
             event="worker-forgotten",
-            workers=Listed(each.number for each in self.workers),
+            workers=CommaSeparated(each.number for each in self.workers),
         )
         if stopped is not None:
             stopped.callback(None)

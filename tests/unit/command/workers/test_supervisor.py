@@ -49,7 +49,7 @@ from twisted_echo.command.workers.supervisor import NoWorkers, Supervisor
 from twisted_echo.command.workers.watch import HUNG_AFTER
 from twisted_echo.command.workers.worker_monitor import WorkerMonitor
 from twisted_echo.command.workers.worker_process import WorkerProcess
-from twisted_echo.endpoints.strings import listenString
+from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.lifecycle import IllegalTransition, State
 from twisted_echo.metrics import Snapshot
 from twisted_echo.session.end_reason import EndReason
@@ -661,7 +661,7 @@ class SupervisorTestCase(ServedTestCase):
     ) -> Supervisor:
         listen = listen or (TCP,)
         config = EchoConfig(listen=listen, abortAfter=1.0, **more)
-        listening = [listenString(reactor, each) for each in listen]
+        listening = [parseEndpoint(reactor, each) for each in listen]
         supervisor = Supervisor(
             config, reactor, listening, workers, hungAfter=hungAfter
         )
@@ -959,8 +959,8 @@ class SupervisorTests(SupervisorTestCase):
         """
         What many processes cannot listen on is refused at once.
         """
-        listening = listenString(reactor, "haproxy:tcp:0")
-        listening.bottom = "stdio:"
+        listening = parseEndpoint(reactor, "haproxy:tcp:0")
+        listening.plainDescription = "stdio:"
         config = EchoConfig(listen=["stdio:"])
         error = self.assertRaises(
             ValueError, Supervisor, config, reactor, [listening], 2
