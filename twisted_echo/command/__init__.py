@@ -1,6 +1,7 @@
 """
-What only the commands C{twistd echo} and C{twist echo} do, and no embedder should
-have done to him: signals, limits of the process, what operators look at.
+What the commands C{twistd echo} and C{twist echo} do and an embedded service must not:
+signals, limits of the process, systemd, status reports.
 
-L{twisted_echo.tap} reads the options and puts it together; nothing else imports it.
+Only L{twisted_echo.tap}, which parses the options and puts the parts together, may
+import this package. Begin with L{twisted_echo.command.command_service}.
 """

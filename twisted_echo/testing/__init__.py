@@ -1,5 +1,6 @@
 """
-For tests: a real echo server, any service without a dirty reactor, faults, leaks.
+What test authors need: a real echo server, any service without a dirty reactor, faults,
+leaks.
 
   - L{EchoServer}: C{twistd echo} in a process of its own.
   - L{FaultProxy}: what networks do to connections.
@@ -8,8 +9,9 @@ For tests: a real echo server, any service without a dirty reactor, faults, leak
   - L{assertNothingLeft}: that a service has left nothing behind.
   - L{elapse}: time that passes on a C{Clock}, so that deadlines do.
 
-Importing it imports neither Twisted nor pytest, before a name is asked for that needs
-them.
+Tests import this package, and nothing else may. Importing it imports neither Twisted
+nor pytest until a name is used that needs them. Begin with
+L{twisted_echo.testing.server} or L{twisted_echo.testing.services}.
 """
 
 from importlib import import_module

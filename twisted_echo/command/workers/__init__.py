@@ -18,4 +18,7 @@ In each worker: L{worker<twisted_echo.command.workers.worker>}, on sockets that 
 L{adopted<twisted_echo.command.workers.adopted>}. Between them: the
 L{channel<twisted_echo.command.workers.channel>}, and the L{relay
 <twisted_echo.command.workers.relay>} of the log.
+
+Only L{twisted_echo.command} and L{twisted_echo.tap} may import this package. Begin with
+L{twisted_echo.command.workers.supervisor}.
 """
