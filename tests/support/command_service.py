@@ -179,9 +179,10 @@ class CommandServiceTestCase(SynchronousTestCase):
         signal.signal(signal.SIGHUP, noHangUp)
 
     def service(self, **options: Any) -> CommandService:
+        reactor: Any = self.reactor
         return CommandService(
             self.served,
-            self.reactor,
+            reactor,
             **{
                 "admin": self.admin,
                 "manager": FakeManager(self.told),
