@@ -233,7 +233,7 @@ class SessionService(StatefulService):
             self.announce()
             if self.warnsOfExpiry:
                 # Also of those that sessions use later, to start TLS.
-                self.factory.certificatesAdded = self._expiry.start
+                self.factory.certificates.watch(self._expiry.start)
                 self._expiry.start()
 
     def announce(self) -> None:
@@ -345,7 +345,7 @@ class SessionService(StatefulService):
             self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
         self._stopMeasuring()
         self._expiry.stop()
-        self.factory.certificatesAdded = None
+        self.factory.certificates.unwatch()
         self.factory.journal.flush()
         books = self.snapshot()
         with self._lifecycle.changing(Step.STOP):

@@ -136,7 +136,7 @@ class Stop:
         # A handshake may become a session meanwhile.
         while factory.sessions or factory.handshakes:
             await DeferredList(factory.whenEnded())
-            await DeferredList(factory.whenHandshakesEnded())
+            await factory.whenHandshakesEnded()
         return stops
 
     def _wait(self, latest: float, seconds: float) -> "Deferred[None]":

@@ -637,10 +637,10 @@ class StopTests(ServedTestCase):
         while not stopped.called:
             await turn()
             elapse(self.clock, 0)
-            if service.state is not State.STOPPED and not factory.lines:
+            if service.state is not State.STOPPED and not factory.counters.lines:
                 elapse(self.clock, 0.01)
         self.assertLessEqual(self.clock.seconds() - began, service.longestStop + 3)
-        self.assertGreater(factory.lines, 1)
+        self.assertGreater(factory.counters.lines, 1)
 
     async def test_sessions(self) -> None:
         """

@@ -1,40 +1,41 @@
 """
-The record of all sessions that are open, and of how many there may be.
+The record of the open sessions, and of the connections that are to become sessions.
 
 What must hold: whatever is accepted is counted once, as a session or as refused;
-C{opened} is what C{ended} sums up to and the sessions that are open.
+C{counters.opened} is what C{counters.ended} sums up to and the sessions that are open.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.metrics import DURATION_BOUNDS, Histogram
 from twisted_echo.net.sockets import KeepAlive
 from twisted_echo.scheduling.fair_clock import FairClock
 from twisted_echo.scheduling.time_share import TimeShare
+from twisted_echo.scheduling.waiters import Waiters
+from twisted_echo.session.admission import Admission, Gate
+from twisted_echo.session.counters import Counters
 from twisted_echo.session.end_reason import EndReason, SessionEnd
 from twisted_echo.session.hook_checks import AROUND_FACTORY
 from twisted_echo.session.hooks import watch
-from twisted_echo.session.limits import Deadlines, Limits, WhenFull, peerKey
+from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.session import Session
 from twisted_echo.session.session_log import Journal, LogSessions
 from twisted_echo.session.session_maker import SessionMaker
 from twisted_echo.session.timeouts import Guard, Handshake
+from twisted_echo.tls.certificate_registry import CertificateRegistry
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.counts import TLSCounts
 from twisted_echo.validation.checks import Checked, instance, positive_seconds
 
-__all__ = ["DEFAULT_ABORT_AFTER", "Gate", "SessionFactory"]
+__all__ = ["DEFAULT_ABORT_AFTER", "SessionFactory"]
 
 DEFAULT_ABORT_AFTER = 5.0
 """
@@ -42,42 +43,11 @@ Seconds that a closed session waits for its peer: long enough for every peer tha
 reads at all, and short beside the 90 seconds after which service managers kill.
 """
 
-_S = TypeVar("_S", bound=Any)
+_S = TypeVar("_S", bound=Session)
 
 
 def _keepAlive(name: str, value: KeepAlive | None) -> KeepAlive | None:
     return value if value is None else instance(name, value, KeepAlive)
-
-
-class Gate(Protocol):
-    """
-    What connections come in by.
-    """
-
-    def shut(self) -> bool:
-        """
-        Accept nothing more for now.
-
-        @return: whether that is possible, for every port that the factory has.
-        """
-
-    def reopen(self) -> None:
-        """
-        Accept again.
-        """
-
-
-class _Stage(Enum):
-    """
-    How far the stop of a factory's service is.
-    """
-
-    OPEN = "open"
-    """It has not begun: connections are accepted."""
-    STOPPING = "stopping"
-    """No new connections are made; those that the kernel has made end in order."""
-    REFUSING = "refusing"
-    """Time is up: what is left is refused or aborted."""
 
 
 class SessionFactory(SessionMaker[_S]):
@@ -88,24 +58,14 @@ class SessionFactory(SessionMaker[_S]):
     @ivar sessions: the sessions that are open, each with the Deferred that fires
         with its L{SessionEnd}. The Deferreds are the factory's own: ask
         L{Session.whenEnded} for one of yours.
+    @ivar handshakes: the connections that are to become sessions, in the order in which
+        they came.
     @ivar closing: why new sessions are closed at once; None while they are
         welcome.
-    @ivar handshakes: the connections that are to become sessions, each with a
-        Deferred that fires when it has become one, or will not.
-    @ivar opened: how many sessions there have been.
-    @ivar ended: how many of them have ended, by their reasons.
-    @ivar refused: how many connections have not become sessions, by the reasons.
-    @ivar lines: how many lines those that have ended have received.
-    @ivar bytesReceived: how many bytes those that have ended have received.
-    @ivar bytesSent: how many bytes they were sent; None if a transport did not count.
-    @ivar durations: how many seconds they lasted.
-    @ivar tls: what is counted of their TLS handshakes; None without TLS.
+    @ivar admission: which connections may become sessions.
+    @ivar counters: what is counted of all of them.
     @ivar certificates: those that they are served with.
-    @ivar certificatesAdded: called when there are more of them; None if nobody wants to
-        know.
     @ivar handshakeTurns: how their TLS handshakes share the time with the sessions.
-    @ivar gate: where connections can be made to wait: the listeners of the service that
-        the factory belongs to for ever; None until it belongs to one.
     @ivar journal: what is logged of them.
     @ivar faults: the faults found in the code of the sessions, a sentence each, such as
         C{Upper.connectionMade must call super().connectionMade()}.
@@ -145,19 +105,10 @@ class SessionFactory(SessionMaker[_S]):
         """
         super().__init__()
         self.sessions: dict[Session, Deferred[SessionEnd]] = {}
-        self.handshakes: dict[Handshake, Deferred[None]] = {}
-        self.opened = 0
-        self.ended: Counter[EndReason] = Counter()
-        self.refused: Counter[EndReason] = Counter()
-        self.lines = self.bytesReceived = 0
-        self.bytesSent: int | None = 0
-        self.durations = Histogram(DURATION_BOUNDS)
-        self.tls: TLSCounts | None = None
-        # Not kept by this, for each session may have some of its own.
-        self.certificates: WeakSet[Certificates] = WeakSet()
-        self.certificatesAdded: Callable[[], object] | None = None
+        self.handshakes: dict[Handshake, None] = {}
+        self.counters = Counters()
+        self.certificates = CertificateRegistry()
         self.handshakeTurns = TimeShare()
-        self.gate: Gate | None = None
         self.journal = Journal(instance("logSessions", logSessions, LogSessions))
         if clock is not None and not hasattr(clock, "callLater"):
             raise TypeError(f"clock must be an IReactorTime, got {clock!r}")
@@ -167,16 +118,11 @@ class SessionFactory(SessionMaker[_S]):
         self.keepAlive = keepAlive
         self.abortAfter = abortAfter
         self._deadlines = instance("deadlines", deadlines, Deadlines)
-        self._limits = instance("limits", limits, Limits)
+        self.admission = Admission(
+            instance("limits", limits, Limits), self.sessions, self.handshakes
+        )
         self._guard = Guard(self)
-        # How many sessions and handshakes each peer has.
-        self._peers: Counter[str] = Counter()
-        self._stage = _Stage.OPEN
-        # The sessions that have been sent their end-of-file since the stop began: they
-        # no longer count towards the limit, so connections that wait can be accepted.
-        self._leaving: set[Session | Handshake] = set()
-        # Whether the gate is shut, and whether that makes connections wait.
-        self._isShut = self._canWait = False
+        self._untilNoHandshakes: Waiters[None] = Waiters()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -220,37 +166,19 @@ class SessionFactory(SessionMaker[_S]):
         How much there may be; can be replaced while sessions are open, which ends
         none of them but those that hold too much.
         """
-        return self._limits
+        return self.admission.limits
 
     @limits.setter
     def limits(self, limits: Limits) -> None:
-        self._limits = instance("limits", limits, Limits)
+        self.admission.setLimits(instance("limits", limits, Limits))
         self._guard.sweepSoon()
         self.countChanged()
-
-    @property
-    def isFull(self) -> bool:
-        """
-        Whether there are as many connections as are allowed. At a stop those that
-        have been sent their end-of-file do not count.
-        """
-        most = self._limits.sessions
-        count = len(self.sessions) + len(self.handshakes) - len(self._leaving)
-        return 0 < most <= count
 
     def countChanged(self) -> None:
         """
         Make connections wait while the limit is reached, and no longer.
         """
-        gate = self.gate
-        if gate is None:
-            return
-        shut = self.isFull and self._limits.whenFull is WhenFull.WAIT
-        if shut and not self._isShut:
-            self._isShut, self._canWait = True, gate.shut()
-        elif self._isShut and not shut:
-            self._isShut = False
-            gate.reopen()
+        self.admission.countChanged()
 
     def belongTo(self, gate: Gate) -> None:
         """
@@ -259,38 +187,64 @@ class SessionFactory(SessionMaker[_S]):
         @raise ValueError: if it belongs to a service already.
         @raise TypeError: if it makes no sessions.
         """
-        if self.gate is not None:
+        if self.admission.hasGate:
             raise ValueError(
                 "a factory belongs to one service, which records and ends all of its"
                 f" sessions, but {self!r} belongs to one already; make a factory for"
                 " each service, or give one service all endpoints"
             )
         self.checkProtocol()
-        self.gate = gate
+        self.admission.setGate(gate)
 
-    def refuses(self, address: Any) -> bool:
+    def refuses(self, address: IAddress | None) -> bool:
         """
         Tell whether a connection is one too many; if so, count it.
 
         @param address: whose it is; None if that is not known yet.
         """
-        most, key = self._limits.sessionsPerPeer, peerKey(address)
-        if self._stage is _Stage.REFUSING:
-            self.countRefused(address, EndReason.STOPPED)
-        elif self.isFull and not (self._isShut and self._canWait):
-            # (What comes while it is shut was being accepted with others.)
-            self.countRefused(address, EndReason.REFUSED_FULL)
-        elif most and key is not None and self._peers[key] >= most:
-            self.countRefused(address, EndReason.REFUSED_PEER)
-        else:
+        objection = self.admission.objection(address)
+        if objection is None:
             return False
+        self.countRefused(address, objection)
         return True
 
-    def countRefused(self, address: Any, reason: EndReason, detail: str = "") -> None:
+    # What is counted
+
+    @property
+    def opened(self) -> int:
+        """
+        How many sessions there have been.
+        """
+        return self.counters.opened
+
+    @property
+    def ended(self) -> Counter[EndReason]:
+        """
+        How many of them have ended, by their reasons.
+        """
+        return self.counters.ended
+
+    @property
+    def refused(self) -> Counter[EndReason]:
+        """
+        How many connections have not become sessions, by the reasons.
+        """
+        return self.counters.refused
+
+    @property
+    def tls(self) -> TLSCounts | None:
+        """
+        What is counted of their TLS handshakes; None without TLS.
+        """
+        return self.counters.tls
+
+    def countRefused(
+        self, address: IAddress | None, reason: EndReason, detail: str = ""
+    ) -> None:
         """
         Count a connection that does not become a session, and log it.
         """
-        self.refused[reason] += 1
+        self.counters.refused[reason] += 1
         self.journal.refused(address, reason, detail, self.clock)
 
     def useTLS(self, certificates: Certificates | None) -> TLSCounts:
@@ -299,23 +253,18 @@ class SessionFactory(SessionMaker[_S]):
 
         @param certificates: they are among L{certificates} from now on, for as long as
             something else keeps them. None, if nothing is known of them.
-        @return: what they are counted by: L{tls}.
+        @return: what they are counted by.
         """
-        if certificates is not None and certificates not in self.certificates:
+        if certificates is not None:
             self.certificates.add(certificates)
-            if self.certificatesAdded is not None:
-                self.certificatesAdded()
-        if self.tls is None:
-            self.tls = TLSCounts()
-        return self.tls
+        return self.counters.useTLS()
 
     def plainDropped(self, session: Session) -> None:
         """
         A client has sent more in the clear behind what began TLS. Called when it is
         dropped, once for each session.
         """
-        if self.tls is not None:
-            self.tls.plainDropped += 1
+        self.counters.useTLS().plainDropped += 1
         self.journal.plainDropped(session.peer, self.clock)
 
     # The stop
@@ -325,7 +274,7 @@ class SessionFactory(SessionMaker[_S]):
         Accept connections again, as before the first stop.
         """
         self.closing = None
-        self._stage = _Stage.OPEN
+        self.admission.open()
 
     def beginStop(self) -> None:
         """
@@ -333,57 +282,43 @@ class SessionFactory(SessionMaker[_S]):
         count towards the limit. Every handshake that is complete with what has arrived
         becomes a session, and the others end.
         """
-        self._stage = _Stage.STOPPING
+        self.admission.beginStop()
         self.closeHandshakes()
 
     def refuseAll(self) -> None:
         """
         Refuse new connections from now on.
         """
-        self._stage = _Stage.REFUSING
+        self.admission.refuseAll()
 
     @property
     def isStopping(self) -> bool:
         """
         Whether a connection that is to become a session has to do so at once.
         """
-        return self._stage is not _Stage.OPEN
+        return self.admission.isStopping
 
     def endSent(self, connection: Session | Handshake) -> None:
         """
         It is being sent its end-of-file. Called by a session, or by what was to become
         one.
         """
-        if self.isStopping:
-            self._leaving.add(connection)
-            self.countChanged()
+        self.admission.endSent(connection)
 
     # What comes and goes
 
-    def _come(self, address: Any) -> None:
-        key = peerKey(address)
-        if key is not None:
-            self._peers[key] += 1
-
-    def _go(self, address: Any) -> None:
-        key = peerKey(address)
-        if key is not None:
-            self._peers[key] -= 1
-            if not self._peers[key]:
-                del self._peers[key]
-
-    def handshakeStarted(self, handshake: Handshake, address: Any) -> None:
+    def handshakeStarted(self, handshake: Handshake, address: IAddress | None) -> None:
         """
         Record a connection that is to become a session.
 
         @param address: whom it counts for; None if that is not known yet.
         """
-        self.handshakes[handshake] = Deferred()
-        self._come(address)
+        self.handshakes[handshake] = None
+        self.admission.come(address)
         self._guard.watch()
         self.countChanged()
 
-    def handshakeEnded(self, handshake: Handshake, address: Any) -> None:
+    def handshakeEnded(self, handshake: Handshake, address: IAddress | None) -> None:
         """
         Strike it off: it is lost. L{countChanged} is to be called.
 
@@ -391,7 +326,9 @@ class SessionFactory(SessionMaker[_S]):
         """
         self.handshakeDone(handshake, address)()
 
-    def handshakeDone(self, handshake: Handshake, address: Any) -> Callable[[], object]:
+    def handshakeDone(
+        self, handshake: Handshake, address: IAddress | None
+    ) -> Callable[[], None]:
         """
         Strike it off: it becomes a session now.
 
@@ -399,22 +336,24 @@ class SessionFactory(SessionMaker[_S]):
         @return: to be called when that has begun, for those who wait for the end of
             all.
         """
-        ended = self.handshakes.pop(handshake, None)
-        self._leaving.discard(handshake)
-        self._go(address)
+        # Perhaps it was forgotten before.
+        self.handshakes.pop(handshake, None)
+        self.admission.gone(handshake, address)
         self._guard.forget(handshake)
         self._guard.rest()
-        # Perhaps it was forgotten before.
-        return lambda: None if ended is None else ended.callback(None)
+        return self._handshakesChanged
+
+    def _handshakesChanged(self) -> None:
+        if not self.handshakes:
+            self._untilNoHandshakes.notify(None)
 
     def sessionStarted(self, session: Session) -> None:
         """
         Record a session. Called by the session.
         """
         self.sessions[session] = Deferred()
-        self.opened += 1
-        session.serial = self.opened
-        self._come(session.peer)
+        session.serial = self.counters.sessionOpened()
+        self.admission.come(session.peer)
         self._guard.watch()
         self.countChanged()
 
@@ -423,30 +362,19 @@ class SessionFactory(SessionMaker[_S]):
         Strike a session off, and fire its Deferred. Called by the session.
         """
         ended = self.sessions.pop(session, None)
-        self._leaving.discard(session)
         if ended is None:
             # Its protocol failed before it could begin.
             self.countRefused(session.peer, EndReason.ERROR)
             return
         try:
-            self._go(session.peer)
+            self.admission.gone(session, session.peer)
             self._guard.forget(session)
             self._guard.rest()
-            self._count(end)
+            self.counters.sessionEnded(end)
             self.journal.ended(session, end, self.clock)
             self.countChanged()
         finally:
             ended.callback(end)
-
-    def _count(self, end: SessionEnd) -> None:
-        self.ended[end.reason] += 1
-        self.lines += end.lines
-        self.bytesReceived += end.bytesReceived
-        if end.bytesSent is None or self.bytesSent is None:
-            self.bytesSent = None
-        else:
-            self.bytesSent += end.bytesSent
-        self.durations.observe(end.seconds)
 
     # What goes wrong
 
@@ -521,16 +449,15 @@ class SessionFactory(SessionMaker[_S]):
         """
         return [Session.whenEnded(session) for session in self.sessions]
 
-    def whenHandshakesEnded(self) -> "Sequence[Deferred[None]]":
+    def whenHandshakesEnded(self) -> "Deferred[None]":
         """
-        One Deferred, of the caller's own, for every handshake there is.
+        Wait for the moment when no connection is to become a session.
+
+        @return: fires then, or at once. Cancelling it ends that wait alone.
         """
-        askers = []
-        for ended in self.handshakes.values():
-            asker: Deferred[None] = Deferred()
-            ended.chainDeferred(asker)
-            askers.append(asker)
-        return askers
+        if self.handshakes:
+            return self._untilNoHandshakes.wait()
+        return succeed(None)
 
     def closeHandshakes(self) -> None:
         """
@@ -582,14 +509,14 @@ class SessionFactory(SessionMaker[_S]):
         Declare every session and handshake lost whose transport does not say so
         even when it is aborted, so that nobody waits for it for ever.
         """
-        handshakes, self.handshakes = self.handshakes, {}
-        self._leaving.clear()
-        for ended in handshakes.values():
+        for handshake in list(self.handshakes):
             self._log.error(
                 "a handshake does not end, not even aborted",
                 event="handshake-forgotten",
             )
-            ended.callback(None)
+            del self.handshakes[handshake]
+            self.admission.forget(handshake)
+        self._handshakesChanged()
         aborted = Failure(ConnectionAborted())
         for session in list(self.sessions):
             self._log.error(

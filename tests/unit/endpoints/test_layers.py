@@ -229,7 +229,7 @@ class LimitTests(TLSTestCase):
             for client in (*clients, again):
                 client.close()
             await until(lambda: not factory.sessions)  # noqa: B023
-            self.assertEqual(factory._peers, {})
+            self.assertEqual(factory.admission.peers, {})
             await service.stopService()
 
     async def test_peerWhileShakingHands(self) -> None:

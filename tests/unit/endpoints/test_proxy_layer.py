@@ -211,7 +211,7 @@ class PeerTests(ProxyTestCase):
             await until(lambda: factory.opened > before)  # noqa: B023
             factory.abortSessions()
             await self.ended(service)
-            self.assertFalse(factory._peers)
+            self.assertFalse(factory.admission.peers)
 
     async def test_beforeTLS(self) -> None:
         """

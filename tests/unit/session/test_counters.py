@@ -365,7 +365,7 @@ class DrainTests(SynchronousTestCase):
         elapse(factory.clock, 0.05)
         session.abort()
         session.connectionLost(DONE)
-        self.assertEqual(factory.durations.counts, [0, 1, 0, 0, 0, 0, 0, 0, 0])
+        self.assertEqual(factory.counters.durations.counts, [0, 1, 0, 0, 0, 0, 0, 0, 0])
 
     def test_serial(self) -> None:
         """
@@ -502,7 +502,7 @@ class BytesSentTests(LoopTestCase):
         peer.shutdown(socket.SHUT_WR)
         self.assertEqual(loop.drain(peer), (b"b", "end of file"))
         loop.until(lambda: session.end)
-        self.assertEqual((session.end.bytesSent, factory.bytesSent), (3, 3))
+        self.assertEqual((session.end.bytesSent, factory.counters.bytesSent), (3, 3))
         self.assertIs(session.end.reason, EndReason.HALF_CLOSED)
 
 

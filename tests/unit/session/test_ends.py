@@ -434,7 +434,7 @@ class AfterTheEndTests(EndsTestCase):
 
             self.assertEqual(await in_thread(crowd), [b"a\n"] * 25)
             await until(lambda: not service.factory.sessions)  # noqa: B023
-            self.assertEqual(service.factory._peers, {})
+            self.assertEqual(service.factory.admission.peers, {})
             # (Which the test case's own log would tell.)
             self.assertEqual(self.flushLoggedErrors(), [])
             await service.stopService()
@@ -459,7 +459,7 @@ class AfterTheEndTests(EndsTestCase):
             for _ in range(3):
                 await in_thread(self.visit, service, kind)
                 await until(lambda: not service.factory.sessions)  # noqa: B023
-            self.assertEqual(service.factory._peers, {})
+            self.assertEqual(service.factory.admission.peers, {})
             client = await in_thread(self.come, service, kind)
             client.sendall(b"a\n")
             self.assertEqual(await in_thread(client.recv, 2), b"a\n")

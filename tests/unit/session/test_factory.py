@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import CancelledError, DeferredList
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Protocol
@@ -290,6 +290,14 @@ class LimitsTestCase(SynchronousTestCase):
             session.makeConnection(FullTransport(peerAddress=address))
         return session
 
+    def gated(self, *, works: bool = True) -> FakeGate:
+        """
+        Have connections come in by a gate.
+        """
+        gate = FakeGate(works=works)
+        self.factory.belongTo(gate)
+        return gate
+
     def limit(self, **limits: Any) -> None:
         self.factory.limits = Limits(**limits)
 
@@ -304,7 +312,7 @@ class StopTests(LimitsTestCase):
         A session that has been sent its end-of-file leaves its place to another, but
         only at a stop.
         """
-        self.factory.gate = gate = FakeGate()
+        gate = self.gated()
         self.limit(sessions=1)
         self.connect().close()
         self.assertEqual(gate.calls, ["shut"])
@@ -320,7 +328,7 @@ class StopTests(LimitsTestCase):
         for session in list(self.factory.sessions):
             session.connectionLost(DONE)
         self.assertIs(second.end.reason, EndReason.STOPPED)
-        self.assertEqual(self.factory._leaving, set())
+        self.assertEqual(self.factory.admission._leaving, set())
 
     def test_refuseAll(self) -> None:
         """
@@ -341,7 +349,7 @@ class FullTests(LimitsTestCase):
     """
 
     def test_unlimited(self) -> None:
-        self.factory.gate = gate = FakeGate()
+        gate = self.gated()
         for _ in range(50):
             self.assertTrue(self.connect())
         self.assertEqual(gate.calls, [])
@@ -350,7 +358,7 @@ class FullTests(LimitsTestCase):
         """
         One more is refused and counted; when one has ended, the next is welcome.
         """
-        self.factory.gate = gate = FakeGate()
+        gate = self.gated()
         self.limit(sessions=2, whenFull=WhenFull.REFUSE)
         first, _ = self.connect(), self.connect()
         self.assertFalse(self.connect() or self.connect())
@@ -366,7 +374,7 @@ class FullTests(LimitsTestCase):
         The gate is shut when there are enough, and opened when one has ended; what
         was being accepted is welcome.
         """
-        self.factory.gate = gate = FakeGate()
+        gate = self.gated()
         self.limit(sessions=2)
         first = self.connect()
         self.assertEqual(gate.calls, [])
@@ -384,7 +392,7 @@ class FullTests(LimitsTestCase):
         Where not every port can wait, one more is refused; those that were shut all
         the same are opened again.
         """
-        self.factory.gate = gate = FakeGate(works=False)
+        gate = self.gated(works=False)
         self.limit(sessions=1)
         session = self.connect()
         self.assertFalse(self.connect())
@@ -406,7 +414,7 @@ class FullTests(LimitsTestCase):
         The limit, and what becomes of one more, can be changed at any time; nobody
         is ended.
         """
-        self.factory.gate = gate = FakeGate()
+        gate = self.gated()
         sessions = [self.connect() for _ in range(3)]
         self.limit(sessions=2)
         self.assertEqual(gate.calls.pop(), "shut")
@@ -427,7 +435,7 @@ class FullTests(LimitsTestCase):
         """
         A connection counts before it is a session, once.
         """
-        self.factory.gate = gate = FakeGate()
+        gate = self.gated()
         self.limit(sessions=2)
         first, second = Handshaking(self.factory), Handshaking(self.factory)
         self.assertEqual(gate.calls, ["shut"])
@@ -459,7 +467,7 @@ class PerPeerTests(LimitsTestCase):
         sessions.append(self.connect(addresses[0]))
         for session in sessions:
             session.connectionLost(DONE)
-        self.assertFalse(self.factory._peers, "somebody is remembered")
+        self.assertFalse(self.factory.admission.peers, "somebody is remembered")
 
     def test_ipv4(self) -> None:
         first, other = (IPv4Address("TCP", f"192.0.2.{n}", 1) for n in (1, 2))
@@ -513,13 +521,13 @@ class PerPeerTests(LimitsTestCase):
             self.assertIsNotNone(session)
             session.connectionLost(DONE)
         self.assertEqual(self.factory.ended, {EndReason.PEER_CLOSED: 2})
-        self.assertFalse(self.factory._peers)
+        self.assertFalse(self.factory.admission.peers)
 
     def test_alwaysRefuses(self) -> None:
         """
         Nobody waits because one peer has enough.
         """
-        self.factory.gate = gate = FakeGate()
+        gate = self.gated()
         self.limit(sessionsPerPeer=1, whenFull=WhenFull.WAIT)
         self.connect()
         self.assertFalse(self.connect())
@@ -556,7 +564,7 @@ class BooksTests(LimitsTestCase):
         dice = random.Random(seed)
         factory = self.factory
         factory.deadlines = Deadlines(idle=30, line=7, write=9, handshake=5)
-        factory.gate = FakeGate()
+        self.gated()
         sessions: list[Any] = []
         tried = 0
 
@@ -627,7 +635,9 @@ class BooksTests(LimitsTestCase):
             session.connectionLost(DONE)
         self.assertEqual(factory.opened, factory.ended.total(), f"seed {seed}")
         self.assertEqual(tried, factory.opened + factory.refused.total())
-        self.assertFalse(factory._peers or factory._guard._paused, f"seed {seed}")
+        self.assertFalse(
+            factory.admission.peers or factory._guard._paused, f"seed {seed}"
+        )
         self.assertEqual(self.clock.getDelayedCalls(), [], f"seed {seed}")
 
 
@@ -643,25 +653,25 @@ class HandshakesTests(LimitsTestCase):
         """
         address = IPv4Address("TCP", "127.0.0.1", 1)
         handshake = Handshaking(self.factory, address)
-        ended = DeferredList(self.factory.whenHandshakesEnded())
+        ended = self.factory.whenHandshakesEnded()
         with capturedLogs() as events:
             self.factory.forgetSessions()
         self.successResultOf(ended)
         self.assertEqual(self.factory.handshakes, {})
         self.assertEqual(events[0]["log_level"], LogLevel.error)
-        self.assertEqual(self.factory._peers, {"127.0.0.1": 1})
+        self.assertEqual(self.factory.admission.peers, {"127.0.0.1": 1})
         self.factory.handshakeEnded(handshake, address)
-        self.assertEqual(self.factory._peers, {})
+        self.assertEqual(self.factory.admission.peers, {})
 
     def test_whenHandshakesEnded(self) -> None:
         """
-        One Deferred for each; to cancel them concerns nobody.
+        It fires when the last has ended, or at once; to cancel it concerns nobody.
         """
+        self.successResultOf(self.factory.whenHandshakesEnded())
         first, second = Handshaking(self.factory), Handshaking(self.factory)
-        for asker in self.factory.whenHandshakesEnded():
-            asker.addErrback(lambda failure: None)
-            asker.cancel()
-        ended = DeferredList(self.factory.whenHandshakesEnded())
+        cancelled, ended = (self.factory.whenHandshakesEnded() for _ in range(2))
+        cancelled.cancel()
+        self.failureResultOf(cancelled, CancelledError)
         self.factory.handshakeEnded(first, None)
         self.assertNoResult(ended)
         second.fail(EndReason.HANDSHAKE_FAILED)

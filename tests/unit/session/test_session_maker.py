@@ -79,9 +79,9 @@ class KindTests(SynchronousTestCase):
         expected = r"class PlainSession\(Session, Plain\)"
         attribute = type("Attribute", (SessionFactory,), {"protocol": Plain})
         for make in (
-            lambda: SessionFactory.forProtocol(Plain),
+            lambda: SessionFactory.forProtocol(Plain),  # type: ignore[type-var]
             lambda: EchoFactory.forProtocol(Plain),  # type: ignore[arg-type]
-            lambda: SessionFactory.forProtocol(partial(partial(Plain), 1)),
+            lambda: SessionFactory.forProtocol(partial(partial(Plain), 1)),  # type: ignore[type-var]
             attribute,
         ):
             with self.assertRaisesRegex(TypeError, expected):

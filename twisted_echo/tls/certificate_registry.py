@@ -1,0 +1,45 @@
+"""
+The certificates that one server serves with.
+"""
+
+from collections.abc import Callable, Iterator
+from weakref import WeakSet
+
+from twisted_echo.tls.certificates import Certificates
+
+__all__ = ["CertificateRegistry"]
+
+
+class CertificateRegistry:
+    """
+    Those that are in use: each session may have some of its own, so they are there only
+    for as long as something else keeps them.
+    """
+
+    def __init__(self) -> None:
+        self._certificates: WeakSet[Certificates] = WeakSet()
+        self._watcher: Callable[[], object] | None = None
+
+    def __iter__(self) -> Iterator[Certificates]:
+        return iter(self._certificates)
+
+    def add(self, certificates: Certificates) -> None:
+        """
+        They are in use from now on. A second call does nothing.
+        """
+        if certificates not in self._certificates:
+            self._certificates.add(certificates)
+            if self._watcher is not None:
+                self._watcher()
+
+    def watch(self, watcher: Callable[[], object]) -> None:
+        """
+        Call a function whenever there are more, until L{unwatch}.
+        """
+        self._watcher = watcher
+
+    def unwatch(self) -> None:
+        """
+        Call nobody any more. A second call does nothing.
+        """
+        self._watcher = None
