@@ -1,8 +1,8 @@
 """
-What is counted, in plain numbers: an embedder's and an exporter's view of a service.
+The numbers of a service, without any exporter.
 
-A leaf: it knows no session and no service. Who counts bumps integers of his own; a
-L{Snapshot} is made of them when somebody asks.
+Sessions, factories and services count in plain integers of their own. A L{Snapshot} is
+made of those when it is asked for.
 """
 
 from bisect import bisect_left
@@ -21,22 +21,23 @@ __all__ = [
 
 DURATION_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0, 86400.0)
 """
-Seconds that sessions last: from a probe's to a day.
+Seconds that sessions last: from a health check to a day.
 """
 LATENESS_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 """
-Seconds that a reactor is late: below a millisecond, unless something blocks it.
+Seconds by which a reactor is late: below a millisecond, unless something blocks it.
 """
 
 
 class Histogram:
     """
-    How many of some values were up to which bound.
+    Counts of values, in buckets.
 
-    @ivar bounds: the upper bounds, ascending; a value equal to one is within it.
-    @ivar counts: how many fell between a bound and the one before; one more, at the
-        end, for those above all.
-    @ivar sum: of all values.
+    @ivar bounds: the upper bounds of the buckets, ascending. A value that equals one is
+        within it.
+    @ivar counts: how many values each bucket has. The last one, which has no bound, is
+        for the values above all bounds.
+    @ivar sum: the sum of all values.
     """
 
     __slots__ = ("bounds", "counts", "sum")
@@ -66,20 +67,21 @@ class Histogram:
     @property
     def count(self) -> int:
         """
-        How many values there have been.
+        The number of values.
         """
         return sum(self.counts)
 
     def copy(self) -> "Histogram":
         """
-        The same, as it is now.
+        Copy the histogram as it is now.
         """
         return Histogram(self.bounds, self.counts, self.sum)
 
     def __add__(self, other: "Histogram") -> "Histogram":
         if self.bounds != other.bounds:
             raise ValueError(
-                f"histograms of other bounds: {self.bounds} and {other.bounds}"
+                "histograms can be added only if their bounds are the same, got"
+                f" {self.bounds} and {other.bounds}"
             )
         return Histogram(
             self.bounds,
@@ -95,12 +97,18 @@ class Histogram:
     def __repr__(self) -> str:
         return f"Histogram({self.bounds}, {self.counts}, {self.sum})"
 
-    def toJSON(self) -> list[Any]:
-        return [list(self.bounds), self.counts, self.sum]
+    def toJSON(self) -> "HistogramJSON":
+        return list(self.bounds), self.counts, self.sum
 
     @classmethod
-    def fromJSON(cls, value: Sequence[Any]) -> "Histogram":
+    def fromJSON(cls, value: "HistogramJSON") -> "Histogram":
         return cls(*value)
+
+
+HistogramJSON = tuple[list[float], list[int], float]
+"""
+The bounds, the counts and the sum.
+"""
 
 
 def _durations() -> Histogram:
@@ -110,36 +118,36 @@ def _durations() -> Histogram:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """
-    The numbers of one service at one moment; of several, when added up.
+    The numbers of one service at one moment; several can be added up.
 
-    From C{opened} to C{lateness} they only grow while the service lives; the others
-    come and go.
+    From C{opened} to C{lateness} they are counters, which only grow while the service
+    lives; the others are gauges.
 
     @ivar opened: sessions that have begun.
     @ivar ended: sessions that have ended, by L{EndReason} values.
-    @ivar refused: connections that have not become sessions, by the same.
-    @ivar linesReceived: whole lines of the peers', as far as they are counted.
-    @ivar bytesReceived: bytes of the peers' that were handed to protocols.
-    @ivar bytesSent: bytes of the protocols' that the kernel, or TLS, has taken; None
-        if there are transports that do not count them.
+    @ivar refused: connections that have not become sessions, by L{EndReason} values.
+    @ivar linesReceived: whole lines that peers sent, as far as they are counted.
+    @ivar bytesReceived: bytes of peers that were given to protocols.
+    @ivar bytesSent: bytes of protocols that the kernel, or TLS, has taken; None if some
+        transports do not count them.
     @ivar acceptErrors: connections that could not be accepted.
-    @ivar tlsHandshakes: TLS handshakes that were finished, by version. None, like the
-        next four, if there is no TLS.
-    @ivar tlsFailures: those that failed, by L{TLSFailure} values.
-    @ivar tlsResumptions: those that resumed an earlier TLS session.
-    @ivar tlsPlainDropped: sessions whose clients had sent more in the clear behind what
-        began TLS, which was dropped.
-    @ivar tlsSeconds: seconds that those which were finished took.
-    @ivar durations: seconds that the sessions which have ended lasted.
-    @ivar lateness: seconds that the reactor was late, now and then. None if it is
-        not measured.
-    @ivar sessions: sessions that are open.
+    @ivar tlsHandshakes: TLS handshakes that succeeded, by version. None, like the next
+        four, if there is no TLS.
+    @ivar tlsFailures: TLS handshakes that failed, by L{TLSFailure} values.
+    @ivar tlsResumptions: TLS handshakes that resumed an earlier TLS session.
+    @ivar tlsPlainDropped: sessions whose clients sent more in the clear behind the
+        command that began TLS; it was dropped.
+    @ivar tlsSeconds: seconds that the successful handshakes took.
+    @ivar durations: seconds that the ended sessions lasted.
+    @ivar lateness: seconds by which the reactor was late, sampled. None if it is not
+        measured.
+    @ivar sessions: open sessions.
     @ivar handshakes: connections that are to become sessions.
-    @ivar paused: sessions that are not read from, as their peers do not read.
-    @ivar pendingBytes: bytes that are held: of input that waits to be answered, and of
-        output that waits to be sent.
+    @ivar paused: sessions under backpressure: their peers do not read.
+    @ivar pendingBytes: bytes that are held: input that is to be answered, and output
+        that is to be sent.
     @ivar certificates: when each certificate expires, in seconds since 1970, by its
-        file. Of several processes, the first to expire.
+        file. Of several processes, the earliest.
     @ivar maxSessions: how many sessions and handshakes there may be; 0 for no limit.
         None of a process whose service is gone or not there yet: it adds nothing.
     """
@@ -182,15 +190,15 @@ class Snapshot:
 
     def cumulative(self) -> "Snapshot":
         """
-        What stays of it when its service is gone: what only ever grows.
+        The counters alone: what stays when the service is gone.
         """
         return Snapshot(
-            **{name: getattr(self, name) for name in _GROWING},
+            **{name: getattr(self, name) for name in _COUNTERS},
         )
 
     def toJSON(self) -> dict[str, Any]:
         """
-        As what C{json.dumps} takes.
+        Make plain values of it, which C{json.dumps} takes.
         """
         value = {each.name: getattr(self, each.name) for each in fields(self)}
         for name, each in value.items():
@@ -203,7 +211,7 @@ class Snapshot:
     @classmethod
     def fromJSON(cls, value: Mapping[str, Any]) -> "Snapshot":
         """
-        What L{toJSON} was called on.
+        Make a snapshot of what L{toJSON} has returned.
         """
         read = dict(value)
         for name in ("tlsSeconds", "durations", "lateness"):
@@ -212,7 +220,7 @@ class Snapshot:
         return cls(**read)
 
 
-_GROWING = (
+_COUNTERS = (
     *("opened", "ended", "refused", "linesReceived", "bytesReceived", "bytesSent"),
     *("acceptErrors", "tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
     *("tlsPlainDropped", "durations", "lateness"),
@@ -222,11 +230,13 @@ _GROWING = (
 @dataclass(frozen=True, slots=True)
 class Observation:
     """
-    What is exported at one moment.
+    What an exporter shows of a service at one moment.
 
     @ivar total: the sum of all processes.
-    @ivar workers: each of them, by its number; none if there is one process only.
-    @ivar state: what the service is doing, and of which states that is one.
+    @ivar workers: the snapshot of each worker, by its number; empty if there is only
+        one process.
+    @ivar state: the state of the service.
+    @ivar states: all states that there are.
     @ivar build: versions and the like, by name.
     @ivar restarts: how often a worker was replaced, by cause.
     """
@@ -241,8 +251,8 @@ class Observation:
 
 def earliest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     """
-    When certificates expire, by their files; of two of the same file, the first to
-    expire.
+    Merge the times at which certificates expire, by file; of two times of one file,
+    take the earlier.
     """
     both = one.keys() & other.keys()
     return {**one, **other, **{file: min(one[file], other[file]) for file in both}}
@@ -257,7 +267,7 @@ def _sumOfLimits(one: int | None, other: int | None) -> int | None:
 def _added(one: Any, other: Any) -> Any:
     if isinstance(one, Mapping):
         return dict(Counter(one) + Counter(other))
-    # Whoever does not measure it adds nothing to what another measured.
+    # A process that does not measure it adds nothing.
     if one is None or other is None:
         return other if one is None else one
     return one + other

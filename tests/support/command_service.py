@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from twisted_echo.admin.status_view import SessionsPage
 from twisted_echo.command.command_service import CommandService
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation, Snapshot
@@ -99,8 +100,8 @@ class FakeServed:
             )
         )
 
-    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
-        return succeed({"after": after, "limit": limit})
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
+        return succeed(SessionsPage(sessions=[], next=after, total=limit))
 
 
 class FakeAdmin:

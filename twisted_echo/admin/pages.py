@@ -1,13 +1,13 @@
 """
-What an operator looks at over HTTP: metrics, health, readiness, sessions.
+The pages that show a service over HTTP: metrics, health, readiness, sessions.
 
   - C{/metrics}: for Prometheus, as text or OpenMetrics, by C{Accept};
   - C{/healthz}: 200 while the reactor turns;
-  - C{/readyz}: 200 while new connections are welcome, else 503 and why not;
+  - C{/readyz}: 200 while new connections are welcome, else 503 and the state;
   - C{/sessions}: JSON, a page at a time: C{?after=CURSOR&limit=NUMBER}.
 
-What must hold: nothing can be changed from here, and an answer is bounded. (So is what
-else a client can take up: L{twisted_echo.admin.http_server}.)
+What must hold: the pages change nothing, and an answer is bounded. (So are connections
+and times: L{twisted_echo.admin.http_server}.)
 
 Needs prometheus-client (extra C{metrics}).
 """
@@ -18,7 +18,7 @@ Needs prometheus-client (extra C{metrics}).
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -26,16 +26,17 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
+    IReactorTime,
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
+from twisted.web.server import NOT_DONE_YET, Request
 
 from twisted_echo.admin.http_server import BoundedSite
 from twisted_echo.admin.prometheus import SnapshotCollector
-from twisted_echo.admin.status_view import StatusSource
+from twisted_echo.admin.status_view import SessionsPage, StatusSource
 from twisted_echo.metrics import Observation
 from twisted_echo.net.listening import closePort
 from twisted_echo.session.statistics import MOST_ROWS
@@ -47,27 +48,30 @@ _NO_STORE = b"no-store"
 
 _log = Logger()
 
+_T = TypeVar("_T")
 
-def adminSite(observed: StatusSource, reactor: Any) -> BoundedSite:
+
+def adminSite(source: StatusSource, reactor: IReactorTime) -> BoundedSite:
     """
-    A factory to listen with, for whoever should see it.
+    Make a factory that serves the pages of a service. Listen with it where those
+    connect who may see them.
     """
     root = _Root()
-    root.putChild(b"metrics", _Metrics(observed))
+    root.putChild(b"metrics", _Metrics(source))
     root.putChild(b"healthz", _Health())
-    root.putChild(b"readyz", _Readiness(observed))
-    root.putChild(b"sessions", _Sessions(observed))
+    root.putChild(b"readyz", _Readiness(source))
+    root.putChild(b"sessions", _Sessions(source))
     return BoundedSite(root, reactor)
 
 
 class _Page(Resource):
     """
-    What answers C{GET} and C{HEAD} alone.
+    A page that answers C{GET} and C{HEAD} only.
     """
 
     isLeaf = True
 
-    def render(self, request: Any) -> Any:
+    def render(self, request: Request) -> bytes | int:
         request.setHeader(b"cache-control", _NO_STORE)
         if request.postpath:
             return _text(request, 404, "there is nothing below this")
@@ -76,10 +80,11 @@ class _Page(Resource):
             return _text(
                 request, 405, "nothing can be done here but to look: GET, HEAD"
             )
-        return super().render(request)
+        rendered: bytes | int = super().render(request)
+        return rendered
 
 
-def _text(request: Any, code: int, text: str) -> bytes:
+def _text(request: Request, code: int, text: str) -> bytes:
     request.setResponseCode(code)
     request.setHeader(b"content-type", b"text/plain; charset=utf-8")
     body = f"{text}\n".encode()
@@ -91,42 +96,47 @@ def _text(request: Any, code: int, text: str) -> bytes:
 
 
 class _Root(Resource):
-    def getChild(self, path: bytes, request: Any) -> Resource:
+    def getChild(self, path: bytes, request: Request) -> Resource:
         return _Nothing()
 
 
 class _Nothing(_Page):
-    def render(self, request: Any) -> bytes:
+    def render(self, request: Request) -> bytes:
         return _text(request, 404, "there is no such page")
 
 
 class _Health(_Page):
-    def render_GET(self, request: Any) -> bytes:
+    def render_GET(self, request: Request) -> bytes:
         return _text(request, 200, "ok")
 
 
 class _Readiness(_Page):
-    def __init__(self, observed: StatusSource) -> None:
+    def __init__(self, source: StatusSource) -> None:
         super().__init__()
-        self._observed = observed
+        self._source = source
 
-    def render_GET(self, request: Any) -> bytes:
-        isReady, why = self._observed.readiness()
+    def render_GET(self, request: Request) -> bytes:
+        isReady, why = self._source.readiness()
         return _text(request, 200 if isReady else 503, "ready" if isReady else why)
 
 
 class _Later(_Page):
     """
-    A page that may take its time.
+    A page whose answer comes later.
     """
 
-    def __init__(self, observed: StatusSource) -> None:
+    def __init__(self, source: StatusSource) -> None:
         super().__init__()
-        self._observed = observed
+        self._source = source
 
     def answer(
-        self, request: Any, found: "Deferred[Any]", show: Callable[[Any], bytes]
+        self, request: Request, found: "Deferred[_T]", show: Callable[[_T], bytes]
     ) -> int:
+        """
+        Answer when a value is there, unless the client is gone by then.
+
+        @param show: makes the body of the value.
+        """
         gone: list[object] = []
         request.notifyFinish().addBoth(gone.append)
 
@@ -150,13 +160,13 @@ class _Later(_Page):
 
 
 class _Metrics(_Later):
-    def __init__(self, observed: StatusSource) -> None:
-        super().__init__(observed)
-        # Of its own, for the global one is the embedder's.
+    def __init__(self, source: StatusSource) -> None:
+        super().__init__(source)
+        # Not the global one: that belongs to the program that embeds the service.
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
 
-    def render_GET(self, request: Any) -> int:
+    def render_GET(self, request: Request) -> int:
         accepted = (request.getHeader(b"accept") or b"").decode("latin-1")
         try:
             encode, kind = choose_encoder(accepted)
@@ -171,49 +181,49 @@ class _Metrics(_Later):
             request.setHeader(b"content-type", kind.encode("ascii"))
             return encode(registry)
 
-        return self.answer(request, maybeDeferred(self._observed.observe), show)
+        return self.answer(request, maybeDeferred(self._source.observe), show)
 
 
 class _Sessions(_Later):
-    def render_GET(self, request: Any) -> Any:
+    def render_GET(self, request: Request) -> bytes | int:
         try:
-            after, limit = _asked(request.args)
-            page = self._observed.sessionsPage(after, limit)
+            after, limit = _readQuery(request.args)
+            page = self._source.sessionsPage(after, limit)
         except ValueError as error:
             return _text(request, 400, str(error))
 
-        def show(value: Mapping[str, Any]) -> bytes:
+        def show(value: SessionsPage) -> bytes:
             request.setHeader(b"content-type", b"application/json")
             return json.dumps(value).encode() + b"\n"
 
         return self.answer(request, page, show)
 
 
-def _asked(arguments: Mapping[bytes, list[bytes]]) -> tuple[str, int]:
+def _readQuery(arguments: Mapping[bytes, list[bytes]]) -> tuple[str, int]:
     """
-    Read C{after} and C{limit}.
+    Read C{after} and C{limit} from the query.
 
-    @raise ValueError: if they are not of their form.
+    @raise ValueError: what was given, and what is allowed.
     """
     for name in arguments:
         if name not in (b"after", b"limit"):
             raise ValueError(f"there is no {name!r}, only 'after' and 'limit'")
     after = arguments.get(b"after", [b""])[-1].decode("ascii", "replace")
-    asked = arguments.get(b"limit", [b"%d" % _ROWS])[-1]
-    if not re.fullmatch(b"[0-9]{1,9}", asked) or not 1 <= int(asked) <= MOST_ROWS:
+    count = arguments.get(b"limit", [b"%d" % _ROWS])[-1]
+    if not re.fullmatch(b"[0-9]{1,9}", count) or not 1 <= int(count) <= MOST_ROWS:
         raise ValueError(
             f"limit must be a whole number from 1 to {MOST_ROWS},"
-            f" got {asked.decode('ascii', 'replace')!r}"
+            f" got {count.decode('ascii', 'replace')!r}"
         )
-    return after, int(asked)
+    return after, int(count)
 
 
 class AdminServer:
     """
-    The pages on an endpoint.
+    Serves the pages on an endpoint.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint, reactor: Any) -> None:
+    def __init__(self, endpoint: IStreamServerEndpoint, reactor: IReactorTime) -> None:
         self._endpoint = endpoint
         self._reactor = reactor
         self._site: BoundedSite | None = None
@@ -226,25 +236,25 @@ class AdminServer:
         """
         return None if self._port is None else self._port.getHost()
 
-    def open(self, observed: StatusSource) -> "Deferred[None]":
+    def open(self, source: StatusSource) -> "Deferred[None]":
         """
         Listen.
         """
-        site = self._site = adminSite(observed, self._reactor)
+        site = self._site = adminSite(source, self._reactor)
 
-        def listening(port: IListeningPort) -> Any:
+        def listening(port: IListeningPort) -> "Deferred[None]":
             if self._site is not site:
                 # It was closed before.
                 return closePort(port)
             self._port = port
             site.guard(port)
-            return None
+            return succeed(None)
 
         return self._endpoint.listen(site).addCallback(listening)
 
     def close(self) -> "Deferred[None]":
         """
-        Listen no more, and end the connections after what they have been answered.
+        Close the port, and end the connections after the answers that have begun.
 
         @return: fires when all of them have ended: within a second.
         """

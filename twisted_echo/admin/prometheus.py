@@ -1,13 +1,13 @@
 """
 Snapshots as Prometheus metrics. Needs prometheus-client (extra C{metrics}).
 
-C{METRICS} is what is exported, in one table. Names and units are Prometheus' own
-conventions: seconds and bytes, C{_total} for what only grows.
+C{METRICS} is the table of what is exported. A new metric is a row there and, if nothing
+counts it yet, a field of L{Snapshot}. Names and units follow Prometheus' conventions:
+seconds and bytes, C{_total} for counters.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -30,22 +30,25 @@ PREFIX = "twisted_echo_"
 WORKER_PREFIX = PREFIX + "worker_"
 
 
+Value = int | Histogram | Mapping[str, int] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Exported:
     """
     One metric.
 
-    @ivar name: without the prefix, and without a counter's C{_total}.
+    @ivar name: its name without the prefix, and without a counter's C{_total}.
     @ivar kind: C{counter}, C{gauge} or C{histogram}.
     @ivar help: what it counts.
-    @ivar read: takes it from a snapshot; None if it is not known.
-    @ivar label: of the parts that it consists of, if C{read} gives a mapping.
+    @ivar read: takes it from a snapshot; it returns None if it is not known there.
+    @ivar label: the label of its parts, if C{read} returns a mapping.
     """
 
     name: str
     kind: str
     help: str
-    read: Callable[[Snapshot], Any]
+    read: Callable[[Snapshot], Value]
     label: str = ""
 
 
@@ -59,7 +62,7 @@ def _from(
     zeros: Mapping[str, int], counts: Mapping[str, int] | None
 ) -> Mapping[str, int] | None:
     """
-    Counts with those that are zero, for a rate needs a zero to begin with.
+    Add the counts that are zero: a rate needs a zero to begin with.
     """
     return None if counts is None else {**zeros, **counts}
 
@@ -184,13 +187,13 @@ METRICS = (
     ),
 )
 """
-What is read from a snapshot.
+All that is exported of a snapshot.
 """
 
 
 class SnapshotCollector(Collector):
     """
-    Exports what it was given last.
+    Exports one observation.
     """
 
     def __init__(self, observation: Observation) -> None:
@@ -224,38 +227,46 @@ def _families(
     metric: Exported, prefix: str, snapshots: Mapping[str, Snapshot]
 ) -> Iterable[Metric]:
     """
-    One metric of one or many processes; nothing, if none of them knows it.
+    Make the family of one metric, of one process or of many; nothing, if none of them
+    knows it.
     """
-    read = {name: metric.read(snapshot) for name, snapshot in snapshots.items()}
-    read = {name: value for name, value in read.items() if value is not None}
+    ofWorkers = prefix == WORKER_PREFIX
+    read = {
+        (name,) if ofWorkers else (): value
+        for name, snapshot in snapshots.items()
+        if (value := metric.read(snapshot)) is not None
+    }
     if not read:
         return
-    labels = ["worker"] if prefix == WORKER_PREFIX else []
+    name, labels = prefix + metric.name, ["worker"] if ofWorkers else []
     if metric.label:
         labels.append(metric.label)
-    family: Any = _KINDS[metric.kind](prefix + metric.name, metric.help, labels=labels)
-    for name, value in read.items():
-        own = [name] if prefix == WORKER_PREFIX else []
-        if isinstance(value, Histogram):
-            family.add_metric(own, _buckets(value), value.sum)
-        elif metric.label:
+    if metric.kind == "histogram":
+        histogram = HistogramMetricFamily(name, metric.help, labels=labels)
+        for own, value in read.items():
+            if isinstance(value, Histogram):
+                histogram.add_metric(own, _buckets(value), value.sum)
+        yield histogram
+        return
+    numbers = _NUMBERS[metric.kind](name, metric.help, labels=labels)
+    for own, value in read.items():
+        if isinstance(value, Mapping):
             for part, count in sorted(value.items()):
-                family.add_metric([*own, part], count)
-        else:
-            family.add_metric(own, value)
-    yield family
+                numbers.add_metric([*own, part], count)
+        elif not isinstance(value, Histogram):
+            numbers.add_metric(own, value)
+    yield numbers
 
 
-_KINDS: Mapping[str, Any] = {
+_NUMBERS: Mapping[str, type[CounterMetricFamily | GaugeMetricFamily]] = {
     "counter": CounterMetricFamily,
     "gauge": GaugeMetricFamily,
-    "histogram": HistogramMetricFamily,
 }
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     """
-    How many values were up to each bound, and up to infinity.
+    Count the values up to each bound, and up to infinity, as Prometheus has it.
     """
     below = 0
     buckets: list[tuple[str, float]] = []

@@ -6,7 +6,7 @@ import platform
 import re
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -15,49 +15,62 @@ from twisted_echo.metrics import Observation
 from twisted_echo.service import SessionService
 from twisted_echo.session.statistics import MOST_ROWS, sessionRows
 
-__all__ = ["ServiceView", "StatusSource", "buildInfo"]
+__all__ = ["ServiceView", "SessionsPage", "StatusSource", "buildInfo"]
 
 
-# (A number of sessions that no service gets to.)
+# More digits than any service has sessions.
 _CURSOR = re.compile("[0-9]{0,18}")
+
+
+class SessionsPage(TypedDict):
+    """
+    Some of the open sessions.
+
+    @ivar sessions: a row for each, as L{sessionRows} makes them.
+    @ivar next: the cursor of the next page; None on the last one.
+    @ivar total: how many sessions are open.
+    """
+
+    sessions: list[dict[str, Any]]
+    next: str | None
+    total: int
 
 
 class StatusSource(Protocol):
     """
-    What is looked at.
+    Something that tells the status of a service.
     """
 
     def observe(self) -> "Deferred[Observation]":
         """
-        Its numbers.
+        Return its numbers.
         """
 
     def readiness(self) -> tuple[bool, str]:
         """
-        Whether new connections are welcome, and what it is doing, in a word.
+        Return whether new connections are welcome, and the service's state in a word.
         """
 
-    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
-        Some of its sessions: C{sessions}, the rows; C{next}, the cursor of the next
-        page, or None; C{total}, how many sessions there are.
+        Return some of its sessions.
 
         @param after: a cursor, or empty for the first page.
-        @param limit: how many; L{MOST_ROWS} at most.
-        @raise ValueError: if the cursor is none.
+        @param limit: how many sessions; L{MOST_ROWS} at most.
+        @raise ValueError: if C{after} is no cursor.
         """
 
 
 @cache
 def _installed() -> dict[str, str]:
-    # It takes a millisecond to find out, and is not possible for whoever may no longer
-    # read what is installed, as after --uid.
+    # Reading it takes a millisecond, and fails after --uid for a user who may not read
+    # what is installed.
     return {"version": version("twisted-echo"), "twisted": version("twisted")}
 
 
 def buildInfo(reactor: object) -> dict[str, str]:
     """
-    Which software this is, by what is exported of it.
+    Return the versions of the software, and the reactor, as they are exported.
     """
     return {
         **_installed(),
@@ -68,7 +81,7 @@ def buildInfo(reactor: object) -> dict[str, str]:
 
 class ServiceView:
     """
-    A L{SessionService} of this process, to be looked at.
+    The status of a L{SessionService} of this process.
     """
 
     def __init__(self, service: SessionService) -> None:
@@ -90,16 +103,15 @@ class ServiceView:
         state = self._service.state
         return state is State.LISTENING, state.value
 
-    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         if not _CURSOR.fullmatch(after):
             raise ValueError(f"after must be what next was, a number, got {after!r}")
         last, limit = int(after or 0), min(limit, MOST_ROWS)
         factory = self._service.factory
         rows = sessionRows(factory, last, limit)
-        return succeed(
-            {
-                "sessions": rows,
-                "next": str(rows[-1]["id"]) if rows and len(rows) == limit else None,
-                "total": len(factory.sessions),
-            }
+        page = SessionsPage(
+            sessions=rows,
+            next=str(rows[-1]["id"]) if rows and len(rows) == limit else None,
+            total=len(factory.sessions),
         )
+        return succeed(page)

@@ -69,12 +69,12 @@ class ReloadableAdmin(AdminServer):
         """
         return notAfter(self._certificates)
 
-    def open(self, observed: StatusSource) -> "Deferred[None]":
+    def open(self, source: StatusSource) -> "Deferred[None]":
         """
         Listen, and warn of certificates that expire.
         """
         self._expiry.start()
-        return super().open(observed)
+        return super().open(source)
 
     def close(self) -> "Deferred[None]":
         self._expiry.stop()

@@ -9,14 +9,14 @@ the L{stop<twisted_echo.command.orderly_stop>}.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.admin.status_view import buildInfo
+from twisted_echo.admin.status_view import SessionsPage, buildInfo
 from twisted_echo.command.command_signals import CommandSignals
 from twisted_echo.command.interfaces import (
     AdminPort,
@@ -190,7 +190,7 @@ class CommandService(Service):
 
         return self.served.observe().addCallback(completed)
 
-    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
         Some of its sessions.
         """

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 
-from twisted_echo.admin.status_view import StatusSource
+from twisted_echo.admin.status_view import SessionsPage, StatusSource
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
 from twisted_echo.session.limits import Limits
@@ -95,7 +95,7 @@ class Observable(Protocol):
         Its numbers.
         """
 
-    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
         Some of its sessions.
         """
@@ -165,7 +165,7 @@ class AdminPort(Reloadable, Protocol):
         When its certificates expire, by their files.
         """
 
-    def open(self, observed: StatusSource) -> "Deferred[None]": ...
+    def open(self, source: StatusSource) -> "Deferred[None]": ...
 
     def close(self) -> "Deferred[None]": ...
 

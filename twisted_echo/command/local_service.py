@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
-from twisted_echo.admin.status_view import ServiceView
+from twisted_echo.admin.status_view import ServiceView, SessionsPage
 from twisted_echo.command.certificate_reload import reload
 from twisted_echo.command.file_access import unreadable
 from twisted_echo.echo import EchoConfig, EchoService
@@ -87,7 +87,7 @@ class LocalService(EchoService):
         """
         return self._view.observe()
 
-    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
         Some of its sessions.
         """

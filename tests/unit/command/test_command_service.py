@@ -120,7 +120,7 @@ class CommandServiceTests(CommandServiceTestCase):
         )
         self.assertEqual(
             self.successResultOf(service.sessionsPage("x", 3)),
-            {"after": "x", "limit": 3},
+            {"sessions": [], "next": "x", "total": 3},
         )
         service.stopService()
         self.assertIs(self.served.state, State.LISTENING)

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
+from twisted_echo.admin.status_view import SessionsPage
 from twisted_echo.command.workers.channel import GetSessions
 from twisted_echo.command.workers.worker_process import WorkerProcess
 from twisted_echo.metrics import Snapshot
@@ -84,16 +85,19 @@ class Inquiry:
         """
         return sum(snapshots.values(), self._gone + self.here())
 
-    def sessionsPage(self, after: str, limit: int) -> "Deferred[dict[str, Any]]":
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
         Tell of some open sessions, worker by worker: see L{askSessions}. The C{total}
         is of all processes.
         """
         page = askSessions(self._workers(), self._clock, after, limit)
 
-        def counted(found: dict[str, Any]) -> "Deferred[dict[str, Any]]":
-            def told(snapshots: dict[str, Snapshot]) -> dict[str, Any]:
-                return {**found, "total": self.total(snapshots).sessions}
+        def counted(found: dict[str, Any]) -> "Deferred[SessionsPage]":
+            def told(snapshots: dict[str, Snapshot]) -> SessionsPage:
+                total = self.total(snapshots).sessions
+                return SessionsPage(
+                    sessions=found["sessions"], next=found["next"], total=total
+                )
 
             return self.snapshots().addCallback(told)
 

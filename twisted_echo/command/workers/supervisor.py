@@ -28,7 +28,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.protocols import amp
 
-from twisted_echo.admin.status_view import buildInfo
+from twisted_echo.admin.status_view import SessionsPage, buildInfo
 from twisted_echo.command.file_access import unreadable, unusable
 from twisted_echo.command.workers.backlog_drain import Rest
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
@@ -349,7 +349,7 @@ class Supervisor(Service):
 
     def sessionsPage(
         self, after: str = "", limit: int = 100
-    ) -> "Deferred[dict[str, Any]]":
+    ) -> "Deferred[SessionsPage]":
         """
         Tell of some open sessions: see L{askSessions}.
         """
