@@ -151,6 +151,20 @@ class NameTests(SynchronousTestCase):
         ]
         self.assertEqual(lacking, [])
 
+    def test_otherFiles(self) -> None:
+        """
+        What is named of docs/ and tests/ is there.
+        """
+        said = {
+            (page, path)
+            for page, text in PAGES.items()
+            for path in re.findall(r"`((?:docs|tests)/[a-z_./-]+)`", text)
+        }
+        self.assertGreater(len(said), 10)
+        self.assertEqual(
+            [each for each in said if not (PROJECT / each[1]).exists()], []
+        )
+
     def test_dotted(self) -> None:
         """
         So is what is called by its whole name.

@@ -90,14 +90,3 @@ class SignalsTests(SynchronousTestCase):
         }
         # The log rotation of twistd.
         self.assertEqual(told, minded | {"SIGUSR1"})
-
-
-class DeployTests(SynchronousTestCase):
-    def test_files(self) -> None:
-        """
-        What is named of docs/ and tests/ is there.
-        """
-        named = re.findall(r"`((?:docs|tests)/[a-z_./]+)`", OPERATIONS)
-        self.assertGreater(len(named), 3)
-        for each in named:
-            self.assertTrue((PROJECT / each).exists(), each)
