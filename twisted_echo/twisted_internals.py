@@ -229,7 +229,7 @@ INTERNALS = (
     ),
     # What a connection still has to read and to send
     Internals(
-        "net.transports",
+        "net.transport_queries",
         _DESCRIPTOR,
         ("_tempDataBuffer", "_tempDataLen", "dataBuffer", "offset"),
         "Measures the output that waits in a transport, and drops it.",

@@ -18,7 +18,7 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
-from twisted_echo.net.transports import pendingOutput
+from twisted_echo.net.transport_queries import pendingOutput
 
 MOST_WAITING = 1 << 20
 

@@ -68,7 +68,6 @@ LONG_TESTS: dict[str, str] = {
 SAME_NAMES: dict[str, str] = {
     "__init__.py": "Python asks for it",
     "reactor.py": "twisted_echo.reactor is the public name of eager/reactor.py",
-    "transports.py": WORK,
 }
 IMPORTING_TESTS: dict[str, str] = {
     "tests/system/test_tls_command.py": WORK,

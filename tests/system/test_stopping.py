@@ -32,7 +32,7 @@ from twisted_echo import (
 )
 from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.net.receive_queue import unreadBytes
-from twisted_echo.net.transports import bottomTransport
+from twisted_echo.net.transport_queries import bottomTransport
 from twisted_echo.testing.clocks import elapse
 
 PAGE = (DOCS / "stopping.md").read_text()

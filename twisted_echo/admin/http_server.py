@@ -37,7 +37,7 @@ from twisted.web.server import Request, Site
 
 from twisted_echo.net.listening import HoldableSocket, deepenBacklog
 from twisted_echo.net.receive_queue import isReadable, readArrived
-from twisted_echo.net.transports import abort
+from twisted_echo.net.transport_queries import abort
 from twisted_echo.scheduling.fair_clock import FairCall, FairClock
 from twisted_echo.scheduling.waiters import Waiters
 

@@ -29,7 +29,11 @@ from zope.interface import implementer
 
 from twisted_echo.net.receive_queue import readArrived
 from twisted_echo.net.refusal import readAway
-from twisted_echo.net.transports import BufferingLayer, bottomTransport, provideAs
+from twisted_echo.net.transport_queries import (
+    BufferingLayer,
+    bottomTransport,
+    provideAs,
+)
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.validation.checks import callback

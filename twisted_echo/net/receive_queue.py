@@ -17,7 +17,7 @@ from typing import Any
 from twisted.internet.interfaces import IReadDescriptor, ITransport
 from twisted.python import log
 
-from twisted_echo.net.transports import (
+from twisted_echo.net.transport_queries import (
     bottomTransport,
     isClosing,
     isConnected,

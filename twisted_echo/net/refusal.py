@@ -19,7 +19,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_echo.net.transports import socketOf
+from twisted_echo.net.transport_queries import socketOf
 
 __all__ = ["RefusesInOrder", "readAway"]
 

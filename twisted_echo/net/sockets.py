@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from twisted.internet.interfaces import ITransport
 
-from twisted_echo.net.transports import tcpSocketOf
+from twisted_echo.net.transport_queries import tcpSocketOf
 from twisted_echo.validation.checks import whole
 
 __all__ = ["KeepAlive", "tuneSocket"]

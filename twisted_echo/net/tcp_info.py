@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from twisted.internet.interfaces import ITransport
 
-from twisted_echo.net.transports import kernelQueue, outputPosition, tcpSocketOf
+from twisted_echo.net.transport_queries import kernelQueue, outputPosition, tcpSocketOf
 
 try:
     import termios

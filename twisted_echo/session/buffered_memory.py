@@ -15,7 +15,11 @@ What must hold:
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from twisted_echo.net.transports import bufferedOutput, discardOutput, layerBuffers
+from twisted_echo.net.transport_queries import (
+    bufferedOutput,
+    discardOutput,
+    layerBuffers,
+)
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.limits import Limits
 from twisted_echo.session.session import Session

@@ -42,7 +42,7 @@ from zope.interface import implementer
 from twisted_echo.framing.held_input import HeldInput
 from twisted_echo.net.receive_queue import readArrived, unreadBytes
 from twisted_echo.net.sockets import KeepAlive, tuneSocket
-from twisted_echo.net.transports import bottomTransport, pendingOutput
+from twisted_echo.net.transport_queries import bottomTransport, pendingOutput
 from twisted_echo.scheduling.fair_clock import FairClock
 from twisted_echo.session.backpressure import BY_PROTOCOL, BY_TRANSPORT, Backpressure
 from twisted_echo.session.end_reason import EndReason, SessionEnd

@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from twisted_echo.framing.delivery import WORTH_COUNTING
 from twisted_echo.net.receive_queue import readArrived
-from twisted_echo.net.transports import bottomTransport, pendingOutput
+from twisted_echo.net.transport_queries import bottomTransport, pendingOutput
 from twisted_echo.scheduling.fair_clock import FairCall
 from twisted_echo.session.backpressure import Backpressure
 from twisted_echo.session.end_reason import Detail, EndReason

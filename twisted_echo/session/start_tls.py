@@ -13,7 +13,7 @@ from twisted.internet.tcp import BaseClient, Connection
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import alsoProvides
 
-from twisted_echo.net.transports import bottomTransport
+from twisted_echo.net.transport_queries import bottomTransport
 from twisted_echo.session.session_tls import SessionTLS
 from twisted_echo.session.state import isTLS
 from twisted_echo.tls.certificates import Certificates, Loaded, certificatesOf

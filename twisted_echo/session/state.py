@@ -20,7 +20,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 
-from twisted_echo.net.transports import bottomTransport, isGone, pendingOutput
+from twisted_echo.net.transport_queries import bottomTransport, isGone, pendingOutput
 from twisted_echo.session.backpressure import BY_TRANSPORT
 from twisted_echo.session.end_reason import EndReason, SessionEnd
 from twisted_echo.tls.x509 import Certificate

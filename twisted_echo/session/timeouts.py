@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from twisted_echo.net.receive_queue import readArrived
 from twisted_echo.net.tcp_info import outputProgress, queuedOutput, tcpState
-from twisted_echo.net.transports import pendingOutput
+from twisted_echo.net.transport_queries import pendingOutput
 from twisted_echo.scheduling.fair_clock import FairCall, FairClock
 from twisted_echo.session.buffered_memory import Buffered
 from twisted_echo.session.end_reason import Detail, EndReason

@@ -21,7 +21,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_echo.net.transports import BufferingLayer, abort
+from twisted_echo.net.transport_queries import BufferingLayer, abort
 from twisted_echo.tls.records import RECORD, Records, Stage
 from twisted_echo.tls.x509 import Certificate
 

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.interfaces import ITLSTransport
 
 from twisted_echo.net.receive_queue import asReactor
-from twisted_echo.net.transports import bottomTransport, provideAs
+from twisted_echo.net.transport_queries import bottomTransport, provideAs
 from twisted_echo.tls.certificates import Loaded
 from twisted_echo.tls.connection import TLSConnection
 from twisted_echo.tls.counts import TLSCounts, TLSFailure

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 
-from twisted_echo.net.transports import provideAs
+from twisted_echo.net.transport_queries import provideAs
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.connection import TLSConnection
 from twisted_echo.tls.handshake import objection

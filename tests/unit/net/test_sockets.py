@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.clients import ServedTestCase, tls_endpoint
 from twisted_echo import EchoProtocol, KeepAlive, SessionFactory
 from twisted_echo.net.sockets import tuneSocket
-from twisted_echo.net.transports import bottomTransport
+from twisted_echo.net.transport_queries import bottomTransport
 
 NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY)
 KEEP_ALIVE = (socket.SOL_SOCKET, socket.SO_KEEPALIVE)

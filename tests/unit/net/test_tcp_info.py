@@ -13,7 +13,7 @@ from tests.support.clients import ServedTestCase, collect, in_thread, turn, unti
 from twisted_echo import Session, SessionFactory
 from twisted_echo.net import tcp_info
 from twisted_echo.net.tcp_info import outputProgress, tcpState
-from twisted_echo.net.transports import pendingOutput
+from twisted_echo.net.transport_queries import pendingOutput
 
 
 class Silent(Session, Protocol):

@@ -48,7 +48,7 @@ from twisted_echo import (
     Session,
     SessionFactory,
 )
-from twisted_echo.net.transports import bottomTransport
+from twisted_echo.net.transport_queries import bottomTransport
 from twisted_echo.session.backpressure import Backpressure
 from twisted_echo.testing.clocks import elapse
 

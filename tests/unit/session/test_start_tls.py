@@ -68,7 +68,7 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
-from twisted_echo.net.transports import bottomTransport
+from twisted_echo.net.transport_queries import bottomTransport
 from twisted_echo.reactor import EagerEPollReactor
 from twisted_echo.session.buffered_memory import heldBytes
 from twisted_echo.testing.command_process import DEADLINE, environment

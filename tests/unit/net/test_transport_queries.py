@@ -1,5 +1,5 @@
 """
-L{twisted_echo.net.transports}: what each kind of transport answers.
+L{twisted_echo.net.transport_queries}: what each kind of transport answers.
 """
 
 import socket
@@ -12,8 +12,8 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides, implementer
 
-from twisted_echo.net import transports
-from twisted_echo.net.transports import (
+from twisted_echo.net import transport_queries
+from twisted_echo.net.transport_queries import (
     BufferingLayer,
     bottomTransport,
     discardOutput,
@@ -90,7 +90,7 @@ class QuestionTests(SynchronousTestCase):
             ("bufferedOutput", 8, 0),
             ("pendingOutput", 6, 0),
         ):
-            ask = getattr(transports, name)
+            ask = getattr(transport_queries, name)
             self.assertEqual(ask(self.able), told, name)
             self.assertEqual(ask(self.bare), assumed, name)
             # (Of a string transport's, too.)
@@ -98,35 +98,35 @@ class QuestionTests(SynchronousTestCase):
 
     def test_gone(self) -> None:
         self.able.connected, self.able.disconnected = False, True
-        self.assertTrue(transports.isGone(self.able))
-        self.assertFalse(transports.isOpen(self.able))
-        self.assertFalse(transports.isGone(None))
+        self.assertTrue(transport_queries.isGone(self.able))
+        self.assertFalse(transport_queries.isOpen(self.able))
+        self.assertFalse(transport_queries.isGone(None))
 
     def test_encrypted(self) -> None:
         """
         A count of encrypted bytes is none of what was sent.
         """
         self.able.TLS = True
-        self.assertIsNone(transports.sentBytes(self.able))
+        self.assertIsNone(transport_queries.sentBytes(self.able))
 
     def test_ends(self) -> None:
         """
         A transport that cannot abort or half-close loses its connection.
         """
         for transport in self.able, self.bare:
-            transports.abort(transport)
-            transports.endOutput(transport)
+            transport_queries.abort(transport)
+            transport_queries.endOutput(transport)
         self.assertEqual(self.able.calls, ["abort", "half-close"])
         self.assertEqual(self.bare.calls, ["lose", "lose"])
 
     def test_discard(self) -> None:
-        before = transports.outputPosition(self.able)
+        before = transport_queries.outputPosition(self.able)
         discardOutput(self.able)
-        self.assertFalse(transports.hasOutput(self.able))
-        self.assertEqual(transports.pendingOutput(self.able), 0)
-        self.assertNotEqual(transports.outputPosition(self.able), before)
+        self.assertFalse(transport_queries.hasOutput(self.able))
+        self.assertEqual(transport_queries.pendingOutput(self.able), 0)
+        self.assertNotEqual(transport_queries.outputPosition(self.able), before)
         discardOutput(self.bare)
-        self.assertFalse(transports.showsOutput(self.bare))
+        self.assertFalse(transport_queries.showsOutput(self.bare))
 
     def test_socket(self) -> None:
         """
@@ -135,8 +135,8 @@ class QuestionTests(SynchronousTestCase):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             with socket.socket(socket.AF_UNIX, kind) as handle:
                 self.able.getHandle = lambda handle=handle: handle
-                self.assertIs(transports.socketOf(self.able), handle)
-                self.assertIsNone(transports.tcpSocketOf(self.able))
+                self.assertIs(transport_queries.socketOf(self.able), handle)
+                self.assertIsNone(transport_queries.tcpSocketOf(self.able))
 
 
 class LayerTests(SynchronousTestCase):
