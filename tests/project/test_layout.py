@@ -52,7 +52,6 @@ LONG_CLASSES: dict[str, str] = {
 LONG_TESTS: dict[str, str] = {
     "tests/system/test_command.py": WORK,
     "tests/system/test_workers.py": WORK,
-    "tests/unit/admin/test_pages.py": WORK,
     "tests/unit/command/workers/test_supervisor.py": WORK,
     "tests/unit/eager/test_reactor.py": WORK,
     "tests/unit/eager/test_transports.py": WORK,
@@ -72,9 +71,6 @@ SAME_NAMES: dict[str, str] = {
 IMPORTING_TESTS: dict[str, str] = {
     "tests/system/test_tls_command.py": WORK,
     "tests/system/test_workers_admin.py": WORK,
-    "tests/unit/admin/test_pages.py": WORK,
-    "tests/unit/admin/test_prometheus.py": WORK,
-    "tests/unit/admin/test_status_view.py": WORK,
     "tests/unit/bench/test_churn.py": WORK,
     "tests/unit/bench/test_compare.py": WORK,
     "tests/unit/bench/test_load.py": WORK,

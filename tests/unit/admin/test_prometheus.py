@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.paths import DOCS
-from tests.unit.test_metrics import filled, full
+from tests.support.snapshots import filled, full
 from twisted_echo.admin.prometheus import (
     METRICS,
     PREFIX,

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.clients import FakeEndpoint, PausablePort
-from tests.unit.session.test_statistics import DONE, Counting
+from tests.support.counting_transports import DONE, Counting
 from twisted_echo import EchoConfig, EchoFactory, SessionService
 from twisted_echo.admin.status_view import ServiceView, buildInfo
 from twisted_echo.lifecycle import State

@@ -26,6 +26,7 @@ from tests.support.clients import (
     tls_endpoint,
     until,
 )
+from tests.support.counting_transports import Counting, Waiting
 from tests.support.reference import chunks_of, delimiters, limits, split_lines
 from tests.unit.eager.test_transports import (
     TCP,
@@ -41,7 +42,6 @@ from tests.unit.framing.test_line_receiver import (
     steps_of,
     thorough,
 )
-from tests.unit.session.test_statistics import Counting, Waiting
 from twisted_echo import (
     EchoConfig,
     EchoFactory,

@@ -8,13 +8,11 @@ from typing import Any
 from unittest.mock import ANY
 
 from cryptography.x509.oid import NameOID
-from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -28,6 +26,7 @@ from tests.support.clients import (
     turn,
     until,
 )
+from tests.support.counting_transports import DONE, PEER, Counting, Waiting
 from tests.support.der_certificates import (
     attribute,
     certificate_der,
@@ -52,37 +51,6 @@ from twisted_echo.testing.clocks import elapse
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.counts import TLSFailure
 from twisted_echo.tls.x509 import LONGEST, BadCertificate, Certificate
-
-DONE = Failure(ConnectionDone())
-PEER = IPv4Address("TCP", "192.0.2.1", 7)
-
-
-class Counting(StringTransport):
-    """
-    A transport that counts what it sends, as those of the eager reactor do.
-    """
-
-    bytesSent = 0
-
-    def write(self, data: bytes) -> None:
-        super().write(data)
-        self.bytesSent += len(data)
-
-
-class Waiting(Counting):
-    """
-    One of which all that is written waits to be sent, as in Twisted's buffers.
-    """
-
-    offset = 0
-
-    def __init__(self) -> None:
-        super().__init__(peerAddress=PEER)
-        self.dataBuffer = b""
-        self._tempDataBuffer: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        self._tempDataBuffer.append(data)
 
 
 @implementer(ISSLTransport)

@@ -1,0 +1,46 @@
+"""
+Snapshots and histograms with values in them.
+"""
+
+from twisted_echo.metrics import (
+    DURATION_BOUNDS,
+    LATENESS_BOUNDS,
+    Histogram,
+    Snapshot,
+)
+from twisted_echo.tls.counts import HANDSHAKE_BOUNDS
+
+
+def filled(bounds: tuple[float, ...], *values: float) -> Histogram:
+    histogram = Histogram(bounds)
+    for value in values:
+        histogram.observe(value)
+    return histogram
+
+
+def full(more: int = 0) -> Snapshot:
+    """
+    A snapshot in which no field has its default.
+    """
+    return Snapshot(
+        opened=10 + more,
+        ended={"peer-closed": 3 + more, "idle": 1},
+        refused={"refused-full": 2 + more},
+        linesReceived=100 + more,
+        bytesReceived=1000 + more,
+        bytesSent=900 + more,
+        acceptErrors=4 + more,
+        tlsHandshakes={"TLSv1.3": 7 + more},
+        tlsFailures={"alert": 5 + more},
+        tlsResumptions=3 + more,
+        tlsPlainDropped=2 + more,
+        tlsSeconds=filled(HANDSHAKE_BOUNDS, 0.004),
+        durations=filled(DURATION_BOUNDS, 0.5 + more),
+        lateness=filled(LATENESS_BOUNDS, 0.002),
+        sessions=6 + more,
+        handshakes=1 + more,
+        paused=2 + more,
+        pendingBytes=50 + more,
+        certificates={"cert.pem": 4_000_000_000 - more},
+        maxSessions=1000 + more,
+    )
