@@ -5,16 +5,15 @@ Every line has these fields, in this order; their names and meanings stay:
 
   - C{time}: RFC 3339, UTC, with microseconds;
   - C{level}: C{debug}, C{info}, C{warn}, C{error} or C{critical};
-  - C{logger}: who says it, a dotted name;
+  - C{logger}: the dotted name of the logger;
   - C{pid}: of the process;
-  - C{event}: what has happened, such as C{session-ended}; null for what is none of
-    this package's events;
-  - C{message}: the text that the log would have otherwise;
+  - C{event}: what has happened, such as C{session-ended}; null for events of other
+    packages;
+  - C{message}: the line of a text log;
   - C{traceback}: only where there is one.
 
-An event of this package's has its own fields besides, such as C{peer} and C{reason}.
-(Others have not: their message says it all, and what they name their fields is
-theirs to change.)
+Events of this package have fields of their own, too, such as C{peer} and C{reason}.
+(Those of other packages do not: their fields have names that can change at any time.)
 
 What must hold: whatever an event holds, it becomes one line of ASCII that a JSON
 parser reads; nothing is raised, not even when standard output is gone.
@@ -43,7 +42,7 @@ _NAME = "twisted_echo.logs.json"
 @implementer(ILogObserver)
 class JSONObserver:
     """
-    Writes each event to a text file, as it comes.
+    Writes each event to a text file at once.
     """
 
     def __init__(self, file: IO[str] | None) -> None:
@@ -52,13 +51,13 @@ class JSONObserver:
             output.
         """
         self._file = file
-        # Whether a line may have been written in part, as on a full disk.
+        # Whether the last line may be incomplete, as on a full disk.
         self._isTorn = False
 
     def __call__(self, event: LogEvent) -> None:
         if self._file is None:
             return
-        # The file may be closed, or whoever read it be gone; the service goes on.
+        # The file may be closed, or its reader be gone; the service goes on.
         with suppress(Exception):
             line = _line(event) + "\n"
             line, self._isTorn = "\n" * self._isTorn + line, True
@@ -77,9 +76,9 @@ def json() -> JSONObserver:
 
 def checkLogging(parent: Mapping[str, Any] | None) -> None:
     """
-    Refuse what would lose the log without a word.
+    Refuse options with which the log would be lost silently.
 
-    @param parent: the options of C{twistd} or C{twist}; None for those of neither.
+    @param parent: the options of C{twistd} or C{twist}; None without them.
     @raise ValueError: what was given, and what is allowed.
     """
     if parent is None or parent.get("logger") not in (_NAME, json):
@@ -100,9 +99,9 @@ def _line(event: LogEvent) -> str:
     try:
         return dumps(_fields(event))
     except Exception as error:
-        # A value of an event can raise whatever it likes.
+        # The methods of a value can raise anything.
         return dumps(
-            _head(event, None, f"an event cannot be told: {type(error).__name__}")
+            _head(event, None, f"an event cannot be formatted: {type(error).__name__}")
         )
 
 
@@ -135,7 +134,7 @@ def _head(event: LogEvent, name: str | None, message: str) -> dict[str, Any]:
 
 def _plain(value: object) -> Any:
     """
-    A value as JSON has it; as text, if it has none such.
+    Make a value that JSON has: text, if there is no other.
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value

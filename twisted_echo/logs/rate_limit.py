@@ -1,9 +1,9 @@
 """
-A rate limit for the log: a few events of each kind a minute, and the number of those
-that were left out. Pure.
+A rate limit for the log: five events of each kind a minute, and the number of the rest.
+Pure.
 
-What must hold: however often something happens, each kind is let through a few times a
-minute at most, and every event that is left out is counted.
+What must hold: however often something happens, a few events of each kind are allowed a
+minute, and all others are counted.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _K = TypeVar("_K")
 
 class _Window:
     """
-    How often something has happened in this minute.
+    A minute of one kind of events: when it began, and how many there were.
     """
 
     __slots__ = ("began", "count")
@@ -31,40 +31,41 @@ class _Window:
 
 class RateLimit(Generic[_K]):
     """
-    Lets five events of each kind a minute through, and counts the others.
+    Allows five events of each kind a minute, and counts the others.
     """
 
-    def __init__(self, tell_rest: Callable[[_K, int], object]) -> None:
+    def __init__(self, report_omitted: Callable[[_K, int], object]) -> None:
         """
-        @param tell_rest: called with a kind and how many of it were not let through:
-            when the next one comes after a minute, and by L{flush}.
+        @param report_omitted: called with a kind and the number of its events that were
+            not allowed: at the first event after the minute, and by L{flush}.
         """
-        self._tell_rest = tell_rest
+        self._report_omitted = report_omitted
         self._windows: dict[_K, _Window] = {}
 
     def allows(self, kind: _K, now: float) -> bool:
         """
-        Count an event, and tell whether it is let through.
+        Count an event.
 
         @param now: the time in seconds.
+        @return: whether the event may be logged.
         """
         window = self._windows.get(kind)
         if window is None or now - window.began >= _A_MINUTE:
             if window is not None:
-                self._tell(kind, window)
+                self._report(kind, window)
             window = self._windows[kind] = _Window(now)
         window.count += 1
         return window.count <= _PER_MINUTE
 
     def flush(self) -> None:
         """
-        Report the events that were left out since the last report.
+        Report the events that were omitted since the last report.
         """
         windows, self._windows = self._windows, {}
         for kind, window in windows.items():
-            self._tell(kind, window)
+            self._report(kind, window)
 
-    def _tell(self, kind: _K, window: _Window) -> None:
-        more = window.count - _PER_MINUTE
-        if more > 0:
-            self._tell_rest(kind, more)
+    def _report(self, kind: _K, window: _Window) -> None:
+        omitted = window.count - _PER_MINUTE
+        if omitted > 0:
+            self._report_omitted(kind, omitted)

@@ -1,9 +1,9 @@
 """
 Values of log events that are text in a text log, and data in a JSON log; pure.
 
-Twisted formats a message by the fields of its event, and a log of JSON has the same
-fields: C{{ended}} reads C{3 (idle 2, stopped 1)} in the one, and is
-C{{"idle": 2, "stopped": 1}} in the other. (L{twisted_echo.validation.units} has such
+Twisted formats a message from the fields of its event, and a JSON log has the same
+fields. So C{{ended}} reads C{3 (idle 2, stopped 1)} in a text log, and is
+C{{"idle": 2, "stopped": 1}} in a JSON log. (L{twisted_echo.validation.units} has such
 numbers.)
 """
 

@@ -2,9 +2,9 @@
 A clock for the deadlines of peers: it stands still while this process stalls.
 
 A process that is stopped, starved or computing cannot read what its peers have sent,
-so their deadlines must not run meanwhile. While a call is pending, the reactor calls a
-L{FairClock} every L{HEARTBEAT} seconds. A heartbeat that comes late shows how long the
-process stalled, and the clock leaves that time out.
+so their deadlines must not run meanwhile. While a call is pending, the reactor calls
+the L{FairClock} every L{HEARTBEAT} seconds. A heartbeat that comes late shows how long
+the process stalled, and the clock leaves that time out.
 
 What must hold:
 
@@ -12,11 +12,11 @@ What must hold:
     due: L{FairClock.seconds} already leaves out a stall before its late heartbeat;
   - while no call is pending there is no heartbeat, and nothing is left in the reactor.
 
-If the real clock is set forward, that looks like a stall, so no deadline strikes.
+A real clock that is set forward looks like a stall, so no deadline strikes.
 """
 
 from collections.abc import Callable
-from typing import Any
+from types import MethodType
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -36,7 +36,7 @@ time, such as a stop. It is longer than a process should ever stall, and much sh
 than the 90 seconds after which service managers kill.
 """
 
-# By how much rounding lets equal times differ.
+# Rounding makes equal times differ by less than this.
 _SAME = 1e-6
 
 
@@ -51,9 +51,9 @@ class FairClock:
         @param clock: the real time, such as a reactor.
         """
         self.real = clock
-        # What was left out so far.
+        # The seconds that were left out so far.
         self._lost = 0.0
-        # How many calls are pending.
+        # How many calls are pending. (A record of them would not shrink again.)
         self._count = 0
         self._beat: IDelayedCall | None = None
 
@@ -76,8 +76,8 @@ class FairClock:
     @property
     def isLate(self) -> bool:
         """
-        Whether a heartbeat is overdue. Whoever has much to do in one turn of a reactor
-        leaves the rest to the next one then, for other timed calls may be due.
+        Whether a heartbeat is overdue. Other timed calls may be due then, too, so work
+        that can wait is left to the next turn of the reactor.
         """
         beat = self._beat
         return beat is not None and beat.getTime() < self.real.seconds()
@@ -86,7 +86,7 @@ class FairClock:
         self, delay: float, callable: Callable[..., object], *args: object, **kw: object
     ) -> "FairCall":
         """
-        Call a function when so many fair seconds have passed.
+        Call a function after a number of fair seconds.
         """
         return self._call(FairCall(self, delay, None, callable, args, kw))
 
@@ -94,21 +94,24 @@ class FairClock:
         self, latest: float, delay: float, callable: Callable[..., object]
     ) -> "FairCall":
         """
-        The same, for a promised time that must be kept however long the process stalls.
+        Call a function after a number of fair seconds, but not after a real time that
+        was promised, however long the process stalls.
 
-        @param latest: the real time after which the call is not put off.
+        @param latest: that time.
         """
         return self._call(FairCall(self, delay, latest, callable, (), {}))
 
     def getDelayedCalls(self) -> "list[FairCall]":
         """
-        The calls that are pending.
+        The pending calls.
         """
-        timers: list[Any] = list(self.real.getDelayedCalls())
-        owners = [getattr(each.func, "__self__", None) for each in timers]
-        return [
-            each for each in owners if isinstance(each, FairCall) and each.isOf(self)
-        ]
+        found = []
+        for each in self.real.getDelayedCalls():
+            func = getattr(each, "func", None)
+            call = func.__self__ if isinstance(func, MethodType) else None
+            if isinstance(call, FairCall) and call.isOf(self):
+                found.append(call)
+        return found
 
     def _call(self, call: "FairCall") -> "FairCall":
         self._count += 1
@@ -130,7 +133,7 @@ class FairClock:
 
     def isOver(self, call: "FairCall") -> None:
         """
-        A call is not pending any more. Called by it.
+        Forget a call that is not pending any more. (It calls this itself.)
         """
         self._count -= 1
         beat = self._beat
@@ -142,9 +145,10 @@ class FairClock:
 @implementer(IDelayedCall)
 class FairCall:
     """
-    A call that is pending.
+    A pending call.
 
-    @ivar func: what is called, as Twisted's own delayed calls have it.
+    @ivar func: the function, by the name that Twisted's own delayed calls have for it;
+        None when it was called or cancelled.
     """
 
     __slots__ = ("_clock", "_due", "_latest", "_timer", "args", "called", "func", "kw")
@@ -161,7 +165,7 @@ class FairCall:
         self._clock = clock
         self._due = clock.seconds() + delay
         self._latest = latest
-        self.func: Any = func
+        self.func: Callable[..., object] | None = func
         self.args = args
         self.kw = kw
         self.called = False
@@ -173,7 +177,7 @@ class FairCall:
 
     def _left(self) -> float:
         """
-        Seconds that it has to wait at least.
+        The least number of seconds until it is due.
         """
         left = self._due - self._clock.seconds()
         if self._latest is not None:
@@ -192,14 +196,15 @@ class FairCall:
         func, args, kw = self.func, self.args, self.kw
         self._forget()
         try:
-            func(*args, **kw)
+            if func is not None:
+                func(*args, **kw)
         finally:
-            # Not before: it may well ask to be called again.
+            # Not before: the function may make another call, and the heartbeat goes on.
             self._clock.isOver(self)
 
     def _forget(self) -> None:
         """
-        Keep nothing: whoever asked for this may keep it.
+        Release the function and its arguments: the caller may keep this object.
         """
         self._timer = self.func = None
         self.args, self.kw = (), {}
@@ -209,7 +214,7 @@ class FairCall:
 
     def getTime(self) -> float:
         """
-        The real time at which it will be called, if nothing more is left out.
+        The real time at which it is due, if nothing more is left out.
         """
         return 0.0 if self._timer is None else self._timer.getTime()
 

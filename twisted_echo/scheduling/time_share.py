@@ -1,8 +1,8 @@
 """
-Work that may take only a part of each turn of the reactor.
+A limit on how much of each turn of the reactor one kind of work may take.
 
-What must hold: work is done in the order in which it came; whatever there is of it,
-what else the reactor does waits for one share of it at a time.
+What must hold: work is done in the order in which it came; however much of it there is,
+everything else in the reactor waits for one share of it at a time.
 """
 
 from collections import deque
@@ -15,23 +15,23 @@ __all__ = ["SHARE", "TimeShare"]
 
 SHARE = 0.002
 """
-Seconds that the work may take of one turn. (What has begun by then is finished.)
+Seconds that the work may take of one turn. (A piece that has begun is finished.)
 """
 _TURN = 0.01
 """
-Seconds after which another turn is taken to have begun, if no work waits. (To be told
-of each turn would cost each a timed call.)
+Seconds after which a new turn is assumed to have begun, if no work waits. (To know it
+exactly would cost a timed call in each turn.)
 """
 
 
 class TimeShare:
     """
-    The work of one kind.
+    One kind of work, and its share of the reactor's turns.
     """
 
     def __init__(self, seconds: Callable[[], float] = perf_counter) -> None:
         """
-        @param seconds: the clock by which the work is measured.
+        @param seconds: the clock that measures the work.
         """
         self._seconds = seconds
         self._waiting: deque[Callable[[], object]] = deque()
@@ -40,7 +40,7 @@ class TimeShare:
 
     def now(self, work: Callable[[], object]) -> bool:
         """
-        Do a piece of work, unless it has to wait for its turn.
+        Do a piece of work now, unless the share of this turn is used up.
 
         @return: whether it was done.
         """
@@ -59,15 +59,15 @@ class TimeShare:
 
     def later(self, reactor: IReactorTime, work: Callable[[], object]) -> None:
         """
-        Do a piece of work when its turn has come.
+        Do a piece of work when it is its turn.
 
-        @param reactor: the one whose turns they are.
+        @param reactor: the reactor whose turns are shared.
         """
         self._waiting.append(work)
         self._schedule(reactor)
 
     def _schedule(self, reactor: IReactorTime) -> None:
-        # (Work that turns the reactor itself may have scheduled it.)
+        # (Work that calls the reactor's `iterate` may have scheduled it.)
         if self._waiting and not self._isScheduled:
             self._isScheduled = True
             reactor.callLater(0, self._turn, reactor)

@@ -59,9 +59,9 @@ class Waiters(Generic[_T]):
 
 def _forgetFrames(waiter: "Deferred[_T]") -> None:
     """
-    Let a callback's failure, which nobody may ever ask for, keep no frame alive: the
-    frames refer to whoever has notified.
+    Release the frames of a callback's failure: nobody may ever handle it, and the
+    frames refer to the caller of C{notify}.
     """
-    result = getattr(waiter, "result", None)
+    result: object = waiter.result
     if isinstance(result, Failure):
         result.cleanFailure()

@@ -187,7 +187,7 @@ class EventTests(SynchronousTestCase):
 
 class Hostile:
     """
-    What cannot be told.
+    A value that cannot be formatted.
     """
 
     def __str__(self) -> str:
@@ -346,9 +346,11 @@ class JSONObserverTests(SynchronousTestCase):
         endless.append(endless)
         self.log.info("x", event="x", endless=endless)
         told = self.told()
-        self.assertEqual(told["message"], "an event cannot be told: RecursionError")
+        self.assertEqual(
+            told["message"], "an event cannot be formatted: RecursionError"
+        )
         self.log.failure("x", Failure(ValueError()), event="x", huge=10**5000)
-        self.assertIn("cannot be told", self.told()["message"])
+        self.assertIn("cannot be formatted", self.told()["message"])
 
     def test_neverRaises(self) -> None:
         """
