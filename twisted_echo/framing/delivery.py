@@ -9,7 +9,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from twisted_echo.framing.held_input import HeldInput
-from twisted_echo.validation.checks import PlainHooks
+from twisted_echo.validation.plain_hooks import PlainHooks
 
 __all__ = ["WORTH_COUNTING", "Delivery", "Holding"]
 

@@ -26,7 +26,7 @@ from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 from twisted_echo.framing.delivery import WORTH_COUNTING, Delivery, Holding
 from twisted_echo.framing.lines import LineBuffer, end_of_lines, overlaps_itself
 from twisted_echo.twisted_internals import require
-from twisted_echo.validation.checks import PlainHooks, check_stop
+from twisted_echo.validation.plain_hooks import PlainHooks, check_stop
 
 __all__ = ["FastLineOnlyReceiver", "FastLineReceiver"]
 

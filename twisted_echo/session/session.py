@@ -59,7 +59,8 @@ from twisted_echo.session.state import (
     isTLS,
 )
 from twisted_echo.twisted_internals import require
-from twisted_echo.validation.checks import PlainHooks, callback, instance
+from twisted_echo.validation.checks import callback, instance
+from twisted_echo.validation.plain_hooks import PlainHooks
 
 __all__ = ["Session", "SessionKeeper"]
 

@@ -1,25 +1,21 @@
 """
-Checks of settings and of overridden hooks.
+Checks of settings.
 
 What must hold: an error says which setting it is, what was given and what is allowed.
-Numbers of every type are accepted, numpy's and fractions too, and kept as C{int} or
+Numbers of every type are accepted, also numpy's and fractions, and kept as C{int} or
 C{float}. A C{bool} is not accepted as a number.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from collections.abc import Callable
 from math import isfinite
 from numbers import Real
 from operator import index
-from typing import Any, Generic, TypeVar
-from warnings import warn
+from typing import Any, Generic, SupportsIndex, TypeVar
 
 __all__ = [
     "Checked",
     "InvalidSetting",
-    "PlainHooks",
     "callback",
-    "check_stop",
     "instance",
     "positive_seconds",
     "seconds",
@@ -27,6 +23,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_F = TypeVar("_F")
 
 
 class InvalidSetting(ValueError):
@@ -48,7 +45,7 @@ class InvalidSetting(ValueError):
 
 def _real(value: object) -> float | None:
     """
-    A finite number as C{int} or C{float}; None for anything else.
+    Make a finite number C{int} or C{float}; return None for anything else.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
@@ -67,11 +64,11 @@ def seconds(
     label: str | None = None,
 ) -> float:
     """
-    Take a number of seconds, 0 or more.
+    Check that a value is a number of seconds, 0 or more, and return it.
 
-    @param allowed: the same, if there is more to say of it.
+    @param allowed: what the message says is allowed.
     @param label: how the message names the setting, if not by its field.
-    @raise InvalidSetting: if it is none.
+    @raise InvalidSetting: if it is not.
     """
     number = _real(value)
     if number is None or number < 0:
@@ -82,9 +79,9 @@ def seconds(
 
 def positive_seconds(name: str, value: object) -> float:
     """
-    Take a number of seconds, more than 0.
+    Check that a value is a number of seconds, more than 0, and return it.
 
-    @raise InvalidSetting: if it is none.
+    @raise InvalidSetting: if it is not.
     """
     allowed = "more than 0"
     number = seconds(name, value, allowed)
@@ -98,13 +95,14 @@ def whole(
     name: str, value: object, allowed: str, *, least: int = 0, most: int | None = None
 ) -> int:
     """
-    Take a whole number.
+    Check that a value is a whole number, and return it.
 
-    @param allowed: what is legal, in words.
-    @raise InvalidSetting: if it is none, or not from C{least} to C{most}.
+    @param allowed: what the message says is allowed.
+    @raise InvalidSetting: if it is not, or not from C{least} to C{most}.
     """
     try:
-        number = None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+        isWhole = isinstance(value, SupportsIndex) and not isinstance(value, bool)
+        number = index(value) if isWhole else None
     except TypeError:
         number = None
     if number is None or number < least or (most is not None and number > most):
@@ -112,11 +110,11 @@ def whole(
     return number
 
 
-def instance(name: str, value: Any, kind: type[_T]) -> _T:
+def instance(name: str, value: object, kind: type[_T]) -> _T:
     """
-    Take an instance of a class.
+    Check that a value is an instance of a class, and return it.
 
-    @raise TypeError: if it is none.
+    @raise TypeError: if it is not.
     """
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
@@ -124,9 +122,9 @@ def instance(name: str, value: Any, kind: type[_T]) -> _T:
     return value
 
 
-def callback(name: str, value: Any) -> Any:
+def callback(name: str, value: _F) -> _F:
     """
-    Take something that can be called.
+    Check that a value can be called, and return it.
 
     @raise TypeError: if it cannot.
     """
@@ -156,64 +154,3 @@ class Checked(Generic[_T]):
 
     def __set__(self, instance: Any, value: _T) -> None:
         setattr(instance, self._kept, self._check(self._name, value))
-
-
-class PlainHooks:
-    """
-    A base of classes whose hooks Twisted calls without waiting for a result.
-    """
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name in _HOOKS:
-            hook = getattr(cls, name, None)
-            if (
-                iscoroutinefunction(hook)
-                or isgeneratorfunction(hook)
-                or isasyncgenfunction(hook)
-            ):
-                raise TypeError(
-                    f"{cls.__name__}.{name} must be a plain function, got one that is"
-                    f" async or a generator, which never runs; {_TO_WAIT}"
-                )
-
-
-def check_stop(who: object, why: object) -> None:
-    """
-    Check what a hook has returned, if it is true and so stops a receiver.
-
-    @raise TypeError: if it is a coroutine, which would never run.
-    """
-    if isinstance(why, Coroutine):
-        why.close()
-        raise TypeError(
-            f"{type(who).__name__}.lineReceived must not return a coroutine, which"
-            f" never runs; {_TO_WAIT}"
-        )
-    if isinstance(why, Awaitable):
-        warn(
-            f"{type(who).__name__}.lineReceived has returned a {type(why).__name__},"
-            " which like anything true leaves the next lines until new bytes come;"
-            f" {_TO_WAIT}",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-
-
-_TO_WAIT = (
-    "to answer when something has been awaited, use AnsweringLineReceiver (or, for"
-    " frames, AnsweringSession), whose answer() may be async"
-)
-
-_HOOKS = (
-    *("makeConnection", "connectionMade", "handshakeCompleted"),
-    *("dataReceived", "rawDataReceived", "blockReceived"),
-    *("linesReceived", "lineReceived", "lineLengthExceeded"),
-    *("stringsReceived", "stringReceived", "lengthLimitExceeded"),
-    *("questionReceived", "sendAnswer", "sendAnswers", "answerFailed"),
-    *("pauseProducing", "resumeProducing", "stopProducing"),
-    *("readConnectionLost", "writeConnectionLost", "endOfInput", "connectionLost"),
-)
-"""
-Those of the receivers, of sessions and of Twisted's protocols.
-"""

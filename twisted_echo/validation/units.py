@@ -2,8 +2,8 @@
 Durations and sizes with units: C{1h30m}, C{500ms}, C{64K}; pure, imports nothing from
 Twisted.
 
-What must hold: what is formatted is parsed to the same number again; what cannot be
-parsed raises a C{ValueError} that says what was given and what is allowed.
+What must hold: the text that is formatted of a number is parsed to the same number; text
+that cannot be parsed raises a C{ValueError} that says what was given and what is allowed.
 
 A unit of a duration is C{d}, C{h}, C{m}, C{s} or C{ms}, and several can follow each
 other, the larger first. A unit of a size is C{K}, C{M}, C{G} or C{T}, in either case: a
@@ -45,7 +45,7 @@ _POWERS = {"T": 1 << 40, "G": 1 << 30, "M": 1 << 20, "K": 1 << 10}
 
 LONGEST = 100_000 * 86400.0
 """
-Seconds: as good as for ever, and a number that every clock and kernel can count with.
+Seconds: practically for ever, and a number that every clock and kernel can handle.
 """
 _LARGEST = 1 << 60
 
@@ -58,7 +58,7 @@ _SIZE = re.compile(r"(\d+)([KMGT]?)", re.ASCII | re.IGNORECASE)
 
 def parse_duration(text: str) -> float:
     """
-    Read a duration, as seconds.
+    Parse a duration, and return seconds.
     """
     if re.fullmatch(_NUMBER, text, re.ASCII):
         seconds = float(text)
@@ -77,7 +77,7 @@ def parse_duration(text: str) -> float:
 
 def format_duration(seconds: float) -> str:
     """
-    Write a duration in the units that people use.
+    Format a duration in the units that people use.
     """
     # From the shortest decimal form, so that 0.1 is exactly 100ms.
     left = Decimal(repr(float(seconds)))
@@ -103,10 +103,10 @@ def _plain(number: Decimal) -> str:
 
 def parse_size(text: str) -> int:
     """
-    Read a size, as bytes.
+    Parse a size, and return bytes.
     """
     found = _SIZE.fullmatch(text)
-    # (int() refuses thousands of digits in words of its own.)
+    # (For thousands of digits int() has an error of its own.)
     if found is None or len(found[1]) > 20:
         raise ValueError(f"must be {SIZES}, got {text!r}")
     size = int(found[1]) * _POWERS.get(found[2].upper(), 1)
@@ -117,12 +117,12 @@ def parse_size(text: str) -> int:
 
 def format_size(size: int) -> str:
     """
-    Write a size with the largest unit that it is a multiple of.
+    Format a size with the largest unit of which it is a multiple.
     """
     for unit, power in _POWERS.items():
         if size and size % power == 0:
             return f"{size // power}{unit}"
-    # (Of a L{Size} its own text would be this again.)
+    # (The text of a L{Size} is made here, so str() would not end.)
     return int.__repr__(size)
 
 
