@@ -7,6 +7,7 @@ C{float}. A C{bool} is not accepted as a number.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from math import isfinite
 from numbers import Real
 from operator import index
@@ -100,11 +101,10 @@ def whole(
     @param allowed: what the message says is allowed.
     @raise InvalidSetting: if it is not, or not from C{least} to C{most}.
     """
-    try:
-        isWhole = isinstance(value, SupportsIndex) and not isinstance(value, bool)
-        number = index(value) if isWhole else None
-    except TypeError:
-        number = None
+    number = None
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        with suppress(TypeError):
+            number = index(value)
     if number is None or number < least or (most is not None and number > most):
         raise InvalidSetting(name, f"must be a whole number{allowed}, got {value!r}")
     return number

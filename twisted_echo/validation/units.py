@@ -2,8 +2,8 @@
 Durations and sizes with units: C{1h30m}, C{500ms}, C{64K}; pure, imports nothing from
 Twisted.
 
-What must hold: the text that is formatted of a number is parsed to the same number; text
-that cannot be parsed raises a C{ValueError} that says what was given and what is allowed.
+What must hold: the text of a number is parsed to the same number again; other text
+raises a C{ValueError} that says what was given and what is allowed.
 
 A unit of a duration is C{d}, C{h}, C{m}, C{s} or C{ms}, and several can follow each
 other, the larger first. A unit of a size is C{K}, C{M}, C{G} or C{T}, in either case: a

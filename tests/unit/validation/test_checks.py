@@ -3,7 +3,7 @@ L{twisted_echo.validation.checks}: what a user sets is taken, or refused with an
 that says what was given and what is allowed.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -169,15 +169,3 @@ class EverywhereTests(SynchronousTestCase):
         self.assertIs(type(Deadlines(idle=Fraction(1, 2)).idle), float)  # type: ignore[arg-type]
         self.assertIs(type(Limits(sessions=Index()).sessions), int)  # type: ignore[arg-type]
         self.assertIs(type(EchoConfig(maxLength=Index()).maxLength), int)  # type: ignore[arg-type]
-
-
-async def _coroutine(self: Any, line: bytes) -> None:
-    raise AssertionError("nobody runs it")
-
-
-def _generator(self: Any, line: bytes) -> Iterator[None]:
-    yield
-
-
-async def _asyncGenerator(self: Any, line: bytes) -> AsyncIterator[None]:
-    yield

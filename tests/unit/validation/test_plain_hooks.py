@@ -3,6 +3,7 @@ L{twisted_echo.validation.plain_hooks}: a hook that would never run is refused.
 """
 
 import warnings
+from collections.abc import AsyncIterator, Iterator
 from functools import partial, wraps
 from typing import Any
 
@@ -18,6 +19,18 @@ from twisted_echo import (
     FastLineReceiver,
     Session,
 )
+
+
+async def _coroutine(self: Any, line: bytes) -> None:
+    raise AssertionError("nobody runs it")
+
+
+def _generator(self: Any, line: bytes) -> Iterator[None]:
+    yield
+
+
+async def _asyncGenerator(self: Any, line: bytes) -> AsyncIterator[None]:
+    yield
 
 
 class HookTests(SynchronousTestCase):
