@@ -71,10 +71,6 @@ SAME_NAMES: dict[str, str] = {
 IMPORTING_TESTS: dict[str, str] = {
     "tests/system/test_tls_command.py": WORK,
     "tests/system/test_workers_admin.py": WORK,
-    "tests/unit/bench/test_churn.py": WORK,
-    "tests/unit/bench/test_compare.py": WORK,
-    "tests/unit/bench/test_load.py": WORK,
-    "tests/unit/bench/test_storm.py": WORK,
     "tests/unit/eager/test_reactor.py": WORK,
     "tests/unit/session/test_counters.py": WORK,
     "tests/unit/session/test_odd_settings.py": WORK,

@@ -104,6 +104,33 @@ def prepare(cases: Sequence[Case], settings: Settings) -> None:
     allow_files(max(case.connections for case in cases))
 
 
+class _Meter:
+    """
+    What a process used between two moments, and how much of a processor the hypervisor
+    took from this machine meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._looks: list[tuple[float, float, float]] = []
+
+    def look(self, pid: int) -> None:
+        seconds = processor_seconds(pid), stolen_seconds(), time.monotonic()
+        self._looks.append(seconds)
+
+    @property
+    def used(self) -> float:
+        """
+        Seconds of processor time; 0 if there was no second look.
+        """
+        return self._looks[-1][0] - self._looks[0][0] if self._looks else 0.0
+
+    @property
+    def stolen(self) -> float:
+        # Some kernels take back what they have counted.
+        (_, first, began), (_, last, ended) = self._looks
+        return max(last - first, 0.0) / (ended - began)
+
+
 def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
     """
     Start a server, put load on it, end it.
@@ -111,22 +138,16 @@ def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
     @raise BrokenServer: if it does not send every line back, or none in time.
     @raise ChildFailed: if it does not start.
     """
-    used = [0.0, 0.0]
-    stolen = [0.0, 0.0]
-    moments = [0.0, 0.0]
+    meter = _Meter()
     lines = 0
-
-    def look(at: int) -> None:
-        used[at] = processor_seconds(child.pid)
-        stolen[at], moments[at] = stolen_seconds(), time.monotonic()
 
     def ready() -> None:
         time.sleep(SETTLE)
-        look(0)
+        meter.look(child.pid)
 
     def measured(count: int) -> None:
         nonlocal lines
-        look(1)
+        meter.look(child.pid)
         lines = count
 
     certificate = settings.certificate if case.tls else ""
@@ -141,18 +162,17 @@ def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
     if result.failures:
         raise BrokenServer(f"{server.label}, {case}: {result.failures[0]}")
     summary = result.summary()
-    if not summary["lines"] or used[1] <= used[0]:
+    if not summary["lines"] or meter.used <= 0:
         raise BrokenServer(f"{server.label}, {case}: too slow for runs so short")
     return Run(
         server=server.name,
         case=case,
         round=round,
         lines_per_second=summary["lines_per_second"],
-        cpu_us=(used[1] - used[0]) / max(lines, 1) * 1e6,
+        cpu_us=meter.used / max(lines, 1) * 1e6,
         latency_us=summary["latency_us"],
         load_busy=summary["load_busy"],
-        # Some kernels take back what they have counted.
-        stolen=max(stolen[1] - stolen[0], 0.0) / (moments[1] - moments[0]),
+        stolen=meter.stolen,
         tries=1,
     )
 
@@ -179,7 +199,7 @@ def compare(
     show: Callable[[float, str], None] = lambda share, words: None,
 ) -> None:
     """
-    Measure all. A server that fails is told of and not measured again.
+    Measure all. A server that fails is recorded, and not measured again.
 
     @param comparison: gets each run when it is done.
     """

@@ -6,10 +6,10 @@ import argparse
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from twisted_echo.bench import options as kinds
 from twisted_echo.bench.compare import (
@@ -28,22 +28,33 @@ from twisted_echo.bench.screen import microseconds, print_table, progress_bar
 from twisted_echo.bench.servers import LONGEST, OURS, PER_LINE, SERVERS, Server
 from twisted_echo.testing.self_signed import MissingExtra, make_certificate
 
-COMPLETE: dict[str, Any] = {
+
+class Preset(TypedDict):
+    """
+    What is measured where the options do not say.
+    """
+
+    sizes: tuple[int, ...]
+    depths: tuple[int, ...]
+    connections: tuple[int, ...]
+    rounds: int
+    seconds: float
+
+
+COMPLETE: Preset = {
     "sizes": (16, 64, 1024, 8192, 65536),
     "depths": (1, 64),
     "connections": (50, 1000),
     "rounds": 5,
     "seconds": 1.5,
 }
-QUICK: dict[str, Any] = {
+QUICK: Preset = {
     "sizes": (64,),
     "depths": (1, 64),
     "connections": (50,),
     "rounds": 3,
     "seconds": 0.5,
 }
-
-CHURN: dict[str, Any] = {"sizes": (64,), "depths": (1,), "connections": (20,)}
 
 EPILOG = f"""\
 servers: {", ".join(SERVERS)}
@@ -55,7 +66,7 @@ of about 64 bytes on the others. Ratios are ours over theirs, round by round: th
 median, and the least and the most in brackets. Below 1, ours took less.
 
 With --churn, 20 places have one connection after the other, with a line of 64 bytes,
-and what is told of lines is told of connections.
+and the figures of lines are those of connections.
 
 examples:
   compare --quick
@@ -73,6 +84,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME,...",
         help=f"measure these servers, and {OURS}; the names are below (all)",
     )
+    _add_cases(parser)
+    add("--no-pin", action="store_true", help="let all run on any processor")
+    add("--json", metavar="FILE", help="write all runs to FILE, for plot")
+    kinds.add_shared(parser)
+
+
+def _add_cases(parser: argparse.ArgumentParser) -> None:
+    """
+    What each server is measured with.
+    """
+    add = parser.add_argument
     add(
         "--sizes",
         type=kinds.sizes,
@@ -110,9 +132,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure connections that come and go: connect, one line there and back,"
         " close; a line is a connection then, and --depths does not go with it",
     )
-    add("--no-pin", action="store_true", help="let all run on any processor")
-    add("--json", metavar="FILE", help="write all runs to FILE, for plot")
-    kinds.add_shared(parser)
 
 
 def chosen(only: str | None, *, tls: bool = False) -> list[Server]:
@@ -146,10 +165,10 @@ def row(comparison: Comparison, case: Case, server: str) -> list[str]:
     def rate(run: Run) -> float:
         return run.lines_per_second
 
-    def against(ours: str, value: object) -> str:
+    def against(ours: str, value: Callable[[Run], float]) -> str:
         if server == ours or ours not in comparison.labels:
             return ""
-        found = ratio(comparison.of(ours, case), runs, value)  # type: ignore[arg-type]
+        found = ratio(comparison.of(ours, case), runs, value)
         return "" if found is None else str(found)
 
     def median(values: list[float]) -> float:
@@ -212,18 +231,17 @@ def what_to_measure(
             raise BadRequest(
                 "--churn: a connection has one line, so --depths does not go with it"
             )
-        preset = preset | CHURN
-    chose = {name: getattr(options, name) or preset[name] for name in preset}
+        preset = {**preset, "sizes": (64,), "depths": (1,), "connections": (20,)}
     wanted = cases(
-        chose["sizes"],
-        chose["depths"],
-        chose["connections"],
+        options.sizes or preset["sizes"],
+        options.depths or preset["depths"],
+        options.connections or preset["connections"],
         tls=options.tls,
         churn=options.churn,
     )
     settings = Settings(
-        rounds=chose["rounds"],
-        seconds=chose["seconds"],
+        rounds=options.rounds or preset["rounds"],
+        seconds=options.seconds or preset["seconds"],
         processes=options.processes,
         processors=((), ()) if options.no_pin else split_processors(),
     )

@@ -93,7 +93,7 @@ class Comparison:
     @ivar labels: the servers' names for people, by name, in order.
     """
 
-    made: dict[str, Any]
+    made: dict[str, str | int | float | bool]
     labels: dict[str, str]
     runs: list[Run] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)

@@ -6,13 +6,14 @@ shares a colour differs by marker and dashes. Ours are thick and on top.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from twisted_echo.bench.comparison import Spread, spread
 from twisted_echo.bench.servers import OURS, PER_LINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 
 class Style(NamedTuple):
@@ -68,31 +69,34 @@ def draw_lines(
         ]
         if not points:
             continue
-        style = STYLES.get(server, OTHER)
-        ours = server in (OURS, PER_LINE)
-        order = 4 if server == OURS else 3 if ours else 2
-        at = [x for x, _ in points]
-        axes.plot(
-            at,
-            [each.median for _, each in points],
-            label=label,
-            color=style.color,
-            marker=style.marker,
-            linestyle=style.dashes,
-            linewidth=3.2 if server == OURS else 2.2 if ours else 1.3,
-            markersize=8 if server == OURS else 6 if ours else 4.5,
-            zorder=order,
-        )
-        least = [each.least for _, each in points]
-        most = [each.most for _, each in points]
-        if ours:
-            axes.fill_between(
-                at, least, most, color=style.color, alpha=0.2, linewidth=0
-            )
-        else:
-            axes.vlines(at, least, most, color=style.color, alpha=0.6)
+        draw_line(axes, server, label, points)
     axes.grid(True, which="major", color="#dddddd", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_line(
+    axes: "Axes", server: str, label: str, points: Sequence[tuple[float, Spread]]
+) -> None:
+    style = STYLES.get(server, OTHER)
+    ours = server in (OURS, PER_LINE)
+    at = [x for x, _ in points]
+    axes.plot(
+        at,
+        [each.median for _, each in points],
+        label=label,
+        color=style.color,
+        marker=style.marker,
+        linestyle=style.dashes,
+        linewidth=3.2 if server == OURS else 2.2 if ours else 1.3,
+        markersize=8 if server == OURS else 6 if ours else 4.5,
+        zorder=4 if server == OURS else 3 if ours else 2,
+    )
+    least = [each.least for _, each in points]
+    most = [each.most for _, each in points]
+    if ours:
+        axes.fill_between(at, least, most, color=style.color, alpha=0.2, linewidth=0)
+    else:
+        axes.vlines(at, least, most, color=style.color, alpha=0.6)
 
 
 def draw_bars(axes: "Axes", bars: Sequence[tuple[str, str, Spread, str]]) -> None:
@@ -118,7 +122,7 @@ def draw_bars(axes: "Axes", bars: Sequence[tuple[str, str, Spread, str]]) -> Non
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def log_axis(axis: Any, label: Callable[[float, object], str]) -> None:
+def log_axis(axis: "Axis", label: Callable[[float, object], str]) -> None:
     """
     Make an axis logarithmic, with labels in plain numbers.
     """

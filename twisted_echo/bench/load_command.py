@@ -1,5 +1,5 @@
 """
-C{load}: put load on any echo server, check every byte, and tell how it did.
+C{load}: put load on any echo server, check every byte, and report how it did.
 """
 
 import argparse
@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from dataclasses import replace
-from typing import Any
 
 from twisted_echo.bench import options as kinds
 from twisted_echo.bench.errors import BadRequest, need
@@ -15,7 +14,7 @@ from twisted_echo.bench.latency import PERCENTILES
 from twisted_echo.bench.load import run_load
 from twisted_echo.bench.load_processes import run_processes
 from twisted_echo.bench.plan import DELIMITERS, Plan
-from twisted_echo.bench.result import BUSY, Result
+from twisted_echo.bench.result import BUSY, Part, Result, Summary
 from twisted_echo.bench.screen import microseconds, print_table, progress_bar
 
 MOST_TOLD = 3
@@ -48,6 +47,20 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_lines(parser)
+    _add_times(parser)
+    _add_connection(parser)
+    kinds.add_trust(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON instead of a table"
+    )
+    kinds.add_shared(parser)
+
+
+def _add_lines(parser: argparse.ArgumentParser) -> None:
+    """
+    Where the lines go, and how many at once.
+    """
     add = parser.add_argument
     add(
         "target",
@@ -79,6 +92,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="lines in flight per connection (1; with --rate, 256 KiB of them)",
     )
+
+
+def _add_times(parser: argparse.ArgumentParser) -> None:
+    """
+    How long the load lasts, and how fast it comes.
+    """
+    add = parser.add_argument
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "-t",
@@ -116,6 +136,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="give up when nothing comes back for so long (10)",
     )
+
+
+def _add_connection(parser: argparse.ArgumentParser) -> None:
+    """
+    What a connection is.
+    """
+    add = parser.add_argument
     add(
         "--delimiter",
         choices=DELIMITERS,
@@ -129,9 +156,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " often as time allows, in each of --connections places",
     )
     add("--tls", action="store_true", help="speak TLS; the same as tls:HOST:PORT")
-    kinds.add_trust(parser)
-    add("--json", action="store_true", help="print JSON instead of a table")
-    kinds.add_shared(parser)
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
@@ -156,7 +180,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     )
 
 
-def describe(plan: Plan, processes: int) -> dict[str, Any]:
+def describe(plan: Plan, processes: int) -> dict[str, object]:
     """
     What was done, for C{--json}.
     """
@@ -172,10 +196,10 @@ def describe(plan: Plan, processes: int) -> dict[str, Any]:
     }
 
 
-def print_result(plan: Plan, summary: dict[str, Any]) -> None:
+def print_result(plan: Plan, summary: Summary) -> None:
     is_short = summary["seconds"] < SHORTEST
 
-    def row(name: str, part: dict[str, Any]) -> list[str]:
+    def row(name: str, part: Part) -> list[str]:
         times = [microseconds(part["latency_us"].get(each)) for each in PERCENTILES]
         rate = "-" if is_short else f"{part['lines_per_second']:,.0f}"
         return [name, f"{part['lines']:,}", rate, *times]
@@ -200,8 +224,15 @@ def print_result(plan: Plan, summary: dict[str, Any]) -> None:
             " latencies hold how late they were by then."
         )
     if is_short:
-        print(f"No rates are told of less than {SHORTEST:g} s.")
-        return
+        print(f"Below {SHORTEST:g} s there is no rate to report.")
+    else:
+        print_bottleneck(plan, summary)
+
+
+def print_bottleneck(plan: Plan, summary: Summary) -> None:
+    """
+    Say so if the load generator may have been slower than the server.
+    """
     rate = summary["lines_per_second"]
     if plan.rate is not None and rate < 0.98 * plan.rate:
         print(
@@ -238,7 +269,7 @@ def run(options: argparse.Namespace) -> int:
             result = run_processes(plan, processes, progress=progress)
     summary = result.summary()
     if options.json:
-        print(json.dumps(describe(plan, processes) | summary, indent=2))
+        print(json.dumps({**describe(plan, processes), **summary}, indent=2))
     elif summary["lines"] or summary["unsent"]:
         print_result(plan, summary)
     if not summary["lines"] and not result.failures:

@@ -4,7 +4,7 @@ A load of several processes: each its share of the connections, all at once.
 
 import contextlib
 import selectors
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from twisted_echo.bench.children import Child
 from twisted_echo.bench.errors import BadRequest
@@ -12,6 +12,53 @@ from twisted_echo.bench.plan import Plan
 from twisted_echo.bench.result import Result
 
 WORKER = ("-m", "twisted_echo.bench.load_worker")
+
+
+class _Load:
+    """
+    Processes that carry out their shares of a plan, and what they have said so far.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        ready: Callable[[], None],
+        progress: Callable[[int], None],
+        measured: Callable[[int], None],
+    ) -> None:
+        self.result = Result()
+        self._children = children
+        self._ready, self._progress, self._measured = ready, progress, measured
+        self._lines = dict.fromkeys(range(len(children)), 0)
+        self._connected: set[int] = set()
+        self._counted: set[int] = set()
+
+    def take(self, index: int, answer: str) -> bool:
+        """
+        Take what a process says.
+
+        @return: whether that was its last word.
+        """
+        word, _, rest = answer.partition(" ")
+        if word == "connected":
+            self._connected.add(index)
+            if len(self._connected) == len(self._children):
+                self._ready()
+                for child in self._children:
+                    child.tell("go")
+        elif word in ("progress", "measured"):
+            self._lines[index] = int(rest)
+            self._progress(sum(self._lines.values()))
+            if word == "measured":
+                self._counted.add(index)
+                if len(self._counted) == len(self._children):
+                    self._measured(sum(self._lines.values()))
+        elif word == "result":
+            self.result.add(Result.from_json(rest))
+            return True
+        else:
+            raise BadRequest(rest)
+        return False
 
 
 def run_processes(
@@ -35,9 +82,6 @@ def run_processes(
         while the connections are open.
     @raise ChildFailed: if a process ends without a result.
     """
-    total = Result()
-    lines = dict.fromkeys(range(processes), 0)
-    connected, counted = set(), set()
     with contextlib.ExitStack() as stack:
         answers = stack.enter_context(selectors.DefaultSelector())
         children = [
@@ -55,31 +99,11 @@ def run_processes(
         for index, share in enumerate(plan.shares(processes)):
             answers.register(children[index], selectors.EVENT_READ, index)
             children[index].tell(share.to_json())
-
-        def take(index: int, answer: str) -> None:
-            word, _, rest = answer.partition(" ")
-            if word == "connected":
-                connected.add(index)
-                if len(connected) == processes:
-                    ready()
-                    for child in children:
-                        child.tell("go")
-            elif word in ("progress", "measured"):
-                lines[index] = int(rest)
-                progress(sum(lines.values()))
-                if word == "measured":
-                    counted.add(index)
-                    if len(counted) == processes:
-                        measured(sum(lines.values()))
-            elif word == "result":
-                total.add(Result.from_json(rest))
-                answers.unregister(children[index])
-            else:
-                raise BadRequest(rest)
-
+        load = _Load(children, ready, progress, measured)
         # After a failure the others would go on for nothing.
-        while answers.get_map() and not total.failures:
+        while answers.get_map() and not load.result.failures:
             for key, _ in answers.select():
                 for answer in children[key.data].heard():
-                    take(key.data, answer)
-    return total
+                    if load.take(key.data, answer):
+                        answers.unregister(children[key.data])
+    return load.result

@@ -7,7 +7,7 @@ with connections. Points are medians of the rounds.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted_echo.bench.comparison import (
     USUAL_SIZE,
@@ -30,6 +30,7 @@ from twisted_echo.bench.latency import PERCENTILES
 from twisted_echo.bench.servers import OURS, PER_LINE
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -181,7 +182,7 @@ class Picture:
         rows = (len(panels) + 1) // 2
         figure = Figure(figsize=(13, 1.6 + 4.6 * rows), dpi=110, layout="constrained")
         grid = figure.add_gridspec(rows, 2)
-        handles: dict[str, Any] = {}
+        handles: dict[str, Artist] = {}
         for at, panel in enumerate(panels):
             row, column = divmod(at, 2)
             is_alone = at == len(panels) - 1 and column == 0

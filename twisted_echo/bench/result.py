@@ -4,7 +4,7 @@ What a load has seen: of one process, or of several added up.
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from twisted_echo.bench.latency import Latencies
 
@@ -12,6 +12,30 @@ BUSY = 0.95
 """
 The share of a processor above which a load process is the bottleneck.
 """
+
+
+class Part(TypedDict):
+    """
+    The lines that count, of all sizes or of one. Latencies are percentiles in
+    microseconds, by name.
+    """
+
+    lines: int
+    lines_per_second: float
+    latency_us: dict[str, float]
+
+
+class Summary(Part):
+    """
+    What C{--json} prints of a result.
+    """
+
+    unsent: int
+    seconds: float
+    megabytes_per_second: float
+    load_busy: float
+    sizes: dict[str, Part]
+    failures: list[str]
 
 
 @dataclass
@@ -65,7 +89,7 @@ class Result:
     def seconds(self) -> float:
         return max(self.ended - self.began, 1) / 1e9
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """
         What C{--json} prints: counts, rates, and latencies in microseconds, of all
         lines that count and of those of each size.

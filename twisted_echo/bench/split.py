@@ -177,7 +177,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def measure_lines(rounds: int) -> None:
+    """
+    Lines in chunks, as a busy connection has them.
+    """
     receivers: list[tuple[str, type[Protocol]]] = [
         ("LineReceiver", StockLines),
         ("LineOnlyReceiver", StockOnlyLines),
@@ -185,15 +188,20 @@ def run(options: argparse.Namespace) -> int:
         ("FastLineOnlyReceiver.lineReceived", FastOnlyLines),
         ("FastLineReceiver.blockReceived", FastBlocks),
     ]
-    print("ratios: the first row's time over this row's, median (least to most)")
     for size in (16, 64, 512):
         chunks = chunks_of_lines(size)
         print(f"lines of {size} bytes in chunks of 64 KiB")
         results = compare(
             [(name, partial(time_chunks, each, chunks)) for name, each in receivers],
-            options.rounds,
+            rounds,
         )
         report(results, len(chunks) * CHUNK / size / 1e9, "ns a line")
+
+
+def measure_long_line(rounds: int) -> None:
+    """
+    One line in many pieces: a cost that is not linear would show.
+    """
     one, four = pieces_of_one_line(MEBIBYTE), pieces_of_one_line(4 * MEBIBYTE)
     print("a line of 1 MiB in pieces of 512 bytes")
     results = compare(
@@ -202,9 +210,15 @@ def run(options: argparse.Namespace) -> int:
             ("FastLineReceiver", partial(time_chunks, FastLines, one)),
             ("FastLineReceiver, 4 MiB", partial(time_chunks, FastLines, four)),
         ],
-        options.rounds,
+        rounds,
     )
     report(results, 1e-3, "ms")
+
+
+def measure_frames(rounds: int) -> None:
+    """
+    Frames of one length, and of lengths in turn.
+    """
     for fast in (
         FastInt8StringReceiver,
         FastInt16StringReceiver,
@@ -222,7 +236,14 @@ def run(options: argparse.Namespace) -> int:
                     (kind, partial(time_chunks, each, chunks))
                     for kind, each in frame_receivers(fast)
                 ],
-                options.rounds,
+                rounds,
             )
             report(results, len(chunks) * CHUNK / 16 / 1e9, "ns a frame")
+
+
+def run(options: argparse.Namespace) -> int:
+    print("ratios: the first row's time over this row's, median (least to most)")
+    measure_lines(options.rounds)
+    measure_long_line(options.rounds)
+    measure_frames(options.rounds)
     return 0

@@ -10,13 +10,18 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.bench import (
+    Answer,
+    FakeTransport,
+    LinuxCase,
+    LoadCase,
+    MisbehavingServer,
+    bench,
+    serve_both,
+)
 from tests.support.certificates import make_certificate
 from tests.support.marks import slow
-from tests.support.processes import Server as Service
 from tests.support.processes import new_folder
-from tests.unit.bench.test_compare import LinuxCase
-from tests.unit.bench.test_load import Answer, BrokenServer, LoadCase, bench
-from tests.unit.bench.test_load_lines import FakeTransport
 from twisted_echo.bench import servers
 from twisted_echo.bench.children import Child
 from twisted_echo.bench.churn import Visit
@@ -40,28 +45,6 @@ def echo(number: int, line: bytes) -> bytes:
     Send each line back, and see to it that it is the first of its connection.
     """
     return line if number == 0 else b"not the first line\n"
-
-
-def serve_both(test: SynchronousTestCase) -> tuple[str, str, Path]:
-    """
-    Start the service.
-
-    @return: what to connect to, in the clear and over TLS, and the folder of its
-        certificate and of a UNIX socket, C{echo.sock}.
-    """
-    folder = new_folder(test)
-    make_certificate(folder)
-    server = Service.start(
-        test,
-        listen=(
-            "tcp:0:interface=127.0.0.1",
-            "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem",
-            "unix:echo.sock",
-        ),
-        folder=folder,
-    )
-    plain, tls = (f"127.0.0.1:{port}" for port in server.ports)
-    return plain, f"tls:{tls}", folder
 
 
 class VisitTests(SynchronousTestCase):
@@ -116,7 +99,7 @@ class ChurnTests(LoadCase):
         Each line has a connection of its own, over TCP, TLS and UNIX, in one process
         and several, by count and by time.
         """
-        target = BrokenServer(self, echo).target
+        target = MisbehavingServer(self, echo).target
         self.assertEqual(self.load(target, "--churn", "-n", "50")["lines"], 50)
 
         plain, tls, folder = serve_both(self)
@@ -159,7 +142,7 @@ class ChurnTests(LoadCase):
                         self.assertEqual(client.recv(100), b"")
 
     def breaks(self, answer: Answer, says: str, *options: str) -> None:
-        target = BrokenServer(self, answer).target
+        target = MisbehavingServer(self, answer).target
         status, output, problems = bench("load", target, "--churn", *options)
         self.assertEqual(status, 1, output)
         self.assertRegex(problems, rf"load: connection \d+ of 50 to {target}: {says}")

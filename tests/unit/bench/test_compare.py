@@ -16,15 +16,18 @@ import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.bench import (
+    FakeTransport,
+    LinuxCase,
+    bench,
+    need_extra,
+)
 from tests.support.marks import slow
 from tests.support.processes import DEADLINE, environment, new_folder
-from tests.unit.bench.test_load import bench
-from tests.unit.bench.test_load_lines import FakeTransport, need_extra
 from twisted_echo.bench import children, cli, compare_command, machine, rivals
 from twisted_echo.bench.children import Child
 from twisted_echo.bench.compare import Settings, compare, measure, measure_quietly
@@ -73,13 +76,6 @@ def a_run(server: str, case: Case, number: int, cpu: float, **more: Any) -> Run:
     latencies = {"p50": cpu, "p90": cpu, "p99": 2 * cpu, "p99.9": 3 * cpu, "max": 9.0}
     usual = {"load_busy": 0.5, "stolen": 0.0, "tries": 1}
     return Run(server, case, number, 1e6 / cpu, cpu, latencies, **usual | more)
-
-
-class LinuxCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        need_extra()
-        if sys.platform != "linux":
-            raise SkipTest("Linux only")
 
 
 class ComparisonTests(SynchronousTestCase):
@@ -573,7 +569,12 @@ class PlotTests(SynchronousTestCase):
         self.folder = new_folder(self)
 
     def comparison(self, wanted: list[Case]) -> str:
-        made = {"python": "CPython 3.99", "rounds": 2, "seconds": 1.5, "date": "1999"}
+        made: dict[str, str | int | float | bool] = {
+            "python": "CPython 3.99",
+            "rounds": 2,
+            "seconds": 1.5,
+            "date": "1999",
+        }
         labels = {name: server.label for name, server in SERVERS.items()}
         comparison = Comparison(made, {**labels, "unknown": "something new"})
         for number in (1, 2):

@@ -3,24 +3,19 @@ Tests for C{python -m twisted_echo.bench load}, with real servers and broken one
 """
 
 import io
-import json
 import os
 import re
-import selectors
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
 from unittest import SkipTest
 
-from twisted.trial.unittest import SynchronousTestCase
-
+from tests.support.bench import RESET, Answer, LoadCase, MisbehavingServer, bench
 from tests.support.certificates import make_certificate
 from tests.support.marks import slow
 from tests.support.paths import PROJECT
@@ -31,132 +26,11 @@ from tests.support.processes import (
     new_folder,
     wait_until,
 )
-from tests.unit.bench.test_load_lines import need_extra
-from twisted_echo.bench import cli, errors, load, load_command
+from twisted_echo.bench import errors, load, load_command
 from twisted_echo.bench import load_processes as processes
 from twisted_echo.bench import load_worker as worker
 from twisted_echo.bench.plan import Plan, Target
 from twisted_echo.bench.result import Result
-
-Answer = Callable[[int, bytes], bytes | None]
-"""
-Takes how many lines a connection has sent before, and a line; gives what to send
-back, or C{None} to close. C{RESET} is for a reset.
-"""
-
-RESET = b"RESET"
-
-
-class BrokenServer:
-    """
-    A server with one thread and an answer of the test's own for each line.
-    """
-
-    def __init__(self, test: SynchronousTestCase, answer: Answer) -> None:
-        self._answer = answer
-        self._stack = ExitStack()
-        self._selector = self._stack.enter_context(selectors.DefaultSelector())
-        self._listener = self._stack.enter_context(
-            socket.create_server(("127.0.0.1", 0), backlog=100)
-        )
-        self._wake, self._waker = socket.socketpair()
-        for each in (self._wake, self._waker):
-            self._stack.enter_context(each)
-        self._lines: dict[socket.socket, tuple[int, bytes]] = {}
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._wake, selectors.EVENT_READ)
-        self.target = "{}:{}".format(*self._listener.getsockname())
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        test.addCleanup(self._end)
-
-    def _end(self) -> None:
-        self._waker.send(b"end")
-        self._thread.join(DEADLINE)
-        self._stack.close()
-
-    def _run(self) -> None:
-        while True:
-            for key, _ in self._selector.select():
-                if key.fileobj is self._wake:
-                    for client in list(self._lines):
-                        self._close(client)
-                    return
-                if key.fileobj is self._listener:
-                    client, _ = self._listener.accept()
-                    self._lines[client] = 0, b""
-                    self._selector.register(client, selectors.EVENT_READ)
-                elif isinstance(key.fileobj, socket.socket):
-                    self._serve(key.fileobj)
-
-    def _serve(self, client: socket.socket) -> None:
-        try:
-            data = client.recv(1 << 16)
-        except ConnectionError:
-            data = b""
-        count, rest = self._lines[client]
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            answer = self._answer(count, line + b"\n")
-            count += 1
-            if answer == RESET:
-                linger = struct.pack("ii", 1, 0)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            if answer in (None, RESET):
-                data = b""
-                break
-            try:
-                client.sendall(answer or b"")
-            except ConnectionError:
-                data = b""
-                break
-        self._lines[client] = count, rest
-        if not data:
-            self._close(client)
-
-    def _close(self, client: socket.socket) -> None:
-        self._selector.unregister(client)
-        del self._lines[client]
-        client.close()
-
-
-def bench(*arguments: str) -> tuple[int, str, str]:
-    """
-    Run a command in this process.
-
-    @return: its status, its standard output and its standard error.
-    """
-    output, problems = io.StringIO(), io.StringIO()
-    with redirect_stdout(output), redirect_stderr(problems):
-        try:
-            status = cli.main(arguments)
-        except SystemExit as end:
-            status = int(end.code or 0)
-    return status, output.getvalue(), problems.getvalue()
-
-
-class LoadCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        need_extra()
-
-    def load(self, *arguments: str) -> dict[str, object]:
-        """
-        A load that succeeds.
-        """
-        status, output, problems = bench("load", *arguments, "--json")
-        self.assertEqual((status, problems), (0, ""))
-        found: dict[str, object] = json.loads(output)
-        self.assertEqual(found["failures"], [])
-        return found
-
-    def refused(self, *arguments: str) -> str:
-        """
-        A command that cannot be carried out.
-        """
-        status, output, problems = bench("load", *arguments)
-        self.assertEqual((status, output), (2, ""), problems)
-        self.assertNotIn("Traceback", problems)
-        return problems
 
 
 class RealServerTests(LoadCase):
@@ -231,7 +105,7 @@ class RealServerTests(LoadCase):
         Of very little no rate is told, nor that anything was too slow for it.
         """
         self.patch(load_command, "SHORTEST", DEADLINE)
-        target = BrokenServer(self, lambda number, line: line).target
+        target = MisbehavingServer(self, lambda number, line: line).target
         for options in (("-n", "1"), ("-n", "1", "--rate", "1")):
             status, output, problems = bench("load", target, "-c", "1", *options)
             self.assertEqual((status, problems), (0, ""))
@@ -241,7 +115,7 @@ class RealServerTests(LoadCase):
             self.assertNotIn("see --processes", output)
 
     def test_nothingCounted(self) -> None:
-        target = BrokenServer(self, lambda number, line: line).target
+        target = MisbehavingServer(self, lambda number, line: line).target
         found = bench("load", target, "-n", "10", "--warm-up", "3600")
         said = "load: no line was counted: all 10 belonged to the 3600 s of --warm-up\n"
         self.assertEqual(found, (0, "", said))
@@ -271,7 +145,7 @@ class BrokenServerTests(LoadCase):
     """
 
     def breaks(self, answer: Answer, *says: str, options: Sequence[str] = ()) -> None:
-        target = BrokenServer(self, answer).target
+        target = MisbehavingServer(self, answer).target
         arguments = (target, "-c", "2", "-n", "100", *options)
         status, output, problems = bench("load", *arguments)
         self.assertEqual(status, 1, output)
@@ -280,7 +154,7 @@ class BrokenServerTests(LoadCase):
             self.assertRegex(problems, each)
 
     def test_noFault(self) -> None:
-        target = BrokenServer(self, lambda number, line: line).target
+        target = MisbehavingServer(self, lambda number, line: line).target
         self.assertEqual(self.load(target, "-n", "100")["lines"], 100)
 
     def test_corrupts(self) -> None:
@@ -351,7 +225,7 @@ class BrokenServerTests(LoadCase):
             return line
 
         options = ("-c", "1", "--rate", "10000", "-t", "0.1")
-        target = BrokenServer(self, answer).target
+        target = MisbehavingServer(self, answer).target
         found = self.load(target, *options, "--depth", "1")
         lines, unsent = found["lines"], found["unsent"]
         assert isinstance(lines, int)
@@ -378,7 +252,7 @@ class BrokenServerTests(LoadCase):
             )
 
     def test_handshakeNeverEnds(self) -> None:
-        target = BrokenServer(self, lambda number, line: line).target
+        target = MisbehavingServer(self, lambda number, line: line).target
         status, _, problems = bench(
             "load", target, "--tls", "-c", "1", "--timeout", "0.2"
         )
@@ -486,7 +360,7 @@ class WorkerTests(LoadCase):
         return [line.split(" ", 1) for line in answers.getvalue().splitlines()]
 
     def test_dialogue(self) -> None:
-        server = BrokenServer(self, lambda number, line: line)
+        server = MisbehavingServer(self, lambda number, line: line)
         host, _, port = server.target.rpartition(":")
         plan = Plan(Target(host, int(port)), connections=3, count=30)
         said = self.work(plan)
@@ -591,7 +465,7 @@ class CommandTests(LoadCase):
                     seen.set()
                 return line
 
-            target = BrokenServer(self, answer).target
+            target = MisbehavingServer(self, answer).target
             with subprocess.Popen(
                 [
                     *(sys.executable, "-m", "twisted_echo.bench", "load", target),
@@ -629,7 +503,7 @@ class CommandTests(LoadCase):
         """
         C{python -m twisted_echo.bench load}, as a user runs it.
         """
-        server = BrokenServer(self, lambda number, line: line)
+        server = MisbehavingServer(self, lambda number, line: line)
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "twisted_echo.bench", "load"),

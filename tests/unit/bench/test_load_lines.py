@@ -3,15 +3,13 @@ Tests for what C{bench load} is made of, without sockets:
 L{twisted_echo.bench.load_lines}, C{latency}, C{schedule}, C{connection} and C{plan}.
 """
 
-import asyncio
-import importlib.util
 import random
 from collections.abc import Callable
 from typing import Any
-from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.bench import FakeTransport, need_extra
 from twisted_echo.bench.errors import BadRequest, BrokenServer
 from twisted_echo.bench.latency import LONGEST, Latencies, Recorder
 from twisted_echo.bench.load_connection import ClosedLoop, Connection, OpenLoop
@@ -21,12 +19,6 @@ from twisted_echo.bench.result import Result
 from twisted_echo.bench.schedule import SECOND, Schedule
 
 MILLISECOND = 10**6
-
-
-def need_extra() -> None:
-    for module in ("hdrh", "rich", "matplotlib", "uvloop"):
-        if importlib.util.find_spec(module) is None:
-            raise SkipTest(f"the extra 'bench' is not installed: {module}")
 
 
 class LineSourceTests(SynchronousTestCase):
@@ -257,33 +249,6 @@ class LatencyTests(SynchronousTestCase):
             self.assertEqual(found, wanted.percentiles())
         summary = total.summary()
         self.assertEqual((summary["lines"], summary["unsent"]), (1497, 3))
-
-
-class FakeTransport(asyncio.Transport):
-    """
-    Keeps what is written.
-    """
-
-    def __init__(self, *, eof: bool = True) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-        self.calls: list[str] = []
-        self._eof = eof
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written.append(bytes(data))
-
-    def can_write_eof(self) -> bool:
-        return self._eof
-
-    def write_eof(self) -> None:
-        self.calls.append("write_eof")
-
-    def close(self) -> None:
-        self.calls.append("close")
-
-    def abort(self) -> None:
-        self.calls.append("abort")
 
 
 class FakeObserver:

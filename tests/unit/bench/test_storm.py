@@ -10,11 +10,14 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.bench import (
+    LinuxCase,
+    MisbehavingServer,
+    bench,
+    need_extra,
+    serve_both,
+)
 from tests.support.marks import slow
-from tests.unit.bench.test_churn import serve_both
-from tests.unit.bench.test_compare import LinuxCase
-from tests.unit.bench.test_load import BrokenServer, bench
-from tests.unit.bench.test_load_lines import need_extra
 from twisted_echo.bench import storm
 from twisted_echo.bench.children import Child
 from twisted_echo.bench.errors import BadRequest
@@ -114,10 +117,10 @@ class StormTests(SynchronousTestCase):
             (lambda number, line: line.lower(), "line 1 came back wrong"),
             (lambda number, line: None, "closed by the server; 0 lines"),
         ):
-            beside = BrokenServer(self, answer).target
+            beside = MisbehavingServer(self, answer).target
             self.fails(f"the session with {beside}: {says}", *options, beside)
         self.patch(storm, "TIMEOUT", 0.3)
-        beside = BrokenServer(self, lambda number, line: b"").target
+        beside = MisbehavingServer(self, lambda number, line: b"").target
         self.fails("a line did not come back within 0.3 s", *options, beside)
         # The handshakes' server, at last.
         self.fails("cannot connect", f"tls:{plain}", *options[1:], plain)
