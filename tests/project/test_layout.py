@@ -24,8 +24,6 @@ WORK = "28 November: is being split"
 
 LONG_MODULES: dict[str, str] = {
     "twisted_echo/command/workers/supervisor.py": WORK,
-    "twisted_echo/command/workers/worker_monitor.py": WORK,
-    "twisted_echo/command/workers/worker_process.py": WORK,
     "twisted_echo/eager/transports.py": WORK,
     "twisted_echo/endpoints/ports.py": WORK,
     "twisted_echo/framing/line_receiver.py": WORK,
@@ -38,7 +36,6 @@ LONG_MODULES: dict[str, str] = {
 }
 LONG_CLASSES: dict[str, str] = {
     "twisted_echo/command/workers/supervisor.py: Supervisor": WORK,
-    "twisted_echo/command/workers/worker_monitor.py: WorkerMonitor": WORK,
     "twisted_echo/eager/transports.py: EagerMixin": WORK,
     "twisted_echo/framing/string_receiver.py: FastIntNStringReceiver": WORK,
     "twisted_echo/service.py: SessionService": WORK,
@@ -52,7 +49,6 @@ LONG_CLASSES: dict[str, str] = {
 LONG_TESTS: dict[str, str] = {
     "tests/system/test_command.py": WORK,
     "tests/system/test_workers.py": WORK,
-    "tests/unit/command/workers/test_supervisor.py": WORK,
     "tests/unit/eager/test_reactor.py": WORK,
     "tests/unit/eager/test_transports.py": WORK,
     "tests/unit/endpoints/test_tls_layer.py": WORK,

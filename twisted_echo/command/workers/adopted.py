@@ -1,5 +1,5 @@
 """
-Listening on a socket that another process has bound.
+ParsedEndpoint on a socket that another process has bound.
 
 What must hold: a socket that is adopted stays as it was found, for other processes have
 it too: it is never shut down, the file of a UNIX socket stays, and the connections in

@@ -1,6 +1,7 @@
 """
-What a worker and its parent say to each other: first its L{Settings}, on its standard
-input; then Twisted's AMP, over a pair of UNIX sockets that lives as long as the worker.
+What a worker and its parent say to each other: first its L{WorkerSettings}, on its
+standard input; then Twisted's AMP, over a pair of UNIX sockets that lives as long as
+the worker.
 
 What must hold: a request that fails is answered, and ends nothing; an end of the
 channel means that the other process is gone.
@@ -26,6 +27,7 @@ from twisted_echo.echo import EchoConfig
 __all__ = [
     "CHANNEL",
     "HELD_SIGNALS",
+    "Accept",
     "Channel",
     "Drain",
     "Finish",
@@ -34,10 +36,9 @@ __all__ = [
     "Log",
     "Ping",
     "Reload",
-    "Serve",
     "SetState",
-    "Settings",
     "StopNow",
+    "WorkerSettings",
 ]
 
 CHANNEL = 3
@@ -55,7 +56,7 @@ a terminal, or systemd, sends to all processes of the service.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class WorkerSettings:
     """
     What a worker is to be.
 
@@ -149,13 +150,13 @@ class Ping(_Command):
     """
 
 
-class Serve(_Command):
+class Accept(_Command):
     """
-    From now on, accept from the sockets of these workers, and from no others. (From
-    those that all share, each worker accepts always.)
+    From now on, accept from these partitions, and from no others. (From the sockets
+    that all workers share, each worker accepts always.)
     """
 
-    arguments = [(b"shares", _JSON())]  # noqa: RUF012
+    arguments = [(b"partitions", _JSON())]  # noqa: RUF012
 
 
 class Drain(_Command):

@@ -11,20 +11,33 @@ import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+
+from twisted.internet.interfaces import (
+    IProcessProtocol,
+    IReactorProcess,
+    IReactorSocket,
+    IReactorTime,
+)
 
 from twisted_echo.command.workers.channel import CHANNEL, HELD_SIGNALS
-from twisted_echo.command.workers.worker_process import WorkerProcess
 
-__all__ = ["launch", "workerEnvironment"]
+__all__ = ["IWorkerReactor", "launch", "workerEnvironment"]
 
 # What is meant for this process alone: sockets and notices of systemd.
 _NOT_HANDED_ON = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
 
 
+class IWorkerReactor(IReactorProcess, IReactorSocket, IReactorTime):
+    """
+    What worker processes need of the reactor of their parent. No reactor declares it by
+    this name.
+    """
+
+
 def launch(
-    reactor: Any,
-    worker: WorkerProcess,
+    reactor: IReactorProcess,
+    worker: IProcessProtocol,
+    number: int,
     sockets: Sequence[socket.socket],
     environment: Mapping[str, str],
     folder: str | None,
@@ -32,19 +45,20 @@ def launch(
     """
     Start a process, with a duplicate of each socket.
 
+    @param number: which worker it is.
     @param sockets: the worker's end of the channel, and what it is to listen on.
     @param folder: where relative paths begin; this process's, if None.
     @raise OSError: if it cannot be started.
     """
-    descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
-    for number, each in enumerate(sockets, CHANNEL):
-        descriptors[number] = each.fileno()
+    descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: "r"}
+    for descriptor, each in enumerate(sockets, CHANNEL):
+        descriptors[descriptor] = each.fileno()
     module = "twisted_echo.command.workers.worker"
     with _held(HELD_SIGNALS):
         reactor.spawnProcess(
             worker,
             sys.executable,
-            [sys.executable, "-P", "-m", module, worker.name],
+            [sys.executable, "-P", "-m", module, str(number)],
             env=environment,
             path=folder,
             childFDs=descriptors,

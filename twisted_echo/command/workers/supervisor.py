@@ -19,44 +19,40 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 
 from twisted_echo.admin.status_view import SessionsPage, buildInfo
 from twisted_echo.command.file_access import unreadable, unusable
-from twisted_echo.command.workers.backlog_drain import Rest
+from twisted_echo.command.workers.aggregate_status import AggregateStatus
 from twisted_echo.command.workers.binding import Bound, bind, checkShareable
-from twisted_echo.command.workers.channel import Reload, Settings, StopNow
-from twisted_echo.command.workers.inquiry import Inquiry
-from twisted_echo.command.workers.shares import divide
-from twisted_echo.command.workers.watch import HUNG_AFTER
+from twisted_echo.command.workers.channel import Reload, StopNow, WorkerSettings
+from twisted_echo.command.workers.hang_detector import HUNG_AFTER
+from twisted_echo.command.workers.kill_timers import KILLED_WITHIN, STOP_NOW_WITHIN
+from twisted_echo.command.workers.launch import IWorkerReactor
+from twisted_echo.command.workers.partitions import assignPartitions
+from twisted_echo.command.workers.start_progress import StartProgress
+from twisted_echo.command.workers.unserved_backlogs import UnservedBacklogs
 from twisted_echo.command.workers.worker_monitor import WorkerMonitor
-from twisted_echo.command.workers.worker_process import (
-    KILLED_WITHIN,
-    STOP_NOW_WITHIN,
-    WorkerProcess,
-)
+from twisted_echo.command.workers.worker_process import WorkerProcess
+from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.echo import EchoConfig
 from twisted_echo.endpoints.strings import ParsedEndpoint
-from twisted_echo.lifecycle import IllegalTransition, State, Step
+from twisted_echo.lifecycle import State, StatefulService, Step
 from twisted_echo.logs.values import Tally
 from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.session.limits import Limits
 from twisted_echo.stop import longestStop
+from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.expiry import ExpiryWatch
 
 __all__ = ["NoWorkers", "Supervisor"]
 
-_TRIES = 3
-"""
-How often each worker may fail to start, before it is said that none does.
-"""
 _MARGIN = 5.0
 """
 Seconds that a worker has more for its end than its service may take for the stop.
@@ -69,12 +65,30 @@ class NoWorkers(Exception):
     """
 
 
-class Supervisor(Service):
+def _checkAccess(files: Sequence[str]) -> None:
+    """
+    Check that workers can start as the present user, and read their files. (By now
+    twistd has become the user of C{--uid}.)
+
+    @raise NoWorkers: if they cannot.
+    """
+    for paths, use in (
+        (unreadable([*files]), "read"),
+        (unreadable([__file__]), "read"),
+        (unusable([sys.executable], os.X_OK), "run"),
+    ):
+        if paths:
+            raise NoWorkers(
+                f"{', '.join(paths)} cannot be {use} by the user that workers run"
+                f" as, number {os.geteuid()}"
+            )
+
+
+class Supervisor(StatefulService):
     """
     Looks like the service that its workers are.
 
-    @ivar state: the present L{State}.
-    @ivar inquiry: asks the workers.
+    @ivar status: the numbers of all workers.
     @ivar stopsBy: the time, by the reactor, at which a stop that has begun will have
         ended at the latest; None before.
     """
@@ -86,7 +100,7 @@ class Supervisor(Service):
     def __init__(
         self,
         config: EchoConfig,
-        reactor: Any,
+        reactor: IWorkerReactor,
         listening: Sequence[ParsedEndpoint],
         workers: int,
         proxyFrom: Sequence[IPv4Network | IPv6Network] = (),
@@ -102,9 +116,9 @@ class Supervisor(Service):
         @param hungAfter: seconds without an answer after which a worker is replaced.
         @raise ValueError: if many processes cannot listen on one of the endpoints.
         """
+        super().__init__()
         for each in listening:
             checkShareable(each.plainDescription)
-        self.state = State.IDLE
         self._config = config
         self._reactor = reactor
         self._listening = list(listening)
@@ -114,30 +128,20 @@ class Supervisor(Service):
         # Where relative paths were meant to begin; a daemon may go elsewhere.
         self._folder = os.getcwd()
         self._bound: list[Bound] = []
-        # Seconds that a worker may take for its end.
-        self._patience = longestStop(config.drain, config.abortAfter) + _MARGIN
-        self._monitor = WorkerMonitor(
-            reactor, self, self._patience, self._folder, hungAfter
-        )
-        self.inquiry = Inquiry(self._alive, reactor)
-        # For all workers.
-        self._expiry = ExpiryWatch(
-            lambda: [
-                each.certificates
-                for each in self._listening
-                if each.certificates is not None
-            ],
-            reactor,
-        )
         self._hasAdopted = False
-        # Which workers have ever listened, and how often each could not start.
-        self._ready: set[int] = set()
-        self._failures = [0] * workers
-        self._failure: Exception | None = None
+        # Seconds that a worker may take for its end.
+        self._killTime = longestStop(config.drain, config.abortAfter) + _MARGIN
+        self._monitor = WorkerMonitor(
+            reactor, self, self._killTime, self._folder, hungAfter
+        )
+        self.status = AggregateStatus(self._alive, reactor)
+        # For all workers.
+        self._expiry = ExpiryWatch(self._certificates, reactor)
+        self._progress = StartProgress(workers)
         # From the beginning of a stop to its end.
-        self._rest: Rest | None = None
-        self._askers: list[Deferred[None]] = []
-        self._stopAskers: list[Deferred[None]] = []
+        self._backlogs: UnservedBacklogs | None = None
+
+    # What it is
 
     @property
     def addresses(self) -> list[IAddress]:
@@ -160,22 +164,6 @@ class Supervisor(Service):
         """
         return self._config.limits
 
-    @property
-    def canReload(self) -> bool:
-        """
-        Whether there are certificates.
-        """
-        return any(each.certificates is not None for each in self._listening)
-
-    @property
-    def stopsWithin(self) -> float:
-        """
-        Seconds that a stop takes at the most; what is left of them, once it has begun.
-        """
-        if self.stopsBy is None:
-            return self._patience + KILLED_WITHIN
-        return max(0.0, self.stopsBy - float(self._reactor.seconds()))
-
     # Start
 
     def privilegedStartService(self) -> None:
@@ -184,19 +172,16 @@ class Supervisor(Service):
 
         @raise Exception: what the first endpoint that cannot listen fails with.
         """
-        if self.state not in (State.IDLE, State.STOPPED):
-            raise IllegalTransition(Step.START, self.state)
+        self._lifecycle.require(Step.START)
         if self._hasAdopted:
             raise AlreadyListened("an adopted socket can be listened on once")
         self._bound = bind(
             [each.plainDescription for each in self._listening], self._workers
         )
         self._hasAdopted = not all(each.isOurs for each in self._bound)
-        self.state = State.STARTING
+        self._progress = StartProgress(self._workers)
         self.stopsBy = None
-        self._failure = None
-        self._failures = [0] * self._workers
-        self._ready = set()
+        self._lifecycle.change(Step.START)
 
     def startService(self) -> None:
         """
@@ -205,122 +190,82 @@ class Supervisor(Service):
         @raise NoWorkers: if this user cannot read the keys and certificates, or not run
             this program. Then the service has stopped.
         """
-        if self.state in (State.IDLE, State.STOPPED):
+        if self._lifecycle.isStopped:
             self.privilegedStartService()
+        files = [file for each in self._listening for file in each.files]
         try:
-            self._checkFiles()
+            _checkAccess([os.path.join(self._folder, each) for each in files])
         except NoWorkers:
             for each in self._bound:
                 each.close()
             self._bound = []
-            self.state = State.STOPPED
+            self._lifecycle.recordFailure(Failure())
+            self._lifecycle.change(Step.FAIL)
             raise
         super().startService()
         self._monitor.start(
-            [
-                Settings(
-                    number=number,
-                    config=self._config,
-                    proxyFrom=self._proxyFrom,
-                    isOurs=[each.isOurs for each in self._bound],
-                    sockets=[len(each.sockets) for each in self._bound],
-                    reactor=type(self._reactor).__module__,
-                )
-                for number in range(self._workers)
-            ],
+            [self._settings(number) for number in range(self._workers)],
             [socket for each in self._bound for socket in each.sockets],
         )
         self._expiry.start()
 
-    def _checkFiles(self) -> None:
-        files = [file for each in self._listening for file in each.files]
-        # By now twistd has become the user of --uid.
-        for paths, done in (
-            (unreadable([os.path.join(self._folder, each) for each in files]), "read"),
-            (unreadable([__file__]), "read"),
-            (unusable([sys.executable], os.X_OK), "run"),
-        ):
-            if paths:
-                raise NoWorkers(
-                    f"{', '.join(paths)} cannot be {done} by the user that workers run"
-                    f" as, number {os.geteuid()}"
-                )
-
-    def whenListening(self) -> "Deferred[None]":
-        """
-        Wait for every worker to have listened once, or to have failed to, while another
-        one serves in its place.
-
-        @return: fires when they have, or fails: with L{NoWorkers} if none is able to.
-        """
-        asker: Deferred[None] = Deferred()
-
-        def tell(_: None) -> "Deferred[None]":
-            if self.state is State.LISTENING:
-                return succeed(None)
-            return fail(self._failure or IllegalTransition(Step.LISTEN, self.state))
-
-        asker.addCallback(tell)
-        if self.state is State.STARTING:
-            self._askers.append(asker)
-        else:
-            asker.callback(None)
-        return asker
-
-    def _tellAskers(self) -> None:
-        askers, self._askers = self._askers, []
-        for asker in askers:
-            asker.callback(None)
+    def _settings(self, number: int) -> WorkerSettings:
+        return WorkerSettings(
+            number=number,
+            config=self._config,
+            proxyFrom=self._proxyFrom,
+            isOurs=[each.isOurs for each in self._bound],
+            sockets=[len(each.sockets) for each in self._bound],
+            reactor=type(self._reactor).__module__,
+        )
 
     # What becomes of workers
 
     def workerChanged(self, worker: WorkerProcess) -> None:
-        if worker.state == "listening" and worker.number not in self._ready:
-            self._ready.add(worker.number)
+        if worker.state is WorkerState.LISTENING:
+            self._progress.workerListens(worker.number)
         self._workersChanged()
 
-    def workerServes(self) -> None:
-        if self._rest is None:
-            self._divide()
-        hasTried = all(
-            self._failures[number] or number in self._ready
-            for number in range(self._workers)
-        )
-        if self.state is State.STARTING and hasTried and self.isAccepting:
-            self.state = State.LISTENING
-            self._tellAskers()
-
-    def workerGone(self, worker: WorkerProcess) -> None:
-        self.inquiry.settle(worker.snapshot)
-        if self.state is State.STARTING and not worker.wasReady:
-            self._failures[worker.number] += 1
-        self._workersChanged()
+    def workerAccepts(self) -> None:
+        if self._backlogs is None:
+            self._assignPartitions()
         if (
             self.state is State.STARTING
-            and not self._ready
-            and min(self._failures) >= _TRIES
+            and self._progress.haveAllTried
+            and self.isAccepting
         ):
-            self._failure = NoWorkers("no worker can start; the log says why")
-            self._log.critical(
-                "no worker can start, after {tries} tries each",
-                event="workers-failed",
-                tries=_TRIES,
-            )
-            stopped = self.stopService()
-            stopped.addCallback(lambda _: self._onFailure(str(self._failure)))
+            self._lifecycle.change(Step.LISTEN)
+
+    def workerGone(self, worker: WorkerProcess) -> None:
+        self.status.settle(worker.snapshot)
+        if self.state is State.STARTING and not worker.hasListened:
+            self._progress.workerFailed(worker.number)
+        self._workersChanged()
+        if self.state is State.STARTING and self._progress.hasFailed:
+            self._failStart()
 
     def _workersChanged(self) -> None:
-        if self._rest is not None:
-            self._rest.workersChanged()
+        if self._backlogs is not None:
+            self._backlogs.workersChanged()
             return
         # Of workers that cannot start, one may have been the last to try.
-        self.workerServes()
+        self.workerAccepts()
 
-    def _divide(self) -> None:
-        serving = {each.number: each for each in self._listeningWorkers()}
-        served = {number: each.serves for number, each in serving.items()}
-        for number, shares in divide(self._workers, served).items():
-            serving[number].serve(shares)
+    def _assignPartitions(self) -> None:
+        listening = {each.number: each for each in self._listeningWorkers()}
+        accepting = {number: each.accepted for number, each in listening.items()}
+        for number, assigned in assignPartitions(self._workers, accepting).items():
+            listening[number].acceptFrom(assigned)
+
+    def _failStart(self) -> None:
+        why = "no worker can start; the log says why"
+        self._lifecycle.recordFailure(Failure(NoWorkers(why)))
+        self._log.critical(
+            "no worker can start, after {tries} tries each",
+            event="workers-failed",
+            tries=self._progress.tries,
+        )
+        self.stopService().addCallback(lambda _: self._onFailure(why))
 
     # What there is to know
 
@@ -328,16 +273,24 @@ class Supervisor(Service):
         return self._monitor.workers
 
     def _listeningWorkers(self) -> list[WorkerProcess]:
-        return [each for each in self._alive() if each.state == "listening"]
+        return [each for each in self._alive() if each.state is WorkerState.LISTENING]
+
+    @property
+    def isAccepting(self) -> bool:
+        """
+        Whether some worker accepts from every socket, while it listens.
+        """
+        accepted = [each.accepted for each in self._listeningWorkers()]
+        return len(set().union(*accepted)) == self._workers
 
     def observe(self) -> "Deferred[Observation]":
         """
         Ask the workers, and sum up.
         """
 
-        def told(snapshots: dict[str, Snapshot]) -> Observation:
+        def summedUp(snapshots: dict[str, Snapshot]) -> Observation:
             return Observation(
-                total=self.inquiry.total(snapshots),
+                total=self.status.total(snapshots),
                 workers=snapshots,
                 restarts=dict(self._monitor.restarts),
                 state=self.state.value,
@@ -345,37 +298,39 @@ class Supervisor(Service):
                 build=buildInfo(self._reactor),
             )
 
-        return self.inquiry.snapshots().addCallback(told)
+        return self.status.snapshots().addCallback(summedUp)
 
     def sessionsPage(
         self, after: str = "", limit: int = 100
     ) -> "Deferred[SessionsPage]":
         """
-        Tell of some open sessions: see L{askSessions}.
+        List some open sessions: L{AggregateStatus.sessionsPage}.
         """
-        return self.inquiry.sessionsPage(after, limit)
+        return self.status.sessionsPage(after, limit)
 
-    # What it is told
+    # Reload
+
+    def _certificates(self) -> list[Certificates]:
+        found = [each.certificates for each in self._listening]
+        return [each for each in found if each is not None]
 
     @property
-    def isAccepting(self) -> bool:
+    def canReload(self) -> bool:
         """
-        Whether some worker accepts from every socket, while it listens.
+        Whether there are certificates.
         """
-        served = [each.serves for each in self._listeningWorkers()]
-        return len(set().union(*served)) == self._workers
+        return bool(self._certificates())
 
     def reload(self) -> None:
         """
         Have keys and certificates loaded anew, for connections that are still to come.
         """
         self._sendToAll(Reload)
-        for each in self._listening:
-            if each.certificates is not None:
-                # This process serves what a worker that hangs leaves at a stop. How it
-                # goes, the workers log.
-                with suppress(Exception):
-                    each.certificates.reload()
+        for each in self._certificates():
+            # This process serves what a worker that hangs leaves at a stop. How it
+            # goes, the workers log.
+            with suppress(Exception):
+                each.reload()
 
     def _sendToAll(self, command: type[amp.Command]) -> None:
         for worker in self._alive():
@@ -384,20 +339,27 @@ class Supervisor(Service):
 
     # Stop
 
+    @property
+    def stopsWithin(self) -> float:
+        """
+        Seconds that a stop takes at the most; what is left of them, once it has begun.
+        """
+        if self.stopsBy is None:
+            return self._killTime + KILLED_WITHIN
+        return max(0.0, self.stopsBy - self._reactor.seconds())
+
     def stopService(self) -> "Deferred[None]":
         """
         Stop in order. A second call, or one before the start, is legal.
 
-        @return: fires when every worker has ended.
+        @return: fires when every worker has ended. It is the caller's own.
         """
         super().stopService()
-        if self.state in (State.IDLE, State.STOPPED):
-            return succeed(None)
-        asker: Deferred[None] = Deferred()
-        self._stopAskers.append(asker)
-        if self.state is not State.DRAINING:
-            self._drain()
-        return asker
+        if self.state is not State.DRAINING and not self._lifecycle.isStopped:
+            self.stopsBy = self._reactor.seconds() + self.stopsWithin
+            self._lifecycle.change(Step.DRAIN)
+            Deferred.fromCoroutine(self._drain())
+        return self._lifecycle.whenStopped()
 
     def stopNow(self) -> "Deferred[None]":
         """
@@ -406,46 +368,40 @@ class Supervisor(Service):
         @return: as from L{stopService}.
         """
         stopped = self.stopService()
-        if self._rest is not None:
-            self._rest.stopNow()
-        self._sendToAll(StopNow)
-        # One that hangs does not hear it.
-        self._monitor.stopNow()
+        if self._backlogs is not None:
+            self._sendToAll(StopNow)
+            self._backlogs.stopNow()
+            # A worker that hangs does not hear it.
+            self._monitor.stopNow()
         if self.stopsBy is not None:
             within = STOP_NOW_WITHIN + KILLED_WITHIN
             self.stopsBy = min(self.stopsBy, self._reactor.seconds() + within)
         return stopped
 
-    def _drain(self) -> None:
-        self.state = State.DRAINING
-        self.stopsBy = self._reactor.seconds() + self._patience + KILLED_WITHIN
-        self._tellAskers()
+    async def _drain(self) -> None:
         self._expiry.stop()
+        # 1. The kernel begins no more connections.
         for each in self._bound:
             each.shut()
-        rest = self._rest = Rest(
+        # 2. The workers drain, each with the backlogs that it accepts from.
+        backlogs = self._backlogs = UnservedBacklogs(
             self._config, self._reactor, self._listening, self._bound, self._alive
         )
-        self.inquiry.here = rest.snapshot
-        rest.begin()
-        stopped = self._monitor.stop()
-        stopped.addCallback(lambda _: rest.serve())
-        stopped.addCallback(self._stopped)
-
-    def _stopped(self, _: Any) -> None:
-        self.state = State.STOPPED
-        if self._rest is not None:
-            self.inquiry.settle(self._rest.snapshot())
-            self.inquiry.here = Snapshot
-            self._rest = None
+        self.status.ownSnapshot = backlogs.snapshot
+        backlogs.serveWhenAnswered()
+        await self._monitor.stop()
+        # 3. What they have left has ended, too.
+        await backlogs.serve()
+        # 4. All is counted.
+        self.status.settle(backlogs.snapshot())
+        self.status.ownSnapshot = Snapshot
+        self._backlogs = None
         self._bound = []
-        self._log.info(
-            "stopped, all {workers} workers; served {served}; refused {refused}",
-            event="workers-stopped",
-            workers=self._workers,
-            served=Tally(self.inquiry.settled.ended),
-            refused=Tally(self.inquiry.settled.refused),
-        )
-        askers, self._stopAskers = self._stopAskers, []
-        for asker in askers:
-            asker.callback(None)
+        with self._lifecycle.changing(Step.STOP):
+            self._log.info(
+                "stopped, all {workers} workers; served {served}; refused {refused}",
+                event="workers-stopped",
+                workers=self._workers,
+                served=Tally(self.status.settled.ended),
+                refused=Tally(self.status.settled.refused),
+            )

@@ -12,10 +12,12 @@ import pickle
 import signal
 import socket
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from enum import Enum
 from importlib import import_module
 from typing import Any
 
+from twisted.internet.defer import succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, globalLogBeginner
 
@@ -25,6 +27,7 @@ from twisted_echo.command.workers.adopted import AdoptedEndpoint
 from twisted_echo.command.workers.channel import (
     CHANNEL,
     HELD_SIGNALS,
+    Accept,
     Channel,
     Drain,
     Finish,
@@ -33,21 +36,22 @@ from twisted_echo.command.workers.channel import (
     Log,
     Ping,
     Reload,
-    Serve,
     SetState,
-    Settings,
     StopNow,
+    WorkerSettings,
 )
-from twisted_echo.command.workers.relay import LogSender
+from twisted_echo.command.workers.log_relay import LogSender
+from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.metrics import Snapshot
 from twisted_echo.session.statistics import sessionRows
 
 __all__ = ["Worker", "main"]
 
-_PATIENCE = 5.0
+_HEARD_WITHIN = 5.0
 """
-Seconds that a worker which has ended waits for its parent to hear its last words.
+Seconds that a worker which has ended waits for its parent to hear the rest of its log
+and its last numbers.
 """
 
 _log = Logger()
@@ -63,13 +67,13 @@ class WorkerService(LocalService):
     warnsOfExpiry = False
 
     def __init__(
-        self, settings: Settings, reactor: Any, sockets: Sequence[socket.socket]
+        self, settings: WorkerSettings, reactor: Any, sockets: Sequence[socket.socket]
     ) -> None:
         """
         @param sockets: of the endpoints, in their order.
         """
-        # For each socket, the share that it is; None for one that all accept from.
-        self._shares: list[int | None] = []
+        # For each socket, its partition; None for one that all workers share.
+        self._partitions: list[int | None] = []
         self._adopted: list[tuple[AdoptedEndpoint, bool]] = []
         listening, endpoints = [], []
         left = iter(sockets)
@@ -82,18 +86,18 @@ class WorkerService(LocalService):
             listening.append(first)
             endpoints += [first.endpoint, *map(first.withPlainEndpoint, adopted[1:])]
             self._adopted += [(each, isOurs) for each in adopted]
-            self._shares += range(count) if count > 1 else [None]
+            self._partitions += range(count) if count > 1 else [None]
         super().__init__(config, reactor, listening, endpoints)
-        self.serve(())
+        self.acceptFrom(())
 
-    def serve(self, shares: Container[int]) -> None:
+    def acceptFrom(self, partitions: Container[int]) -> None:
         """
-        Accept from the sockets of these workers.
+        Accept from these partitions, and from what all workers share.
         """
         self._places = {
             place
-            for place, share in enumerate(self._shares)
-            if share is None or share in shares
+            for place, partition in enumerate(self._partitions)
+            if partition is None or partition in partitions
         }
         self._listeners.acceptOnly(self._places)
 
@@ -108,6 +112,22 @@ class WorkerService(LocalService):
                 adopted.own()
 
 
+class _State(Enum):
+    """
+    What the worker is doing::
+
+        STARTING ---> SERVING ---> DRAINING ---> FINISHING ---> STOPPED
+           |                                         ^
+           +-----------------------------------------+
+    """
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    FINISHING = "finishing"
+    STOPPED = "stopped"
+
+
 class Worker(Channel):
     """
     This process, as its parent sees it.
@@ -115,15 +135,17 @@ class Worker(Channel):
     @ivar status: what it is to end with.
     """
 
-    def __init__(self, reactor: Any, settings: Settings, sender: LogSender) -> None:
+    def __init__(
+        self, reactor: Any, settings: WorkerSettings, sender: LogSender
+    ) -> None:
         super().__init__()
         self.status = 0
         self._reactor = reactor
         self._settings = settings
         self._sender = sender
+        self._state = _State.STARTING
         self._service: WorkerService | None = None
         self._calls: list[IDelayedCall] = []
-        self._isDraining = self._isFinishing = self._hasStopped = False
 
     def start(self, channel: socket.socket, sockets: Sequence[socket.socket]) -> None:
         """
@@ -133,7 +155,6 @@ class Worker(Channel):
         try:
             service = WorkerService(self._settings, self._reactor, sockets)
             service.startService()
-            self._service = service
         except Exception as error:
             # Every kind of endpoint has errors of its own.
             _log.critical(
@@ -142,13 +163,14 @@ class Worker(Channel):
                 reason=f"{type(error).__name__}: {error}",
             )
             self.status = 1
-            self._isDraining = True
             self._finish()
         else:
-            self._say("listening")
+            self._service = service
+            self._state = _State.SERVING
+            self._report(WorkerState.LISTENING)
 
-    def _say(self, state: str) -> None:
-        self.ask(SetState, state=state)
+    def _report(self, state: WorkerState) -> None:
+        self.ask(SetState, state=state.value)
 
     # The channel
 
@@ -158,7 +180,7 @@ class Worker(Channel):
 
     def lost(self) -> None:
         """
-        The parent has died, and deals with no backlog any more.
+        Drain: the parent has died, and serves no backlog any more.
         """
         self._sender.stopProducing()
         self._drainAll()
@@ -167,16 +189,16 @@ class Worker(Channel):
     def _ping(self) -> dict[str, Any]:
         return {}
 
-    @Serve.responder
-    def _serve(self, shares: list[int]) -> dict[str, Any]:
+    @Accept.responder
+    def _accept(self, partitions: list[int]) -> dict[str, Any]:
         if self._service is not None:
-            self._service.serve(shares)
+            self._service.acceptFrom(partitions)
         return {}
 
     @Drain.responder
     def _drainAll(self) -> dict[str, Any]:
-        owns = self._service is not None and not self._isDraining
-        if self._service is not None and owns:
+        owns = self._state is _State.SERVING
+        if owns and self._service is not None:
             self._service.ownBacklogs()
         self.drain()
         return {"owns": owns}
@@ -216,46 +238,45 @@ class Worker(Channel):
         End in order. What waits in the backlogs is left to other workers. A second
         call changes nothing.
         """
-        if self._isDraining:
-            return
-        self._isDraining = True
-        if self._service is None:
+        if self._state is _State.STARTING:
             self._finish()
-            return
-        self._service.stopService().addBoth(lambda _: self._finish())
-        # By then its ports are closed, which takes a turn.
-        self._calls.append(self._reactor.callLater(0.01, self._say, "draining"))
+        elif self._state is _State.SERVING and self._service is not None:
+            self._state = _State.DRAINING
+            self._service.stopService().addBoth(lambda _: self._finish())
+            # By then its ports are closed, which takes a turn.
+            self._callLater(0.01, self._report, WorkerState.DRAINING)
+
+    def _callLater(
+        self, seconds: float, function: Callable[..., object], *arguments: object
+    ) -> None:
+        self._calls.append(self._reactor.callLater(seconds, function, *arguments))
 
     def _finish(self) -> None:
-        self._isFinishing = True
-        self._say("draining")
-        self._calls.append(self._reactor.callLater(_PATIENCE, self._stop))
-        self._finishWhenTold()
-
-    def _finishWhenTold(self) -> None:
-        if self.transport is not None and not self._sender.isEmpty:
-            again = self._reactor.callLater(0.05, self._finishWhenTold)
-            self._calls.append(again)
-            return
+        self._state = _State.FINISHING
+        self._report(WorkerState.DRAINING)
+        self._callLater(_HEARD_WITHIN, self._stop)
+        sent = succeed(None) if self.transport is None else self._sender.whenSent()
         # What is logged from here on, nobody hears.
-        self.ask(Finish, snapshot=self._snapshot()).addBoth(lambda _: self._stop())
+        sent.addCallback(lambda _: self.ask(Finish, snapshot=self._snapshot()))
+        sent.addBoth(lambda _: self._stop())
 
     def _stop(self) -> None:
-        if not self._hasStopped:
-            self._hasStopped = True
-            for call in self._calls:
-                if call.active():
-                    call.cancel()
-            self._sender.stopProducing()
-            self.close()
-            self._reactor.stop()
+        if self._state is _State.STOPPED:
+            return
+        self._state = _State.STOPPED
+        for call in self._calls:
+            if call.active():
+                call.cancel()
+        self._sender.stopProducing()
+        self.close()
+        self._reactor.stop()
 
 
 def main() -> None:
     """
     Be the worker that standard input and the inherited descriptors say.
     """
-    settings: Settings = pickle.load(sys.stdin.buffer)
+    settings: WorkerSettings = pickle.load(sys.stdin.buffer)
     import_module(settings.reactor).install()
     from twisted.internet import reactor
 

@@ -1,5 +1,5 @@
 """
-Worker processes that come back when they end.
+Worker processes that are replaced when they end.
 
 What must hold: a worker that ends, or drains on its own account, is followed by
 another, at once if it has listened and lived for five seconds, else after a delay that
@@ -8,30 +8,32 @@ a stop every worker is waited for, and none for ever.
 """
 
 import pickle
-import signal
 import socket
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol
+from enum import Enum
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ProcessDone
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from twisted_echo.command.workers.channel import Settings
-from twisted_echo.command.workers.launch import launch, workerEnvironment
-from twisted_echo.command.workers.watch import HUNG_AFTER, Watch
-from twisted_echo.command.workers.worker_process import (
-    KILLED_WITHIN,
-    STOP_NOW_WITHIN,
-    WorkerProcess,
+from twisted_echo.command.workers.channel import WorkerSettings
+from twisted_echo.command.workers.hang_detector import HUNG_AFTER, HangDetector
+from twisted_echo.command.workers.kill_timers import KillTimers
+from twisted_echo.command.workers.launch import (
+    IWorkerReactor,
+    launch,
+    workerEnvironment,
 )
+from twisted_echo.command.workers.worker_exit import WorkerExit
+from twisted_echo.command.workers.worker_process import WorkerProcess
+from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.logs.values import CommaSeparated
+from twisted_echo.scheduling.waiters import Waiters
 from twisted_echo.validation.units import Seconds
 
-__all__ = ["CAUSES", "Listener", "WorkerMonitor"]
+__all__ = ["CAUSES", "WorkerMonitor", "WorkerObserver"]
 
 CAUSES = ("exited", "killed", "hung", "start-failed", "drained")
 """
@@ -42,10 +44,6 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
 Seconds before another worker is started in the place of one that has not lived for
 L{LIVED}; the delay doubles each time. Another worker serves its connections meanwhile.
 """
-_LATE = 1.0
-"""
-Seconds by which a call is late if this process was stopped or starved.
-"""
 LIVED = 5.0
 """
 Seconds after which one that has listened has not failed to start, whatever ends it.
@@ -54,30 +52,30 @@ Seconds after which one that has listened has not failed to start, whatever ends
 _log = Logger()
 
 
-class Listener(Protocol):
+class WorkerObserver(Protocol):
     """
-    Who hears what becomes of workers.
+    What is notified of the changes of workers.
     """
 
-    def workerChanged(self, worker: "WorkerProcess") -> None:
+    def workerChanged(self, worker: WorkerProcess) -> None:
         """
-        Its state is another one.
-        """
-
-    def workerServes(self) -> None:
-        """
-        A worker accepts from where it was told to.
+        A worker has another state.
         """
 
-    def workerGone(self, worker: "WorkerProcess") -> None:
+    def workerAccepts(self) -> None:
         """
-        It has ended, and all that it had to say has been heard.
+        A worker accepts from the partitions that it was told to.
+        """
+
+    def workerGone(self, worker: WorkerProcess) -> None:
+        """
+        A worker has ended, and all that it had to say has been heard.
         """
 
 
-class _Place:
+class _Slot:
     """
-    A worker's place: one process after the other.
+    The place of one worker, with one process after the other.
 
     @ivar worker: the present process; None if there is none.
     @ivar began: when it was started.
@@ -92,40 +90,47 @@ class _Place:
         self.delay = FIRST_DELAY
         self.successor: IDelayedCall | None = None
 
+    def cancelSuccessor(self) -> None:
+        call, self.successor = self.successor, None
+        if call is not None:
+            call.cancel()
 
-class _Exit(dict[str, Any]):
+    def nextDelay(self, now: float) -> float:
+        """
+        Seconds until the successor of the process that has just ended starts.
+        """
+        worker = self.worker
+        if worker is not None and worker.hasListened and now - self.began >= LIVED:
+            self.delay = FIRST_DELAY
+            return 0.0
+        delay, self.delay = self.delay, min(2 * self.delay, LONGEST_DELAY)
+        return delay
+
+
+class _MonitorState(Enum):
     """
-    How a process has ended, in a few words to a person: with which status, or by which
-    signal; neither, if there was none.
+    What the monitor does::
+
+        STOPPED ---> RUNNING ---> STOPPING ---> STOPPED
     """
 
-    def __init__(self, reason: Failure | None) -> None:
-        value: Any = None if reason is None else reason.value
-        number = getattr(value, "signal", None)
-        super().__init__(
-            status=getattr(value, "exitCode", None),
-            signal=None if number is None else signal.Signals(number).name,
-        )
-
-    def __str__(self) -> str:
-        if self["signal"] is not None:
-            return f"by {self['signal']}"
-        if self["status"] is None:
-            return "there was no process to be had"
-        return f"with status {self['status']}" if self["status"] else "by itself"
+    STOPPED = "stopped"
+    RUNNING = "running"
+    STOPPING = "stopping"
 
 
 class WorkerMonitor:
     """
     Keeps a number of workers running.
 
+    @ivar clock: the source of the time.
     @ivar restarts: how often there was a successor to start, by L{CAUSES}.
     """
 
     def __init__(
         self,
-        reactor: Any,
-        listener: Listener,
+        reactor: IWorkerReactor,
+        observer: WorkerObserver,
         killTime: float,
         folder: str | None = None,
         hungAfter: float = HUNG_AFTER,
@@ -138,22 +143,30 @@ class WorkerMonitor:
         self.clock = reactor
         self.restarts = Counter(dict.fromkeys(CAUSES, 0))
         self._reactor = reactor
-        self._listener = listener
-        self._killTime = killTime
+        self._observer = observer
         self._folder = folder
-        self._isRunning = False
+        self._state = _MonitorState.STOPPED
         self._settings: list[bytes] = []
         self._sockets: list[socket.socket] = []
         self._environment: dict[str, str] = {}
-        self._places: list[_Place] = []
-        # Those that were told to end, each with the call that will kill it.
-        self._kills: dict[WorkerProcess, IDelayedCall] = {}
-        self._watch = Watch(reactor, lambda: self.workers, hungAfter)
-        self._stopped: Deferred[None] | None = None
-        self._givesUp: IDelayedCall | None = None
+        self._slots: list[_Slot] = []
+        self._kills = KillTimers(reactor, killTime)
+        self._detector = HangDetector(reactor, lambda: self.workers, hungAfter)
+        self._untilStopped: Waiters[None] = Waiters()
+
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        """
+        All that are alive: first those that drain while their successors serve.
+        """
+        present = [each.worker for each in self._slots if each.worker is not None]
+        leaving = [each for each in self._kills.workers if each not in present]
+        return [*leaving, *present]
+
+    # Start
 
     def start(
-        self, settings: Sequence[Settings], sockets: Sequence[socket.socket]
+        self, settings: Sequence[WorkerSettings], sockets: Sequence[socket.socket]
     ) -> None:
         """
         Start the workers.
@@ -164,36 +177,23 @@ class WorkerMonitor:
         self._settings = [pickle.dumps(each) for each in settings]
         self._sockets = list(sockets)
         self._environment = workerEnvironment()
-        self._places = [_Place(each.number) for each in settings]
-        self._isRunning = True
-        self._watch.start()
-        for place in self._places:
-            self._start(place)
+        self._slots = [_Slot(each.number) for each in settings]
+        self._state = _MonitorState.RUNNING
+        self._detector.start()
+        for slot in self._slots:
+            self._start(slot)
 
-    def settingsOf(self, number: int) -> bytes:
-        """
-        What a worker is to be told first.
-        """
-        return self._settings[number]
-
-    @property
-    def workers(self) -> list[WorkerProcess]:
-        """
-        All that are alive: first those that drain while their successors serve.
-        """
-        present = [each.worker for each in self._places if each.worker is not None]
-        return [*(each for each in self._kills if each not in present), *present]
-
-    def _start(self, place: _Place) -> None:
-        place.successor = None
-        worker = place.worker = WorkerProcess(self, place.number)
-        place.began = self.clock.seconds()
+    def _start(self, slot: _Slot) -> None:
+        slot.successor = None
+        worker = slot.worker = WorkerProcess(self, slot.number)
+        slot.began = self.clock.seconds()
         try:
             ours, theirs = socket.socketpair()
             with theirs, ours:
                 launch(
                     self._reactor,
                     worker,
+                    worker.number,
                     [theirs, *self._sockets],
                     self._environment,
                     self._folder,
@@ -206,163 +206,115 @@ class WorkerMonitor:
                 event="worker-spawn-failed",
                 worker=worker.number,
             )
-            self._ended(place, worker, None)
+            self.processGone(worker)
+
+    # What worker processes notify their owner of
+
+    def settingsOf(self, number: int) -> bytes:
+        return self._settings[number]
 
     def processChanged(self, worker: WorkerProcess) -> None:
-        """
-        A worker's state is another one.
-        """
-        place = self._places[worker.number]
+        slot = self._slots[worker.number]
         if (
-            worker.state == "draining"
-            and worker.wasReady
-            and self._isRunning
-            and place.worker is worker
+            worker.state is WorkerState.DRAINING
+            and worker.hasListened
+            and self._state is _MonitorState.RUNNING
+            and slot.worker is worker
         ):
             # It got a SIGTERM of its own. Its successor serves while it finishes. (Not
             # at once: a stop of the whole service may send SIGTERM to all processes.)
-            place.worker = None
-            self._killLater(worker)
-            place.successor = self.clock.callLater(FIRST_DELAY, self._replace, place)
-        self._listener.workerChanged(worker)
+            slot.worker = None
+            self._kills.add(worker)
+            slot.successor = self.clock.callLater(FIRST_DELAY, self._replace, slot)
+        self._observer.workerChanged(worker)
 
-    def _replace(self, place: _Place) -> None:
-        self.restarts["drained"] += 1
-        _log.info(
-            "worker {worker} drains, another one takes its place",
-            event="worker-replaced",
-            worker=place.number,
-        )
-        self._start(place)
+    def processAccepts(self) -> None:
+        self._observer.workerAccepts()
 
-    def processServes(self) -> None:
-        """
-        A worker accepts from where it was told to.
-        """
-        self._listener.workerServes()
-
-    def processGone(self, worker: WorkerProcess, reason: Failure) -> None:
-        """
-        A worker has ended.
-        """
-        call = self._kills.pop(worker, None)
-        if call is not None and call.active():
-            call.cancel()
-        self._ended(self._places[worker.number], worker, reason)
-
-    def _ended(
-        self, place: _Place, worker: WorkerProcess, reason: Failure | None
-    ) -> None:
-        ended = _Exit(reason)
-        isToBeFollowed = place.worker is worker and self._isRunning
-        if place.worker is worker:
-            place.worker = None
-        if isToBeFollowed:
-            self._follow(place, worker, ended)
-        elif reason is None or not reason.check(ProcessDone):
+    def processGone(self, worker: WorkerProcess) -> None:
+        self._kills.remove(worker)
+        slot, exit = self._slots[worker.number], worker.exit or WorkerExit(None)
+        if slot.worker is worker and self._state is _MonitorState.RUNNING:
+            self._follow(slot, worker, exit)
+        elif not exit.isOrderly:
             _log.warn(
                 "worker {worker} has not ended in order: {exit}",
                 event="worker-failed",
                 worker=worker.number,
-                exit=ended,
+                exit=exit,
             )
-        self._listener.workerGone(worker)
-        self._perhapsStopped()
+        if slot.worker is worker:
+            slot.worker = None
+        self._observer.workerGone(worker)
+        if self._state is _MonitorState.STOPPING and not self.workers:
+            self._stopped()
 
-    def _follow(self, place: _Place, worker: WorkerProcess, ended: _Exit) -> None:
+    # Successors
+
+    def _replace(self, slot: _Slot) -> None:
+        self.restarts["drained"] += 1
+        _log.info(
+            "worker {worker} drains, another one takes its place",
+            event="worker-replaced",
+            worker=slot.number,
+        )
+        self._start(slot)
+
+    def _follow(self, slot: _Slot, worker: WorkerProcess, exit: WorkerExit) -> None:
         """
         Start a process in the place of one that has ended, after its delay.
         """
-        if worker.wasReady and self.clock.seconds() - place.began >= LIVED:
-            delay, place.delay = 0.0, FIRST_DELAY
-        else:
-            delay, place.delay = place.delay, min(2 * place.delay, LONGEST_DELAY)
-        self.restarts[worker.cause] += 1
+        delay = slot.nextDelay(self.clock.seconds())
+        self.restarts[worker.exitCause] += 1
         _log.warn(
             "worker {worker} "
-            + ("has ended" if worker.wasReady else "could not start")
+            + ("has ended" if worker.hasListened else "could not start")
             + ": {exit}; another one starts "
             + ("in {delay}" if delay else "at once"),
             event="worker-ended",
             worker=worker.number,
-            hasListened=worker.wasReady,
-            exit=ended,
-            cause=worker.cause,
+            hasListened=worker.hasListened,
+            exit=exit,
+            cause=worker.exitCause,
             delay=Seconds(delay),
         )
-        place.successor = self.clock.callLater(delay, self._start, place)
+        slot.successor = self.clock.callLater(delay, self._start, slot)
+
+    # Stop
 
     def stop(self) -> "Deferred[None]":
         """
         Have all workers drain, and wait for them; for each not longer than
         C{killTime}, after which it is killed.
         """
-        self._isRunning = False
-        self._watch.stop()
-        for place in self._places:
-            if place.successor is not None:
-                place.successor.cancel()
-                place.successor = None
-            if place.worker is not None:
-                place.worker.drain()
-                self._killLater(place.worker)
+        self._detector.stop()
+        for slot in self._slots:
+            slot.cancelSuccessor()
+            if slot.worker is not None:
+                slot.worker.drain()
+                self._kills.add(slot.worker)
         if not self.workers:
+            self._state = _MonitorState.STOPPED
             return succeed(None)
-        stopped: Deferred[None] = Deferred()
-        self._stopped = stopped
-        self._givesUp = self.clock.callLater(
-            self._killTime + KILLED_WITHIN, self._giveUp
-        )
-        return stopped
-
-    def _killLater(self, worker: WorkerProcess) -> None:
-        due = self.clock.seconds() + self._killTime
-        self._kills[worker] = self.clock.callLater(
-            self._killTime, self._kill, worker, due
-        )
-
-    def _kill(self, worker: WorkerProcess, due: float) -> None:
-        """
-        End a worker that should have ended, but not if this process comes late itself:
-        perhaps the worker had no time either.
-        """
-        if self.clock.seconds() - due <= _LATE:
-            worker.signal("KILL")
-            return
-        self._kills[worker] = self.clock.callLater(
-            STOP_NOW_WITHIN, worker.signal, "KILL"
-        )
-        if self._givesUp is not None:
-            self._givesUp.reset(STOP_NOW_WITHIN + KILLED_WITHIN)
+        self._state = _MonitorState.STOPPING
+        self._kills.giveUpLater(self._giveUp)
+        return self._untilStopped.wait()
 
     def stopNow(self) -> None:
         """
-        Wait no longer than L{STOP_NOW_WITHIN} for workers that were told to end.
+        Wait no longer than a few seconds for workers that were told to end.
         """
-        within = dict.fromkeys(self._kills.values(), STOP_NOW_WITHIN)
-        if self._givesUp is not None:
-            within[self._givesUp] = STOP_NOW_WITHIN + KILLED_WITHIN
-        now = self.clock.seconds()
-        for call, seconds in within.items():
-            if call.active() and call.getTime() > now + seconds:
-                call.reset(seconds)
+        self._kills.stopNow()
 
-    def _perhapsStopped(self) -> None:
-        stopped = self._stopped
-        if stopped is not None and not self.workers:
-            self._stopped = None
-            givesUp, self._givesUp = self._givesUp, None
-            if givesUp is not None:
-                givesUp.cancel()
-            stopped.callback(None)
+    def _stopped(self) -> None:
+        self._state = _MonitorState.STOPPED
+        self._kills.allEnded()
+        self._untilStopped.notify(None)
 
     def _giveUp(self) -> None:
-        stopped, self._stopped = self._stopped, None
-        self._givesUp = None
         _log.error(
             "worker {workers} does not end, not even killed",
             event="worker-forgotten",
             workers=CommaSeparated(each.number for each in self.workers),
         )
-        if stopped is not None:
-            stopped.callback(None)
+        self._stopped()

@@ -1,5 +1,5 @@
 """
-One worker process, as its parent sees it: what it prints, what it says, its end.
+One worker process, as its parent knows it, from its start to its end.
 
 What must hold: a worker is gone when its process has ended and all that it had to say
 has been heard.
@@ -8,186 +8,148 @@ has been heard.
 import socket
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import (
+    IProcessTransport,
+    IReactorSocket,
+    IReactorTime,
+)
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.command.workers.channel import (
-    Channel,
-    Drain,
-    Finish,
-    GetSnapshot,
-    Log,
-    Ping,
-    Serve,
-    SetState,
-)
-from twisted_echo.command.workers.relay import relay
+from twisted_echo.command.workers.channel import Accept, Drain, GetSnapshot, Ping
+from twisted_echo.command.workers.parent_channel import ParentChannel
+from twisted_echo.command.workers.worker_exit import WorkerExit
+from twisted_echo.command.workers.worker_output import WorkerOutput
+from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.metrics import Snapshot
+from twisted_echo.scheduling.waiters import Waiters
 from twisted_echo.validation.units import Seconds
 
-__all__ = ["KILLED_WITHIN", "STOP_NOW_WITHIN", "WorkerProcess"]
+__all__ = ["ProcessOwner", "WorkerProcess"]
 
-STOP_NOW_WITHIN = 5.0
-"""
-Seconds that a worker has for its end when its sessions are no longer waited for.
-"""
-KILLED_WITHIN = 5.0
-"""
-Seconds between the kill of a process and the end of the wait for it.
-"""
-
-_PATIENCE = 2.0
+_ANSWERS_WITHIN = 2.0
 """
 Seconds that a worker has to answer. It may be busy, but for less.
 """
-_LONGEST_LINE = 8192
 
 _log = Logger()
 
 
-class Keeper(Protocol):
+class ProcessOwner(Protocol):
     """
-    What a worker belongs to.
+    The owner of a worker process, which starts it and is notified of its changes.
     """
 
     @property
     def clock(self) -> IReactorTime:
         """
-        Where the time comes from.
+        The source of the time.
         """
 
     def settingsOf(self, number: int) -> bytes:
         """
-        What a worker is to be told first.
+        The pickled settings of a worker.
         """
 
     def processChanged(self, worker: "WorkerProcess") -> None:
         """
-        Its state is another one.
+        The process has another state.
         """
 
-    def processServes(self) -> None:
+    def processAccepts(self) -> None:
         """
-        It accepts from where it was told to.
+        The process accepts from the partitions that it was told to.
         """
 
-    def processGone(self, worker: "WorkerProcess", reason: Failure) -> None:
+    def processGone(self, worker: "WorkerProcess") -> None:
         """
-        It has ended, and all that it had to say has been heard.
+        The process has ended, and all that it had to say has been heard.
         """
 
 
 class WorkerProcess(ProcessProtocol):
     """
-    One process, from its start to its end::
-
-        starting -> listening <-> silent -> hung
-
-    and from each of them to C{ending}, if the service stops, and to C{draining}.
+    One worker process.
 
     @ivar number: which worker it is.
-    @ivar state: C{silent} is one that does not answer; C{hung}, one that was killed for
-        that, or for not starting; C{ending}, one that was told to drain; C{draining},
-        one that accepts nothing any more.
+    @ivar state: its L{WorkerState}.
     @ivar snapshot: the last of its numbers that are known.
-    @ivar wasReady: whether it ever listened.
-    @ivar serves: the shares that it is known to accept from.
-    @ivar owned: the shares whose backlogs it deals with at the stop; None if it does
-        so with none, nor with what all workers accept from.
-    @ivar waited: see L{Watched<twisted_echo.command.workers.watch.Watched>}.
+    @ivar hasListened: whether it ever listened.
+    @ivar accepted: the partitions that it is known to accept from.
+    @ivar owned: the partitions whose backlogs it serves at the stop; None if it serves
+        none, nor the backlogs that all workers share.
+    @ivar exit: how it has ended, once it has.
+    @ivar unanswered: see L{Pinged<twisted_echo.command.workers.hang_detector.Pinged>}.
     """
 
-    transport: Any
+    transport: IProcessTransport
 
-    def __init__(self, keeper: Keeper, number: int) -> None:
-        self.keeper = keeper
-        self.name = str(number)
+    def __init__(self, owner: ProcessOwner, number: int) -> None:
         self.number = number
-        self.state = "starting"
-        self.wasReady = False
-        self.serves: set[int] = set()
+        self.state = WorkerState.STARTING
+        self.hasListened = False
+        self.accepted: set[int] = set()
         self.owned: set[int] | None = None
-        self.waited = 0.0
+        self.unanswered = 0.0
         self.snapshot = Snapshot()
-        self.channel = _ParentEnd(self)
-        self._askers: list[Deferred[None]] = []
-        self._isAsked = self._isPinged = False
-        self._toldToServe: list[int] = []
-        self._lines = {"stdout": b"", "stderr": b""}
-        self._ended: Failure | None = None
-        self._isChannelLost = False
+        self.exit: WorkerExit | None = None
+        self.channel = ParentChannel(self)
+        self._owner = owner
+        self._output = WorkerOutput(number)
+        self._assigned: list[int] = []
+        self._untilSnapshot: Waiters[None] = Waiters()
+        # Whether an answer is still to come, to each of two questions.
+        self._isSnapshotPending = self._isPingPending = False
+        self._processEnded: Deferred[None] = Deferred()
+        self._channelLost: Deferred[None] = Deferred()
+        ends = DeferredList([self._processEnded, self._channelLost])
+        ends.addCallback(lambda _: owner.processGone(self))
+
+    @property
+    def name(self) -> str:
+        """
+        Its number, as text.
+        """
+        return str(self.number)
 
     @property
     def pid(self) -> int:
         """
-        Its process's number.
+        The number of its process.
         """
         return self.transport.pid or 0
 
-    # What it prints: nothing, unless something is very wrong.
+    def _become(self, state: WorkerState) -> None:
+        """
+        Change the state and notify the owner, if there is such a step. (A worker that
+        was told to end may still say that it listens.)
+        """
+        if not self.state.canBecome(state):
+            return
+        self.state = state
+        if state is WorkerState.LISTENING:
+            self.hasListened = True
+        self._owner.processChanged(self)
+
+    # The process
 
     def connectionMade(self) -> None:
-        self.transport.write(self.keeper.settingsOf(self.number))
+        self.transport.write(self._owner.settingsOf(self.number))
         self.transport.closeStdin()
 
     def outReceived(self, data: bytes) -> None:
-        self._printed("stdout", data)
+        self._output.received("stdout", data)
 
     def errReceived(self, data: bytes) -> None:
-        self._printed("stderr", data)
-
-    def _printed(self, stream: str, data: bytes) -> None:
-        *lines, rest = (self._lines[stream] + data).split(b"\n")
-        if len(rest) > _LONGEST_LINE:
-            lines, rest = [*lines, rest], b""
-        self._lines[stream] = rest
-        for line in lines:
-            _log.warn(
-                "[worker {worker}] {line}",
-                event="worker-printed",
-                worker=self.number,
-                line=line.decode("utf-8", "backslashreplace"),
-                stream=stream,
-            )
-
-    # Its beginning and its end
-
-    def open(self, reactor: Any, end: socket.socket) -> None:
-        """
-        Talk to it.
-        """
-        try:
-            self.channel.open(reactor, end)
-        except OSError:
-            # Not a descriptor is free. It ends, as its channel has.
-            _log.failure(
-                "cannot talk to worker {worker}",
-                event="worker-channel-failed",
-                worker=self.number,
-            )
-            self.channelLost()
+        self._output.received("stderr", data)
 
     def processEnded(self, reason: Failure) -> None:
-        for stream, rest in self._lines.items():
-            if rest:
-                self._printed(stream, b"\n")
-        self._ended = reason
-        self._perhapsGone()
-
-    def channelLost(self) -> None:
-        """
-        It has said its last word.
-        """
-        self._isChannelLost = True
-        self._perhapsGone()
-
-    def _perhapsGone(self) -> None:
-        if self._ended is not None and self._isChannelLost:
-            self.keeper.processGone(self, self._ended)
+        self._output.finish()
+        self.exit = WorkerExit(reason)
+        self._processEnded.callback(None)
 
     def signal(self, name: str) -> None:
         """
@@ -196,175 +158,143 @@ class WorkerProcess(ProcessProtocol):
         try:
             self.transport.signalProcess(name)
         except ProcessExitedAlready:
-            # What is known of its end is heard soon.
+            # `processEnded` is called soon.
             return
 
     @property
-    def cause(self) -> str:
+    def exitCause(self) -> str:
         """
         The cause of its end, in a word.
         """
-        if not self.wasReady:
+        if not self.hasListened:
             return "start-failed"
-        if self.state == "hung":
+        if self.state is WorkerState.HUNG:
             return "hung"
-        value: Any = None if self._ended is None else self._ended.value
-        return "exited" if getattr(value, "signal", None) is None else "killed"
+        return "exited" if self.exit is None or not self.exit.isBySignal else "killed"
 
-    # What it is told
+    # The channel
 
-    def serve(self, shares: list[int]) -> None:
+    def open(self, reactor: IReactorSocket, end: socket.socket) -> None:
         """
-        Make it accept from these shares, and no others.
+        Open the channel.
         """
-        if shares == self._toldToServe:
+        try:
+            self.channel.open(reactor, end)
+        except OSError:
+            # Not a descriptor is free. The worker ends, as its channel has.
+            _log.failure(
+                "cannot talk to worker {worker}",
+                event="worker-channel-failed",
+                worker=self.number,
+            )
+            self.channelLost()
+
+    def channelLost(self) -> None:
+        self._channelLost.callback(None)
+
+    def stateReported(self, state: WorkerState) -> None:
+        if state is WorkerState.LISTENING and self.state.canBecome(state):
+            _log.info(
+                "worker {worker} listens, as process {process}",
+                event="worker-listening",
+                worker=self.number,
+                process=self.pid,
+            )
+        self._become(state)
+
+    # Requests
+
+    def acceptFrom(self, partitions: list[int]) -> None:
+        """
+        Make it accept from these partitions, and no others.
+        """
+        if partitions == self._assigned:
             return
-        self._toldToServe = shares
-        self.serves.intersection_update(shares)
+        self._assigned = partitions
+        self.accepted.intersection_update(partitions)
 
-        def done(_: Any) -> None:
-            if self._toldToServe is shares:
-                self.serves = set(shares)
-                self.keeper.processServes()
+        def done(_: object) -> None:
+            if self._assigned is partitions:
+                self.accepted = set(partitions)
+                self._owner.processAccepts()
 
-        # One that is gone serves nothing.
-        self.channel.ask(Serve, shares=shares).addCallbacks(done, lambda _: None)
+        # One that is gone accepts nothing.
+        asked = self.channel.ask(Accept, partitions=partitions)
+        asked.addCallbacks(done, lambda _: None)
 
     def drain(self) -> None:
         """
         Make it stop as part of a stop of the whole service.
         """
-        self.state = "ending"
+        if self.state.canBecome(WorkerState.ENDING):
+            self.state = WorkerState.ENDING
 
-        def told(answer: Any) -> None:
+        def answered(answer: dict[str, Any]) -> None:
             if answer["owns"]:
-                self.owned = set(self._toldToServe)
+                self.owned = set(self._assigned)
 
         # One that is gone has ended.
-        self.channel.ask(Drain).addCallbacks(told, lambda _: None)
+        self.channel.ask(Drain).addCallbacks(answered, lambda _: None)
 
-    # Whether it is there
-
-    def ping(self) -> bool:
-        if self._isPinged:
-            return False
-        self._isPinged = True
-        # One that is gone does not answer.
-        self.channel.ask(Ping).addCallbacks(self._answered, lambda _: None)
-        return True
-
-    def _answered(self, _: Any) -> None:
-        self._isPinged = False
-        self.waited = 0.0
-        if self.state == "silent":
-            self.state = "listening"
-            _log.info(
-                "worker {worker} answers again",
-                event="worker-answers",
-                worker=self.number,
-            )
-            self.keeper.processChanged(self)
-
-    def fallSilent(self) -> None:
-        self.state = "silent"
-        _log.warn(
-            "worker {worker} does not answer; others accept in its place",
-            event="worker-silent",
-            worker=self.number,
-        )
-        self.keeper.processChanged(self)
-
-    def killHung(self, seconds: float) -> None:
-        _log.error(
-            "worker {worker} "
-            + ("has not answered" if self.wasReady else "has been starting")
-            + " for {seconds}, and is killed",
-            event="worker-hung",
-            worker=self.number,
-            hasListened=self.wasReady,
-            seconds=Seconds(round(seconds)),
-        )
-        self.state = "hung"
-        self.keeper.processChanged(self)
-        self.signal("KILL")
-
-    # What it is asked
-
-    def ask(self) -> "Deferred[None]":
+    def updateSnapshot(self) -> "Deferred[None]":
         """
         Bring C{snapshot} up to date.
 
         @return: fires when that is done, or is not possible.
         """
-        asker: Deferred[None] = Deferred()
-        # Without those who have waited in vain.
-        self._askers = [*(each for each in self._askers if not each.called), asker]
-        if not self._isAsked:
+        updated = self._untilSnapshot.wait()
+        if not self._isSnapshotPending:
             # Else it does not answer faster for being asked again.
-            self._isAsked = True
-            self.channel.ask(GetSnapshot).addBoth(self._heard)
-        return asker.addTimeout(
-            _PATIENCE, self.keeper.clock, onTimeoutCancel=lambda *_: None
+            self._isSnapshotPending = True
+            self.channel.ask(GetSnapshot).addBoth(self._snapshotReceived)
+        return updated.addTimeout(
+            _ANSWERS_WITHIN, self._owner.clock, onTimeoutCancel=lambda *_: None
         )
 
-    def _heard(self, answer: Any) -> None:
+    def _snapshotReceived(self, answer: dict[str, Any] | Failure) -> None:
         if not isinstance(answer, Failure):
             self.snapshot = Snapshot.fromJSON(answer["snapshot"])
-        self._isAsked = False
-        # Who is told may ask again.
-        askers, self._askers = self._askers, []
-        for asker in askers:
-            if not asker.called:
-                asker.callback(None)
+        self._isSnapshotPending = False
+        self._untilSnapshot.notify(None)
 
+    # Whether it answers
 
-class _ParentEnd(Channel):
-    """
-    The parent's end of a worker's channel.
-    """
+    def ping(self) -> bool:
+        if self._isPingPending:
+            return False
+        self._isPingPending = True
+        # One that is gone does not answer.
+        self.channel.ask(Ping).addCallbacks(self._pingAnswered, lambda _: None)
+        return True
 
-    def __init__(self, process: WorkerProcess) -> None:
-        super().__init__()
-        self._process = process
-
-    @Log.responder
-    def _relay(self, event: str) -> dict[str, Any]:
-        # A failure here would end the channel, and with it the worker.
-        try:
-            relay(self._process.number, event)
-        except Exception:
-            _log.failure(
-                "cannot log what a worker has logged", event="worker-log-failed"
-            )
-        return {}
-
-    @SetState.responder
-    def _setState(self, state: str) -> dict[str, Any]:
-        process = self._process
-        if state == "listening":
-            process.wasReady = True
-            if process.state != "starting":
-                # It was told to end meanwhile.
-                return {}
+    def _pingAnswered(self, _: object) -> None:
+        self._isPingPending = False
+        self.unanswered = 0.0
+        if self.state is WorkerState.UNRESPONSIVE:
             _log.info(
-                "worker {worker} listens, as process {process}",
-                event="worker-listening",
-                worker=process.number,
-                process=process.pid,
+                "worker {worker} answers again",
+                event="worker-answers",
+                worker=self.number,
             )
-        process.state = state
-        try:
-            process.keeper.processChanged(process)
-        except Exception:
-            _log.failure(
-                "cannot deal with a worker's state", event="worker-state-failed"
-            )
-        return {}
+            self._become(WorkerState.LISTENING)
 
-    @Finish.responder
-    def _finish(self, snapshot: Any) -> dict[str, Any]:
-        self._process.snapshot = Snapshot.fromJSON(snapshot)
-        return {}
+    def markUnresponsive(self) -> None:
+        _log.warn(
+            "worker {worker} does not answer; others accept in its place",
+            event="worker-silent",
+            worker=self.number,
+        )
+        self._become(WorkerState.UNRESPONSIVE)
 
-    def lost(self) -> None:
-        self._process.channelLost()
+    def killHung(self, seconds: float) -> None:
+        _log.error(
+            "worker {worker} "
+            + ("has not answered" if self.hasListened else "has been starting")
+            + " for {seconds}, and is killed",
+            event="worker-hung",
+            worker=self.number,
+            hasListened=self.hasListened,
+            seconds=Seconds(round(seconds)),
+        )
+        self._become(WorkerState.HUNG)
+        self.signal("KILL")

@@ -18,7 +18,7 @@ from twisted_echo.command.workers.channel import (
     Log,
     Reload,
     SetState,
-    Settings,
+    WorkerSettings,
 )
 from twisted_echo.echo import EchoConfig
 
@@ -126,7 +126,7 @@ class ChannelTests(ServedTestCase):
         """
         A worker reads what its parent has written.
         """
-        settings = Settings(
+        settings = WorkerSettings(
             number=1,
             config=EchoConfig(),
             proxyFrom=(),

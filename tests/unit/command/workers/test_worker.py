@@ -18,18 +18,18 @@ from tests.support.clients import ServedTestCase, connect, in_thread, turn, unti
 from twisted_echo.command.workers.adopted import AdoptedEndpoint
 from twisted_echo.command.workers.binding import bind
 from twisted_echo.command.workers.channel import (
+    Accept,
     Channel,
     Finish,
     GetSessions,
     GetSnapshot,
     Log,
     Reload,
-    Serve,
     SetState,
-    Settings,
     StopNow,
+    WorkerSettings,
 )
-from twisted_echo.command.workers.relay import LogSender
+from twisted_echo.command.workers.log_relay import LogSender
 from twisted_echo.command.workers.worker import Worker
 from twisted_echo.echo import EchoConfig, EchoFactory
 from twisted_echo.metrics import Snapshot
@@ -98,7 +98,7 @@ class WorkerTests(ServedTestCase):
         self.bound = bound
         self.address: Any = bound.address
         config = EchoConfig(listen=[listen], abortAfter=0.5, **more)
-        settings = Settings(
+        settings = WorkerSettings(
             number=0,
             config=config,
             proxyFrom=(),
@@ -157,7 +157,7 @@ class WorkerTests(ServedTestCase):
         answer = await self.parent.ask(GetSnapshot)
         return Snapshot.fromJSON(answer["snapshot"]).opened
 
-    async def test_serve(self) -> None:
+    async def test_accept(self) -> None:
         """
         It accepts from the sockets that it is told to, and leaves what comes by the
         others to other processes.
@@ -185,23 +185,23 @@ class WorkerTests(ServedTestCase):
         others = waiting(1)
         self.assertTrue(0 < others < 40)
         self.assertEqual(await self.opened(), 0)
-        await self.parent.ask(Serve, shares=[0])
+        await self.parent.ask(Accept, partitions=[0])
         await served(40 - others)
         come(40)
-        await self.parent.ask(Serve, shares=[1, 0])
+        await self.parent.ask(Accept, partitions=[1, 0])
         await served(80 - others)
-        await self.parent.ask(Serve, shares=[])
+        await self.parent.ask(Accept, partitions=[])
         come(5)
         self.assertEqual(await self.opened(), 80 - others)
         self.assertEqual(waiting(0) + waiting(1), 5)
 
-    async def test_serveShared(self) -> None:
+    async def test_acceptShared(self) -> None:
         """
         A socket that all workers have is accepted from always.
         """
         self.start("unix:x", f"unix:{self.mktemp()}", workers=3)
         await self.client_of()
-        await self.parent.ask(Serve, shares=[])
+        await self.parent.ask(Accept, partitions=[])
         await self.client_of()
 
     async def test_drain(self) -> None:

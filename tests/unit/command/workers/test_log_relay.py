@@ -17,7 +17,7 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_echo.command.workers.relay import MOST_PENDING, LogSender, relay
+from twisted_echo.command.workers.log_relay import MOST_PENDING, LogSender, relay
 
 
 class Unspeakable:
@@ -44,11 +44,13 @@ class SenderTests(SynchronousTestCase):
         """
         self.log.info("one {n}", n=1)
         self.assertEqual(self.sent, [])
-        self.assertFalse(self.sender.isEmpty)
+        sent = self.sender.whenSent()
+        self.assertNoResult(sent)
         self.sender.begin(self.sent.append)
         self.log.info("two {n:.3f}", n=2)
         self.assertEqual(self.texts(), ["one 1", "two 2.000"])
-        self.assertTrue(self.sender.isEmpty)
+        self.successResultOf(sent)
+        self.successResultOf(self.sender.whenSent())
 
     def test_paused(self) -> None:
         """

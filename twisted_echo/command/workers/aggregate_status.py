@@ -1,5 +1,5 @@
 """
-Questions to all workers at once, and one answer.
+The numbers and sessions of all workers, as those of one service.
 
 What must hold: a worker that does not answer, or dies, does not keep back what the
 others answer; sums never decrease.
@@ -16,19 +16,19 @@ from twisted_echo.command.workers.channel import GetSessions
 from twisted_echo.command.workers.worker_process import WorkerProcess
 from twisted_echo.metrics import Snapshot
 
-__all__ = ["Inquiry", "askSessions"]
+__all__ = ["AggregateStatus", "sessionsPage"]
 
-_PATIENCE = 2.0
+_ANSWERS_WITHIN = 2.0
 """
 Seconds that a worker has to answer.
 """
 
 
-class Inquiry:
+class AggregateStatus:
     """
-    Asks all workers for their numbers, and adds those of workers that are gone.
+    The numbers of all workers, those that are gone included.
 
-    @ivar here: gives what the parent itself has counted.
+    @ivar ownSnapshot: gives what the parent itself has counted.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Inquiry:
         self._workers = workers
         self._clock = clock
         self._gone = Snapshot()
-        self.here: Callable[[], Snapshot] = Snapshot
+        self.ownSnapshot: Callable[[], Snapshot] = Snapshot
 
     @property
     def settled(self) -> Snapshot:
@@ -74,8 +74,8 @@ class Inquiry:
                 )
             return found
 
-        asked: Deferred[Any] = DeferredList([each.ask() for each in self._workers()])
-        return asked.addCallback(gathered)
+        updates = DeferredList([each.updateSnapshot() for each in self._workers()])
+        return updates.addCallback(gathered)
 
     def total(self, snapshots: dict[str, Snapshot]) -> Snapshot:
         """
@@ -83,32 +83,30 @@ class Inquiry:
 
         @param snapshots: what L{snapshots} has just fired with.
         """
-        return sum(snapshots.values(), self._gone + self.here())
+        return sum(snapshots.values(), self._gone + self.ownSnapshot())
 
     def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
-        Tell of some open sessions, worker by worker: see L{askSessions}. The C{total}
-        is of all processes.
+        List some open sessions: the module's L{sessionsPage}, with the C{total} of all
+        processes.
         """
-        page = askSessions(self._workers(), self._clock, after, limit)
+        page = sessionsPage(self._workers(), self._clock, after, limit)
 
-        def counted(found: dict[str, Any]) -> "Deferred[SessionsPage]":
-            def told(snapshots: dict[str, Snapshot]) -> SessionsPage:
-                total = self.total(snapshots).sessions
-                return SessionsPage(
-                    sessions=found["sessions"], next=found["next"], total=total
-                )
+        async def counted() -> SessionsPage:
+            found = await page
+            total = self.total(await self.snapshots()).sessions
+            return SessionsPage(
+                sessions=found["sessions"], next=found["next"], total=total
+            )
 
-            return self.snapshots().addCallback(told)
-
-        return page.addCallback(counted)
+        return Deferred.fromCoroutine(counted())
 
 
-def askSessions(
+def sessionsPage(
     workers: Iterable[WorkerProcess], clock: IReactorTime, after: str, limit: int
 ) -> "Deferred[dict[str, Any]]":
     """
-    Ask for some open sessions, worker by worker.
+    List some open sessions, worker by worker.
 
     @param after: where the page before this one has ended: its C{next}; empty for the
         first.
@@ -137,9 +135,9 @@ def askSessions(
                 after=last if (number, pid) == start else 0,
                 limit=limit - len(rows),
             )
-            # A worker that has died meanwhile has no sessions; one that hangs tells
+            # A worker that has died meanwhile has no sessions; one that hangs lists
             # none.
-            asked.addTimeout(_PATIENCE, clock).addErrback(lambda _: {"rows": []})
+            asked.addTimeout(_ANSWERS_WITHIN, clock).addErrback(lambda _: {"rows": []})
             answer = await asked
             rows.extend({**row, "worker": number, "pid": pid} for row in answer["rows"])
         if len(rows) < limit:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import (
     ILogObserver,
@@ -26,6 +27,8 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 from zope.interface import implementer
+
+from twisted_echo.scheduling.waiters import Waiters
 
 __all__ = ["MOST_PENDING", "LogSender", "relay"]
 
@@ -69,6 +72,7 @@ class LogSender:
         self._pending = 0
         self._send: Callable[[str], object] | None = None
         self._isPaused = self._isSending = False
+        self._untilSent: Waiters[None] = Waiters()
         self.dropped = 0
 
     def __call__(self, event: LogEvent) -> None:
@@ -111,13 +115,16 @@ class LogSender:
                 event="events-dropped",
                 dropped=dropped,
             )
+        if not self._queue:
+            self._untilSent.notify(None)
 
-    @property
-    def isEmpty(self) -> bool:
+    def whenSent(self) -> "Deferred[None]":
         """
-        Whether everything was sent.
+        Wait for all that was logged to be sent.
+
+        @return: fires when it is, or when nobody reads it any more.
         """
-        return not self._queue
+        return self._untilSent.wait() if self._queue else succeed(None)
 
     # What the transport says.
 
@@ -133,6 +140,7 @@ class LogSender:
         The parent is gone, and nobody reads any more.
         """
         self._isPaused = True
+        self._untilSent.notify(None)
 
 
 def _asText(event: LogEvent) -> str:

@@ -11,9 +11,10 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.scheduling.fair_clock import MOST_FORGIVEN
 
-__all__ = ["HUNG_AFTER", "STARTS_WITHIN", "Watch", "Watched"]
+__all__ = ["HUNG_AFTER", "STARTS_WITHIN", "HangDetector", "Pinged"]
 
 HUNG_AFTER = MOST_FORGIVEN + 5.0
 """
@@ -25,7 +26,7 @@ _TICKS = 15
 How often a worker is asked in that time: once a second is nothing beside what its
 reactor measures of itself.
 """
-_SILENT_TICKS = 3
+_UNRESPONSIVE_TICKS = 3
 """
 After how many of them without an answer another worker accepts in its place. If it was
 only busy, it goes on where it was.
@@ -37,16 +38,17 @@ very busy, the imports alone have been seen to take ten.
 """
 
 
-class Watched(Protocol):
+class Pinged(Protocol):
     """
-    A worker that is watched.
+    A worker, for the detector.
 
-    @ivar state: what it does: see L{WorkerProcess}.
-    @ivar waited: the seconds for which it has been waited for.
+    @ivar unanswered: the seconds for which an answer, or the start, is waited for.
     """
 
-    state: str
-    waited: float
+    @property
+    def state(self) -> WorkerState: ...
+
+    unanswered: float
 
     def ping(self) -> bool:
         """
@@ -55,26 +57,28 @@ class Watched(Protocol):
         @return: whether it has answered the question before.
         """
 
-    def fallSilent(self) -> None:
+    def markUnresponsive(self) -> None:
         """
-        It does not answer.
+        Have others accept in its place.
         """
 
     def killHung(self, seconds: float) -> None:
         """
-        It hangs, since so many seconds.
+        Kill it.
+
+        @param seconds: how long it has not answered, or has been starting.
         """
 
 
-class Watch:
+class HangDetector:
     """
-    Looks after all workers.
+    Pings all workers regularly, and kills those that hang.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
-        workers: Callable[[], Iterable[Watched]],
+        workers: Callable[[], Iterable[Pinged]],
         hungAfter: float = HUNG_AFTER,
     ) -> None:
         """
@@ -89,14 +93,14 @@ class Watch:
 
     def start(self) -> None:
         """
-        Look after them from now on.
+        Ping them from now on.
         """
         self._due = self._clock.seconds() + self._tickEvery
         self._next = self._clock.callLater(self._tickEvery, self._tick)
 
     def stop(self) -> None:
         """
-        Look no more.
+        Ping no more.
         """
         call, self._next = self._next, None
         if call is not None and call.active():
@@ -107,21 +111,21 @@ class Watch:
         self.start()
         for worker in list(self._workers()):
             if isLate:
-                worker.waited = 0.0
+                worker.unanswered = 0.0
             self._look(worker)
 
-    def _look(self, worker: Watched) -> None:
-        if worker.state == "starting":
-            worker.waited += self._tickEvery
-            if worker.waited >= STARTS_WITHIN:
-                worker.killHung(worker.waited)
-        elif worker.state in ("listening", "silent"):
+    def _look(self, worker: Pinged) -> None:
+        if worker.state is WorkerState.STARTING:
+            worker.unanswered += self._tickEvery
+            if worker.unanswered >= STARTS_WITHIN:
+                worker.killHung(worker.unanswered)
+        elif worker.state in (WorkerState.LISTENING, WorkerState.UNRESPONSIVE):
             if worker.ping():
-                worker.waited = 0.0
+                worker.unanswered = 0.0
                 return
-            worker.waited += self._tickEvery
-            ticks = round(worker.waited / self._tickEvery)
+            worker.unanswered += self._tickEvery
+            ticks = round(worker.unanswered / self._tickEvery)
             if ticks >= _TICKS:
-                worker.killHung(worker.waited)
-            elif ticks >= _SILENT_TICKS and worker.state == "listening":
-                worker.fallSilent()
+                worker.killHung(worker.unanswered)
+            elif ticks >= _UNRESPONSIVE_TICKS and worker.state is WorkerState.LISTENING:
+                worker.markUnresponsive()

@@ -1,0 +1,77 @@
+"""
+The parent's end of a worker's channel.
+"""
+
+from typing import Any, Protocol
+
+from twisted.logger import Logger
+
+from twisted_echo.command.workers.channel import Channel, Finish, Log, SetState
+from twisted_echo.command.workers.log_relay import relay
+from twisted_echo.command.workers.worker_state import WorkerState
+from twisted_echo.metrics import Snapshot
+
+__all__ = ["ChannelUser", "ParentChannel"]
+
+_log = Logger()
+
+
+class ChannelUser(Protocol):
+    """
+    The worker process at the other end, as its parent knows it.
+
+    @ivar snapshot: the last of its numbers that are known.
+    """
+
+    number: int
+    snapshot: Snapshot
+
+    def stateReported(self, state: WorkerState) -> None:
+        """
+        The worker has said what it is doing.
+        """
+
+    def channelLost(self) -> None:
+        """
+        The worker says nothing more.
+        """
+
+
+class ParentChannel(Channel):
+    """
+    Hears what one worker says.
+    """
+
+    def __init__(self, process: ChannelUser) -> None:
+        super().__init__()
+        self._process = process
+
+    # A failure in a responder would end the channel, and with it the worker.
+
+    @Log.responder
+    def _relay(self, event: str) -> dict[str, Any]:
+        try:
+            relay(self._process.number, event)
+        except Exception:
+            _log.failure(
+                "cannot log what a worker has logged", event="worker-log-failed"
+            )
+        return {}
+
+    @SetState.responder
+    def _setState(self, state: str) -> dict[str, Any]:
+        try:
+            self._process.stateReported(WorkerState(state))
+        except Exception:
+            _log.failure(
+                "cannot deal with a worker's state", event="worker-state-failed"
+            )
+        return {}
+
+    @Finish.responder
+    def _finish(self, snapshot: Any) -> dict[str, Any]:
+        self._process.snapshot = Snapshot.fromJSON(snapshot)
+        return {}
+
+    def lost(self) -> None:
+        self._process.channelLost()
