@@ -14,7 +14,7 @@ from cryptography.x509 import NameAttribute, ObjectIdentifier, RelativeDistingui
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
-from twisted_echo.tls.certificates import Certificates, Loaded
+from twisted_echo.tls.certificates import Certificates, TLSSettings
 from twisted_echo.tls.x509 import Certificate
 
 __all__ = [
@@ -136,6 +136,6 @@ class CertificateFiles:
         self.chains = chains
         self.certificates = Certificates(self.load)
 
-    def load(self) -> Loaded:
+    def load(self) -> TLSSettings:
         chains = ((file, Certificate(der)) for file, der in self.chains.items())
-        return Loaded(server_context(), chains=tuple(chains))
+        return TLSSettings(server_context(), chains=tuple(chains))

@@ -21,15 +21,15 @@ from twisted_echo.endpoints.proxy_layer import ProxyFactory, networks
 from twisted_echo.endpoints.tls_layer import TLSFactory
 from twisted_echo.net.listening import checkListening
 from twisted_echo.tls.certificates import Certificates
-from twisted_echo.tls.pem_files import BadFile
-from twisted_echo.tls.settings import (
-    FOLDER_WORDS,
-    PAIR_WORDS,
-    SHARED_WORDS,
-    BadWord,
+from twisted_echo.tls.options import (
+    FOLDER_OPTIONS,
+    PAIR_OPTIONS,
+    SHARED_OPTIONS,
     certificates_of,
 )
+from twisted_echo.tls.pem_files import BadFile
 from twisted_echo.twisted_internals import require
+from twisted_echo.validation.checks import InvalidSetting
 
 __all__ = ["ParsedEndpoint", "checkDistinctSockets", "parseEndpoint"]
 
@@ -47,11 +47,11 @@ _PARSERS: dict[str, Any] = {
 """
 What knows the arguments of each kind of endpoint; C{haproxy:} stands before one.
 """
-_MORE_WORDS = {"ssl": SHARED_WORDS, "tls": (*SHARED_WORDS, *FOLDER_WORDS)}
+_MORE_WORDS = {"ssl": SHARED_OPTIONS, "tls": (*SHARED_OPTIONS, *FOLDER_OPTIONS)}
 """
 What is had by name alone, beside these.
 """
-_TLS_WORDS = {*PAIR_WORDS, *FOLDER_WORDS, *SHARED_WORDS}
+_TLS_WORDS = {*PAIR_OPTIONS, *FOLDER_OPTIONS, *SHARED_OPTIONS}
 _REFUSED = {
     "stdio": "stdio: is one connection and no port, so it cannot be accepted from nor"
     " closed; use tcp: or unix:",
@@ -92,7 +92,7 @@ class ParsedEndpoint:
         """
         Those that the certificates were loaded from, last.
         """
-        return [] if self.certificates is None else [*self.certificates.loaded.files]
+        return [] if self.certificates is None else [*self.certificates.settings.files]
 
     def reload(self) -> None:
         """
@@ -326,7 +326,7 @@ def _withTLS(
         tcp = {"port": "443", "interface": "::"} | tcp
     try:
         certificates = certificates_of(tls)
-    except (BadFile, BadWord) as error:
+    except (BadFile, InvalidSetting) as error:
         raise _Unusable(str(error)) from None
     isIPv6 = ":" in tcp.get("interface", "")
     listening = _plain(reactor, "tcp6" if isIPv6 else "tcp", tcp, plainEndpoint)

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from twisted_echo.endpoints.layers import Layer, LayerFactory
 from twisted_echo.session.end_reason import EndReason
-from twisted_echo.tls.certificates import Certificates, Loaded, certificatesOf
+from twisted_echo.tls.certificates import Certificates, TLSSettings, certificatesOf
 from twisted_echo.tls.connection import TLSConnection, words
 from twisted_echo.tls.counts import TLSFailure, failureOf
 from twisted_echo.tls.handshake import ServerHandshake
@@ -51,7 +51,7 @@ class _TLSLayer(Layer, ServerHandshake):
 
     def _begin(self, transport: Any) -> None:
         self.counts = self.factory.counts
-        self._startBy(self.factory.loaded)
+        self._startBy(self.factory.settings)
         super()._begin(transport)
         if self.keeper.isStopping:
             # It will not be answered, so OpenSSL need not look at its hello.
@@ -153,21 +153,21 @@ class TLSFactory(LayerFactory):
     def __init__(
         self,
         wrappedFactory: IProtocolFactory,
-        certificates: Certificates | Loaded | SSLContext,
+        certificates: Certificates | TLSSettings | SSLContext,
     ) -> None:
         """
-        @param certificates: L{Certificates}, which can be loaded anew, or a L{Loaded}
-            or an C{ssl.SSLContext}.
+        @param certificates: L{Certificates}, which can be loaded anew, or
+            L{TLSSettings} or an C{ssl.SSLContext}.
         @raise TypeError: if one is of another kind.
         """
         super().__init__(wrappedFactory)
         self._certificates = certificatesOf(certificates)
         self.counts = self.sessionFactory.useTLS(self._certificates)
-        self._negotiating: Loaded | None = None
+        self._negotiating: TLSSettings | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
         try:
-            _ = self.loaded
+            _ = self.settings
         except Exception:
             # The reactor would leave the connection open, with nobody to watch it.
             log.err()
@@ -176,16 +176,16 @@ class TLSFactory(LayerFactory):
         return super().buildProtocol(addr)
 
     @property
-    def loaded(self) -> Loaded:
+    def settings(self) -> TLSSettings:
         """
         The settings of the next connection.
         """
-        loaded = self._certificates.loaded
-        if loaded is not self._negotiating:
+        settings = self._certificates.settings
+        if settings is not self._negotiating:
             factory = IProtocolNegotiationFactory(self.wrappedFactory, None)
             if factory is not None:
                 names = [each.decode() for each in factory.acceptableProtocols()]
-                for each in (loaded.context, *loaded.named):
+                for each in (settings.context, *settings.named):
                     each.set_alpn_protocols(names)
-            self._negotiating = loaded
-        return loaded
+            self._negotiating = settings
+        return settings

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted_echo.framing.line_receiver import FastLineReceiver
 from twisted_echo.session.answer_queue import DEFAULT_AT_ONCE, Answer, AnswerQueue
 from twisted_echo.session.overlong import RefusesOverlong
-from twisted_echo.tls.certificates import Certificates, Loaded
+from twisted_echo.tls.certificates import Certificates, TLSSettings
 from twisted_echo.validation.checks import seconds, whole
 
 __all__ = ["AnsweringLineReceiver", "AnsweringSession"]
@@ -108,7 +108,7 @@ class AnsweringSession(RefusesOverlong):
                 self._queue().add(answer, question)
         return self._queue().isOver
 
-    def startTLS(self, certificates: Certificates | Loaded | SSLContext) -> None:
+    def startTLS(self, certificates: Certificates | TLSSettings | SSLContext) -> None:
         """
         Begin TLS. Questions that are not answered yet came in the clear, too: they are
         dropped with the rest. So what the client waits for, such as C{220}, is sent

@@ -30,7 +30,7 @@ from twisted_echo.scheduling.fair_clock import FairCall
 from twisted_echo.session.backpressure import Backpressure
 from twisted_echo.session.end_reason import Detail, EndReason
 from twisted_echo.session.plain_input import PlainInput
-from twisted_echo.tls.certificates import Loaded
+from twisted_echo.tls.certificates import TLSSettings
 from twisted_echo.tls.connection import words
 from twisted_echo.tls.counts import TLSCounts, TLSFailure, failureOf
 from twisted_echo.tls.handshake import ServerHandshake
@@ -85,7 +85,7 @@ class SessionTLS(ServerHandshake):
     _untold = 0
 
     def __init__(
-        self, session: Any, transport: Any, loaded: Loaded, counts: TLSCounts
+        self, session: Any, transport: Any, loaded: TLSSettings, counts: TLSCounts
     ) -> None:
         super().__init__(_NOWHERE, session)
         # First: a hook of the protocol's may raise.

@@ -16,7 +16,7 @@ from zope.interface import alsoProvides
 from twisted_echo.net.transport_queries import bottomTransport
 from twisted_echo.session.session_tls import SessionTLS
 from twisted_echo.session.state import isTLS
-from twisted_echo.tls.certificates import Certificates, Loaded, certificatesOf
+from twisted_echo.tls.certificates import Certificates, TLSSettings, certificatesOf
 
 __all__ = ["StartsTLS", "divertStartTLS", "restoreStartTLS"]
 
@@ -34,7 +34,7 @@ class StartsTLS:
         @property
         def isGone(self) -> bool: ...
 
-    def startTLS(self, certificates: Certificates | Loaded | SSLContext) -> None:
+    def startTLS(self, certificates: Certificates | TLSSettings | SSLContext) -> None:
         """
         Begin TLS, as the server, when the client has been told to.
 
@@ -78,7 +78,7 @@ class StartsTLS:
             )
         # (Of a mere context nothing is known that could be told, as of its end.)
         counts = self.factory.useTLS(taken if taken is certificates else None)
-        tls = SessionTLS(self, transport, taken.loaded, counts)
+        tls = SessionTLS(self, transport, taken.settings, counts)
         setattr(transport, deliverer, tls)
         self.transport = tls
         if self._connection is not None:
@@ -86,7 +86,7 @@ class StartsTLS:
         tls.begin()
 
     def startTLSByTransport(
-        self, context: Certificates | Loaded | SSLContext, normal: bool = True
+        self, context: Certificates | TLSSettings | SSLContext, normal: bool = True
     ) -> None:
         """
         L{startTLS}, as C{transport.startTLS}, which protocols of Twisted's call.

@@ -13,11 +13,11 @@ from typing import NoReturn
 from twisted_echo.tls.x509 import Certificate
 from twisted_echo.validation.checks import callback
 
-__all__ = ["Certificates", "Loaded", "certificatesOf"]
+__all__ = ["Certificates", "TLSSettings", "certificatesOf"]
 
 
 @dataclass(frozen=True)
-class Loaded:
+class TLSSettings:
     """
     The TLS settings that new connections get.
 
@@ -64,13 +64,13 @@ class Certificates:
     """
     The key, the certificates and the other TLS settings of a server.
 
-    @ivar loaded: those that new connections get.
+    @ivar settings: those that new connections get.
     @ivar watchers: functions that are called when they were loaded anew.
     """
 
-    loaded: Loaded
+    settings: TLSSettings
 
-    def __init__(self, load: Callable[[], ssl.SSLContext | Loaded]) -> None:
+    def __init__(self, load: Callable[[], ssl.SSLContext | TLSSettings]) -> None:
         """
         @param load: reads the files and makes an C{ssl.SSLContext} of them.
         @raise Exception: what C{load} raises.
@@ -84,7 +84,7 @@ class Certificates:
         """
         The context of new connections.
         """
-        return self.loaded.context
+        return self.settings.context
 
     def reload(self) -> None:
         """
@@ -93,22 +93,26 @@ class Certificates:
         @raise Exception: what C{load} raises; those that were loaded before stay.
         """
         loaded = self._load()
-        self.loaded = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
+        self.settings = (
+            loaded if isinstance(loaded, TLSSettings) else TLSSettings(loaded)
+        )
         for watcher in list(self.watchers):
             watcher()
 
 
-def certificatesOf(given: "ssl.SSLContext | Loaded | Certificates") -> Certificates:
+def certificatesOf(
+    given: "ssl.SSLContext | TLSSettings | Certificates",
+) -> Certificates:
     """
     Take what sets TLS up, as embedders may give it.
 
     @raise TypeError: if it is neither a context of the standard library nor a
-        L{Loaded} or L{Certificates}.
+        L{TLSSettings} or L{Certificates}.
     @raise ValueError: if it is a context for clients.
     """
     if isinstance(given, Certificates):
         return given
-    if not isinstance(given, ssl.SSLContext | Loaded):
+    if not isinstance(given, ssl.SSLContext | TLSSettings):
         _refuse("certificates", given)
     return Certificates(lambda: given)
 

@@ -35,7 +35,7 @@ def notAfter(certificates: Iterable[Certificates]) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for each in certificates:
-        for file, leaf in each.loaded.chains:
+        for file, leaf in each.settings.chains:
             found[file] = min(leaf.notAfter, found.get(file, leaf.notAfter))
     return found
 
@@ -99,11 +99,11 @@ class ExpiryWatch:
         if self._call is not None and self._call.active():
             self._call.cancel()
             self._call = None
-        leaves = {leaf for each in self._watched for leaf in each.loaded.chains}
+        leaves = {leaf for each in self._watched for leaf in each.settings.chains}
         if leaves:
             self._call = self._clock.callLater(_HOUR, self.look)
         for each in self._besides():
-            leaves.difference_update(each.loaded.chains)
+            leaves.difference_update(each.settings.chains)
         told, self._told = self._told, {}
         for file, leaf in sorted(leaves, key=lambda each: each[0]):
             left = leaf.notAfter - self._now()

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import ITLSTransport
 
 from twisted_echo.net.receive_queue import asReactor
 from twisted_echo.net.transport_queries import bottomTransport, provideAs
-from twisted_echo.tls.certificates import Loaded
+from twisted_echo.tls.certificates import TLSSettings
 from twisted_echo.tls.connection import TLSConnection
 from twisted_echo.tls.counts import TLSCounts, TLSFailure
 from twisted_echo.tls.records import Stage
@@ -67,7 +67,7 @@ class ServerHandshake(TLSConnection):
 
     startTLSByTransport = startTLS
 
-    def _startBy(self, loaded: Loaded, below: Any = None) -> None:
+    def _startBy(self, loaded: TLSSettings, below: Any = None) -> None:
         self._requiresProtocol = loaded.requiresProtocol
         self._startTLS(loaded.context, below)
 

@@ -42,9 +42,9 @@ class _Connection(TLSConnection):
         provideAs(self, transport)
         Protocol.makeConnection(self, transport)
         self.factory.registerProtocol(self)
-        loaded = self.factory.certificates.loaded
-        self._requiresProtocol = loaded.requiresProtocol
-        self._startTLS(loaded.context)
+        settings = self.factory.certificates.settings
+        self._requiresProtocol = settings.requiresProtocol
+        self._startTLS(settings.context)
         self.factory.handshakeStarted(self)
 
     def _shaken(self) -> None:

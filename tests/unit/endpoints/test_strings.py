@@ -242,7 +242,7 @@ class SSLTests(ListenTestCase):
             ),
             (f"tls:{self.folder}:0:ciphers=AES:RSA", r"got RSA (a colon within a"),
             (f"ssl:0:{files}:ciphers=AES:RSA", r"its privateKey twice (a colon within"),
-            (f"ssl:0:{pair}:ciphers=AES:RSA", "got 'RSA' (a colon within a word is"),
+            (f"ssl:0:{pair}:ciphers=AES:RSA", "got 'RSA' (a colon within a value is"),
             (f"ssl:0:{pair}:minVersion=1.2:ciphers=AES:RSA", "got 'RSA' (a colon"),
             (f"ssl:0:{files}:minVersion=1.3:minVersion=1.2", "its minVersion twice"),
             (f"ssl:0:{files}:caFile=x:caFile=y", "its caFile twice (a colon within"),

@@ -46,7 +46,7 @@ from twisted_echo.net.receive_queue import readArrived
 from twisted_echo.scheduling.time_share import SHARE, TimeShare
 from twisted_echo.session.limits import Deadlines
 from twisted_echo.testing.clocks import elapse
-from twisted_echo.tls.certificates import Certificates, Loaded
+from twisted_echo.tls.certificates import Certificates, TLSSettings
 from twisted_echo.tls.counts import TLSFailure
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -822,7 +822,7 @@ class TransportTests(TLSTestCase):
         context.load_cert_chain(self.folder / "cert.pem", self.folder / "key.pem")
         context.set_alpn_protocols(["echo/1"])
         factory = EchoFactory(EchoConfig())
-        certificates = Certificates(lambda: Loaded(context, requiresProtocol=True))
+        certificates = Certificates(lambda: TLSSettings(context, requiresProtocol=True))
         service = self.serve(factory, self.endpoint(certificates))
         for alpn in None, ["other/1"]:
             client = await self.shaken(service, client_context(alpn=alpn))

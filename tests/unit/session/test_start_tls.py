@@ -73,7 +73,7 @@ from twisted_echo.reactor import EagerEPollReactor
 from twisted_echo.session.buffered_memory import heldBytes
 from twisted_echo.testing.command_process import DEADLINE, environment
 from twisted_echo.testing.threads import ServiceThread
-from twisted_echo.tls.certificates import Certificates, Loaded
+from twisted_echo.tls.certificates import Certificates, TLSSettings
 from twisted_echo.tls.counts import TLSFailure
 
 REACTORS = (EagerEPollReactor, EPollReactor)
@@ -387,7 +387,7 @@ class BeginsTests(StartTLSTestCase):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(f"{FOLDER.name}/cert.pem", f"{FOLDER.name}/key.pem")
         context.set_alpn_protocols(["lines"])
-        Told.context = Certificates(lambda: Loaded(context, requiresProtocol=True))
+        Told.context = Certificates(lambda: TLSSettings(context, requiresProtocol=True))
         knows, does_not = client_context(alpn=["lines"]), client_context()
         with self.serve(Told) as server, server.begun(context=knows) as client:
             self.assertEqual(client.collect(5), b"lines")

@@ -19,15 +19,16 @@ from tests.support.authority import (
     resumed,
     shake,
 )
-from tests.support.tls_settings import VERSIONS, SettingsTestCase
+from tests.support.tls_options import VERSIONS, TLSOptionsTestCase
 from twisted_echo.tls import certificate_folder as names
 from twisted_echo.tls.certificates import Certificates
+from twisted_echo.tls.options import certificates_of
 from twisted_echo.tls.pem_files import BadFile
-from twisted_echo.tls.settings import BadWord, certificates_of
 from twisted_echo.tls.x509 import Certificate
+from twisted_echo.validation.checks import InvalidSetting
 
 
-class FolderTestCase(SettingsTestCase):
+class FolderTestCase(TLSOptionsTestCase):
     """
     A folder C{hosts} with C{a.example} and, later in the order of its files,
     C{b.example} and all names beside C{wild.example}.
@@ -104,7 +105,7 @@ class NameTests(FolderTestCase):
             self.a.der,
         )
         with self.assertRaisesRegex(
-            BadWord, "unknownName must be default or refuse, got 'drop'"
+            InvalidSetting, "unknownName must be default or refuse, got 'drop'"
         ):
             self.served(unknownName="drop")
 
@@ -282,13 +283,16 @@ class LayoutTests(FolderTestCase):
             self.assertEqual(both.presented, identity.der)
         many = str(self.folder / "hosts" / "many.pem")
         self.assertEqual(
-            certificates.loaded.chains,
+            certificates.settings.chains,
             tuple(
                 (many, Certificate(each.der)) for each in (self.b, chained, self.wild)
             ),
         )
         self.assertEqual(
-            [os.path.relpath(each, self.folder) for each in certificates.loaded.files],
+            [
+                os.path.relpath(each, self.folder)
+                for each in certificates.settings.files
+            ],
             [
                 "hosts",
                 "hosts/many.pem",
@@ -319,7 +323,7 @@ class LayoutTests(FolderTestCase):
             context = client(self.authority)
             context.check_hostname = True
             shake(certificates.context, context, host)
-        self.assertEqual(len(certificates.loaded.chains), 3)
+        self.assertEqual(len(certificates.settings.chains), 3)
 
     def test_renewed(self) -> None:
         """
@@ -334,7 +338,7 @@ class LayoutTests(FolderTestCase):
             certificates = self.served()
             for name in ("a.example", None):
                 self.assertEqual(self.presented(certificates, name), later.der)
-            leaves = [leaf.der for _, leaf in certificates.loaded.chains]
+            leaves = [leaf.der for _, leaf in certificates.settings.chains]
             self.assertEqual(leaves, [later.der])
 
     def test_links(self) -> None:
@@ -348,7 +352,7 @@ class LayoutTests(FolderTestCase):
         self.assertEqual(self.presented(certificates, "b.example"), self.b.der)
         hosts = self.folder / "hosts"
         self.assertEqual(
-            certificates.loaded.files, (str(hosts), str(hosts / "link" / "b.pem"))
+            certificates.settings.files, (str(hosts), str(hosts / "link" / "b.pem"))
         )
 
     def test_inside(self) -> None:
@@ -362,7 +366,7 @@ class LayoutTests(FolderTestCase):
         self.write("many/keys.pem", b"".join(each.key for each in hosts))
         self.write("many/certs.pem", b"".join(each.pem for each in hosts[::-1]))
         with mock.patch.object(names, "load_pair", wraps=names.load_pair) as tried:
-            loaded = self.served(path=str(self.folder / "many")).loaded
+            loaded = self.served(path=str(self.folder / "many")).settings
         self.assertEqual(len(loaded.chains), len(hosts))
         # And once more, for who asks for no name.
         self.assertEqual(tried.call_count, len(hosts) + 1)
@@ -416,7 +420,7 @@ class LayoutTests(FolderTestCase):
         """
         self.put("a.pem", self.a)
         certificates = self.served()
-        before = certificates.loaded
+        before = certificates.settings
         for content, why in (
             (b"", "cannot use hosts/b.pem: it is no PEM file"),
             (b"\xff\xfe", "cannot use hosts/b.pem: it is no PEM file"),
@@ -437,7 +441,7 @@ class LayoutTests(FolderTestCase):
             self.wrong(why)
             with self.assertRaises(BadFile):
                 certificates.reload()
-            self.assertIs(certificates.loaded, before)
+            self.assertIs(certificates.settings, before)
         (self.folder / "hosts" / "b.pem").unlink()
         os.symlink("nowhere", self.folder / "hosts" / "b.pem")
         self.wrong("cannot read hosts/b.pem: No such file or directory")

@@ -12,7 +12,7 @@ from twisted.internet.ssl import CertificateOptions
 from tests.support.der_certificates import PLAIN, server_context
 from twisted_echo import EchoConfig, EchoFactory
 from twisted_echo.endpoints.tls_layer import TLSFactory
-from twisted_echo.tls.certificates import Certificates, Loaded, certificatesOf
+from twisted_echo.tls.certificates import Certificates, TLSSettings, certificatesOf
 from twisted_echo.tls.x509 import Certificate
 
 
@@ -24,16 +24,16 @@ class CertificatesTests(TestCase):
         context = server_context()
         certificates = Certificates(lambda: context)
         self.assertIs(certificates.context, context)
-        self.assertEqual(certificates.loaded, Loaded(context, False, ()))
+        self.assertEqual(certificates.settings, TLSSettings(context, False, ()))
 
     def test_loaded(self) -> None:
         """
         Or all that belongs to it.
         """
         chains = (("a.pem", Certificate(PLAIN)),)
-        loaded = Loaded(server_context(), requiresProtocol=True, chains=chains)
+        loaded = TLSSettings(server_context(), requiresProtocol=True, chains=chains)
         certificates = Certificates(lambda: loaded)
-        self.assertIs(certificates.loaded, loaded)
+        self.assertIs(certificates.settings, loaded)
         self.assertIs(certificates.context, loaded.context)
 
     def test_watchers(self) -> None:
@@ -61,8 +61,8 @@ class CertificatesTests(TestCase):
         A reload replaces everything at once, and nothing if it fails in any way.
         """
         first, second = (
-            Loaded(server_context()),
-            Loaded(server_context(), requiresProtocol=True),
+            TLSSettings(server_context()),
+            TLSSettings(server_context(), requiresProtocol=True),
         )
         given: list[Any] = [
             first,
@@ -79,9 +79,9 @@ class CertificatesTests(TestCase):
             return each
 
         certificates = Certificates(load)
-        self.assertIs(certificates.loaded, first)
+        self.assertIs(certificates.settings, first)
         certificates.reload()
-        self.assertIs(certificates.loaded, second)
+        self.assertIs(certificates.settings, second)
         for kind, why in (
             (OSError, "no file"),
             (TypeError, "got builtins.NoneType"),
@@ -89,7 +89,7 @@ class CertificatesTests(TestCase):
         ):
             with self.assertRaisesRegex(kind, why):
                 certificates.reload()
-            self.assertIs(certificates.loaded, second)
+            self.assertIs(certificates.settings, second)
         self.assertEqual(given, [])
 
     def test_chains(self) -> None:
@@ -99,7 +99,7 @@ class CertificatesTests(TestCase):
         wrong: Any
         for wrong in ("cert.pem", ("cert.pem", b"\x30"), b"\x30", None):
             with self.assertRaisesRegex(TypeError, "chains must hold a file's name"):
-                Loaded(server_context(), chains=(wrong,))
+                TLSSettings(server_context(), chains=(wrong,))
 
     def test_firstLoad(self) -> None:
         """
@@ -121,8 +121,8 @@ class CertificatesOfTests(TestCase):
         self.assertIs(certificatesOf(certificates), certificates)
         context = server_context()
         self.assertIs(certificatesOf(context).context, context)
-        loaded = Loaded(context, requiresProtocol=True)
-        self.assertIs(certificatesOf(loaded).loaded, loaded)
+        loaded = TLSSettings(context, requiresProtocol=True)
+        self.assertIs(certificatesOf(loaded).settings, loaded)
         # The kind that speaks for both sides.
         self.assertIsInstance(
             certificatesOf(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)),
@@ -165,7 +165,7 @@ class CertificatesOfTests(TestCase):
         with self.assertRaisesRegex(TypeError, "CertificateOptions, which stands on"):
             TLSFactory(factory, CertificateOptions())  # type: ignore[arg-type]
         context = server_context()
-        self.assertIs(TLSFactory(factory, context).loaded.context, context)
+        self.assertIs(TLSFactory(factory, context).settings.context, context)
 
     def test_clients(self) -> None:
         """

@@ -222,7 +222,7 @@ class ServiceTests(ServedTestCase):
             self.assertEqual(
                 service.snapshot().certificates, notAfter([files.certificates])
             )
-            (leaf,) = files.certificates.loaded.chains
+            (leaf,) = files.certificates.settings.chains
             self.assertEqual(service.snapshot().certificates, {"a": leaf[1].notAfter})
             self.assertEqual(len(files.certificates.watchers), 1)
             await service.stopService()

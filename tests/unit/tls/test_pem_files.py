@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.support.authority import Authority, Identity, client, not_root, shake
-from tests.support.tls_settings import SettingsTestCase
+from tests.support.tls_options import TLSOptionsTestCase
+from twisted_echo.tls.options import certificates_of
 from twisted_echo.tls.pem_files import BadFile
-from twisted_echo.tls.settings import certificates_of
 
 # Of RFC 7919, ffdhe2048: made by nobody here, and so at once.
 _FFDHE = int(
@@ -59,7 +59,7 @@ def traditional(identity: Identity) -> bytes:
     return locked
 
 
-class UsableTests(SettingsTestCase):
+class UsableTests(TLSOptionsTestCase):
     """
     All that is a key and its certificate.
     """
@@ -96,7 +96,7 @@ class UsableTests(SettingsTestCase):
                 certificates = certificates_of(words)
                 both = shake(certificates.context, client(self.authority))
                 self.assertEqual(both.presented, identity.der)
-                self.assertEqual(certificates.loaded.files, (file,))
+                self.assertEqual(certificates.settings.files, (file,))
 
     def test_chain(self) -> None:
         """
@@ -136,7 +136,7 @@ class UsableTests(SettingsTestCase):
         certificates = self.loaded(dhParameters=file)
         both = shake(certificates.context, other)
         self.assertRegex(both.server.cipher()[0], "^DHE-RSA-AES256")  # type: ignore[index]
-        self.assertIn(file, certificates.loaded.files)
+        self.assertIn(file, certificates.settings.files)
         with self.assertRaises(ssl.SSLError):
             shake(self.loaded().context, other)
 
@@ -190,13 +190,13 @@ class UsableTests(SettingsTestCase):
         """
         self.folder.chmod(0o755)
         certificates = self.loaded()
-        before = certificates.loaded
+        before = certificates.settings
         with not_root():
             certificates.reload()
-        self.assertIsNot(certificates.loaded, before)
+        self.assertIsNot(certificates.settings, before)
 
 
-class BrokenTests(SettingsTestCase):
+class BrokenTests(TLSOptionsTestCase):
     """
     Files that are of no use.
     """
@@ -332,7 +332,7 @@ class BrokenTests(SettingsTestCase):
         What is broken at a reload changes nothing.
         """
         certificates = self.loaded()
-        before = certificates.loaded
+        before = certificates.settings
         new = self.authority.issue("new")
         for key, certificate in (
             (b"", self.identity.pem),
@@ -345,7 +345,7 @@ class BrokenTests(SettingsTestCase):
             self.write("cert.pem", certificate)
             with self.assertRaises(BadFile):
                 certificates.reload()
-            self.assertIs(certificates.loaded, before)
+            self.assertIs(certificates.settings, before)
         (self.folder / "key.pem").unlink()
         with self.assertRaisesRegex(BadFile, "cannot read .+key.pem: No such file"):
             certificates.reload()

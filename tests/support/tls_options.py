@@ -9,14 +9,14 @@ from unittest import TestCase
 
 from tests.support.authority import Authority
 from twisted_echo.tls.certificates import Certificates
-from twisted_echo.tls.settings import certificates_of
+from twisted_echo.tls.options import certificates_of
 
-__all__ = ["VERSIONS", "SettingsTestCase"]
+__all__ = ["VERSIONS", "TLSOptionsTestCase"]
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
 
-class SettingsTestCase(TestCase):
+class TLSOptionsTestCase(TestCase):
     """
     A folder with an authority's C{cert.pem} and C{key.pem} for C{a.example}.
     """

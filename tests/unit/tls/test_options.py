@@ -1,5 +1,5 @@
 """
-L{twisted_echo.tls.settings}: what the words of a string say is what a client meets.
+L{twisted_echo.tls.options}: clients meet what the options of a string say.
 """
 
 import os
@@ -7,26 +7,28 @@ import ssl
 from typing import Any
 
 from tests.support.authority import Authority, Identity, client, resumed, shake
-from tests.support.tls_settings import VERSIONS, SettingsTestCase
+from tests.support.tls_options import VERSIONS, TLSOptionsTestCase
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.pem_files import BadFile
-from twisted_echo.tls.settings import BadWord
 from twisted_echo.tls.x509 import Certificate
+from twisted_echo.validation.checks import InvalidSetting
 
 V1_2, V1_3 = VERSIONS
 
 
-class DefaultTests(SettingsTestCase):
+class DefaultTests(TLSOptionsTestCase):
     def test_empty(self) -> None:
         """
-        A word without a value says nothing, least of all that there is no such file.
+        An option without a value is refused, and not as a file that does not exist.
         """
-        for word in (
+        for option in (
             *("privateKey", "certKey", "extraCertChain"),
             *("dhParameters", "caFile", "caDir"),
         ):
             self.refused(
-                self.options(**{word: ""}), BadWord, f"{word} must be a path, got ''"
+                self.options(**{option: ""}),
+                InvalidSetting,
+                f"{option} must be a path, got ''",
             )
 
     def test_safe(self) -> None:
@@ -57,7 +59,7 @@ class DefaultTests(SettingsTestCase):
         What else there is to know of it.
         """
         file = self.write("chain.pem", self.authority.pem)
-        loaded = self.loaded(extraCertChain=file, caFile=file).loaded
+        loaded = self.loaded(extraCertChain=file, caFile=file).settings
         cert = str(self.folder / "cert.pem")
         self.assertFalse(loaded.requiresProtocol)
         self.assertEqual(loaded.chains, ((cert, Certificate(self.identity.der)),))
@@ -76,9 +78,9 @@ class DefaultTests(SettingsTestCase):
             self.assertFalse(resumed(certificates.context, context, session), version)
 
 
-class VersionTests(SettingsTestCase):
+class VersionTests(TLSOptionsTestCase):
     def test_versions(self) -> None:
-        for words, spoken in (
+        for options, spoken in (
             ({}, (True, True)),
             ({"minVersion": "1.3"}, (False, True)),
             ({"maxVersion": "1.2"}, (True, False)),
@@ -87,7 +89,7 @@ class VersionTests(SettingsTestCase):
             ({"sslmethod": "TLS_METHOD"}, (True, True)),
             ({"sslmethod": "SSLv23_METHOD"}, (True, True)),
         ):
-            context = self.loaded(**words).context
+            context = self.loaded(**options).context
             for version, is_spoken in zip(VERSIONS, spoken, strict=True):
                 if is_spoken:
                     both = shake(context, client(version=version))
@@ -97,7 +99,7 @@ class VersionTests(SettingsTestCase):
                         shake(context, client(version=version))
 
     def test_wrong(self) -> None:
-        for words, why in (
+        for options, why in (
             ({"minVersion": "1.1"}, "minVersion must be 1.2 or 1.3, got '1.1'"),
             ({"maxVersion": "TLSv1.3"}, "maxVersion must be 1.2 or 1.3, got 'TLSv1.3'"),
             (
@@ -107,7 +109,7 @@ class VersionTests(SettingsTestCase):
             (
                 {"sslmethod": "TLSv1_METHOD"},
                 "sslmethod must be TLS_METHOD or TLS_SERVER_METHOD or SSLv23_METHOD or"
-                r" TLSv1_2_METHOD, got 'TLSv1_METHOD' (a colon within a word is written"
+                r" TLSv1_2_METHOD, got 'TLSv1_METHOD' (a colon within a value is written"
                 r" \:)",
             ),
             (
@@ -116,10 +118,10 @@ class VersionTests(SettingsTestCase):
                 " only one of them",
             ),
         ):
-            self.refused(self.options(**words), BadWord, why)
+            self.refused(self.options(**options), InvalidSetting, why)
 
 
-class CipherTests(SettingsTestCase):
+class CipherTests(TLSOptionsTestCase):
     def test_ciphers(self) -> None:
         """
         They are those of TLS 1.2, and have commas where there would be colons.
@@ -145,7 +147,7 @@ class CipherTests(SettingsTestCase):
 
     def test_anonymous(self) -> None:
         """
-        Nobody is served without a certificate or without encryption, also if a word
+        Nobody is served without a certificate or without encryption, also if a option
         that stands for many ciphers has such.
         """
         context = self.loaded(ciphers="ALL,NULL,@SECLEVEL=0").context
@@ -166,7 +168,7 @@ class CipherTests(SettingsTestCase):
         shake(self.loaded(curve="secp384r1").context, client(version=V1_3))
 
     def test_wrong(self) -> None:
-        for words, why in (
+        for options, why in (
             (
                 {"ciphers": "nonsense"},
                 "ciphers must be some of OpenSSL's for TLS 1.2, with a comma between"
@@ -192,16 +194,16 @@ class CipherTests(SettingsTestCase):
                 " secp384r1, got 'nonsense'",
             ),
         ):
-            self.refused(self.options(**words), BadWord, why)
+            self.refused(self.options(**options), InvalidSetting, why)
 
 
-class ProtocolTests(SettingsTestCase):
+class ProtocolTests(TLSOptionsTestCase):
     def test_chosen(self) -> None:
         """
         The server's order decides; without an overlap there is none.
         """
         certificates = self.loaded(protocols="h2,http/1.1")
-        self.assertFalse(certificates.loaded.requiresProtocol)
+        self.assertFalse(certificates.settings.requiresProtocol)
         for offered, chosen in (
             (["http/1.1", "h2"], "h2"),
             (["http/1.1"], "http/1.1"),
@@ -218,19 +220,19 @@ class ProtocolTests(SettingsTestCase):
         """
         (L{twisted_echo.endpoints.tls_layer} closes who has none.)
         """
-        for word, expected in (("yes", True), ("no", False)):
-            certificates = self.loaded(protocols="h2", protocolRequired=word)
-            self.assertEqual(certificates.loaded.requiresProtocol, expected)
+        for option, expected in (("yes", True), ("no", False)):
+            certificates = self.loaded(protocols="h2", protocolRequired=option)
+            self.assertEqual(certificates.settings.requiresProtocol, expected)
 
     def test_wrong(self) -> None:
         for each in ("", "h2,", ",h2", "h2, http/1.1", "h\n2", "\xe4", "x" * 256):
             self.refused(
                 self.options(protocols=each),
-                BadWord,
+                InvalidSetting,
                 "protocols must be the ALPN names of some, with a comma between two,"
                 f" such as h2,http/1.1, got {each!r}",
             )
-        for words, why in (
+        for options, why in (
             (
                 {"protocolRequired": "yes"},
                 "protocolRequired needs protocols, of which one is required",
@@ -240,10 +242,10 @@ class ProtocolTests(SettingsTestCase):
                 "protocolRequired must be yes or no, got 'true'",
             ),
         ):
-            self.refused(self.options(**words), BadWord, why)
+            self.refused(self.options(**options), InvalidSetting, why)
 
 
-class ClientTests(SettingsTestCase):
+class ClientTests(TLSOptionsTestCase):
     """
     Certificates of clients.
     """
@@ -280,12 +282,12 @@ class ClientTests(SettingsTestCase):
         """
         Who names an authority wants certificates of it.
         """
-        for words in (
+        for options in (
             {"caFile": self.ca},
             {"caFile": self.ca, "clientCert": "required"},
             {"caDir": str(self.folder / "ca")},
         ):
-            self.assert_verified(self.loaded(**words))
+            self.assert_verified(self.loaded(**options))
 
     def test_optional(self) -> None:
         """
@@ -324,7 +326,7 @@ class ClientTests(SettingsTestCase):
         for each in (self.authority, other):
             shake(certificates.context, self.as_client(each.issue("anna")))
         names = [
-            os.path.relpath(each, self.folder) for each in certificates.loaded.files
+            os.path.relpath(each, self.folder) for each in certificates.settings.files
         ]
         self.assertEqual(
             names,
@@ -371,12 +373,12 @@ class ClientTests(SettingsTestCase):
     def test_wrong(self) -> None:
         self.refused(
             self.options(clientCert="required"),
-            BadWord,
-            "clientCert needs caFile or caDir, with who signs clients",
+            InvalidSetting,
+            "clientCert needs caFile or caDir, the authorities that sign clients",
         )
         self.refused(
             self.options(clientCert="maybe", caFile=self.ca),
-            BadWord,
+            InvalidSetting,
             "clientCert must be required or optional, got 'maybe'",
         )
 
@@ -384,7 +386,7 @@ class ClientTests(SettingsTestCase):
         (self.folder / "none").mkdir()
         self.write("none/README", b"Nobody.\n")
         self.write("broken/a.pem", self.authority.pem[:-30])
-        for words, why in (
+        for options, why in (
             ({"caFile": "missing"}, "cannot read missing: No such file or directory"),
             ({"caFile": "key.pem"}, "cannot use key.pem: it holds no certificate: "),
             ({"caFile": "broken/a.pem"}, "cannot use broken/a.pem: a BEGIN in it has"),
@@ -393,7 +395,7 @@ class ClientTests(SettingsTestCase):
             ({"caDir": "none"}, "cannot use none: no file in it holds a certificate"),
             ({"caDir": "broken"}, "cannot use broken/a.pem: a BEGIN in it has no END"),
         ):
-            given = {name: f"{self.folder}/{each}" for name, each in words.items()}
+            given = {name: f"{self.folder}/{each}" for name, each in options.items()}
             with self.assertRaises(BadFile) as raised:
                 self.loaded(**given)
             message = str(raised.exception).replace(f"{self.folder}/", "")

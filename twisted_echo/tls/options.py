@@ -1,10 +1,10 @@
 """
-What the words of C{ssl:} and C{tls:} strings mean for TLS.
+What the options of C{ssl:} and C{tls:} strings mean for TLS.
 
 What must hold:
 
   - who gets in, and by which version, is the same whatever certificate is presented;
-  - an error says which word it is, what was given and what is allowed;
+  - an error says which option it is, what was given and what is allowed;
   - a reload reads every file anew, or changes nothing.
 """
 
@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from twisted_echo.tls.certificate_folder import Folder
-from twisted_echo.tls.certificates import Certificates, Loaded
+from twisted_echo.tls.certificates import Certificates, TLSSettings
 from twisted_echo.tls.pem_files import (
     BadFile,
     Chain,
@@ -28,18 +28,19 @@ from twisted_echo.tls.pem_files import (
     load_pair,
     read,
 )
+from twisted_echo.validation.checks import InvalidSetting
 
-__all__ = ["FOLDER_WORDS", "PAIR_WORDS", "SHARED_WORDS", "BadWord", "certificates_of"]
+__all__ = ["FOLDER_OPTIONS", "PAIR_OPTIONS", "SHARED_OPTIONS", "certificates_of"]
 
-PAIR_WORDS = ("privateKey", "certKey", "sslmethod", "extraCertChain")
+PAIR_OPTIONS = ("privateKey", "certKey", "sslmethod", "extraCertChain")
 """
-The words of one certificate, by Twisted's names: those of C{ssl:}.
+The options of one certificate, by Twisted's names: those of C{ssl:}.
 """
-FOLDER_WORDS = ("path", "unknownName")
+FOLDER_OPTIONS = ("path", "unknownName")
 """
-The words of many certificates: those of C{tls:}.
+The options of many certificates: those of C{tls:}.
 """
-SHARED_WORDS = (
+SHARED_OPTIONS = (
     "dhParameters",
     "caFile",
     "caDir",
@@ -52,7 +53,7 @@ SHARED_WORDS = (
     "curve",
 )
 """
-The words of what does not depend on the certificate.
+The options of what does not depend on the certificate.
 """
 
 _V1_2, _V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -69,40 +70,35 @@ _VERIFY = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL}
 _T = TypeVar("_T")
 
 
-class BadWord(ValueError):
+def certificates_of(options: Mapping[str, str]) -> Certificates:
     """
-    A word has a value that is not allowed.
-    """
+    Load the keys, certificates and settings that the options of a string name.
 
-
-def certificates_of(words: Mapping[str, str]) -> Certificates:
-    """
-    Load what the words of a string say.
-
-    @param words: those of L{SHARED_WORDS}, and of L{PAIR_WORDS} or L{FOLDER_WORDS}.
-    @raise BadWord: if one has a value that is not allowed.
+    @param options: those of L{SHARED_OPTIONS}, and of L{PAIR_OPTIONS} or
+        L{FOLDER_OPTIONS}.
+    @raise InvalidSetting: if one has a value that is not allowed.
     @raise BadFile: if a file or a folder is of no use.
     """
-    rules = _rules(words)
-    # At once, for what has nothing to do with the files.
-    rules.context()
-    if "path" in words:
+    common = _common_settings(options)
+    # Before any file is read: wrong values have nothing to do with the files.
+    common.context()
+    if "path" in options:
         unknown = {"default": False, "refuse": True}
-        refuse = _choice(words, "unknownName", unknown, False)
-        return Certificates(partial(_load_folder, rules, words["path"], refuse))
-    return Certificates(partial(_load_pair, rules, words))
+        refuse = _choice(options, "unknownName", unknown, False)
+        return Certificates(partial(_load_folder, common, options["path"], refuse))
+    return Certificates(partial(_load_pair, common, options))
 
 
 # Loading
 
 
 @dataclass(frozen=True)
-class _Rules:
+class _CommonSettings:
     """
-    What does not depend on the certificate.
+    The settings that do not depend on the certificate.
     """
 
-    words: Mapping[str, str]
+    options: Mapping[str, str]
     verify: ssl.VerifyMode
     protocols: list[str]
     requires_protocol: bool
@@ -113,7 +109,7 @@ class _Rules:
         """
         A context without a certificate, and without what is in files.
 
-        @raise BadWord: if OpenSSL does not know a word's value.
+        @raise InvalidSetting: if OpenSSL does not know an option's value.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version, context.maximum_version = self.minimum, self.maximum
@@ -130,23 +126,25 @@ class _Rules:
         context.verify_mode = self.verify
         if self.protocols:
             context.set_alpn_protocols(self.protocols)
-        ciphers, curve = self.words.get("ciphers"), self.words.get("curve")
+        ciphers, curve = self.options.get("ciphers"), self.options.get("curve")
         try:
             if ciphers is not None:
                 # Those without a certificate or without encryption are never meant.
                 context.set_ciphers(f"{ciphers}:!aNULL:!eNULL")
         except (ssl.SSLError, ValueError):
-            raise BadWord(
-                "ciphers must be some of OpenSSL's for TLS 1.2, with a comma between"
-                f" two, such as ECDHE+AESGCM,ECDHE+CHACHA20, got {ciphers!r}"
+            raise InvalidSetting(
+                "ciphers",
+                "must be some of OpenSSL's for TLS 1.2, with a comma between"
+                f" two, such as ECDHE+AESGCM,ECDHE+CHACHA20, got {ciphers!r}",
             ) from None
         try:
             if curve is not None:
                 context.set_ecdh_curve(curve)
         except (ssl.SSLError, ValueError):
-            raise BadWord(
-                "curve must be one of OpenSSL's, such as X25519, prime256v1 or"
-                f" secp384r1, got {curve!r}"
+            raise InvalidSetting(
+                "curve",
+                "must be one of OpenSSL's, such as X25519, prime256v1 or"
+                f" secp384r1, got {curve!r}",
             ) from None
         return context
 
@@ -157,13 +155,13 @@ class _Rules:
         @return: what makes contexts without a certificate, and the files.
         """
         authorities, files = {}, []
-        if file := self.words.get("caFile"):
+        if file := self.options.get("caFile"):
             authorities[file] = certificates_in(file, read(file))
             files.append(file)
-        if folder := self.words.get("caDir"):
+        if folder := self.options.get("caDir"):
             authorities[folder], inside = authorities_in(folder)
             files += [folder, *inside]
-        dh_file = self.words.get("dhParameters")
+        dh_file = self.options.get("dhParameters")
         dh_parameters = read(dh_file) if dh_file else b""
 
         def make() -> ssl.SSLContext:
@@ -177,13 +175,13 @@ class _Rules:
         return make, [*files, *([dh_file] if dh_file else ())]
 
 
-def _load_pair(rules: _Rules, words: Mapping[str, str]) -> Loaded:
+def _load_pair(common: _CommonSettings, options: Mapping[str, str]) -> TLSSettings:
     """
     One certificate.
     """
-    make, files = rules.load()
-    key_file = words.get("privateKey", "server.pem")
-    file, more = words.get("certKey", key_file), words.get("extraCertChain")
+    make, files = common.load()
+    key_file = options.get("privateKey", "server.pem")
+    file, more = options.get("certKey", key_file), options.get("extraCertChain")
     keys = keys_in(key_file, read(key_file))
     if not keys:
         raise BadFile(
@@ -196,50 +194,58 @@ def _load_pair(rules: _Rules, words: Mapping[str, str]) -> Loaded:
     chain = Chain(file, certificates)
     context = make()
     load_pair(context, chain, keys[0])
-    return Loaded(
+    return TLSSettings(
         context,
-        rules.requires_protocol,
+        common.requires_protocol,
         ((file, chain.leaf),),
         tuple(dict.fromkeys((key_file, file, *([more] if more else ()), *files))),
     )
 
 
-def _load_folder(rules: _Rules, folder: str, refuse_unknown: bool) -> Loaded:
+def _load_folder(
+    common: _CommonSettings, folder: str, refuse_unknown: bool
+) -> TLSSettings:
     """
     The certificates of many names.
     """
-    make, files = rules.load()
+    make, files = common.load()
     found = Folder(folder, make)
-    return Loaded(
+    return TLSSettings(
         found.context(refuse_unknown),
-        rules.requires_protocol,
+        common.requires_protocol,
         tuple((each.file, each.leaf) for each in found.chains),
         (*found.files, *files),
         tuple(found.contexts),
     )
 
 
-# Words
+# Options
 
 
-def _rules(words: Mapping[str, str]) -> _Rules:
-    for word in _PATHS:
-        if words.get(word) == "":
-            raise BadWord(f"{word} must be a path, got ''")
-    has_authorities = "caFile" in words or "caDir" in words
-    if "clientCert" in words and not has_authorities:
-        raise BadWord("clientCert needs caFile or caDir, with who signs clients")
+def _common_settings(options: Mapping[str, str]) -> _CommonSettings:
+    for option in _PATHS:
+        if options.get(option) == "":
+            raise InvalidSetting(option, "must be a path, got ''")
+    has_authorities = "caFile" in options or "caDir" in options
+    if "clientCert" in options and not has_authorities:
+        raise InvalidSetting(
+            "clientCert", "needs caFile or caDir, the authorities that sign clients"
+        )
     default = ssl.CERT_REQUIRED if has_authorities else ssl.CERT_NONE
-    protocols = _protocols(words)
-    required = _choice(words, "protocolRequired", {"yes": True, "no": False}, False)
+    protocols = _protocols(options)
+    required = _choice(options, "protocolRequired", {"yes": True, "no": False}, False)
     if required and not protocols:
-        raise BadWord("protocolRequired needs protocols, of which one is required")
-    minimum, maximum = _versions(words)
-    if "ciphers" in words and minimum == _V1_3:
-        raise BadWord("ciphers are those of TLS 1.2, which minVersion excludes")
-    return _Rules(
-        words,
-        _choice(words, "clientCert", _VERIFY, default),
+        raise InvalidSetting(
+            "protocolRequired", "needs protocols, of which one is required"
+        )
+    minimum, maximum = _versions(options)
+    if "ciphers" in options and minimum == _V1_3:
+        raise InvalidSetting(
+            "ciphers", "are those of TLS 1.2, which minVersion excludes"
+        )
+    return _CommonSettings(
+        options,
+        _choice(options, "clientCert", _VERIFY, default),
         protocols,
         required,
         minimum,
@@ -248,49 +254,55 @@ def _rules(words: Mapping[str, str]) -> _Rules:
 
 
 def _choice(
-    words: Mapping[str, str], word: str, choices: Mapping[str, _T], default: _T
+    options: Mapping[str, str], option: str, choices: Mapping[str, _T], default: _T
 ) -> _T:
-    if word not in words:
+    if option not in options:
         return default
-    if words[word] not in choices:
-        raise BadWord(f"{word} must be {' or '.join(choices)}, got {words[word]!r}")
-    return choices[words[word]]
+    if options[option] not in choices:
+        raise InvalidSetting(
+            option, f"must be {' or '.join(choices)}, got {options[option]!r}"
+        )
+    return choices[options[option]]
 
 
-def _versions(words: Mapping[str, str]) -> tuple[ssl.TLSVersion, ssl.TLSVersion]:
-    if "sslmethod" in words:
-        method = words["sslmethod"]
+def _versions(options: Mapping[str, str]) -> tuple[ssl.TLSVersion, ssl.TLSVersion]:
+    if "sslmethod" in options:
+        method = options["sslmethod"]
         if method not in _METHODS:
-            # It may be the rest of another word, as of ciphers with colons.
-            raise BadWord(
-                f"sslmethod must be {' or '.join(_METHODS)}, got {method!r} (a colon"
-                r" within a word is written \:)"
+            # It may be the rest of another value, as of ciphers with colons.
+            raise InvalidSetting(
+                "sslmethod",
+                f"must be {' or '.join(_METHODS)}, got {method!r} (a colon"
+                r" within a value is written \:)",
             )
-        if "minVersion" in words or "maxVersion" in words:
-            raise BadWord(
-                "sslmethod is for the versions, as minVersion and maxVersion are; give"
-                " only one of them"
+        if "minVersion" in options or "maxVersion" in options:
+            raise InvalidSetting(
+                "sslmethod",
+                "is for the versions, as minVersion and maxVersion are; give"
+                " only one of them",
             )
         return _V1_2, _METHODS[method]
-    minimum = _choice(words, "minVersion", _VERSIONS, _V1_2)
-    maximum = _choice(words, "maxVersion", _VERSIONS, _V1_3)
+    minimum = _choice(options, "minVersion", _VERSIONS, _V1_2)
+    maximum = _choice(options, "maxVersion", _VERSIONS, _V1_3)
     if minimum > maximum:
-        raise BadWord(
-            f"minVersion must be at most maxVersion, got {words['minVersion']}"
-            f" and {words['maxVersion']}"
+        raise InvalidSetting(
+            "minVersion",
+            f"must be at most maxVersion, got {options['minVersion']}"
+            f" and {options['maxVersion']}",
         )
     return minimum, maximum
 
 
-def _protocols(words: Mapping[str, str]) -> list[str]:
-    if "protocols" not in words:
+def _protocols(options: Mapping[str, str]) -> list[str]:
+    if "protocols" not in options:
         return []
-    protocols = words["protocols"].split(",")
+    protocols = options["protocols"].split(",")
     for each in protocols:
         # (A space would be a part of the name.)
         if not re.fullmatch("[!-~]{1,255}", each):
-            raise BadWord(
-                "protocols must be the ALPN names of some, with a comma between two,"
-                f" such as h2,http/1.1, got {words['protocols']!r}"
+            raise InvalidSetting(
+                "protocols",
+                "must be the ALPN names of some, with a comma between two,"
+                f" such as h2,http/1.1, got {options['protocols']!r}",
             )
     return protocols
