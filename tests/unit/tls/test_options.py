@@ -109,8 +109,8 @@ class VersionTests(TLSOptionsTestCase):
             (
                 {"sslmethod": "TLSv1_METHOD"},
                 "sslmethod must be TLS_METHOD or TLS_SERVER_METHOD or SSLv23_METHOD or"
-                r" TLSv1_2_METHOD, got 'TLSv1_METHOD' (a colon within a value is written"
-                r" \:)",
+                r" TLSv1_2_METHOD, got 'TLSv1_METHOD' (a colon within a value is"
+                r" written \:)",
             ),
             (
                 {"sslmethod": "TLS_METHOD", "minVersion": "1.2"},
