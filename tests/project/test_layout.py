@@ -47,8 +47,6 @@ LONG_CLASSES: dict[str, str] = {
     "twisted_echo/tls/connection.py: TLSConnection": WORK,
 }
 LONG_TESTS: dict[str, str] = {
-    "tests/system/test_command.py": WORK,
-    "tests/system/test_workers.py": WORK,
     "tests/unit/eager/test_reactor.py": WORK,
     "tests/unit/eager/test_transports.py": WORK,
     "tests/unit/endpoints/test_tls_layer.py": WORK,
@@ -65,8 +63,6 @@ SAME_NAMES: dict[str, str] = {
     "reactor.py": "twisted_echo.reactor is the public name of eager/reactor.py",
 }
 IMPORTING_TESTS: dict[str, str] = {
-    "tests/system/test_tls_command.py": WORK,
-    "tests/system/test_workers_admin.py": WORK,
     "tests/unit/eager/test_reactor.py": WORK,
     "tests/unit/session/test_counters.py": WORK,
     "tests/unit/session/test_odd_settings.py": WORK,

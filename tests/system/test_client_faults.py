@@ -1,8 +1,8 @@
 """
 Clients that misbehave, one fault at a time, against a real C{twistd echo}.
 
-What C{test_command.py} shows already is not here: a port in use, a port below 1024
-without rights, clients that nobody stops reading or writing at a stop.
+What C{test_command_errors.py} shows already is not here: a port in use, a port below
+1024 without rights, clients that nobody stops reading or writing at a stop.
 """
 
 import contextlib

@@ -445,7 +445,7 @@ WAITING = {
         ("unit.net.test_backlog.BacklogTests", "test_behindRefused"),
     ],
     "those of several workers (`--workers`)": [
-        ("system.test_workers.EndTests", "test_queueIsServed"),
+        ("system.test_workers_end.EndTests", "test_queueIsServed"),
     ],
     "systemd's (`systemd:`)": [
         ("unit.endpoints.test_ports.AdoptedTests", "test_backlogIsLeft"),

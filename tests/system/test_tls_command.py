@@ -11,9 +11,9 @@ import threading
 from unittest import SkipTest
 
 from tests.support.authority import Authority, Identity
+from tests.support.command_case import CommandTestCase
 from tests.support.marks import slow
 from tests.support.processes import DEADLINE, Server, connect, new_folder, round_trip
-from tests.system.test_command import CommandTestCase
 
 
 @slow

@@ -17,7 +17,7 @@ from tests.support.authority import Authority
 from tests.support.authority import client as as_client
 from tests.support.marks import slow
 from tests.support.processes import new_folder, read_to_end, round_trip, wait_until
-from tests.system.test_workers import WorkersTestCase
+from tests.support.workers_case import WorkersTestCase
 
 Sums = dict[tuple[str, str], float]
 
