@@ -14,9 +14,9 @@ import shutil
 import socket
 import struct
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 from twisted_echo.testing.client_socket import Address, dial
 from twisted_echo.testing.command_process import DEADLINE
@@ -282,7 +282,7 @@ class FaultProxy:
             server.close()
 
 
-def _call(loop: asyncio.AbstractEventLoop, function: Any) -> None:
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
     # After the end of the proxy there is nothing to change.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function)

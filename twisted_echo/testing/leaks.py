@@ -1,41 +1,42 @@
 """
 What a service has left behind, by name.
 
-What is the service's is told from what is the test's own: a socket is the service's if
-its own end is where the service listens; a delayed call, or what a reactor waits for,
-if it belongs to the service's factory, to a session or to a port. What a session has
-opened elsewhere is not known as its own, but in a reactor that is the service's alone.
+A socket counts as the service's if its own end is where the service listens. A delayed
+call, or a descriptor in the reactor, counts if it belongs to the service's factory, to
+a session or to a port. What a session has opened elsewhere does not count, unless the
+reactor is the service's alone.
 """
 
 import os
 import socket
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
+from twisted.internet.interfaces import IFileDescriptor, IReactorFDSet, IReactorTime
 
 from twisted_echo.lifecycle import State
 from twisted_echo.net.addresses import readable
 from twisted_echo.scheduling.fair_clock import FairCall, FairClock
 from twisted_echo.service import SessionService
 from twisted_echo.session.factory import SessionFactory
+from twisted_echo.session.session import Session
 
 __all__ = ["Footprint", "assertNothingLeft", "leftBehind"]
 
 
 class Footprint:
     """
-    What is open before a service starts, to be compared with what is open after.
+    What is open before a service starts, to be compared with what is open after it has
+    stopped.
     """
 
-    def __init__(self, reactor: Any, *, exclusive: bool = False) -> None:
+    def __init__(self, reactor: IReactorTime, *, exclusive: bool = False) -> None:
         """
-        @param reactor: the service's C{factory.clock}; the delayed calls are asked of
-            it.
-        @param exclusive: whether the reactor is the service's alone, so that all that
-            it has is.
+        @param reactor: the service's C{factory.clock}, whose delayed calls are noted.
+        @param exclusive: whether the reactor is the service's alone. Then everything in
+            it counts as the service's.
         """
         self.exclusive = exclusive
         self.sockets = _sockets()
@@ -45,10 +46,9 @@ class Footprint:
 
 def assertNothingLeft(service: SessionService, before: Footprint | None = None) -> None:
     """
-    Assert that a service which has stopped left nothing behind: no session, handshake
-    or port; no socket of its own; and nothing that its reactor waits for, be it a
-    descriptor or a delayed call, and that its sessions have recorded no fault in their
-    code (L{SessionFactory.faults}).
+    Assert that a stopped service has left nothing behind: no session, handshake or
+    port, no socket, no descriptor and no delayed call in its reactor; and that its
+    sessions have recorded no fault in their code (L{SessionFactory.faults}).
 
     @param before: taken before it was started.
 
@@ -69,35 +69,33 @@ def leftBehind(service: SessionService, before: Footprint | None = None) -> list
     if service.state not in (State.IDLE, State.STOPPED):
         left.append(f"the service, which is {service.state.value}")
     left += [f"the port {readable(each)}" for each in service.addresses]
-    for session in factory.sessions:
-        state = (
-            "aborting"
-            if session.isAborted
-            else "closing"
-            if session.isClosing
-            else "answering"
-            if session.isAnswering
-            else "open"
-        )
-        left.append(
-            f"session {session.serial}, {type(session).__name__}, of"
-            f" {readable(session.peer)}, {state}, since {now - session.began:.3f} s"
-        )
+    left += [
+        f"session {each.serial}, {type(each).__name__}, of {readable(each.peer)},"
+        f" {_phase(each)}, since {now - each.began:.3f} s"
+        for each in factory.sessions
+    ]
     left += [
         f"a handshake, {type(each).__name__}, since {fair - each.began:.3f} s"
         for each in factory.handshakes
     ]
     left += _ownSockets(service, before)
+    return left + _leftInReactor(factory, before)
+
+
+def _leftInReactor(
+    factory: SessionFactory[Session], before: Footprint | None
+) -> list[str]:
+    """
+    Delayed calls, and descriptors that the reactor waits for.
+    """
     known = () if before is None else before.calls
     everything = before is not None and before.exclusive
-    call: Any
+    left = []
     for call in _calls(factory.clock):
-        if call not in known and (
-            everything or _isOf(getattr(call.func, "__self__", None), factory)
-        ):
-            left.append(
-                f"a delayed call of {_named(call)}, due in {call.getTime() - now:.3f} s"
-            )
+        owner = getattr(call.func, "__self__", None)
+        if call not in known and (everything or _isOf(owner, factory)):
+            due = call.getTime() - factory.clock.seconds()
+            left.append(f"a delayed call of {_named(call)}, due in {due:.3f} s")
     if before is not None:
         left += [
             f"descriptor {each.fileno()} in the reactor, {each!r}"
@@ -107,10 +105,18 @@ def leftBehind(service: SessionService, before: Footprint | None = None) -> list
     return left
 
 
-def _isOf(thing: Any, factory: SessionFactory[Any]) -> bool:
+def _phase(session: Session) -> str:
+    if session.isAborted:
+        return "aborting"
+    if session.isClosing:
+        return "closing"
+    return "answering" if session.isAnswering else "open"
+
+
+def _isOf(thing: object, factory: SessionFactory[Session]) -> bool:
     """
-    Whether something in a reactor is of a service: its port, a connection, a session,
-    its guard.
+    Whether something in a reactor belongs to a service: its port, a connection, a
+    session, its timeouts.
     """
     names = ("protocol", "wrappedProtocol", "factory", "wrappedFactory", "_guarded")
     while thing is not None and not isinstance(thing, SessionFactory):
@@ -122,14 +128,30 @@ def _isOf(thing: Any, factory: SessionFactory[Any]) -> bool:
 # Delayed calls
 
 
-def _calls(reactor: IReactorTime) -> list[IDelayedCall]:
-    # (Of a Clock, those that wait; trial's own is that of a test which takes too long.)
-    found = []
+class _Call(Protocol):
+    """
+    A delayed call, of Twisted's or of a L{FairClock}.
+    """
+
+    @property
+    def func(self) -> Callable[..., object]: ...
+
+    def getTime(self) -> float: ...
+
+    def active(self) -> bool: ...
+
+
+def _calls(reactor: IReactorTime) -> list[_Call]:
+    """
+    The calls that wait in a reactor or a C{Clock}, but for trial's own: that of a test
+    which takes too long.
+    """
+    found: list[_Call] = []
     call: Any
     for call in reactor.getDelayedCalls():
         owner = getattr(getattr(call, "func", None), "__self__", None)
         if isinstance(owner, FairCall):
-            # The one that a caller has asked for.
+            # The one that the caller has scheduled.
             call = owner
         if not (
             isinstance(owner, FairClock)
@@ -140,7 +162,7 @@ def _calls(reactor: IReactorTime) -> list[IDelayedCall]:
     return found
 
 
-def _named(call: Any) -> str:
+def _named(call: _Call) -> str:
     function = call.func
     name = getattr(function, "__qualname__", None) or repr(function)
     return f"{getattr(function, '__module__', '?')}.{name}"
@@ -149,9 +171,9 @@ def _named(call: Any) -> str:
 # Descriptors
 
 
-def _selectables(reactor: Any) -> list[Any]:
+def _selectables(reactor: object) -> list[IFileDescriptor]:
     """
-    What a reactor waits for, but for what is its own. (A C{Clock} waits for none.)
+    The descriptors that a reactor waits for, but for its own. (A C{Clock} has none.)
     """
     if not IReactorFDSet.providedBy(reactor):
         return []
@@ -194,11 +216,11 @@ def _ownSockets(service: SessionService, before: Footprint | None) -> list[str]:
         if known.get(number) == identity:
             continue
         with suppress(OSError), _duplicate(number) as duplicate:
-            own: Any = duplicate.getsockname()
+            own: tuple[str, int] | str | bytes = duplicate.getsockname()
             place = own[1] if isinstance(own, tuple) else os.fsencode(own)
             if not place or place not in places:
                 continue
-            peer: Any = None
+            peer: object = None
             with suppress(OSError):
                 peer = duplicate.getpeername()
             end = "without a peer" if peer is None else f"connected to {peer!r}"

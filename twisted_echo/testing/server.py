@@ -1,8 +1,8 @@
 """
 A real C{twistd echo} for tests of clients, in any language or framework.
 
-What must hold: when it is stopped the process is gone, whatever the test did; and what
-it has left behind, or complained of, fails the test with what that was.
+What must hold: after L{EchoServer.stop} the process is gone, whatever the test did. If
+it has left something behind, or has logged an error, the test fails and names that.
 """
 
 import os
@@ -14,8 +14,7 @@ import ssl
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,16 +22,15 @@ from types import TracebackType
 
 from twisted_echo.testing.client_socket import Address, dial
 from twisted_echo.testing.command_process import (
-    DEADLINE,
     EXEC,
     EXEC_WITH_PARENT,
-    Books,
     Command,
     Vitals,
     echo_command,
     ports_in,
 )
 from twisted_echo.testing.self_signed import MissingExtra, make_certificate
+from twisted_echo.testing.server_checks import complaints, leakedDescriptors, waitFor
 
 __all__ = ["EchoServer"]
 
@@ -41,13 +39,12 @@ _ENDPOINTS = {
     "tls": "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem",
     "unix": "unix:echo.sock",
 }
-_COMPLAINTS = ("Traceback", "Unhandled", "#critical", "#error")
 
 
 class EchoServer:
     """
-    An echo server that listens when it is made, on loopback or on a UNIX socket, and
-    is stopped and looked after at the end::
+    A C{twistd echo} that listens, on loopback or on a UNIX socket, when it is made. It
+    is stopped and checked at the end::
 
         with EchoServer("--max-length", "100") as server:
             client = server.connect()
@@ -86,6 +83,7 @@ class EchoServer:
         self._log = ""
         self._admin: str | None = None
         self.certificate: Path | None = None
+        kind = "unix" if unix else "tls" if tls else "tcp"
         try:
             if tls:
                 make_certificate(self.folder)
@@ -93,36 +91,38 @@ class EchoServer:
             if metrics:
                 self._admin = str(self.folder / "admin.sock")
                 options = (*options, "--admin", f"unix:{self._admin}")
-            kind = "unix" if unix else "tls" if tls else "tcp"
-            # If the test is killed nobody else ends it. (But it shall not end with some
-            # thread that has only started it.)
-            isTied = (
-                sys.platform == "linux"
-                and threading.current_thread() is threading.main_thread()
-            )
-            # A client that the test has left open is not waited for as long.
-            options = ("--abort-after=1", *options)
-            self._command = command = Command(
-                echo_command(("twistd", "-n"), [_ENDPOINTS[kind]], options),
-                folder=self.folder,
-                launcher=EXEC_WITH_PARENT if isTied else EXEC,
-                env={"PARENT": str(os.getpid())},
-            )
-            self.process = command.process
-            command.wait_for(r"listening on .*, by .*\n")
-            if unix:
-                self.address = str(self.folder / "echo.sock")
-            else:
-                self.address = ("127.0.0.1", ports_in(command.stdout)[0])
-            # Only Linux tells what a process has open.
-            self._vitals = Vitals(command) if os.path.isdir("/proc/self/fd") else None
-            self._atStart = 0
-            if self._vitals is not None:
-                self._until(self._vitals.runs, "does not run")
-                self._atStart = self._vitals.descriptors()
+            self._start(kind, options)
         except BaseException:
             self.kill()
             raise
+
+    def _start(self, kind: str, options: Sequence[str]) -> None:
+        # If the test is killed, the server ends with it. (But not with a thread that
+        # has only started it.)
+        isTied = (
+            sys.platform == "linux"
+            and threading.current_thread() is threading.main_thread()
+        )
+        # A client that the test has left open is not waited for as long.
+        options = ("--abort-after=1", *options)
+        self._command = command = Command(
+            echo_command(("twistd", "-n"), [_ENDPOINTS[kind]], options),
+            folder=self.folder,
+            launcher=EXEC_WITH_PARENT if isTied else EXEC,
+            env={"PARENT": str(os.getpid())},
+        )
+        self.process = command.process
+        command.wait_for(r"listening on .*, by .*\n")
+        if kind == "unix":
+            self.address = str(self.folder / "echo.sock")
+        else:
+            self.address = ("127.0.0.1", ports_in(command.stdout)[0])
+        # Only Linux shows what a process has open.
+        self._vitals = Vitals(command) if os.path.isdir("/proc/self/fd") else None
+        self._atStart = 0
+        if self._vitals is not None:
+            waitFor(command, self._vitals.runs, "does not run")
+            self._atStart = self._vitals.descriptors()
 
     def __enter__(self) -> "EchoServer":
         return self
@@ -136,7 +136,7 @@ class EchoServer:
         if error is None:
             self.stop()
         else:
-            # That is what there is to be told of.
+            # The test fails by that error, and needs no other one.
             self.kill()
 
     @property
@@ -237,12 +237,12 @@ class EchoServer:
         if command is None:
             return
         try:
-            if command.process.poll() is None:
-                wrong += self._leaks()
+            if self._vitals is not None and command.process.poll() is None:
+                wrong += leakedDescriptors(command, self._vitals, self._atStart)
             code = command.signal(signal.SIGTERM)
             if code != -signal.SIGTERM:
                 wrong.append(f"it ended with {code}, not by SIGTERM")
-            wrong += self._complaints()
+            wrong += complaints(command.stdout, command.stderr)
             wrong += [f"{each.name} is left" for each in self.folder.glob("*.sock*")]
             if wrong:
                 raise command.report("; ".join(wrong))
@@ -258,67 +258,3 @@ class EchoServer:
             command.end()
             self._log = command.stdout
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _until(
-        self, true: Callable[[], bool], what: str, *, orEnd: bool = False
-    ) -> None:
-        command = self._command
-        assert command is not None
-        deadline = time.monotonic() + DEADLINE
-        while not true():
-            hasEnded = command.process.poll() is not None
-            if hasEnded and orEnd:
-                return
-            if hasEnded or time.monotonic() > deadline:
-                raise command.report(what)
-            time.sleep(0.01)
-
-    def _leaks(self) -> list[str]:
-        """
-        Descriptors that no session accounts for.
-        """
-        vitals, command = self._vitals, self._command
-        if vitals is None or command is None:
-            return []
-        pattern = r"status: \w+, (\d+) sessions, \d+ of them paused, (\d+) handshakes"
-        open_ = told = connections = 0
-        # Between the two looks a client may come or go; what leaks stays.
-        for _ in range(20):
-            seen = len(re.findall(pattern, command.stdout))
-            command.process.send_signal(signal.SIGUSR2)
-
-            def answers(seen: int = seen) -> bool:
-                return len(re.findall(pattern, command.stdout)) > seen
-
-            self._until(answers, "it does not answer SIGUSR2", orEnd=True)
-            if command.process.poll() is not None:
-                # Of which there is to be told.
-                return []
-            live, shaking = re.findall(pattern, command.stdout)[-1]
-            connections = int(live) + int(shaking)
-            told, open_ = self._atStart + connections, vitals.descriptors()
-            if open_ <= told:
-                return []
-            time.sleep(0.05)
-        names = vitals.names()
-        return [
-            f"it has {open_ - told} descriptors more than its {connections} connections"
-            f" need: {', '.join(names)}"
-        ]
-
-    def _complaints(self) -> list[str]:
-        command = self._command
-        assert command is not None
-        log = command.stdout
-        wrong = [f"{each!r} in its log" for each in _COMPLAINTS if each in log]
-        if command.stderr:
-            wrong.append("it wrote to standard error")
-        try:
-            books = Books.of(log)
-        except AssertionError:
-            return [*wrong, "it did not say what it served"]
-        if books.served != sum(books.ended.values()):
-            wrong.append(
-                f"of {books.served} sessions only {sum(books.ended.values())} ended"
-            )
-        return wrong

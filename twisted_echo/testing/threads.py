@@ -1,18 +1,21 @@
 """
-Any L{SessionService} in a thread, for tests that know no reactor.
+Any L{SessionService} in a thread, for tests that have no reactor.
 
 What must hold: the thread runs a reactor of its own. Twisted's global one is neither
 installed nor run, so that tests which need it, as trial's do, can run in the same
 process; and when the thread ends, it has left nothing behind.
 """
 
+import os
 import socket
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread, get_ident
 from typing import Any, TypeVar, overload
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import (
     ILogObserver,
     LogEvent,
@@ -37,7 +40,7 @@ __all__ = ["ServiceThread"]
 _T = TypeVar("_T")
 
 
-def _newReactor() -> Any:
+def _newReactor() -> PosixReactorBase:
     try:
         from twisted_echo.eager.reactor import EagerEPollReactor
     except ImportError:
@@ -54,9 +57,9 @@ class ServiceThread:
         with ServiceThread(Upper) as server:
             client = server.connect()
 
-    @ivar service: the service. It is not to be touched but by L{call}.
-    @ivar address: where it listens: the first of its addresses, as a host and a port,
-        or as a path.
+    @ivar service: the service. Use it in its thread only, by L{call}.
+    @ivar address: the first of the addresses where it listens: a host and a port, or a
+        path.
     """
 
     service: SessionService
@@ -64,7 +67,7 @@ class ServiceThread:
 
     def __init__(
         self,
-        what: type[Session] | Callable[[Any], SessionService],
+        what: type[Session] | Callable[[PosixReactorBase], SessionService],
         /,
         **factory: Any,
     ) -> None:
@@ -77,8 +80,8 @@ class ServiceThread:
         """
         self._stopped = False
         self._errors: list[str] = []
-        told: SimpleQueue[BaseException | None] = SimpleQueue()
-        make: Callable[[Any], SessionService]
+        started: SimpleQueue[BaseException | None] = SimpleQueue()
+        make: Callable[[PosixReactorBase], SessionService]
         if isinstance(what, type) and issubclass(what, Session):
             make = _onAPort(what, factory)
         elif factory:
@@ -94,10 +97,10 @@ class ServiceThread:
             make = what
         self._reactor = _newReactor()
         self._thread = Thread(
-            target=self._run, args=(make, told), name="service", daemon=True
+            target=self._run, args=(make, started), name="service", daemon=True
         )
         self._thread.start()
-        problem = told.get(timeout=DEADLINE)
+        problem = started.get(timeout=DEADLINE)
         if problem is not None:
             self._thread.join(DEADLINE)
             raise problem
@@ -120,28 +123,28 @@ class ServiceThread:
     @overload
     def call(self, function: Callable[[], _T]) -> _T: ...
 
-    def call(self, function: Callable[[], Any]) -> Any:
+    def call(self, function: Callable[[], object]) -> object:
         """
         Call a function in the thread, and wait for what it returns or its Deferred
         fires with.
 
         @raise Exception: what it raises, or its Deferred fails with.
         """
-        told: SimpleQueue[Any] = SimpleQueue()
+        results: SimpleQueue[object] = SimpleQueue()
 
         def run() -> None:
             try:
                 result = function()
             except BaseException:
-                told.put(Failure())
+                results.put(Failure())
             else:
                 if isinstance(result, Deferred):
-                    result.addBoth(told.put)
+                    result.addBoth(results.put)
                 else:
-                    told.put(result)
+                    results.put(result)
 
         self._reactor.callFromThread(run)
-        result = told.get(timeout=DEADLINE)
+        result = results.get(timeout=DEADLINE)
         if isinstance(result, Failure):
             result.raiseException()
         return result
@@ -156,10 +159,10 @@ class ServiceThread:
 
     def stop(self) -> None:
         """
-        Stop the service, see that nothing is left of it, and end the thread. A second
+        Stop the service, check that nothing is left of it, and end the thread. A second
         call does nothing.
 
-        @raise AssertionError: names what was left, or tells what errors were logged.
+        @raise AssertionError: names what was left, or has the errors that were logged.
         """
         if self._stopped:
             return
@@ -181,53 +184,30 @@ class ServiceThread:
 
     def _run(
         self,
-        make: Callable[[Any], SessionService],
-        told: "SimpleQueue[BaseException | None]",
+        make: Callable[[PosixReactorBase], SessionService],
+        started: "SimpleQueue[BaseException | None]",
     ) -> None:
-        reactor = self._reactor
+        """
+        Run the reactor until L{stop}.
 
-        async def start() -> None:
-            self._before = Footprint(reactor, exclusive=True)
-            made = make(reactor)
-            self.service = service = instance("what is served", made, SessionService)
-            if service.factory.clock is not reactor:
-                raise ValueError(
-                    "the service's factory must be made with clock=reactor, got"
-                    f" {service.factory.clock!r}"
-                )
-            service.startService()
-            await service.whenListening()
-            if not service.addresses:
-                raise ValueError("the service has no endpoint to listen on")
-            address: Any = service.addresses[0]
-            name = getattr(address, "name", None)
-            if name is None:
-                self.address = (
-                    address.host.replace("0.0.0.0", "127.0.0.1"),
-                    address.port,
-                )
-            else:
-                self.address = name.decode()
+        @param started: gets None when the service listens, or why it cannot.
+        """
+        reactor = self._reactor
+        thread = get_ident()
 
         def failed(failure: Failure) -> None:
-            told.put(failure.value)
+            started.put(failure.value)
             reactor.stop()
 
         def begin() -> None:
-            started = Deferred.fromCoroutine(start())
-            started.addCallbacks(told.put, failed)
-
-        thread = get_ident()
+            listening = Deferred.fromCoroutine(self._listen(make))
+            listening.addCallbacks(started.put, failed)
 
         @provider(ILogObserver)
         def observe(event: LogEvent) -> None:
             level = event.get("log_level")
             if level is not None and level >= LogLevel.error and get_ident() == thread:
-                failure = event.get("log_failure")
-                told = formatEvent(event)
-                self._errors.append(
-                    told if failure is None else f"{told}\n{failure.getTraceback()}"
-                )
+                self._errors.append(_described(event))
 
         reactor.callWhenRunning(begin)
         globalLogPublisher.addObserver(observe)
@@ -237,23 +217,55 @@ class ServiceThread:
             globalLogPublisher.removeObserver(observe)
             _dispose(reactor)
 
+    async def _listen(self, make: Callable[[PosixReactorBase], SessionService]) -> None:
+        """
+        Make the service, start it, and keep where it listens.
+        """
+        reactor = self._reactor
+        self._before = Footprint(reactor, exclusive=True)
+        made = make(reactor)
+        self.service = service = instance("what is served", made, SessionService)
+        if service.factory.clock is not reactor:
+            raise ValueError(
+                "the service's factory must be made with clock=reactor, got"
+                f" {service.factory.clock!r}"
+            )
+        service.startService()
+        await service.whenListening()
+        if not service.addresses:
+            raise ValueError("the service has no endpoint to listen on")
+        address = service.addresses[0]
+        if isinstance(address, UNIXAddress):
+            self.address = os.fsdecode(address.name or b"")
+        elif isinstance(address, (IPv4Address, IPv6Address)):
+            self.address = address.host.replace("0.0.0.0", "127.0.0.1"), address.port
+
+
+def _described(event: LogEvent) -> str:
+    """
+    A logged error as text, with its traceback if there is one.
+    """
+    text = formatEvent(event)
+    failure = event.get("log_failure")
+    return text if failure is None else f"{text}\n{failure.getTraceback()}"
+
 
 def _onAPort(
     protocol: type[Session], factory: dict[str, Any]
-) -> Callable[[Any], SessionService]:
+) -> Callable[[PosixReactorBase], SessionService]:
     # A client that the test has left open is not waited for as long.
     factory = {"abortAfter": 1.0, **factory}
 
-    def make(reactor: Any) -> SessionService:
+    def make(reactor: PosixReactorBase) -> SessionService:
         made = SessionFactory.forProtocol(protocol, clock=reactor, **factory)
         return SessionService("tcp:0:interface=127.0.0.1", made)
 
     return make
 
 
-def _dispose(reactor: Any) -> None:
+def _dispose(reactor: PosixReactorBase) -> None:
     """
-    Close what a reactor keeps open, since as a rule there is one, for ever.
+    Close what a reactor keeps open. (Twisted's global one is never closed.)
     """
     for reader in list(reactor._internalReaders):
         reactor.removeReader(reader)

@@ -42,6 +42,7 @@ from twisted_echo.testing import (
     assertNothingLeft,
     leftBehind,
     running,
+    server_checks,
     startForTest,
 )
 from twisted_echo.testing.clocks import elapse
@@ -194,7 +195,7 @@ class EchoServerTests(SynchronousTestCase):
         """
         server = EchoServer()
         with (
-            mock.patch("twisted_echo.testing.server._COMPLAINTS", ("listening on",)),
+            mock.patch.object(server_checks, "_COMPLAINTS", ("listening on",)),
             self.assertRaisesRegex(AssertionError, "'listening on' in its log"),
         ):
             server.stop()
