@@ -1,26 +1,29 @@
 """
-What stands between a connection and its session, and has first to come to terms
-with the peer: TLS, or a PROXY header.
+The layers between a connection and its session, TLS and the PROXY header, which have to
+come to terms with the peer before the session begins.
 
 What must hold:
 
   - a session begins when every layer below it is ready, with the peer that they
-    make known, and not before;
-  - until then the connection is in the factory's record of handshakes: it is
-    counted, it has a deadline, and a stop ends it;
-  - what does not become a session is counted as refused, once.
+    announce, and not before;
+  - until then the connection is in the factory's record of handshakes: it is counted,
+    it has a deadline, and a stop ends it;
+  - a connection that does not become a session is counted as refused, once.
 """
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
+    IAddress,
     IDelayedCall,
     IHalfCloseableProtocol,
     IListeningPort,
     IProtocolFactory,
     IStreamServerEndpoint,
+    ITransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -31,17 +34,22 @@ from twisted_echo.net.receive_queue import readArrived
 from twisted_echo.net.refusal import readAway
 from twisted_echo.net.transport_queries import (
     BufferingLayer,
+    abort,
     bottomTransport,
+    canHalfClose,
+    isClosing,
     provideAs,
 )
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.validation.checks import callback
 
-__all__ = ["Layer", "LayerFactory", "LayeredEndpoint"]
+__all__ = ["Layer", "LayerFactory", "LayerState", "LayeredEndpoint"]
 
-# The reasons that cut off a connection which was being ended in order.
 _ABORTED = (EndReason.ABORTED, EndReason.ABORTED_IN_DRAIN)
+"""
+The reasons for which a connection is aborted even while it ends in order.
+"""
 
 
 class LayerFactory(WrappingFactory[Any]):
@@ -56,130 +64,180 @@ class LayerFactory(WrappingFactory[Any]):
     def __init__(self, wrappedFactory: IProtocolFactory) -> None:
         # Not `super()`: another base of a subclass wants more arguments.
         WrappingFactory.__init__(self, wrappedFactory)
-        sessionFactory: Any = wrappedFactory
-        while isinstance(sessionFactory, WrappingFactory):
-            sessionFactory = sessionFactory.wrappedFactory
-        if not isinstance(sessionFactory, SessionFactory):
+        factory = wrappedFactory
+        while isinstance(factory, WrappingFactory):
+            factory = factory.wrappedFactory
+        if not isinstance(factory, SessionFactory):
             raise TypeError(
                 "a layer goes under the sessions of a SessionFactory,"
                 f" got {wrappedFactory!r}"
             )
-        self.sessionFactory: SessionFactory[Any] = sessionFactory
+        self.sessionFactory: SessionFactory[Any] = factory
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> "Layer | None":
         """
         Make a layer for a connection from C{addr}, or refuse it.
         """
-        if self.sessionFactory.refuses(addr):
-            return None
-        return self.protocol(self, Protocol())
+        return None if self.sessionFactory.refuses(addr) else self.makeLayer()
+
+    def makeLayer(self) -> "Layer":
+        """
+        Make a layer, whose wrapped protocol is a stand-in until it is ready.
+        """
+        layer: Layer = self.protocol(self, Protocol())
+        return layer
+
+
+class LayerState(Enum):
+    """
+    What a layer is doing::
+
+        NEGOTIATING -+---------> READY
+                     |            ^ |
+                     +-> ENDING --+ |
+                     |     |        |
+                     +-----+--------+--> GONE
+    """
+
+    NEGOTIATING = "negotiating"
+    """It waits for the peer."""
+    ENDING = "ending"
+    """A stop ends it in order; the peer may still finish the negotiation."""
+    READY = "ready"
+    """The session, or the layer above, has begun."""
+    GONE = "gone"
+    """The connection is lost before it was ready."""
 
 
 @implementer(IHalfCloseableProtocol)
 class Layer(BufferingLayer, ProtocolWrapper):
     """
-    One connection's layer. Its wrapped protocol is a stand-in until it is ready.
+    The layer of one connection. Its wrapped protocol is a stand-in until it is ready.
 
-    @cvar failureReason: what it is counted as when the peer leaves before it is
-        ready.
-    @ivar began: when its connection began, by the factory's C{fairClock}.
+    @cvar failureReason: the reason for which the connection is counted as refused if
+        the peer leaves before the layer is ready.
+    @ivar began: when the connection began, by the factory's C{fairClock}.
     """
 
     factory: Any
     transport: Any
     failureReason: EndReason
     began = 0.0
-    _peer: Any = None
-    _isReady = False
+    _peer: IAddress | None = None
+    _state = LayerState.NEGOTIATING
+    # Why it ends before it is ready: the first reason, and a detail for the log.
     _failure: tuple[EndReason, str] | None = None
-    # The next step of its end at a stop, once that has begun.
+    # The next step of its end at a stop.
     _step: IDelayedCall | None = None
 
-    def makeConnection(self, transport: Any) -> None:
+    def makeConnection(self, transport: ITransport) -> None:
         self._provideFor(transport)
         Protocol.makeConnection(self, transport)
         self.factory.registerProtocol(self)
         self._begin(transport)
 
-    def _provideFor(self, transport: Any) -> None:
+    def _provideFor(self, transport: ITransport) -> None:
         provideAs(self, transport)
 
-    def _begin(self, transport: Any) -> None:
-        sessionFactory = self.factory.sessionFactory
-        # That of the layer below, if there is one.
-        began = getattr(transport, "began", None)
-        self.began = sessionFactory.fairClock.seconds() if began is None else began
-        sessionFactory.handshakeStarted(self, self.countsFor())
-        if sessionFactory.isStopping:
-            # Not now, when it is only being made.
+    def _begin(self, transport: ITransport) -> None:
+        factory = self._sessionFactory
+        # A layer below began when the connection did.
+        self.began = (
+            transport.began
+            if isinstance(transport, Layer)
+            else factory.fairClock.seconds()
+        )
+        factory.handshakeStarted(self, self.countsFor())
+        if factory.isStopping:
+            # Not now, while it is being made.
             self._stopLater()
 
-    def getPeer(self) -> Any:
+    @property
+    def _sessionFactory(self) -> SessionFactory[Any]:
+        factory: SessionFactory[Any] = self.factory.sessionFactory
+        return factory
+
+    @property
+    def _isNegotiating(self) -> bool:
         """
-        The address at the other end. It is asked for six times on the way to a session,
-        and Twisted's transports make it anew each time.
+        Whether the connection is neither ready nor lost.
+        """
+        return self._state in (LayerState.NEGOTIATING, LayerState.ENDING)
+
+    def getPeer(self) -> IAddress:
+        """
+        The address at the other end. It is kept: it is asked for six times on the way
+        to a session, and Twisted's transports make it anew each time.
         """
         if self._peer is None:
             self._peer = super().getPeer()
         return self._peer
 
-    def countsFor(self) -> Any:
+    def countsFor(self) -> IAddress | None:
         """
-        The peer to count it for; None if that is not known yet.
+        The peer for which the connection is counted; None if it is not known yet.
         """
         return self.getPeer()
 
-    def becomeReady(self, countedFor: Any) -> None:
+    # The session begins
+
+    def becomeReady(self, countedFor: IAddress | None) -> None:
         """
         Begin the session, or the layer above.
 
-        @param countedFor: what L{countsFor} said.
+        @param countedFor: what L{countsFor} returned before.
         """
-        self._isReady = True
+        self._state = LayerState.READY
         self._cancelStep()
-        sessionFactory = self.factory.sessionFactory
-        began = sessionFactory.handshakeDone(self, countedFor)
+        factory = self._sessionFactory
+        began = factory.handshakeDone(self, countedFor)
         try:
             self._beginWrapped()
         finally:
-            # Perhaps there is none in its place: it may have failed.
-            sessionFactory.countChanged()
+            # There may be no session instead of it: that may have failed.
+            factory.countChanged()
             began()
 
     def _beginWrapped(self) -> None:
-        factory = self.factory
         try:
-            protocol = factory.wrappedFactory.buildProtocol(self.getPeer())
+            protocol = self.factory.wrappedFactory.buildProtocol(self.getPeer())
         except Exception:
-            factory.sessionFactory.countRefused(self.getPeer(), EndReason.ERROR)
+            self._sessionFactory.countRefused(self.getPeer(), EndReason.ERROR)
             raise
         if protocol is not None:
             self.wrappedProtocol = protocol
             protocol.makeConnection(self)
             return
-        # The code that refused it has counted it. No deadline watches it any more, so
-        # this does not wait for the peer's farewell.
+        # It was refused, and counted. No deadline watches the connection any more, so
+        # it does not wait for the peer's farewell.
         self.loseConnection()
         readAway(self.transport)
         self.transport.loseConnection()
 
+    # It ends before
+
     def fail(self, reason: EndReason, detail: str = "") -> None:
         """
-        End the connection before it is a session: if the service has
-        L{EndReason.STOPPED}, by what has arrived or in order; else it is cut off.
+        End the connection before it is a session. When the service stops
+        (L{EndReason.STOPPED}), input that has arrived may still finish the negotiation,
+        and the connection ends in order; for any other reason it is aborted.
         """
         if reason is EndReason.STOPPED:
             self._stop()
-        elif not self._isReady and (
-            (self._failure is None and self._step is None) or reason in _ABORTED
-        ):
+        elif self._isNegotiating and (self._canFail or reason in _ABORTED):
             if self._failure is None:
                 self._failure = reason, detail
-            transport = self.transport
-            getattr(transport, "abortConnection", transport.loseConnection)()
+            abort(self.transport)
+
+    @property
+    def _canFail(self) -> bool:
+        """
+        Whether no end has begun.
+        """
+        return self._state is LayerState.NEGOTIATING and self._failure is None
 
     def _stopLater(self) -> None:
-        # Nothing before that.
+        # It reads nothing until then.
         bottom = bottomTransport(self.transport)
         bottom.pauseProducing()
         bottom.reactor.callLater(0, self.fail, EndReason.STOPPED)
@@ -187,8 +245,8 @@ class Layer(BufferingLayer, ProtocolWrapper):
     def _stop(self) -> None:
         if not self._canEndInOrder():
             return
-        if self.factory.sessionFactory.fairClock.isLate:
-            # What others were given took its time.
+        if self._sessionFactory.fairClock.isLate:
+            # The ends of others took the time of this turn.
             self._stopLater()
             return
         self._readArrived()
@@ -204,49 +262,48 @@ class Layer(BufferingLayer, ProtocolWrapper):
         Read what has arrived, which may make it ready.
         """
         bottomTransport(self.transport).resumeProducing()
-        readArrived(self.transport, lambda: not self._isReady)
+        readArrived(self.transport, lambda: self._isNegotiating)
 
     def _canEndInOrder(self) -> bool:
         """
-        Whether nothing has ended it before.
+        Whether no other end has begun.
         """
-        reason, _ = self._failure or (EndReason.STOPPED, "")
-        return not (
-            self._isReady
-            or self._step is not None
-            or reason is not EndReason.STOPPED
-            or bottomTransport(self.transport).disconnecting
+        return (
+            self._state is LayerState.NEGOTIATING
+            and (self._failure is None or self._failure[0] is EndReason.STOPPED)
+            and not isClosing(bottomTransport(self.transport))
         )
 
     def _timeToFinish(self) -> float:
         """
-        Seconds that a peer whose handshake was answered may take to finish it. Here no
-        peer was answered.
+        The seconds that a peer whose handshake was answered may take to finish it. This
+        layer answers no peer.
         """
         return 0
 
     def _endInOrder(self) -> None:
         """
-        Send an end-of-file; read and forget what still comes, up to the peer's.
+        Send an end-of-file; read and forget what the peer still sends, up to its own.
         """
-        sessionFactory = self.factory.sessionFactory
+        factory = self._sessionFactory
         if self._failure is None:
             self._failure = EndReason.STOPPED, ""
         bottom = bottomTransport(self.transport)
-        if not hasattr(bottom, "loseWriteConnection"):
+        if not canHalfClose(bottom):
             bottom.loseConnection()
             return
-        self._callLater(sessionFactory.abortAfter, self._expire)
+        self._callLater(factory.abortAfter, self._expire)
         bottom.loseWriteConnection()
         bottom.resumeProducing()
-        sessionFactory.endSent(self)
+        factory.endSent(self)
 
     def _callLater(self, seconds: float, step: Callable[[], object]) -> None:
         """
         Schedule the next step of its end.
         """
+        self._state = LayerState.ENDING
         self._cancelStep()
-        self._step = self.factory.sessionFactory.fairClock.callLater(seconds, step)
+        self._step = self._sessionFactory.fairClock.callLater(seconds, step)
 
     def _cancelStep(self) -> None:
         step, self._step = self._step, None
@@ -258,11 +315,13 @@ class Layer(BufferingLayer, ProtocolWrapper):
         readArrived(self.transport)
         self.fail(EndReason.ABORTED_IN_DRAIN)
 
+    # What the connection reports
+
     def readConnectionLost(self) -> None:
         """
         The peer has sent its end-of-file.
         """
-        if not self._isReady:
+        if self._isNegotiating:
             if self._failure is None:
                 self._failure = self.failureReason, "the client left"
             self.transport.loseConnection()
@@ -275,7 +334,7 @@ class Layer(BufferingLayer, ProtocolWrapper):
 
     def writeConnectionLost(self) -> None:
         """
-        The peer has been sent its end-of-file.
+        The end-of-file to the peer is sent.
         """
         half = IHalfCloseableProtocol(self.wrappedProtocol, None)
         if half is not None:
@@ -283,21 +342,22 @@ class Layer(BufferingLayer, ProtocolWrapper):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._cancelStep()
-        if not self._isReady:
-            self._isReady = True
-            sessionFactory = self.factory.sessionFactory
-            why, detail = self._failure or (self.failureReason, self._told(reason))
-            # First, for whoever waits for the last handshake tells the sum.
-            sessionFactory.countRefused(self.getPeer(), why, detail)
-            sessionFactory.handshakeEnded(self, self.countsFor())
-            sessionFactory.countChanged()
+        if self._isNegotiating:
+            self._state = LayerState.GONE
+            factory = self._sessionFactory
+            default = self.failureReason, type(reason.value).__name__
+            why, detail = self._failure or default
+            # First: what waits for the last handshake reports the sum.
+            factory.countRefused(self.getPeer(), why, detail)
+            factory.handshakeEnded(self, self.countsFor())
+            factory.countChanged()
         super().connectionLost(reason)
 
-    def _told(self, reason: Failure) -> str:
-        """
-        Why the peer is gone, in words that are not the peer's.
-        """
-        return str(type(reason.value).__name__)
+
+Wrap = Callable[[IProtocolFactory], IProtocolFactory]
+"""
+Puts a layer under a factory.
+"""
 
 
 @implementer(IStreamServerEndpoint)
@@ -306,19 +366,19 @@ class LayeredEndpoint:
     An endpoint whose connections have a layer.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint, wrap: Any) -> None:
+    def __init__(self, endpoint: IStreamServerEndpoint, wrap: Wrap) -> None:
         """
         @param wrap: makes a L{LayerFactory} of the factory that is to listen.
-        @raise TypeError: if one is of another kind.
+        @raise TypeError: if an argument is of another kind.
         """
         if not IStreamServerEndpoint.providedBy(endpoint):
             raise TypeError(f"endpoint must be one for servers, got {endpoint!r}")
         self._endpoint = endpoint
         self._wrap = callback("wrap", wrap)
 
-    def withInnerLayer(self, wrap: Any) -> "LayeredEndpoint":
+    def withInnerLayer(self, wrap: Wrap) -> "LayeredEndpoint":
         """
-        The same endpoint with one more layer, nearer to the connection.
+        Make an endpoint with one more layer, under the others.
         """
         return LayeredEndpoint(
             self._endpoint, lambda factory: wrap(self._wrap(factory))
@@ -326,7 +386,7 @@ class LayeredEndpoint:
 
     def withPlainEndpoint(self, endpoint: IStreamServerEndpoint) -> "LayeredEndpoint":
         """
-        The same layers over another endpoint.
+        Make an endpoint with the same layers, on another endpoint.
         """
         return LayeredEndpoint(endpoint, self._wrap)
 

@@ -17,7 +17,7 @@ from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 
 from twisted_echo.endpoints.layers import LayeredEndpoint
-from twisted_echo.endpoints.proxy_layer import ProxyFactory, networks
+from twisted_echo.endpoints.proxy_layer import ProxyFactory, checkNetworks
 from twisted_echo.endpoints.tls_layer import TLSFactory
 from twisted_echo.net.listening import checkListening
 from twisted_echo.tls.certificates import Certificates
@@ -137,7 +137,7 @@ def parseEndpoint(
         systemd's that is not as it says.
     @raise TypeError: if C{proxyFrom} holds anything but networks.
     """
-    proxyFrom = networks(proxyFrom)
+    proxyFrom = checkNetworks(proxyFrom)
     try:
         listening = _listening(reactor, description, proxyFrom, plainEndpoint)
     except _Unusable as error:

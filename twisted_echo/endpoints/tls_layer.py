@@ -123,13 +123,13 @@ class _TLSLayer(Layer, ServerHandshake):
     def readConnectionLost(self) -> None:
         # What came before it counts first.
         self._shakeInTurn()
-        if self._isReady:
+        if not self._isNegotiating:
             TLSConnection.readConnectionLost(self)
         else:
             super().readConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self._isReady:
+        if self._isNegotiating:
             why, _ = self._failure or (self.failureReason, "")
             failure = self._refusal or _FAILURES.get(why)
             if failure is not None:

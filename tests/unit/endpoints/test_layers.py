@@ -70,8 +70,12 @@ class FactoryTests(SynchronousTestCase):
         What is put under is nearer to the connection.
         """
         inner = FakeEndpoint()
-        endpoint = LayeredEndpoint(inner, lambda factory: ("upper", factory))
-        lower = endpoint.withInnerLayer(lambda factory: ("lower", factory))
+
+        def wrap(name: str) -> Any:
+            return lambda factory: (name, factory)
+
+        endpoint = LayeredEndpoint(inner, wrap("upper"))
+        lower = endpoint.withInnerLayer(wrap("lower"))
         verifyObject(IStreamServerEndpoint, lower)
         self.successResultOf(endpoint.listen("sessions"))  # type: ignore[arg-type]
         self.assertEqual(inner.ports[0].factory, ("upper", "sessions"))

@@ -244,7 +244,7 @@ class ArgumentTests(SynchronousTestCase):
             with self.assertRaisesRegex(TypeError, f"{name} must be a function, got 5"):
                 AnswerQueue(EchoProtocol(), **{"send": print, name: 5})  # type: ignore[arg-type]
         with self.assertRaisesRegex(TypeError, "wrap must be a function, got None"):
-            LayeredEndpoint(FakeEndpoint(), None)
+            LayeredEndpoint(FakeEndpoint(), None)  # type: ignore[arg-type]
         for wrong in ("tcp:0", None, FakeEndpoint):
             with self.assertRaisesRegex(TypeError, "must be one for servers, got"):
                 LayeredEndpoint(wrong, print)  # type: ignore[arg-type]
