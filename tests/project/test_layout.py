@@ -55,7 +55,6 @@ LONG_TESTS: dict[str, str] = {
     "tests/unit/session/test_session.py": WORK,
     "tests/unit/session/test_start_tls.py": WORK,
     "tests/unit/session/test_timeouts.py": WORK,
-    "tests/unit/testing/test_testing.py": WORK,
     "tests/unit/tls/test_connection.py": WORK,
 }
 SAME_NAMES: dict[str, str] = {
