@@ -100,7 +100,7 @@ class Churn:
                 for number in self._plan.numbers:
                     places.create_task(self._place(number, result.began))
         except* BrokenServer:
-            pass  # One of them has told what it was.
+            pass  # One of them has reported what it was.
         finally:
             watch.cancel()
         result.ended = self._clock()

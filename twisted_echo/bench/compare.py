@@ -61,7 +61,7 @@ class Settings:
 
 def facts(settings: Settings) -> dict[str, str | int | float | bool]:
     """
-    When, with what, and how; nothing of who and where.
+    The date, the versions and the settings, but no name of a machine or a person.
     """
     found: dict[str, str | int | float | bool] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),

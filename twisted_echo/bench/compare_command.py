@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-from twisted_echo.bench import options as kinds
+from twisted_echo.bench import arguments
 from twisted_echo.bench.compare import (
     OVERHEAD,
     STOLEN,
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_cases(parser)
     add("--no-pin", action="store_true", help="let all run on any processor")
     add("--json", metavar="FILE", help="write all runs to FILE, for plot")
-    kinds.add_shared(parser)
+    arguments.add_shared(parser)
 
 
 def _add_cases(parser: argparse.ArgumentParser) -> None:
@@ -97,31 +97,31 @@ def _add_cases(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--sizes",
-        type=kinds.sizes,
+        type=arguments.sizes,
         metavar="BYTES,...",
         help="bytes of a line, delimiter included (16,64,1024,8192,65536)",
     )
     add(
         "--depths",
-        type=kinds.numbers(1, 100_000, " of lines", "1,64"),
+        type=arguments.numbers(1, 100_000, " of lines", "1,64"),
         metavar="N,...",
         help="lines in flight per connection, at most 256 KiB of them (1,64)",
     )
     add(
         "--connections",
-        type=kinds.numbers(1, 60_000, "", "50,1000"),
+        type=arguments.numbers(1, 60_000, "", "50,1000"),
         metavar="N,...",
         help="numbers of connections (50,1000)",
     )
     add(
         "--rounds",
-        type=kinds.number(int, 1, 1000),
+        type=arguments.number(int, 1, 1000),
         metavar="N",
         help="how often all is measured (5)",
     )
     add(
         "--seconds",
-        type=kinds.seconds,
+        type=arguments.seconds,
         metavar="SECONDS",
         help="how long each run lasts (1.5)",
     )

@@ -1,5 +1,5 @@
 """
-What goes wrong in a benchmark, by who is to blame.
+The errors of a benchmark, by whose fault they are.
 
 ::
 

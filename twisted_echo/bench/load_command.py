@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import replace
 
-from twisted_echo.bench import options as kinds
+from twisted_echo.bench import arguments
 from twisted_echo.bench.errors import BadRequest, need
 from twisted_echo.bench.latency import PERCENTILES
 from twisted_echo.bench.load import run_load
@@ -50,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_lines(parser)
     _add_times(parser)
     _add_connection(parser)
-    kinds.add_trust(parser)
+    arguments.add_trust(parser)
     parser.add_argument(
         "--json", action="store_true", help="print JSON instead of a table"
     )
-    kinds.add_shared(parser)
+    arguments.add_shared(parser)
 
 
 def _add_lines(parser: argparse.ArgumentParser) -> None:
@@ -64,14 +64,14 @@ def _add_lines(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "target",
-        type=kinds.target,
+        type=arguments.target,
         metavar="TARGET",
         help="HOST:PORT, tcp:HOST:PORT, tls:HOST:PORT or unix:PATH",
     )
     add(
         "-c",
         "--connections",
-        type=kinds.connections,
+        type=arguments.connections,
         default=50,
         metavar="N",
         help="connections, all made before the first line is sent (50)",
@@ -79,7 +79,7 @@ def _add_lines(parser: argparse.ArgumentParser) -> None:
     add(
         "-s",
         "--sizes",
-        type=kinds.sizes,
+        type=arguments.sizes,
         default=(64,),
         metavar="BYTES,...",
         help="bytes of a line, delimiter included; the connections take turns at the"
@@ -88,7 +88,7 @@ def _add_lines(parser: argparse.ArgumentParser) -> None:
     add(
         "-d",
         "--depth",
-        type=kinds.depth,
+        type=arguments.depth,
         metavar="N",
         help="lines in flight per connection (1; with --rate, 256 KiB of them)",
     )
@@ -103,7 +103,7 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "-t",
         "--duration",
-        type=kinds.seconds,
+        type=arguments.seconds,
         default=10.0,
         metavar="SECONDS",
         help="how long lines are sent (10)",
@@ -111,27 +111,27 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "-n",
         "--count",
-        type=kinds.number(int, 1, 10**12, " of lines"),
+        type=arguments.number(int, 1, 10**12, " of lines"),
         metavar="LINES",
         help="send so many lines instead, all connections together",
     )
     add(
         "-r",
         "--rate",
-        type=kinds.number(float, 0.1, 1e7, " of lines a second"),
+        type=arguments.number(float, 0.1, 1e7, " of lines a second"),
         metavar="LINES",
         help="open loop: lines a second, all connections together",
     )
     add(
         "--warm-up",
-        type=kinds.number(float, 0, 3600, " of seconds"),
+        type=arguments.number(float, 0, 3600, " of seconds"),
         default=0.0,
         metavar="SECONDS",
         help="check the lines of the first SECONDS, but do not count them (0)",
     )
     add(
         "--timeout",
-        type=kinds.seconds,
+        type=arguments.seconds,
         default=10.0,
         metavar="SECONDS",
         help="give up when nothing comes back for so long (10)",

@@ -5,8 +5,8 @@ asyncio transport.
 Cost: in a closed loop one call of C{data_received} for each chunk, and in it one
 comparison, one dict update and one C{write}.
 
-What must hold: whatever ends a connection before it has its lines back is told to
-the observer, once.
+What must hold: if a connection ends before it has its lines back, the observer is
+called once, with the reason.
 """
 
 import asyncio

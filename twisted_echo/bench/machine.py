@@ -1,6 +1,6 @@
 """
-What the machine tells of its processors: which there are, who used them for how
-long, and how much of them the hypervisor took away. Linux only.
+The processors of this machine: which there are, how much of them a process has used,
+and how much the hypervisor has taken away. Linux only.
 """
 
 import os

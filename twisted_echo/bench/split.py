@@ -16,7 +16,7 @@ from twisted.protocols.basic import (
     LineReceiver,
 )
 
-from twisted_echo.bench.options import number
+from twisted_echo.bench.arguments import number
 from twisted_echo.framing.line_receiver import FastLineOnlyReceiver, FastLineReceiver
 from twisted_echo.framing.string_receiver import (
     FastInt8StringReceiver,

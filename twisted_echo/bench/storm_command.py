@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict, replace
 
-from twisted_echo.bench import options as kinds
+from twisted_echo.bench import arguments
 from twisted_echo.bench.errors import BadRequest, need
 from twisted_echo.bench.screen import microseconds, print_table, progress_bar
 from twisted_echo.bench.storm import Phase, run_storm, storm_plan
@@ -32,21 +32,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "target",
-        type=kinds.target,
+        type=arguments.target,
         metavar="TARGET",
-        help="who gets the handshakes: tls:HOST:PORT",
+        help="where the handshakes go: tls:HOST:PORT",
     )
     add(
         "--beside",
-        type=kinds.target,
+        type=arguments.target,
         metavar="TARGET",
-        help="who has the open session: HOST:PORT, tcp:HOST:PORT, tls:HOST:PORT or"
+        help="where the open session is: HOST:PORT, tcp:HOST:PORT, tls:HOST:PORT or"
         " unix:PATH (the same)",
     )
     add(
         "-c",
         "--connections",
-        type=kinds.connections,
+        type=arguments.connections,
         default=500,
         metavar="N",
         help="handshakes at the same time (500)",
@@ -54,14 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "-t",
         "--duration",
-        type=kinds.seconds,
+        type=arguments.seconds,
         default=2.0,
         metavar="SECONDS",
         help="how long the session is alone, and how long the storm lasts (2)",
     )
-    kinds.add_trust(parser)
+    arguments.add_trust(parser)
     add("--json", action="store_true", help="print JSON instead of a table")
-    kinds.add_shared(parser)
+    arguments.add_shared(parser)
 
 
 def print_phases(title: str, phases: list[Phase]) -> None:

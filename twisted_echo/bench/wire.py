@@ -1,5 +1,5 @@
 """
-What the operating system and OpenSSL are asked for before a load connects.
+Open files, event loop and TLS context, set up before a load connects.
 """
 
 import asyncio

@@ -1,6 +1,5 @@
 """
-What the options of a command may be. Each refusal says what was given and what is
-allowed.
+Types of the commands' arguments. Each refusal says what was given and what is allowed.
 """
 
 import argparse
