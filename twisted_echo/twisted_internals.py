@@ -260,19 +260,19 @@ INTERNALS = (
         "Limits how often a port logs that it cannot accept.",
     ),
     Internals(
-        "endpoints.strings",
+        "endpoints.string_options",
         _ENDPOINTS,
         ("_OP", "_parse", "_parseSSL", "_parseTCP", "_parseUNIX", "_tokenize"),
         "Reads endpoint strings as Twisted does, to report mistakes by name.",
     ),
     Internals(
-        "endpoints.strings",
+        "endpoints.string_options",
         f"{_ENDPOINTS}._TCP6ServerParser",
         ("_parseServer",),
         "The same.",
     ),
     Internals(
-        "endpoints.strings",
+        "endpoints.string_options",
         f"{_ENDPOINTS}._SystemdParser",
         ("_parseServer",),
         "The same.",
@@ -441,7 +441,7 @@ def unfit(user: str) -> str | None:
     """
     Tell why the installed Twisted does not suit a module or package of this package.
 
-    @param user: its name, such as C{eager} or C{twisted_echo.endpoints.strings}.
+    @param user: its name, such as C{eager} or C{twisted_echo.endpoints.string_options}.
     @return: one sentence, or None if it suits.
     """
     user = user.removeprefix("twisted_echo.")

@@ -411,7 +411,7 @@ class AdminTests(SynchronousTestCase):
             (["--admin=unix:"], "unix: needs its address; such as 9100"),
             (["--admin=unix:/x:mode=y"], "--admin 'unix:/x:mode=y' is no endpoint"),
             (["--admin=tcp:9100:foo=1"], "tcp: has no 'foo', only port, interface"),
-            (["--admin=tcp:1:2:3:4"], "tcp: has 3 words at most"),
+            (["--admin=tcp:1:2:3:4"], "tcp: takes 3 options without a name at most"),
             (["--admin=tcp:9100\\"], "--admin 'tcp:9100"),
             (["--admin=nix:9100"], "--admin 'nix:9100' is no endpoint"),
             (["--admin=nine"], "--admin 'nine' is no endpoint"),

@@ -235,7 +235,7 @@ class SSLTests(ListenTestCase):
             ("ssl:", "needs its port"),
             (f"ssl:{files}", "needs its port"),
             (f"ssl:http:{files}", "a port must be from 0 to 65535, got http"),
-            ("tcp6:0:interface=::1", r"interface twice (a colon within a word is"),
+            ("tcp6:0:interface=::1", r"interface twice (a colon within a value is"),
             (
                 f"ssl:0:{files}:backlog=many",
                 "a backlog must be from 0 to 2147483647, got",
@@ -254,7 +254,7 @@ class SSLTests(ListenTestCase):
             (f"tls:{self.folder}:https", "a port must be from 0 to 65535, got https"),
             (f"ssl:0:{files}:port=1", "port twice"),
             (f"ssl:0:{files}:sslmethod=nonsense", "'nonsense'"),
-            ("ssl:0" + ":x" * 8 + ":over", "'over' is over"),
+            ("ssl:0" + ":x" * 8 + ":over", "'over' is too much"),
         ):
             for prefix in "", "haproxy:":
                 with self.assertRaises(Exception) as raised:
@@ -444,9 +444,9 @@ class ProxiedTests(ListenTestCase):
             ("haproxy", "'' is none of the kinds"),
             ("haproxy:", "'' is none of the kinds"),
             ("haproxy:nix:1", "'nix'"),
-            ("HaProxy:HAPROXY:tcp:0", "one PROXY header"),
+            ("HaProxy:HAPROXY:tcp:0", "haproxy: can be given once"),
             ("haproxy:tcp:echoes", "got echoes"),
-            ("haproxy:haproxy:tcp:0", "one PROXY header"),
+            ("haproxy:haproxy:tcp:0", "haproxy: can be given once"),
         ):
             with self.assertRaisesRegex(ValueError, expected):
                 self.listening(description)
@@ -680,7 +680,10 @@ class WrongTests(ListenTestCase):
             ("port=7007", "no type of endpoint"),
             ("tcp", "tcp: needs its port"),
             ("unix:", "unix: needs its address"),
-            ("tcp:0:a:b:c", "tcp: has 3 words at most, 'c' is over"),
+            (
+                "tcp:0:a:b:c",
+                "tcp: takes 3 options without a name at most, 'c' is too much",
+            ),
             ("tcp6:0:nonsense=1", "tcp6: has no 'nonsense', only port, backlog"),
             ("tcp:0:port=1", "tcp: has its port twice"),
             ("tcp:65536", "a port must be from 0 to 65535, got 65536"),
