@@ -3,7 +3,7 @@ The admin port of C{--admin}, made of its endpoint string. Needs prometheus-clie
 (extra C{metrics}).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted_echo.admin.pages import AdminServer
 from twisted_echo.admin.status_view import StatusSource
 from twisted_echo.command import option_parsers
-from twisted_echo.command.certificate_reload import reload
+from twisted_echo.command.certificate_reload import certificatesOf, reload
 from twisted_echo.endpoints.layers import LayeredEndpoint
 from twisted_echo.endpoints.strings import (
     ParsedEndpoint,
@@ -54,12 +54,12 @@ class ReloadableAdmin(AdminServer):
         self._expiry = ExpiryWatch(
             lambda: self._certificates,
             reactor,
-            besides=lambda: _certificatesOf(listening),
+            besides=lambda: certificatesOf(listening),
         )
 
     @property
     def _certificates(self) -> list[Certificates]:
-        return [] if self._secured is None else _certificatesOf([self._secured])
+        return [] if self._secured is None else certificatesOf([self._secured])
 
     @property
     def notAfter(self) -> dict[str, int]:
@@ -125,10 +125,6 @@ def adminPort(
             endpoint, lambda site: TLSSite(site, certificates, reactor)
         )
     return ReloadableAdmin(endpoint, reactor, secured, listening)
-
-
-def _certificatesOf(listening: Iterable[ParsedEndpoint]) -> list[Certificates]:
-    return [each.certificates for each in listening if each.certificates is not None]
 
 
 class _ExplainedError(ValueError):

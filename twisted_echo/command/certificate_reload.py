@@ -1,15 +1,17 @@
 """
-Loads keys and certificates anew, and tells the log how that went.
+Load keys and certificates anew, and log how that went.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from twisted.logger import Logger
 
 from twisted_echo.endpoints.strings import ParsedEndpoint
 from twisted_echo.logs.values import CommaSeparated
+from twisted_echo.tls.certificates import Certificates
 
-__all__ = ["reload"]
+__all__ = ["certificatesOf", "reload", "reloadSilently"]
 
 _log = Logger()
 
@@ -17,6 +19,13 @@ _MOST_FILES = 10
 """
 How many files an event names: a folder may have thousands.
 """
+
+
+def certificatesOf(listening: Iterable[ParsedEndpoint]) -> list[Certificates]:
+    """
+    The certificates of those endpoints that have some.
+    """
+    return [each.certificates for each in listening if each.certificates is not None]
 
 
 def reload(listening: Iterable[ParsedEndpoint]) -> None:
@@ -28,16 +37,25 @@ def reload(listening: Iterable[ParsedEndpoint]) -> None:
         try:
             each.reload()
         except Exception as error:
-            told = isinstance(error, ValueError)
+            explains = isinstance(error, ValueError)
             _log.warn(
                 "cannot reload {files}, so what was loaded before stays: {reason}",
                 event="reload-failed",
                 files=_some(each.files),
-                reason=str(error) if told else f"{type(error).__name__}: {error}",
+                reason=str(error) if explains else f"{type(error).__name__}: {error}",
             )
         else:
             files = _some(each.files)
             _log.info("reloaded {files}", event="reloaded", files=files)
+
+
+def reloadSilently(listening: Iterable[ParsedEndpoint]) -> None:
+    """
+    The same, where another process logs how it went.
+    """
+    for each in listening:
+        with suppress(Exception):
+            each.reload()
 
 
 def _some(files: list[str]) -> CommaSeparated:

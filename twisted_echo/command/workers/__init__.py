@@ -16,8 +16,9 @@ service that they are:
     end by itself;
   - L{aggregate_status<twisted_echo.command.workers.aggregate_status>} has the numbers
     of all of them;
-  - L{unserved_backlogs<twisted_echo.command.workers.unserved_backlogs>} serves what
-    they leave at a stop.
+  - L{workers_stop<twisted_echo.command.workers.workers_stop>} is their stop, and
+    L{unserved_backlogs<twisted_echo.command.workers.unserved_backlogs>} serves what
+    they leave then.
 
 In each worker: L{worker<twisted_echo.command.workers.worker>}, on sockets that are
 L{adopted<twisted_echo.command.workers.adopted>}. Between them: the

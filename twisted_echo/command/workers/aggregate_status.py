@@ -5,8 +5,8 @@ What must hold: a worker that does not answer, or dies, does not keep back what 
 others answer; sums never decrease.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -14,7 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted_echo.admin.status_view import SessionsPage
 from twisted_echo.command.workers.channel import GetSessions
 from twisted_echo.command.workers.worker_process import WorkerProcess
-from twisted_echo.metrics import Snapshot
+from twisted_echo.lifecycle import State
+from twisted_echo.metrics import Observation, Snapshot
 
 __all__ = ["AggregateStatus", "sessionsPage"]
 
@@ -85,6 +86,30 @@ class AggregateStatus:
         """
         return sum(snapshots.values(), self._gone + self.ownSnapshot())
 
+    def observe(
+        self, state: State, restarts: Mapping[str, int], build: Mapping[str, str]
+    ) -> "Deferred[Observation]":
+        """
+        Ask the workers, and sum up.
+
+        @param state: of the service that they are together.
+        @param restarts: how often a worker was replaced, by cause.
+        @param build: which software this is.
+        """
+
+        async def observed() -> Observation:
+            snapshots = await self.snapshots()
+            return Observation(
+                total=self.total(snapshots),
+                workers=snapshots,
+                restarts=dict(restarts),
+                state=state.value,
+                states=tuple(each.value for each in State),
+                build=build,
+            )
+
+        return Deferred.fromCoroutine(observed())
+
     def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
         List some open sessions: the module's L{sessionsPage}, with the C{total} of all
@@ -102,6 +127,29 @@ class AggregateStatus:
         return Deferred.fromCoroutine(counted())
 
 
+class _Cursor(NamedTuple):
+    """
+    A session: the place where a page ends.
+    """
+
+    worker: int
+    pid: int
+    session: int
+
+    @classmethod
+    def parse(cls, text: str) -> "_Cursor":
+        """
+        @raise ValueError: if the text is no cursor's.
+        """
+        numbers = (text or "0:0:0").split(":")
+        if len(numbers) != 3 or not all(each.isdecimal() for each in numbers):
+            raise ValueError(f"after must be what a page gives as next, got {text!r}")
+        return cls(*map(int, numbers))
+
+    def __str__(self) -> str:
+        return f"{self.worker}:{self.pid}:{self.session}"
+
+
 def sessionsPage(
     workers: Iterable[WorkerProcess], clock: IReactorTime, after: str, limit: int
 ) -> "Deferred[dict[str, Any]]":
@@ -114,15 +162,13 @@ def sessionsPage(
         C{pid}, and C{next}, None if there are no more.
     @raise ValueError: if C{after} is not what a page has given.
     """
-    numbers = (after or "0:0:0").split(":")
-    if len(numbers) != 3 or not all(each.isdecimal() for each in numbers):
-        raise ValueError(f"after must be what a page gives as next, got {after!r}")
+    cursor = _Cursor.parse(after)
     # A number may be two processes: one that drains, and its successor.
-    start, last = (int(numbers[0]), int(numbers[1])), int(numbers[2])
-    rows: list[dict[str, Any]] = []
+    start = cursor[:2]
     left = sorted(
         (each for each in workers if _place(each) >= start), key=_place, reverse=True
     )
+    rows: list[dict[str, Any]] = []
 
     async def askEach() -> dict[str, Any]:
         # (A function that called itself would keep each page until the garbage
@@ -132,7 +178,7 @@ def sessionsPage(
             number, pid = _place(worker)
             asked = worker.channel.ask(
                 GetSessions,
-                after=last if (number, pid) == start else 0,
+                after=cursor.session if (number, pid) == start else 0,
                 limit=limit - len(rows),
             )
             # A worker that has died meanwhile has no sessions; one that hangs lists
@@ -140,13 +186,21 @@ def sessionsPage(
             asked.addTimeout(_ANSWERS_WITHIN, clock).addErrback(lambda _: {"rows": []})
             answer = await asked
             rows.extend({**row, "worker": number, "pid": pid} for row in answer["rows"])
-        if len(rows) < limit:
-            return {"sessions": rows, "next": None}
-        row = rows[-1] if rows else {"worker": start[0], "pid": start[1], "id": 0}
-        cursor = f"{row['worker']}:{row['pid']}:{row['id']}"
-        return {"sessions": rows, "next": cursor}
+        return {"sessions": rows, "next": _next(rows, cursor, limit)}
 
     return Deferred.fromCoroutine(askEach())
+
+
+def _next(rows: list[dict[str, Any]], cursor: _Cursor, limit: int) -> str | None:
+    """
+    The cursor of the page after one that has these rows.
+    """
+    if len(rows) < limit:
+        return None
+    if rows:
+        last = rows[-1]
+        cursor = _Cursor(last["worker"], last["pid"], last["id"])
+    return str(cursor)
 
 
 def _place(worker: WorkerProcess) -> tuple[int, int]:

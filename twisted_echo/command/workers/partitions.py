@@ -11,9 +11,66 @@ partition of another's up when the other accepts from it, so that at no moment n
 does.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Protocol
 
-__all__ = ["assignPartitions"]
+__all__ = ["AcceptingWorker", "Partitions", "assignPartitions"]
+
+
+class AcceptingWorker(Protocol):
+    """
+    A worker that listens.
+    """
+
+    @property
+    def number(self) -> int:
+        """
+        Which worker it is.
+        """
+
+    @property
+    def accepted(self) -> set[int]:
+        """
+        The partitions that it is known to accept from.
+        """
+
+    def acceptFrom(self, partitions: list[int]) -> None:
+        """
+        Make it accept from these partitions, and no others.
+        """
+
+
+class Partitions:
+    """
+    The partitions of all workers.
+    """
+
+    def __init__(
+        self, count: int, listening: Callable[[], Iterable[AcceptingWorker]]
+    ) -> None:
+        """
+        @param count: how many there are, one for each worker.
+        @param listening: gives the workers that listen.
+        """
+        self._count = count
+        self._listening = listening
+
+    @property
+    def areAllAccepted(self) -> bool:
+        """
+        Whether some worker accepts from each.
+        """
+        accepted = [each.accepted for each in self._listening()]
+        return len(set().union(*accepted)) == self._count
+
+    def assign(self) -> None:
+        """
+        Assign them to the workers that listen.
+        """
+        listening = {each.number: each for each in self._listening()}
+        accepting = {number: each.accepted for number, each in listening.items()}
+        for number, assigned in assignPartitions(self._count, accepting).items():
+            listening[number].acceptFrom(assigned)
 
 
 def assignPartitions(

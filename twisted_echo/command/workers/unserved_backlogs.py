@@ -76,7 +76,8 @@ class UnservedBacklogs:
         """
         Serve when all workers have said which backlogs they serve, or should have.
         """
-        self._timer = self._reactor.callLater(_ANSWERED_WITHIN, self.serve)
+        if self._service is None:
+            self._timer = self._reactor.callLater(_ANSWERED_WITHIN, self.serve)
 
     def workersChanged(self) -> None:
         """

@@ -17,6 +17,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from twisted.protocols import amp
 
 from twisted_echo.command.workers.channel import WorkerSettings
 from twisted_echo.command.workers.hang_detector import HUNG_AFTER, HangDetector
@@ -124,6 +125,7 @@ class WorkerMonitor:
     Keeps a number of workers running.
 
     @ivar clock: the source of the time.
+    @ivar killTime: seconds that a worker may take for its end.
     @ivar restarts: how often there was a successor to start, by L{CAUSES}.
     """
 
@@ -136,7 +138,6 @@ class WorkerMonitor:
         hungAfter: float = HUNG_AFTER,
     ) -> None:
         """
-        @param killTime: seconds that a worker may take for its end.
         @param folder: where relative paths begin; this process's, if None.
         @param hungAfter: seconds without an answer after which a worker hangs.
         """
@@ -150,6 +151,7 @@ class WorkerMonitor:
         self._sockets: list[socket.socket] = []
         self._environment: dict[str, str] = {}
         self._slots: list[_Slot] = []
+        self.killTime = killTime
         self._kills = KillTimers(reactor, killTime)
         self._detector = HangDetector(reactor, lambda: self.workers, hungAfter)
         self._untilStopped: Waiters[None] = Waiters()
@@ -162,6 +164,21 @@ class WorkerMonitor:
         present = [each.worker for each in self._slots if each.worker is not None]
         leaving = [each for each in self._kills.workers if each not in present]
         return [*leaving, *present]
+
+    @property
+    def listeningWorkers(self) -> list[WorkerProcess]:
+        """
+        Those that listen.
+        """
+        return [each for each in self.workers if each.state is WorkerState.LISTENING]
+
+    def tellAll(self, command: type[amp.Command]) -> None:
+        """
+        Send a command to all workers, without an answer.
+        """
+        for worker in self.workers:
+            # One that has died meanwhile does not need it.
+            worker.channel.ask(command).addErrback(lambda _: None)
 
     # Start
 

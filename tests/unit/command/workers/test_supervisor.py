@@ -27,7 +27,8 @@ from tests.support.der_certificates import CertificateFiles, expiring
 from tests.support.marks import slow
 from tests.support.supervisor import TCP, SupervisorTestCase
 from twisted_echo import EchoConfig
-from twisted_echo.command.workers.supervisor import NoWorkers, Supervisor
+from twisted_echo.command.workers.supervisor import Supervisor
+from twisted_echo.command.workers.worker_start import NoWorkers
 from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.lifecycle import IllegalTransition, State
@@ -62,12 +63,10 @@ class SupervisorTests(SupervisorTestCase):
             self.addCleanup(client.close)
             got = await in_thread(pump, client, b"hello\nrest")
             self.assertEqual(got, b"hello\nrest")
-            self.assertIsNone(supervisor.stopsBy)
+            self.assertEqual(supervisor.stopsWithin, 22)
             one, two = supervisor.stopService(), supervisor.stopService()
             self.assertEqual(supervisor.state, State.DRAINING)
-            assert supervisor.stopsBy is not None
-            now = reactor.seconds()  # type: ignore[attr-defined]
-            self.assertTrue(0 < supervisor.stopsBy - now < 25)
+            self.assertTrue(0 < supervisor.stopsWithin < 22)
             await one
             await two
             self.assertEqual(supervisor.state, State.STOPPED)
@@ -161,9 +160,9 @@ class SupervisorTests(SupervisorTestCase):
         total = supervisor.status.total(snapshots)
         self.assertEqual((total.opened, total.sessions), (20, 20))
         lives = snapshots["0"].sessions
-        (victim,) = [each for each in supervisor._alive() if each.number == 0]
+        (victim,) = [each for each in supervisor._monitor.workers if each.number == 0]
         os.kill(victim.pid, signal.SIGKILL)
-        await until(lambda: victim not in supervisor._alive())
+        await until(lambda: victim not in supervisor._monitor.workers)
         total = supervisor.status.total(await supervisor.status.snapshots())
         self.assertEqual((total.opened, total.sessions), (20, 20 - lives))
         for client in clients:
@@ -188,18 +187,20 @@ class SupervisorTests(SupervisorTestCase):
 
         def hear() -> None:
             changed()
-            told.append((supervisor.isAccepting, len(supervisor._listeningWorkers())))
+            told.append(
+                (supervisor.isAccepting, len(supervisor._monitor.listeningWorkers))
+            )
 
         self.patch(supervisor, "_workersChanged", hear)
-        (victim,) = [each for each in supervisor._alive() if each.number == 0]
+        (victim,) = [each for each in supervisor._monitor.workers if each.number == 0]
         os.kill(victim.pid, signal.SIGKILL)
-        await until(lambda: victim not in supervisor._alive())
+        await until(lambda: victim not in supervisor._monitor.workers)
         await until(lambda: supervisor.isAccepting)
-        await until(lambda: len(supervisor._listeningWorkers()) == 2)
+        await until(lambda: len(supervisor._monitor.listeningWorkers) == 2)
         self.assertEqual(told[-1], (True, 2))
-        served = {0: {0}, 1: {1}}
+        own = [(0, {0}), (1, {1})]
         await until(
-            lambda: {w.number: w.accepted for w in supervisor._alive()} == served
+            lambda: [(w.number, w.accepted) for w in supervisor._monitor.workers] == own
         )
 
     async def test_pages(self) -> None:
@@ -237,7 +238,9 @@ class SupervisorTests(SupervisorTestCase):
         clients = await self.clients(supervisor, 5)
         stopped = supervisor.stopService()
         await until(
-            lambda: all(w.state is WorkerState.DRAINING for w in supervisor._alive())
+            lambda: all(
+                w.state is WorkerState.DRAINING for w in supervisor._monitor.workers
+            )
         )
         supervisor.stopNow()
         await stopped
@@ -253,20 +256,17 @@ class SupervisorTests(SupervisorTestCase):
         supervisor._config = replace(supervisor._config, abortAfter=600.0)
         supervisor.startService()
         await supervisor.whenListening()
-        for worker in supervisor._alive():
+        for worker in supervisor._monitor.workers:
             os.kill(worker.pid, signal.SIGSTOP)
         waiting = [connect(supervisor.addresses[0]) for _ in range(10)]
         stopped = supervisor.stopService()
         supervisor.stopNow()
-        assert supervisor.stopsBy is not None
-        now = reactor.seconds()  # type: ignore[attr-defined]
-        self.assertLess(supervisor.stopsBy - now, 11)
-        for worker in supervisor._alive():
+        self.assertLess(supervisor.stopsWithin, 11)
+        for worker in supervisor._monitor.workers:
             os.kill(worker.pid, signal.SIGKILL)
         served: list[int] = []
         stopped.addCallback(served.append)  # type: ignore[call-overload]
         await until(lambda: served)
-        assert supervisor._backlogs is None
         total = supervisor.status.total({})
         self.assertEqual(total.ended, {EndReason.ABORTED_IN_DRAIN.value: total.opened})
         for client in waiting:
@@ -282,7 +282,7 @@ class SupervisorTests(SupervisorTestCase):
         await supervisor.whenListening()
         await self.clients(supervisor, 10)
         before = await supervisor.status.snapshots()
-        (victim,) = [each for each in supervisor._alive() if each.number == 1]
+        (victim,) = [each for each in supervisor._monitor.workers if each.number == 1]
         os.kill(victim.pid, signal.SIGSTOP)
         try:
             snapshots = await supervisor.status.snapshots()
@@ -337,5 +337,5 @@ class NeverReadyTests(SupervisorTestCase):
         await self.assertFailure(supervisor.whenListening(), NoWorkers)
         self.assertIn("no worker can start", await told)
         self.assertEqual(supervisor.state, State.STOPPED)
-        self.assertEqual(supervisor._alive(), [])
+        self.assertEqual(supervisor._monitor.workers, [])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 6)

@@ -39,7 +39,7 @@ class BacklogTests(SupervisorTestCase):
         """
         supervisor.startService()
         await supervisor.whenListening()
-        for worker in supervisor._alive():
+        for worker in supervisor._monitor.workers:
             os.kill(worker.pid, signal.SIGSTOP)
         clients = []
         for number in range(self.COUNT):
@@ -50,7 +50,7 @@ class BacklogTests(SupervisorTestCase):
         return clients
 
     def go_on(self, supervisor: Supervisor) -> None:
-        for worker in supervisor._alive():
+        for worker in supervisor._monitor.workers:
             os.kill(worker.pid, signal.SIGCONT)
 
     async def assert_served(self, clients: list[socket.socket]) -> None:
@@ -80,7 +80,7 @@ class BacklogTests(SupervisorTestCase):
         """
         supervisor = self.supervisor(drain=60.0)
         clients = await self.waiting(supervisor)
-        for worker in supervisor._alive():
+        for worker in supervisor._monitor.workers:
             if worker.number == 0:
                 os.kill(worker.pid, signal.SIGTERM)
         self.go_on(supervisor)

@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fake_workers import FakeProcess
-from twisted_echo.command.workers.start_progress import StartProgress
 from twisted_echo.command.workers.worker_exit import WorkerExit
 from twisted_echo.command.workers.worker_process import WorkerProcess
+from twisted_echo.command.workers.worker_start import StartProgress
 from twisted_echo.command.workers.worker_state import WorkerState
 
 

@@ -29,7 +29,9 @@ class PartitionsTests(SupervisorTestCase):
         return supervisor
 
     def worker(self, supervisor: Supervisor, number: int) -> WorkerProcess:
-        (found,) = [each for each in supervisor._alive() if each.number == number]
+        (found,) = [
+            each for each in supervisor._monitor.workers if each.number == number
+        ]
         return found
 
     @slow
@@ -49,7 +51,7 @@ class PartitionsTests(SupervisorTestCase):
         settings[1] = good
         await until(
             lambda: (
-                [each.accepted for each in supervisor._listeningWorkers()]
+                [each.accepted for each in supervisor._monitor.listeningWorkers]
                 == [{0}, {1}, {2}]
             )
         )
@@ -80,10 +82,10 @@ class PartitionsTests(SupervisorTestCase):
         If no worker lives, it is not ready, and clients wait for the first that does.
         """
         supervisor = await self.started()
-        dead = supervisor._alive()
+        dead = supervisor._monitor.workers
         for worker in dead:
             os.kill(worker.pid, signal.SIGKILL)
-        await until(lambda: not set(dead) & set(supervisor._alive()))
+        await until(lambda: not set(dead) & set(supervisor._monitor.workers))
         self.assertFalse(supervisor.isAccepting)
         await self.clients(supervisor, 10)
         await until(lambda: supervisor.isAccepting)
@@ -99,8 +101,8 @@ class PartitionsTests(SupervisorTestCase):
         os.kill(victim.pid, signal.SIGSTOP)
         await self.clients(supervisor, 20)
         await until(lambda: victim.state is WorkerState.HUNG)
-        await until(lambda: len(supervisor._listeningWorkers()) == 2)
-        self.assertNotIn(victim, supervisor._alive())
+        await until(lambda: len(supervisor._monitor.listeningWorkers) == 2)
+        self.assertNotIn(victim, supervisor._monitor.workers)
         self.assertGreaterEqual(supervisor._monitor.restarts["hung"], 1)
         await self.clients(supervisor, 20)
 
