@@ -222,10 +222,11 @@ class TwistedReactorSuitesTests(SynchronousTestCase):
 
         self.assertEqual(ours["reactors"], ["EagerEPollReactor"])
         self.assertNotIn("EagerEPollReactor", theirs["reactors"])
-        for name in ("Server", "Client", "UNIXServer", "UNIXClient"):
-            self.assertIn(
-                f"twisted_echo.eager.transports.Eager{name}", ours["transports"]
-            )
+        for name in (
+            *("tcp_transports.EagerServer", "tcp_transports.EagerClient"),
+            *("unix_transports.EagerUNIXServer", "unix_transports.EagerUNIXClient"),
+        ):
+            self.assertIn(f"twisted_echo.eager.{name}", ours["transports"])
         self.assertEqual(
             [each for each in theirs["transports"] if "twisted_echo" in each], []
         )

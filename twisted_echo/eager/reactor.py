@@ -1,9 +1,10 @@
 """
 The eager reactor: Twisted's epoll reactor with a shorter way for one chunk.
 
-Its TCP and UNIX transports are those of L{twisted_echo.eager.transports}, and its poll
-loop calls a transport that can be read directly, with a log context that was
-prepared once, instead of by way of C{log.callWithLogger}. All else is inherited.
+Its TCP and UNIX connections are those of L{twisted_echo.eager.tcp_transports} and
+L{twisted_echo.eager.unix_transports}. Its poll loop calls the C{doRead} of such a
+connection with a log context that was prepared once, instead of by way of
+C{log.callWithLogger}. All else is inherited.
 
 Name it before any other part of a program names a reactor::
 
@@ -13,17 +14,20 @@ or::
 
     from twisted_echo.reactor import install
     install()
-
-Knows nothing of echo.
 """
 
 import errno
-import socket
-from collections.abc import Callable
-from time import perf_counter
-from typing import Any
+from collections.abc import Mapping
+from socket import AF_UNIX
 
-from twisted.internet import error
+from twisted.internet.error import UnsupportedAddressFamily
+from twisted.internet.interfaces import (
+    Binding,
+    IConnector,
+    IListeningPort,
+    IProtocolFactory,
+)
+from twisted.internet.protocol import ClientFactory, P
 from twisted.python import context, log
 
 from twisted_echo.twisted_internals import UnfitTwisted, require, unfit
@@ -31,11 +35,14 @@ from twisted_echo.twisted_internals import UnfitTwisted, require, unfit
 try:
     from twisted.internet.epollreactor import EPOLLIN, EPollReactor
 
-    from twisted_echo.eager.transports import (
+    from twisted_echo.eager.sending import EagerMixin
+    from twisted_echo.eager.tcp_transports import (
         EagerClient,
         EagerConnector,
         EagerPort,
         EagerServer,
+    )
+    from twisted_echo.eager.unix_transports import (
         EagerUNIXClient,
         EagerUNIXConnector,
         EagerUNIXPort,
@@ -48,7 +55,7 @@ except (AttributeError, ImportError) as problem:
 __all__ = ["EagerEPollReactor", "UnfitTwisted", "install"]
 
 _EAGER = frozenset((EagerServer, EagerClient, EagerUNIXServer, EagerUNIXClient))
-_NO_CONTEXT: dict[object, object] = {}
+_NO_CONTEXT: Mapping[object, object] = {}
 
 
 class EagerEPollReactor(EPollReactor):
@@ -59,49 +66,57 @@ class EagerEPollReactor(EPollReactor):
     # Transports
 
     def listenTCP(
-        self, port: Any, factory: Any, backlog: int = 50, interface: str = ""
-    ) -> Any:
+        self,
+        port: int,
+        factory: IProtocolFactory,
+        backlog: int = 50,
+        interface: str = "",
+    ) -> IListeningPort:
         listener = EagerPort(port, factory, backlog, interface, self)
         listener.startListening()
         return listener
 
     def connectTCP(
         self,
-        host: Any,
-        port: Any,
-        factory: Any,
+        host: str,
+        port: int,
+        factory: ClientFactory[P],
         timeout: float = 30.0,
-        bindAddress: Any = None,
-    ) -> Any:
+        bindAddress: Binding | tuple[str, int] | None = None,
+    ) -> IConnector:
         connector = EagerConnector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
         return connector
 
     def listenUNIX(
         self,
-        address: Any,
-        factory: Any,
+        address: bytes,
+        factory: IProtocolFactory,
         backlog: int = 50,
         mode: int = 0o666,
-        wantPID: Any = 0,
-    ) -> Any:
+        wantPID: int = 0,
+    ) -> IListeningPort:
         listener = EagerUNIXPort(address, factory, backlog, mode, self, wantPID)
         listener.startListening()
         return listener
 
     def connectUNIX(
-        self, address: Any, factory: Any, timeout: float = 30, checkPID: Any = 0
-    ) -> Any:
+        self,
+        address: bytes,
+        factory: ClientFactory[P],
+        timeout: float = 30,
+        checkPID: int = 0,
+    ) -> IConnector:
         connector = EagerUNIXConnector(address, factory, timeout, self, checkPID)
         connector.connect()
         return connector
 
     def adoptStreamPort(
-        self, fileDescriptor: int, addressFamily: Any, factory: Any
-    ) -> Any:
-        if addressFamily not in self._supportedAddressFamilies:
-            raise error.UnsupportedAddressFamily(addressFamily)
-        if addressFamily == socket.AF_UNIX:
+        self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory
+    ) -> IListeningPort:
+        self._checkFamily(addressFamily)
+        listener: EagerPort | EagerUNIXPort
+        if addressFamily == AF_UNIX:
             listener = EagerUNIXPort._fromListeningDescriptor(
                 self, fileDescriptor, factory
             )
@@ -113,63 +128,25 @@ class EagerEPollReactor(EPollReactor):
         return listener
 
     def adoptStreamConnection(
-        self, fileDescriptor: int, addressFamily: Any, factory: Any
-    ) -> Any:
+        self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory
+    ) -> EagerServer | EagerUNIXServer | None:
+        self._checkFamily(addressFamily)
+        adopted: EagerServer | EagerUNIXServer | None
+        if addressFamily == AF_UNIX:
+            adopted = EagerUNIXServer._fromConnectedSocket(
+                fileDescriptor, factory, self
+            )
+        else:
+            adopted = EagerServer._fromConnectedSocket(
+                fileDescriptor, addressFamily, factory, self
+            )
+        return adopted
+
+    def _checkFamily(self, addressFamily: int) -> None:
         if addressFamily not in self._supportedAddressFamilies:
-            raise error.UnsupportedAddressFamily(addressFamily)
-        if addressFamily == socket.AF_UNIX:
-            return EagerUNIXServer._fromConnectedSocket(fileDescriptor, factory, self)
-        return EagerServer._fromConnectedSocket(
-            fileDescriptor, addressFamily, factory, self
-        )
+            raise UnsupportedAddressFamily(addressFamily)
 
     # The loop
-
-    # Who wants to know how long the reading of a chunk and the sending of its answer
-    # take, and of how many more.
-    _timings: dict[Callable[[float], object], int] = {}  # noqa: RUF012 - see timeReads
-
-    def timeReads(self, observe: Callable[[float], object], count: int) -> None:
-        """
-        Time one C{doRead} of an eager connection in each of the next polls that have
-        one: it reads, has the protocol answer, and sends what was written. While there
-        is nothing to time, that costs nothing.
-
-        @param observe: called with the seconds. It must not raise.
-        @param count: how many are to be timed from now on; 0 for none.
-        """
-        timings = dict(self._timings)
-        timings.pop(observe, None)
-        if count > 0:
-            timings[observe] = count
-        self._timings = timings
-
-    def _readTimed(self, events: Any, contexts: Any, top: int) -> Any:
-        """
-        Serve the first of those events that are chunks to be read, and time it.
-
-        @return: the others.
-        """
-        for place, (fd, event) in enumerate(events):
-            selectable: Any = self._selectables.get(fd)
-            if event == EPOLLIN and type(selectable) in _EAGER:
-                contexts[top] = selectable
-                began = perf_counter()
-                try:
-                    why = selectable.doRead()
-                except BaseException as problem:
-                    log.err()
-                    self._disconnect(selectable, problem, False)
-                else:
-                    seconds = perf_counter() - began
-                    if why is not None:
-                        self._disconnect(selectable, why, True)
-                    else:
-                        for observe, left in list(self._timings.items()):
-                            self.timeReads(observe, left - 1)
-                            observe(seconds)
-                return events[:place] + events[place + 1 :]
-        return events
 
     def doPoll(self, timeout: float | None) -> None:
         """
@@ -195,8 +172,6 @@ class EagerEPollReactor(EPollReactor):
         contexts.append(_NO_CONTEXT)
         readable, eager = EPOLLIN, _EAGER
         try:
-            if self._timings:
-                events = self._readTimed(events, contexts, top)
             for fd, event in events:
                 try:
                     selectable = selectables[fd]
@@ -224,9 +199,11 @@ class EagerEPollReactor(EPollReactor):
 
     doIteration = doPoll
 
-    def _disconnect(self, selectable: Any, why: BaseException, isRead: bool) -> None:
+    def _disconnect(
+        self, connection: EagerMixin, why: BaseException, isRead: bool
+    ) -> None:
         try:
-            self._disconnectSelectable(selectable, why, isRead)
+            self._disconnectSelectable(connection, why, isRead)
         except KeyboardInterrupt:
             raise
         except BaseException:

@@ -26,6 +26,7 @@ from tests.support.processes import (
     connect,
     finished,
     new_folder,
+    read_exactly,
     round_trip,
     script,
 )
@@ -39,6 +40,7 @@ from tests.unit.eager.test_transports import (
     Producer,
     Recorder,
     close_with_reset,
+    wait_for_event,
 )
 
 OURS = "twisted_echo.eager.reactor.EagerEPollReactor"
@@ -409,6 +411,22 @@ class PollTests(LoopTestCase):
         loop.turn()
         self.assertEqual(protocol.received, b"x")
 
+    def test_several(self) -> None:
+        """
+        In one poll each connection that has something is served, once.
+        """
+        loop = self.eager()
+        links = [loop.link("accepted TCP") for _ in range(5)]
+        for protocol, peer in links:
+            protocol.onReceived = protocol.transport.write
+            peer.sendall(b"ab")
+        for protocol, _ in links:
+            wait_for_event(protocol.transport, select.POLLIN)
+        loop.turn()
+        for protocol, peer in links:
+            self.assertEqual(read_exactly(peer, 2), b"ab")
+            self.assertEqual(protocol.events[1:], [("received", b"ab")])
+
     def test_goneInTheSameTurn(self) -> None:
         """
         A connection that another one aborts or closes before its event is
@@ -687,134 +705,6 @@ class AdoptTests(LoopTestCase):
             return raised
 
         self.same(scenario)
-
-
-class ObserveTests(LoopTestCase):
-    """
-    A chunk now and then is timed, for who wants to know.
-    """
-
-    def served(self, loop: Loop, kind: str = "accepted TCP") -> Any:
-        """
-        A connection that sends back what it gets, and what of it takes one turn.
-        """
-        protocol, peer = loop.link(kind)
-        protocol.onReceived = lambda data: protocol.transport.write(data)
-
-        def echo() -> None:
-            peer.sendall(b"x")
-            loop.read(protocol.transport)
-            self.assertEqual(loop.take(peer, 1), b"x")
-
-        return protocol, peer, echo
-
-    def test_kinds(self) -> None:
-        """
-        On each kind of connection; whoever else wants to know is told the same.
-        """
-        loop = self.eager()
-        for kind in TCP + UNIX:
-            first: list[float] = []
-            second: list[float] = []
-            _, _, echo = self.served(loop, kind)
-            loop.reactor.timeReads(first.append, 3)
-            loop.reactor.timeReads(second.append, 2)
-            for _ in range(5):
-                echo()
-            self.assertEqual((len(first), len(second)), (3, 2), kind)
-            self.assertEqual(first[:2], second)
-            self.assertTrue(all(0 < each < 30 for each in first), first)
-
-    def test_again(self) -> None:
-        """
-        Who asks again begins anew, and who asks for none is told nothing more.
-        """
-        loop = self.eager()
-        _, _, echo = self.served(loop)
-        seen: list[float] = []
-        other: list[float] = []
-        loop.reactor.timeReads(seen.append, 9)
-        loop.reactor.timeReads(seen.append, 2)
-        loop.reactor.timeReads(other.append, 9)
-        loop.reactor.timeReads(other.append, 0)
-        # What was never asked for.
-        loop.reactor.timeReads(len, 0)
-        for _ in range(4):
-            echo()
-        self.assertEqual((len(seen), other), (2, []))
-        self.assertEqual(loop.reactor._timings, {})
-
-    def test_includesTheAnswer(self) -> None:
-        """
-        What the protocol does, and the send of what it writes, are in it.
-        """
-        loop = self.eager()
-        protocol, peer, _ = self.served(loop)
-        seen: list[float] = []
-        sent: list[int] = []
-        ticks = iter(range(0, 1000, 7))
-        self.patch(sys.modules[OURS.rpartition(".")[0]], "perf_counter", ticks.__next__)
-
-        def observe(seconds: float) -> None:
-            seen.append(seconds)
-            sent.append(protocol.transport.bytesSent)
-
-        loop.reactor.timeReads(observe, 1)
-        peer.sendall(b"abc")
-        loop.read(protocol.transport)
-        self.assertEqual((seen, sent), ([7], [3]))
-
-    def test_others(self) -> None:
-        """
-        In a poll that is timed, every other connection is served as well, each once.
-        """
-        loop = self.eager()
-        links = [self.served(loop) for _ in range(5)]
-        seen: list[float] = []
-        loop.reactor.timeReads(seen.append, 1)
-        for _, peer, _ in links:
-            peer.sendall(b"ab")
-        loop.read(links[0][0].transport)
-        for protocol, peer, _ in links:
-            self.assertEqual(loop.take(peer, 2), b"ab")
-            self.assertEqual(protocol.received, b"ab")
-        self.assertGreaterEqual(len(seen), 1)
-
-    def test_end(self) -> None:
-        """
-        An end that is read when it would be timed is an end, and no sample; so is an
-        exception of the protocol's, which is logged as ever.
-        """
-        loop = self.eager()
-        seen: list[float] = []
-        loop.reactor.timeReads(seen.append, 1)
-        protocol, peer, _ = self.served(loop)
-        peer.close()
-        loop.read(protocol.transport)
-        self.assertIs(protocol.reason, error.ConnectionDone)
-        protocol, peer, _ = self.served(loop)
-
-        def fails(data: bytes) -> None:
-            raise ZeroDivisionError
-
-        protocol.onReceived = fails
-        peer.sendall(b"x")
-        loop.read(protocol.transport)
-        self.assertIs(protocol.reason, ZeroDivisionError)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(seen, [])
-
-    def test_nothingToRead(self) -> None:
-        """
-        A poll in which there is nothing but what is no connection of ours, such as a
-        port, times nothing, and serves it.
-        """
-        loop = self.eager()
-        seen: list[float] = []
-        loop.reactor.timeReads(seen.append, 1)
-        _, peer = loop.link("accepted TCP")
-        self.assertEqual(seen, [])
-        self.assertTrue(peer)
 
 
 # Programs

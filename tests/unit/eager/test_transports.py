@@ -39,7 +39,7 @@ from zope.interface.verify import verifyObject
 
 from tests.support.clients import _Connections as Certificate
 from tests.support.processes import new_folder, read_exactly
-from twisted_echo.eager.transports import EagerTCPMixin
+from twisted_echo.eager.tcp_transports import EagerTCPMixin
 from twisted_echo.reactor import EagerEPollReactor
 
 PATIENCE = 20.0

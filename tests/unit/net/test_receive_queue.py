@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from tests.support.clients import ServedTestCase, in_thread, until
 from twisted_echo import EndReason, Session, SessionFactory
-from twisted_echo.eager.transports import EagerServer
+from twisted_echo.eager.tcp_transports import EagerServer
 from twisted_echo.net.receive_queue import isReadable, readArrived, unreadBytes
 
 

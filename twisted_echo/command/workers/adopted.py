@@ -81,7 +81,8 @@ def _adopt(reactor: Any, listening: socket.socket, factory: IProtocolFactory) ->
         port = _TCPPort._fromListeningDescriptor(reactor, descriptor, family, factory)
     try:
         from twisted_echo.eager.reactor import EagerEPollReactor
-        from twisted_echo.eager.transports import EagerServer, EagerUNIXServer
+        from twisted_echo.eager.tcp_transports import EagerServer
+        from twisted_echo.eager.unix_transports import EagerUNIXServer
     except ImportError:
         # Without epoll there is no eager reactor.
         pass

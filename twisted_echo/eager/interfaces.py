@@ -1,0 +1,32 @@
+"""
+What the eager transports ask of producers and protocols, if these provide it.
+"""
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import Interface
+
+__all__ = ["IOutputObserver", "IProtocolWithTLS"]
+
+
+class IOutputObserver(IPushProducer):
+    """
+    A streaming producer that wants to know when output waits.
+    """
+
+    def outputWaits() -> None:
+        """
+        The kernel has not taken all that was written, or data was received while it had
+        not. That is earlier than C{pauseProducing}, which Twisted calls at 64 KiB. This
+        may abort the connection.
+        """
+
+
+class IProtocolWithTLS(Interface):
+    """
+    A protocol that begins TLS itself when its transport's C{startTLS} is called.
+    """
+
+    def startTLSByTransport(context: object, normal: bool) -> None:
+        """
+        Begin TLS, with the arguments of C{ITLSTransport.startTLS}.
+        """

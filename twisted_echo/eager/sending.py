@@ -1,0 +1,325 @@
+"""
+The sending half of the eager transports: it sends when it is told to.
+
+Twisted's transports only note what is written; a later turn of the reactor sends it,
+after two changes to what epoll watches. These try to send at once, and leave to the
+inherited C{doWrite} only what the kernel does not take. While a transport is inside its
+own C{doRead} it gathers what is written, and tries one send when the protocol returns.
+
+What must hold, so that nothing else changes:
+
+  - bytes leave in the order in which they were written: nothing is sent past bytes that
+    wait in a buffer;
+  - a connection that is closing, is half-closed, has TLS or a pull producer, or passes
+    descriptors, sends as Twisted does (see L{Sending});
+  - C{write} neither raises because of the connection nor calls back, but for what it
+    tells a producer: an error of C{send} leaves the bytes in the buffer, and the
+    inherited C{doWrite} meets the error again and reports it where Twisted does.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from errno import ENOBUFS, EPIPE, EWOULDBLOCK
+from typing import TYPE_CHECKING
+
+from twisted.internet import main, tcp
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IProducer, ITLSTransport
+from twisted.python import context, log
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_echo.eager.interfaces import IOutputObserver, IProtocolWithTLS
+
+__all__ = ["EagerMixin", "Sending"]
+
+if TYPE_CHECKING:
+    _Base = tcp.Connection
+else:
+    _Base = object
+
+
+class Sending(Enum):
+    """
+    How a connection sends what is written to it::
+
+        INHERITED --connected--> AT_ONCE --doRead has data--> GATHERING
+                                    ^ ^                         |  |
+                                    | +---the protocol returns--+  |
+             pull producer is gone  |                              |
+                                    v  a pull producer comes       |
+                                  PULLED <-------------------------+
+
+        any --closing, half-closed, TLS, a descriptor, lost--> INHERITED, for good
+
+    @cvar INHERITED: as Twisted does, in a later turn of the reactor.
+    @cvar AT_ONCE: in C{write}, unless bytes wait already.
+    @cvar GATHERING: after the protocol's C{dataReceived}, in one piece.
+    @cvar PULLED: as Twisted does, which asks a pull producer for more whenever
+        everything is sent.
+    """
+
+    INHERITED = "inherited"
+    AT_ONCE = "at once"
+    GATHERING = "gathering"
+    PULLED = "pulled"
+
+
+# As globals of this module they are found without a look into the class.
+_AT_ONCE, _GATHERING = Sending.AT_ONCE, Sending.GATHERING
+
+
+@implementer(ITLSTransport)
+class EagerMixin(_Base):
+    """
+    The sending half: goes before a subclass of C{tcp.Connection}.
+
+    @ivar bytesSent: how many bytes the kernel has taken so far.
+    """
+
+    bytesSent = 0
+    # The state is kept, and not worked out of Twisted's flags with each chunk. Every
+    # method that changes one of those is overridden below. (Each constructor sets it: a
+    # default of the class's, of a type written in Python, would keep the interpreter
+    # from specializing its loads and stores, for 1,100 instructions a line.)
+    _sending: Sending
+    # Whether a send has met a reset. The kernel reports that once: a recv after it sees
+    # an end-of-file. (EPIPE is no such report.)
+    _metReset = False
+
+    @property
+    def isGathering(self) -> bool:
+        """
+        Whether the connection is inside its own C{doRead}, and gathers what is written.
+        """
+        return self._sending is Sending.GATHERING
+
+    def _beginSending(self) -> None:
+        """
+        Begin: the connection is made. What every chunk asks for becomes the instance's
+        own, which is faster to load than the class's.
+        """
+        self.bytesSent = self.bytesSent
+        self.dataBuffer = self.dataBuffer
+        self.disconnecting = self.disconnecting
+        self.producer, self.producerPaused = self.producer, self.producerPaused
+        self.bufferSize = self.bufferSize
+        self.SEND_LIMIT = self.SEND_LIMIT
+        self._sending = Sending.PULLED if self._hasPullProducer() else Sending.AT_ONCE
+
+    # Sending
+
+    def write(self, data: bytes) -> None:
+        """
+        Send at once what the kernel takes, and the rest as soon as it does.
+        """
+        if self._sending is _GATHERING and type(data) is bytes:
+            self._tempDataBuffer.append(data)
+            if self.producer is not None:
+                self._tempDataLen += len(data)
+                if self._tempDataLen + len(self.dataBuffer) > self.bufferSize:
+                    self._maybePauseProducer()
+        elif (
+            self._sending is _AT_ONCE
+            and type(data) is bytes
+            and not self._tempDataBuffer
+            and not self.dataBuffer
+            and (
+                self.producer is None
+                or (len(data) <= self.bufferSize and not self.producerPaused)
+            )
+        ):
+            # (With producerPaused set, maybe for a producer that has gone, doWrite
+            # sends and resumes: that must not happen inside write.)
+            if data:
+                self._tempDataBuffer.append(data)
+                self._tempDataLen = len(data)
+                self._sendNow()
+        else:
+            super().write(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """
+        L{write}, for many pieces at once.
+        """
+        pieces = iovec if isinstance(iovec, (list, tuple)) else list(iovec)
+        for piece in pieces:
+            if type(piece) is not bytes:
+                # Refused, or taken, as Twisted does.
+                super().writeSequence(pieces)
+                return
+        self.write(b"".join(pieces))
+
+    def _sendNow(self) -> None:
+        """
+        Try to send what has been written, and leave the rest to C{doWrite}. Nothing
+        else may wait to be sent.
+        """
+        pieces = self._tempDataBuffer
+        data = pieces.pop()
+        if pieces:
+            pieces.append(data)
+            data = b"".join(pieces)
+            pieces.clear()
+        self._tempDataLen = 0
+        try:
+            if len(data) <= self.SEND_LIMIT:
+                sent = self.socket.send(data)
+            else:
+                sent = self.socket.send(memoryview(data)[: self.SEND_LIMIT])
+        except OSError as problem:
+            # Full, or broken: doWrite will meet it again, and report it.
+            sent = 0
+            self._metReset = problem.errno not in (EWOULDBLOCK, ENOBUFS, EPIPE)
+        self.bytesSent += sent
+        if sent < len(data):
+            self.dataBuffer = data
+            self.offset = sent
+            self.startWriting()
+            self._reportWaiting()
+        elif self.producerPaused and self.producer is not None:
+            # In doRead, then.
+            self.producerPaused = False
+            self.producer.resumeProducing()  # type: ignore[attr-defined]
+
+    def _reportWaiting(self) -> None:
+        """
+        Tell a producer that wants to know: output waits.
+        """
+        producer = self.producer
+        if producer is not None and IOutputObserver.providedBy(producer):
+            producer.outputWaits()
+
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
+        """
+        Count what C{doWrite} sends, too.
+        """
+        sent = super().writeSomeData(data)
+        # Else it is an error.
+        if isinstance(sent, int):
+            self.bytesSent += sent
+        return sent
+
+    # Receiving
+
+    def _dataReceived(  # type: ignore[override]
+        self, data: bytes | None
+    ) -> ConnectionDone | ConnectionLost | None:
+        """
+        Hand on what was received, and send what that made the protocol write.
+        """
+        if not data:
+            return main.CONNECTION_LOST if self._metReset else main.CONNECTION_DONE
+        if self._sending is not _AT_ONCE or self.dataBuffer or self._tempDataBuffer:
+            # What is written waits behind what waits already, however many reads
+            # that takes: nothing is done about it here, which would cost more
+            # with every piece.
+            self.protocol.dataReceived(data)
+            if self.dataBuffer:
+                self._reportWaiting()
+            return None
+        self._sending = _GATHERING
+        try:
+            self.protocol.dataReceived(data)
+        except BaseException:
+            if self._sending is _GATHERING:
+                self._sending = _AT_ONCE
+            raise
+        if self._sending is _GATHERING:
+            self._sending = _AT_ONCE
+            if self._tempDataBuffer:
+                self._sendNow()
+        return None
+
+    def __getitem__(self, key: object) -> Mapping[object, object]:
+        """
+        Be a log context: the reactor pushes this transport on the stack of
+        C{twisted.python.context} while it reads. So the context costs nothing
+        before somebody asks for it, which is when something is logged.
+        """
+        if key is not log.ILogContext:
+            raise KeyError(key)
+        me: object = self
+        below = context.ContextTracker()
+        for each in context.theContextTracker.currentContext().contexts:
+            if each is me:
+                break
+            below.contexts.append(each)
+        return {**below.getContext(key), "system": self.logPrefix()}
+
+    # What changes the state
+
+    def stopGathering(self) -> None:
+        """
+        Leave what has been gathered to C{doWrite}, as Twisted would have. (The reactor
+        calls this when it is turned from within C{doRead}.)
+        """
+        if self._sending is _GATHERING:
+            self._countGathered()
+            self._sending = _AT_ONCE
+            if self._tempDataBuffer:
+                self.startWriting()
+
+    def _countGathered(self) -> None:
+        """
+        Count what has been gathered, which is not done with each piece.
+        """
+        if self._sending is _GATHERING:
+            self._tempDataLen = sum(map(len, self._tempDataBuffer))
+
+    def _sendAsInherited(self) -> None:
+        """
+        Send as Twisted does from now on.
+        """
+        self.stopGathering()
+        self._sending = Sending.INHERITED
+
+    def startTLS(self, ctx: object, normal: bool = True) -> None:
+        """
+        Begin TLS: by the protocol itself, if it provides L{IProtocolWithTLS}; else by
+        Twisted, where pyOpenSSL is installed.
+        """
+        if IProtocolWithTLS.providedBy(self.protocol):
+            self.protocol.startTLSByTransport(ctx, normal)
+            return
+        self._sendAsInherited()
+        super().startTLS(ctx, normal)
+
+    def loseConnection(self) -> None:
+        self._sendAsInherited()
+        super().loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        self._sendAsInherited()
+        super().loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        self._sendAsInherited()
+        super().abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._sendAsInherited()
+        super().connectionLost(reason)
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        if streaming:
+            self._countGathered()
+        elif self._sending is not Sending.INHERITED:
+            self.stopGathering()
+            self._sending = Sending.PULLED
+        try:
+            super().registerProducer(producer, streaming)
+        finally:
+            # There may be another one, or none any more.
+            self._endPulled()
+
+    def unregisterProducer(self) -> None:
+        super().unregisterProducer()
+        self._endPulled()
+
+    def _endPulled(self) -> None:
+        if self._sending is Sending.PULLED and not self._hasPullProducer():
+            self._sending = _AT_ONCE
+
+    def _hasPullProducer(self) -> bool:
+        return self.producer is not None and not self.streamingProducer

@@ -1,0 +1,117 @@
+"""
+The UNIX transports of the eager reactor, and what makes them.
+"""
+
+import os
+from socket import socket
+from typing import Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import IProtocol, IReactorFDSet
+from twisted.python import log
+from twisted.python.failure import Failure
+
+from twisted_echo.eager.sending import EagerMixin, Sending
+
+__all__ = ["EagerUNIXClient", "EagerUNIXConnector", "EagerUNIXPort", "EagerUNIXServer"]
+
+_GATHERING = Sending.GATHERING
+
+
+class EagerUNIXMixin(EagerMixin):
+    """
+    The sending half for UNIX sockets, which pass descriptors too.
+
+    A descriptor travels with a byte, which may have been written before it. So what is
+    written outside C{dataReceived} is not sent at once.
+    """
+
+    def write(self, data: bytes) -> None:
+        """
+        Gather inside C{dataReceived}, and write as Twisted does outside.
+        """
+        if self._sending is _GATHERING:
+            super().write(data)
+        else:
+            super(EagerMixin, self).write(data)
+
+    def sendFileDescriptor(self, descriptor: int) -> None:
+        """
+        Send a descriptor along with a byte. From then on the connection sends as
+        Twisted's do.
+        """
+        self._sendAsInherited()
+        super().sendFileDescriptor(descriptor)  # type: ignore[misc]
+
+
+class EagerUNIXServer(EagerUNIXMixin, unix.Server):
+    """
+    An accepted or adopted UNIX connection.
+    """
+
+    def __init__(
+        self,
+        sock: socket,
+        protocol: IProtocol,
+        client: str,
+        server: unix.Port,
+        sessionno: int,
+        reactor: IReactorFDSet,
+    ) -> None:
+        self._sending = Sending.INHERITED
+        super().__init__(sock, protocol, client, server, sessionno, reactor)
+        self._beginSending()
+
+
+class EagerUNIXClient(EagerUNIXMixin, unix.Client):
+    """
+    A UNIX connection that was made from here.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        self._sending = Sending.INHERITED
+        super().__init__(*args)
+
+    def _connectDone(self) -> None:
+        self._beginSending()
+        super()._connectDone()
+
+
+class EagerUNIXPort(unix.Port):
+    """
+    A UNIX port that leaves an adopted socket to its owner. Twisted's own does so
+    for TCP alone: a UNIX socket it would shut down for everybody, and change or
+    remove its file, which may be another user's.
+    """
+
+    transport = EagerUNIXServer
+
+    def startListening(self) -> None:
+        adopted: socket | None = self._preexistingSocket
+        if adopted is None:
+            super().startListening()
+            return
+        self._preexistingSocket = None
+        self._shouldShutdown = False
+        tcp._reservedFD.reserve()
+        path = os.fsdecode(adopted.getsockname())
+        log.msg(f"{self._getLogPrefix(self.factory)} starting on {path!r}")
+        assert self.factory is not None
+        self.factory.doStart()
+        self.connected = True
+        self.socket = adopted
+        self.fileno = adopted.fileno  # type: ignore[method-assign]
+        self.numberAccepts = 100
+        self.startReading()
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self._shouldShutdown:
+            super().connectionLost(reason)
+        else:
+            tcp.Port.connectionLost(self, reason)
+
+
+class EagerUNIXConnector(unix.Connector):
+    # (Twisted's hints say that all clients are of TCP.)
+    def _makeTransport(self) -> EagerUNIXClient:  # type: ignore[override]
+        return EagerUNIXClient(self.address, self, self.reactor, self.checkPID)
