@@ -92,8 +92,8 @@ INTERNALS = (
     Internals(
         "eager.sending",
         _DESCRIPTOR,
-        ("disconnecting",),
-        "Copies it to the instance, where the reads of a session find it faster.",
+        ("connected", "disconnecting"),
+        "Whether there is a connection to send on; and what every session reads.",
     ),
     Internals(
         "eager.sending",
@@ -321,7 +321,7 @@ INTERNALS = (
         "The same flag, for subclasses that look at it.",
     ),
     Internals(
-        "session.session",
+        "framing.held_input",
         f"{_BASIC}.LineReceiver",
         ("_busyReceiving",),
         "Tells whether the receiver is within its loop.",

@@ -291,19 +291,10 @@ class OwnSuitesTests(SynchronousTestCase):
             "--reactor=eager",
             "--reporter=text",
             "--temp-directory=trial",
-            *(
-                f"tests.test_{name}"
-                for name in (
-                    "echo",
-                    "factory",
-                    "leaks",
-                    "listeners",
-                    "service",
-                    "session",
-                    "sockets",
-                    "transport",
-                )
-            ),
+            *("tests.unit.test_echo", "tests.unit.test_service"),
+            *("tests.unit.session.test_factory", "tests.unit.session.test_session"),
+            *("tests.unit.eager", "tests.unit.endpoints", "tests.unit.net"),
+            "tests.unit.testing.test_leaks",
         )
         printed = child.wait()
         self.assertEqual(child.process.returncode, 0, printed)

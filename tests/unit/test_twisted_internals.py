@@ -49,8 +49,6 @@ for change in sys.argv[1:]:
 ATTRIBUTES: dict[Any, tuple[str, ...]] = {
     abstract.FileDescriptor: (
         "_maybePauseProducer",
-        "_writeDisconnected",
-        "_writeDisconnecting",
         "dataBuffer",
         "offset",
     ),

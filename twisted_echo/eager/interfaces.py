@@ -2,6 +2,8 @@
 What the eager transports ask of producers and protocols, if these provide it.
 """
 
+from typing import Any
+
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import Interface
 
@@ -26,7 +28,7 @@ class IProtocolWithTLS(Interface):
     A protocol that begins TLS itself when its transport's C{startTLS} is called.
     """
 
-    def startTLSByTransport(context: object, normal: bool) -> None:
+    def startTLSByTransport(context: Any, normal: bool) -> None:
         """
         Begin TLS, with the arguments of C{ITLSTransport.startTLS}.
         """

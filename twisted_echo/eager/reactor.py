@@ -195,7 +195,7 @@ class EagerEPollReactor(EPollReactor):
                         selectable, self._doReadOrWrite, selectable, fd, event
                     )
         finally:
-            del contexts[top:]
+            contexts.pop()
 
     doIteration = doPoll
 

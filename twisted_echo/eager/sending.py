@@ -116,12 +116,15 @@ class EagerMixin(_Base):
         if self._sending is _GATHERING and type(data) is bytes:
             self._tempDataBuffer.append(data)
             if self.producer is not None:
-                self._tempDataLen += len(data)
-                if self._tempDataLen + len(self.dataBuffer) > self.bufferSize:
+                # (Nothing else waits: see _dataReceived.)
+                self._tempDataLen = gathered = self._tempDataLen + len(data)
+                if gathered > self.bufferSize:
                     self._maybePauseProducer()
         elif (
             self._sending is _AT_ONCE
             and type(data) is bytes
+            # Not while a client's protocol is being built.
+            and self.connected
             and not self._tempDataBuffer
             and not self.dataBuffer
             and (

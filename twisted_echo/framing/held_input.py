@@ -11,7 +11,11 @@ in C{class Upper(Session, LineReceiver)}. So C{clearLineBuffer} is not here;
 C{forgetInput} is.
 """
 
+from twisted_echo.twisted_internals import require
+
 __all__ = ["HeldInput"]
+
+require(__name__)
 
 
 class HeldInput:

@@ -4,8 +4,9 @@ Input that stops while there is too much output.
 
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
+
+from twisted_echo.eager.interfaces import IOutputObserver
 
 __all__ = ["BY_ANSWERS", "BY_PROTOCOL", "BY_TRANSPORT", "Backpressure", "Stoppable"]
 
@@ -27,7 +28,7 @@ class Stoppable(Protocol):
     def heldMore(self) -> None: ...
 
 
-@implementer(IPushProducer)
+@implementer(IOutputObserver)
 class Backpressure:
     """
     What a session registers with its transport: stops the session's input while

@@ -58,13 +58,10 @@ from twisted_echo.session.state import (
     SessionState,
     isTLS,
 )
-from twisted_echo.twisted_internals import require
 from twisted_echo.validation.checks import callback, instance
 from twisted_echo.validation.plain_hooks import PlainHooks
 
 __all__ = ["Session", "SessionKeeper"]
-
-require(__name__)
 
 _T = TypeVar("_T")
 

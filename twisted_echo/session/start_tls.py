@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import ITLSTransport
 from twisted.internet.tcp import BaseClient, Connection
 from twisted.protocols.policies import ProtocolWrapper
-from zope.interface import alsoProvides
+from zope.interface import alsoProvides, implementer
 
+from twisted_echo.eager.interfaces import IProtocolWithTLS
+from twisted_echo.eager.sending import EagerMixin
 from twisted_echo.net.transport_queries import bottomTransport
 from twisted_echo.session.session_tls import SessionTLS
 from twisted_echo.session.state import isTLS
@@ -21,6 +23,7 @@ from twisted_echo.tls.certificates import Certificates, TLSSettings, certificate
 __all__ = ["StartsTLS", "divertStartTLS", "restoreStartTLS"]
 
 
+@implementer(IProtocolWithTLS)
 class StartsTLS:
     """
     A session that can begin TLS in its middle.
@@ -103,7 +106,7 @@ def divertStartTLS(session: StartsTLS, transport: Any) -> None:
     Have the C{startTLS} of a session's transport be the session's. (The transports of
     the eager reactor ask the session themselves.)
     """
-    if getattr(type(transport), "asksForTLS", False):
+    if isinstance(transport, EagerMixin):
         return
     bottom: Any = bottomTransport(transport)
     if not isinstance(bottom, Connection) or isTLS(transport):

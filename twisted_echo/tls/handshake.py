@@ -11,7 +11,9 @@ from time import time
 from typing import Any
 
 from twisted.internet.interfaces import ITLSTransport
+from zope.interface import implementer
 
+from twisted_echo.eager.interfaces import IProtocolWithTLS
 from twisted_echo.net.receive_queue import asReactor
 from twisted_echo.net.transport_queries import bottomTransport, provideAs
 from twisted_echo.tls.certificates import TLSSettings
@@ -23,6 +25,7 @@ from twisted_echo.tls.x509 import BadCertificate, Certificate
 __all__ = ["ServerHandshake", "objection"]
 
 
+@implementer(IProtocolWithTLS)
 class ServerHandshake(TLSConnection):
     """
     A connection with TLS whose handshake is one of a factory's.
