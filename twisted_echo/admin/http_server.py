@@ -103,7 +103,11 @@ class _Connection(ProtocolWrapper):
         """
         Whether a request has come.
         """
-        return bool(self.wrappedProtocol.requests or self.disconnecting)
+        channel: _Channel | None = self.wrappedProtocol
+        if channel is None:
+            # The connection is lost. (Reading what has arrived may have shown that.)
+            return False
+        return bool(channel.requests or self.disconnecting)
 
     def finish(self) -> None:
         """

@@ -229,6 +229,22 @@ class ClientTests(AdminTestCase):
         for client in second, third, fourth:
             client.close()
 
+    async def test_leftMeanwhile(self) -> None:
+        """
+        A client that left while the process was busy has made room.
+        """
+        await self.opened()
+        self.patch(http_server, "_MAX_CONNECTIONS", 1)
+        for left in range(3):
+            first = self.raw()
+            await until(lambda: self.connections == 1)
+            # In one turn another comes, and it leaves.
+            second = self.raw(b"GET /healthz HTTP/1.0\r\n\r\n")
+            first.close()
+            self.assertIn(b" 200 ", await in_thread(read_all, second), left)
+            await until(lambda: self.connections == 0)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     async def test_otherPort(self) -> None:
         """
         With a port of another kind, which is not asked before it accepts, the oldest
