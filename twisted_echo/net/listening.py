@@ -89,25 +89,25 @@ class HoldableSocket:
     """
     A listening socket that seems to have an empty backlog while it is held.
 
-    A port of Twisted's accepts a batch of connections at a time, 100 to begin with, and
-    does not end it when it is paused. With this for its C{socket} it does.
+    A port of Twisted's accepts connections in batches, of 100 to begin with, and does
+    not end a batch when it is paused. With this as its C{socket} it does.
 
     @ivar listening: the socket itself.
-    @ivar problem: the C{errno} for which its last C{accept} gave no connection; None if
-        it did. Twisted's ports do not tell. (An exception would keep the frames that it
+    @ivar problem: the C{errno} with which the last C{accept} failed; None if it did
+        not. Twisted's ports do not tell. (An exception would keep the frames that it
         went through, and with them the last connection.)
     """
 
     problem: int | None = None
 
-    def __init__(self, listening: Any, isHeld: Callable[[], bool]) -> None:
+    def __init__(self, listening: socket.socket, isHeld: Callable[[], bool]) -> None:
         """
-        @param isHeld: asked before each connection.
+        @param isHeld: called before each connection.
         """
         self.listening = listening
         self._isHeld = isHeld
 
-    def accept(self) -> Any:
+    def accept(self) -> tuple[socket.socket, Any]:
         """
         Accept the next connection.
 
@@ -149,9 +149,9 @@ def ownsBacklog(port: IListeningPort) -> bool:
 
 
 _SO_ATTACH_FILTER = 26
-# A filter that a listening socket applies to what comes for it, in the classic BPF
-# of socket(7): load byte 13 of the TCP header, the flags; if SYN is among them, keep
-# 0 bytes of the packet; else all.
+# A filter that a listening socket applies to incoming packets, in the classic BPF of
+# socket(7): load byte 13 of the TCP header, the flags; if SYN is among them, keep 0
+# bytes of the packet; else all.
 _NO_SYN = b"".join(
     struct.pack("HBBI", *instruction)
     for instruction in (
@@ -165,13 +165,12 @@ _NO_SYN = b"".join(
 
 def dropNewConnections(listening: socket.socket) -> None:
     """
-    Have the kernel begin no more connections with a listening TCP socket, while
-    those in its backlog can still be accepted. On Linux; elsewhere nothing
-    happens.
+    Make the kernel begin no more connections with a listening TCP socket; those in its
+    backlog can still be accepted. On Linux; elsewhere nothing happens.
 
-    Between the last C{accept} and C{close} the kernel would go on connecting
-    clients, only to reset them. With their first packet dropped they try again
-    after a second, and find the port closed.
+    Between the last C{accept} and C{close} the kernel would go on connecting clients,
+    only to reset them. If their first packet is dropped instead, they try again after a
+    second, and find the port closed.
     """
     if sys.platform != "linux" or listening.family not in (
         socket.AF_INET,
@@ -180,22 +179,22 @@ def dropNewConnections(listening: socket.socket) -> None:
         return
     code = ctypes.create_string_buffer(_NO_SYN)
     program = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(code))
-    # If it is not allowed here, a client may be reset at the last moment.
+    # Where this is not allowed, a client may be reset at the last moment.
     with suppress(OSError):
         listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def refuseNewConnections(listening: socket.socket) -> None:
     """
-    The same for a listening UNIX socket, by which a client is connected at once, and
-    so refused at once. On Linux.
+    Make the kernel refuse new connections with a listening UNIX socket; those in its
+    backlog can still be accepted. On Linux; elsewhere nothing happens.
     """
     if sys.platform == "linux" and listening.family == socket.AF_UNIX:
         with suppress(OSError):
             listening.shutdown(socket.SHUT_RD)
 
 
-def closePort(port: IListeningPort) -> "Deferred[Any]":
+def closePort(port: IListeningPort) -> "Deferred[None]":
     """
     Close a port, even if the file of its socket cannot be removed.
 
@@ -205,15 +204,16 @@ def closePort(port: IListeningPort) -> "Deferred[Any]":
 
     @return: fires when the port is closed.
     """
+    return Deferred.fromCoroutine(_close(port))
 
-    def finish(failure: Failure) -> Any:
-        failure.trap(OSError, ValueError)
+
+async def _close(port: IListeningPort) -> None:
+    try:
+        await maybeDeferred(port.stopListening)
+    except (OSError, ValueError) as problem:
         if not (isinstance(port, tcp.Port) and port.connected):
-            return failure
+            raise
         if isinstance(port, unix.Port) and port.lockFile is not None:
             with suppress(OSError, ValueError):
                 port.lockFile.unlock()
-        tcp.Port.connectionLost(port, failure)
-        return None
-
-    return maybeDeferred(port.stopListening).addErrback(finish)
+        tcp.Port.connectionLost(port, Failure(problem))

@@ -3,8 +3,8 @@ Input that has arrived for a connection and has not been read yet.
 
 The kernel receives while the process is busy or stopped. Before a deadline strikes or a
 connection is closed, L{readArrived} reads what the kernel holds. It does not wait for
-the reactor's next poll, because timed calls run before that, and on some reactors even
-the calls that they schedule do.
+the reactor's next poll: timed calls run before that, and on some reactors so do the
+calls that they schedule.
 
 What must hold: input that is read here is handled as if the reactor had read it, with
 errors and ends too; one call reads no more than had arrived when it began.
@@ -12,9 +12,10 @@ errors and ends too; one call reads no more than had arrived when it began.
 
 import select
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from twisted.internet.interfaces import IReadDescriptor, ITransport
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import ITransport
 from twisted.python import log
 
 from twisted_echo.net.transport_queries import (
@@ -46,12 +47,18 @@ def unreadBytes(transport: ITransport | None) -> int:
     return kernelQueue(transport, _INPUT_QUEUE)
 
 
-def isReadable(descriptor: Any) -> bool:
+class HasFileno(Protocol):
+    """
+    Something that has a descriptor, such as a transport, a port or a socket.
+    """
+
+    def fileno(self) -> int: ...
+
+
+def isReadable(descriptor: HasFileno) -> bool:
     """
     Whether a descriptor is readable: it has bytes, an end-of-file or an error, or, if
     it listens, a connection. False where the kernel cannot be asked.
-
-    @param descriptor: what has a C{fileno}.
     """
     if not hasattr(select, "poll"):
         return False
@@ -74,28 +81,26 @@ def readArrived(
     Read what has arrived for a connection, as the reactor would in its next polls: the
     bytes that the kernel holds now, and the end-of-file or the error behind them.
 
-    Does nothing for a transport that is no descriptor, is closed or closing, or is
-    reading just now: C{isWanted} and its protocol are called from here, so not to be
-    called by the protocol's own C{dataReceived}.
+    Does nothing for a transport that is no descriptor, is closed or closing, or is just
+    reading. The protocol is called from here, so its C{dataReceived} must not call
+    this.
 
-    @param isWanted: asked before each read; false once the protocol wants no more, as
-        when it has paused.
+    @param isWanted: called before each read; returns false when the protocol wants no
+        more, for example because it has paused.
     @param atMost: how many bytes to read, rounded up to one whole read; all that had
         arrived, if None.
     @return: how many bytes were read.
     """
-    found = bottomTransport(transport)
-    if not IReadDescriptor.providedBy(found):
+    bottom = bottomTransport(transport)
+    if not isinstance(bottom, FileDescriptor):
         return 0
-    # (The interface knows nothing of what a connection has.)
-    bottom: Any = found
     arrived = unreadBytes(bottom)
     left = arrived if atMost is None else min(arrived, atMost)
     count = 0
     while _canRead(bottom) and isWanted() and isReadable(bottom):
         size = min(unreadBytes(bottom), bottom.bufferSize)
         if size and left <= 0:
-            # That has come since.
+            # It has arrived since then.
             break
         count += size
         left -= size
@@ -105,22 +110,23 @@ def readArrived(
     return count
 
 
-def _canRead(bottom: Any) -> bool:
+def _canRead(bottom: FileDescriptor) -> bool:
     return isConnected(bottom) and not isClosing(bottom) and not isReadingNow(bottom)
 
 
-def asReactor(bottom: Any, event: Callable[[], Any]) -> None:
+def asReactor(bottom: FileDescriptor, event: Callable[[], object]) -> None:
     """
-    Call what handles an event of a connection, and do with what it returns or raises as
-    every reactor of Twisted's does.
+    Call a function that handles an event of a connection. What it returns or raises is
+    handled as by every reactor of Twisted's.
 
-    @param bottom: the transport.
+    @param bottom: the bottom transport of the connection.
     """
+    reactor: Any = bottom.reactor
     try:
         why = event()
     except BaseException as problem:
         log.err()
-        bottom.reactor._disconnectSelectable(bottom, problem, False)
+        reactor._disconnectSelectable(bottom, problem, False)
     else:
         if why:
-            bottom.reactor._disconnectSelectable(bottom, why, True)
+            reactor._disconnectSelectable(bottom, why, True)

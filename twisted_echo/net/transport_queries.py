@@ -18,6 +18,7 @@ from typing import Any
 from twisted.internet.interfaces import ITransport
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import Interface, directlyProvides, providedBy
+from zope.interface.declarations import Declaration
 
 from twisted_echo.twisted_internals import require
 
@@ -74,10 +75,9 @@ def bottomTransport(transport: ITransport | None) -> Any:
     """
     The transport under the layers (TLS, PROXY) that wrap it.
     """
-    bottom: Any = transport
-    while isinstance(bottom, ProtocolWrapper):
-        bottom = bottom.transport
-    return bottom
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport
 
 
 def layerBuffers(transport: ITransport | None) -> int:
@@ -85,11 +85,10 @@ def layerBuffers(transport: ITransport | None) -> int:
     The number of bytes that the layers over the bottom transport hold.
     """
     held = 0
-    each: Any = transport
-    while isinstance(each, ProtocolWrapper):
-        if isinstance(each, BufferingLayer):
-            held += each.ownBytes()
-        each = each.transport
+    while isinstance(transport, ProtocolWrapper):
+        if isinstance(transport, BufferingLayer):
+            held += transport.ownBytes()
+        transport = transport.transport
     return held
 
 
@@ -109,7 +108,7 @@ def provideAs(
 
 
 @lru_cache(64)
-def _provides(kind: Any, provided: Any, without: type[Interface] | None) -> Any:
+def _provides(kind: Any, provided: Declaration, without: type[Interface] | None) -> Any:
     # Expensive to make; one made for an instance is good for all of its class.
     one = kind.__new__(kind)
     directlyProvides(one, provided if without is None else provided - without)

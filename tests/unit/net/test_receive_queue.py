@@ -174,7 +174,7 @@ class ArrivalsTests(ServedTestCase):
         """
         for transport in (StringTransport(), None):
             self.assertEqual(unreadBytes(transport), 0)
-            self.assertFalse(isReadable(transport))
+            self.assertFalse(isReadable(transport))  # type: ignore[arg-type]
             self.assertEqual(readArrived(transport), 0)
 
     def test_listening(self) -> None:
