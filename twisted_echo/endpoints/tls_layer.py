@@ -20,8 +20,9 @@ from twisted.python.failure import Failure
 from twisted_echo.endpoints.layers import Layer, LayerFactory
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.tls.certificates import Certificates, TLSSettings, certificatesOf
-from twisted_echo.tls.connection import TLSConnection, words
+from twisted_echo.tls.connection import TLSConnection
 from twisted_echo.tls.counts import TLSFailure, failureOf
+from twisted_echo.tls.errors import describeError
 from twisted_echo.tls.handshake import ServerHandshake
 from twisted_echo.tls.records import Stage
 
@@ -51,24 +52,24 @@ class _TLSLayer(Layer, ServerHandshake):
 
     def _begin(self, transport: Any) -> None:
         self.counts = self.factory.counts
-        self._startBy(self.factory.settings)
+        self._startWith(self.factory.settings)
         super()._begin(transport)
-        if self.keeper.isStopping:
+        if self.sessionFactory.isStopping:
             # It will not be answered, so OpenSSL need not look at its hello.
             self._failure = EndReason.STOPPED, ""
 
     @property
-    def keeper(self) -> Any:
+    def sessionFactory(self) -> Any:
         return self.factory.sessionFactory
 
     @property
-    def _isGivenUp(self) -> bool:
-        return self._failure is not None or super()._isGivenUp
+    def _isAbandoned(self) -> bool:
+        return self._failure is not None or super()._isAbandoned
 
-    def _shaken(self) -> None:
-        objection = self._objection()
-        if objection is not None:
-            self._refusal, detail = objection
+    def _handshakeDone(self) -> None:
+        refusal = self._refusalReason()
+        if refusal is not None:
+            self._refusal, detail = refusal
             self._failure = self.failureReason, detail
             self.loseConnection()
             self._endInOrder()
@@ -79,9 +80,9 @@ class _TLSLayer(Layer, ServerHandshake):
         if IHandshakeListener.providedBy(protocol):
             protocol.handshakeCompleted()
 
-    def _notShaken(self, error: SSLError) -> None:
+    def _handshakeFailed(self, error: SSLError) -> None:
         if self._failure is None:
-            self._failure = self.failureReason, words(error)
+            self._failure = self.failureReason, describeError(error)
             self._refusal = failureOf(error)
         self.transport.loseConnection()
 
@@ -89,12 +90,12 @@ class _TLSLayer(Layer, ServerHandshake):
         if self._failure is None:
             super().receive(data)
 
-    def _answer(self) -> None:
+    def _sendHandshake(self) -> None:
         # At a stop only a handshake that is finished by what has arrived is answered:
         # with the service's half of one a client might believe that it is connected,
         # and take the end that follows for a truncation.
-        if not self.keeper.isStopping:
-            super()._answer()
+        if not self.sessionFactory.isStopping:
+            super()._sendHandshake()
 
     @property
     def _isAnswered(self) -> bool:
@@ -111,7 +112,7 @@ class _TLSLayer(Layer, ServerHandshake):
     def _timeToFinish(self) -> float:
         # A client that has been answered believes that it is connected, and has its own
         # half of the handshake on the way.
-        half: float = self.keeper.abortAfter / 2
+        half: float = self.sessionFactory.abortAfter / 2
         return min(_LAST_FLIGHT, half) if self._isAnswered else 0
 
     def fail(self, reason: EndReason, detail: str = "") -> None:
@@ -122,7 +123,7 @@ class _TLSLayer(Layer, ServerHandshake):
 
     def readConnectionLost(self) -> None:
         # What came before it counts first.
-        self._shakeInTurn()
+        self._takeTurn()
         if not self._isNegotiating:
             TLSConnection.readConnectionLost(self)
         else:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from twisted.internet.interfaces import ITransport
+from twisted.internet.interfaces import IProtocol, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import Interface, directlyProvides, providedBy
 from zope.interface.declarations import Declaration
@@ -47,6 +47,8 @@ __all__ = [
     "pendingOutput",
     "producerOf",
     "provideAs",
+    "receiverOf",
+    "replaceReceiver",
     "sentBytes",
     "showsOutput",
     "socketOf",
@@ -113,6 +115,23 @@ def _provides(kind: Any, provided: Declaration, without: type[Interface] | None)
     one = kind.__new__(kind)
     directlyProvides(one, provided if without is None else provided - without)
     return one.__provides__
+
+
+def receiverOf(transport: ITransport | None) -> object:
+    """
+    The protocol that a transport, or a layer, gives its input to.
+    """
+    if isinstance(transport, ProtocolWrapper):
+        return transport.wrappedProtocol
+    return getattr(transport, "protocol", None)
+
+
+def replaceReceiver(transport: ITransport, protocol: IProtocol) -> None:
+    """
+    Give the input of a transport, or of a layer, to another protocol.
+    """
+    name = "wrappedProtocol" if isinstance(transport, ProtocolWrapper) else "protocol"
+    setattr(transport, name, protocol)
 
 
 # The connection

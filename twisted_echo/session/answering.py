@@ -116,7 +116,7 @@ class AnsweringSession(RefusesOverlong):
         """
         super().startTLS(certificates)
         if self._answers is not None and self._answers.forgetQuestions():
-            self.transport.plain.dropped()
+            self.plainInputDropped()
 
     def _queue(self) -> AnswerQueue:
         answers = self._answers

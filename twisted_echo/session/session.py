@@ -675,7 +675,7 @@ class Session(PlainHooks, StartsTLS, SessionState, HeldInput, Protocol):
             # Some protocols of Twisted's forget it, as FTP does; what is to be counted
             # still needs it.
             self.transport = connection
-            restoreStartTLS(connection)
+            restoreStartTLS(self, connection)
             if not getattr(connection, "disconnected", True) and hasattr(
                 bottomTransport(connection), "fileno"
             ):

@@ -11,6 +11,8 @@ What must hold:
   - the handshake has a deadline, and takes its turn.
 """
 
+from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from ssl import SSLError
 from typing import Any
@@ -25,19 +27,25 @@ from zope.interface import implementer
 
 from twisted_echo.framing.delivery import WORTH_COUNTING
 from twisted_echo.net.receive_queue import readArrived
-from twisted_echo.net.transport_queries import bottomTransport, pendingOutput
+from twisted_echo.net.transport_queries import (
+    bottomTransport,
+    endOutput,
+    pendingOutput,
+    producerOf,
+)
 from twisted_echo.scheduling.fair_clock import FairCall
 from twisted_echo.session.backpressure import Backpressure
+from twisted_echo.session.diversion import Methods, divert, restore
 from twisted_echo.session.end_reason import Detail, EndReason
 from twisted_echo.session.plain_input import PlainInput
 from twisted_echo.tls.certificates import TLSSettings
-from twisted_echo.tls.connection import words
 from twisted_echo.tls.counts import TLSCounts, TLSFailure, failureOf
+from twisted_echo.tls.errors import describeError
 from twisted_echo.tls.handshake import ServerHandshake
 from twisted_echo.tls.records import Stage
 from twisted_echo.validation.units import Seconds
 
-__all__ = ["SessionTLS"]
+__all__ = ["HandshakeState", "SessionTLS"]
 
 
 class _Unregistered:
@@ -55,16 +63,31 @@ class _Unregistered:
 _NOWHERE: Any = _Unregistered()
 
 
-class _Below:
+class _OriginalOutput:
     """
-    The transport below, as it was before it was diverted.
+    The methods of the transport below, as they were before they were replaced.
     """
 
     __slots__ = ("unregisterProducer", "write")
 
     def __init__(self, transport: Any) -> None:
-        self.write = transport.write
-        self.unregisterProducer = transport.unregisterProducer
+        self.write: Callable[[bytes], object] = transport.write
+        self.unregisterProducer: Callable[[], None] = transport.unregisterProducer
+
+
+class HandshakeState(Enum):
+    """
+    What has become of the handshake::
+
+        RUNNING --> DONE
+           `------> OVER
+    """
+
+    RUNNING = "running"
+    DONE = "done"
+    """OpenSSL has finished it, though it may have been refused."""
+    OVER = "over"
+    """It was given up, or the client has left."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -75,40 +98,46 @@ class SessionTLS(ServerHandshake):
 
     transport: Any
     wrappedProtocol: Any
-    # Whether the handshake is neither done nor given up.
-    _isShaking = True
+    _handshake = HandshakeState.RUNNING
     # What the session has wanted meanwhile: no input, which the handshake does not wait
     # for; an end of its output.
     _isPaused = _isFinishing = False
     _deadline: FairCall | None = None
     # How many bytes were written during the handshake since somebody was told.
-    _untold = 0
+    _unreported = 0
 
     def __init__(
-        self, session: Any, transport: Any, loaded: TLSSettings, counts: TLSCounts
+        self, session: Any, transport: Any, settings: TLSSettings, counts: TLSCounts
     ) -> None:
         super().__init__(_NOWHERE, session)
         # First: a hook of the protocol's may raise.
-        self.plain = PlainInput(session, partial(self.keeper.plainDropped, session))
+        self.plainInput = PlainInput(
+            session, partial(self.sessionFactory.plainDropped, session)
+        )
         self.counts = counts
         sent = session.bytesSent
         self._sentPlain = None if sent is None else sent + pendingOutput(transport)
         self._provideFor(transport)
         BaseProtocol.makeConnection(self, transport)
-        self._below = _Below(transport)
-        self._startBy(loaded, self._below)
-        # The class's own tells of what waits.
+        self._original = _OriginalOutput(transport)
+        self._startWith(settings, self._original)
+        # The class's own method reports what waits.
         del self.write
-        # Whoever has kept the transport, as a producer does, must not write beside TLS.
-        for name, diverted in (
-            ("write", self._writeAsBefore),
-            ("writeSequence", self.writeSequence),
-            ("unregisterProducer", self._unregisterAsBefore),
-        ):
-            setattr(transport, name, diverted)
+        # A producer, or another object that has kept the transport, must not write in
+        # the clear.
+        self._diverted: Methods = {
+            "write": self._writeFromBefore,
+            "writeSequence": self.writeSequence,
+            "unregisterProducer": self._unregisterFromBefore,
+        }
+        divert(transport, self._diverted)
 
     @property
-    def keeper(self) -> Any:
+    def _isHandshaking(self) -> bool:
+        return self._handshake is HandshakeState.RUNNING
+
+    @property
+    def sessionFactory(self) -> Any:
         return self.wrappedProtocol.factory
 
     def begin(self) -> None:
@@ -122,16 +151,16 @@ class SessionTLS(ServerHandshake):
             or session.isAborted
             or transport.disconnecting
         ):
-            self._endShaking(Stage.OVER)
+            self._endHandshake(Stage.OVER)
             return
         bottom = bottomTransport(transport)
-        producer = getattr(bottom, "producer", None)
+        producer = producerOf(transport)
         if producer is not None and not isinstance(producer, Backpressure):
             streaming = bottom.streamingProducer
             bottom.unregisterProducer()
             self.registerProducer(producer, streaming)
-        self.began = self.keeper.fairClock.seconds()
-        self._startDeadline(self.keeper.deadlines.handshake)
+        self.began = self.sessionFactory.fairClock.seconds()
+        self._startDeadline(self.sessionFactory.deadlines.handshake)
         if session.paused:
             self._isPaused = True
             transport.resumeProducing()
@@ -140,30 +169,31 @@ class SessionTLS(ServerHandshake):
 
     def _startDeadline(self, allowed: float) -> None:
         if allowed:
-            clock = self.keeper.fairClock
+            clock = self.sessionFactory.fairClock
             self._deadline = clock.callLater(allowed, self._expire, allowed)
 
-    def _endShaking(self, stage: Stage) -> None:
-        self._isShaking = False
+    def _endHandshake(self, stage: Stage) -> None:
+        isDone = stage is Stage.OPEN
+        self._handshake = HandshakeState.DONE if isDone else HandshakeState.OVER
         self._records.stage = stage
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
 
-    def _open(self) -> None:
-        objection = self._objection()
-        if objection is not None:
+    def _beginProtocol(self) -> None:
+        refusal = self._refusalReason()
+        if refusal is not None:
             session = self._records.protocol = self.wrappedProtocol
-            self._records.forgetWaiting()
+            self._records.dropWaiting()
             session.discardInput()
-            self._fail(*objection)
+            self._fail(*refusal)
         else:
-            super()._open()
+            super()._beginProtocol()
 
-    def _shaken(self) -> None:
+    def _handshakeDone(self) -> None:
         session = self.wrappedProtocol
-        self._endShaking(Stage.OPEN)
-        self.plain.end()
+        self._endHandshake(Stage.OPEN)
+        self.plainInput.end()
         self.write = self._records.write  # type: ignore[method-assign]
         self._countSuccess()
         if self._isPaused:
@@ -173,20 +203,20 @@ class SessionTLS(ServerHandshake):
         if IHandshakeListener.providedBy(session):
             session.handshakeCompleted()
 
-    def _notShaken(self, error: SSLError) -> None:
-        if self._isShaking:
-            self._fail(failureOf(error), words(error), Stage.OVER)
+    def _handshakeFailed(self, error: SSLError) -> None:
+        if self._isHandshaking:
+            self._fail(failureOf(error), describeError(error), Stage.OVER)
             self.transport.loseConnection()
 
     def _fail(
         self, failure: TLSFailure, detail: str, stage: Stage = Stage.OPEN
     ) -> None:
-        self._endShaking(stage)
+        self._endHandshake(stage)
         self.counts.failed(failure)
         self.wrappedProtocol.close(EndReason.HANDSHAKE_FAILED, detail)
 
     def _clientLeft(self) -> None:
-        self._endShaking(Stage.OVER)
+        self._endHandshake(Stage.OVER)
         if not (self.wrappedProtocol.isClosing or self.disconnecting):
             # Else the service ends it.
             self.counts.failed(TLSFailure.CLIENT_LEFT)
@@ -197,8 +227,8 @@ class SessionTLS(ServerHandshake):
         if self._awaitsTurn:
             # It is not the client that lets itself be waited for.
             self._startDeadline(allowed)
-        elif self._isShaking:
-            self._endShaking(Stage.OVER)
+        elif self._isHandshaking:
+            self._endHandshake(Stage.OVER)
             self.counts.failed(TLSFailure.TIMEOUT)
             why = Detail("over {allowed}", allowed=Seconds(allowed))
             self.wrappedProtocol.abort(EndReason.HANDSHAKE_TIMEOUT, why)
@@ -206,7 +236,7 @@ class SessionTLS(ServerHandshake):
     # Input
 
     def pauseProducing(self) -> None:
-        if self._isShaking:
+        if self._isHandshaking:
             self._isPaused = True
         else:
             super().pauseProducing()
@@ -217,8 +247,8 @@ class SessionTLS(ServerHandshake):
 
     def readConnectionLost(self) -> None:
         # What came before it counts first.
-        self._shakeInTurn()
-        if self._isShaking:
+        self._takeTurn()
+        if self._isHandshaking:
             self._inputEnded = True
             self._clientLeft()
             session = self.wrappedProtocol
@@ -252,30 +282,30 @@ class SessionTLS(ServerHandshake):
         Keep it until the handshake is done.
         """
         self._records.write(data)
-        self._untold += len(data)
-        if self._isShaking and self._untold >= WORTH_COUNTING:
-            self._untold = 0
+        self._unreported += len(data)
+        if self._isHandshaking and self._unreported >= WORTH_COUNTING:
+            self._unreported = 0
             self.wrappedProtocol.heldMore()
 
-    def _writeAsBefore(self, data: bytes) -> None:
+    def _writeFromBefore(self, data: bytes) -> None:
         self.write(data)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         # Now, and not when the handshake is done.
-        other = getattr(bottomTransport(self.transport), "producer", None)
-        if self._producer is not None:
-            other, _ = self._producer
+        other = producerOf(self.transport)
+        if self._heldProducer is not None:
+            other, _ = self._heldProducer
         if other is not None:
             raise RuntimeError(
                 f"cannot register {producer!r}: {other!r} was never unregistered"
             )
         super().registerProducer(producer, streaming)
 
-    def _unregisterAsBefore(self) -> None:
-        if self._produces:
+    def _unregisterFromBefore(self) -> None:
+        if self._hasProducer:
             self.unregisterProducer()
         else:
-            self._below.unregisterProducer()
+            self._original.unregisterProducer()
 
     # The end
 
@@ -285,30 +315,31 @@ class SessionTLS(ServerHandshake):
         waits to be sent; in the clear, if not.
         """
         records = self._records
-        if not self._isShaking:
+        if not self._isHandshaking:
             super().loseConnection()
             return
         self.disconnecting = True
-        isQuiet = not records.isWaiting and not self._produces
+        isQuiet = not (records.hasWaiting or self._hasProducer)
         if records.stage is not Stage.HELLO or not isQuiet:
             return
-        self._endShaking(Stage.OVER)
+        self._endHandshake(Stage.OVER)
         transport = self.transport
         # If bytes of the client's were left unread, the kernel would send a reset.
         # (They may have been waiting for a turn.)
-        getattr(transport, "loseWriteConnection", transport.loseConnection)()
+        endOutput(transport)
         transport.resumeProducing()
 
     def loseWriteConnection(self) -> None:
-        if self._isShaking:
+        if self._isHandshaking:
             self._isFinishing = True
         else:
             super().loseWriteConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._isShaking:
+        if self._isHandshaking:
             self._clientLeft()
-        self.plain.restore()
-        for name in ("write", "writeSequence", "unregisterProducer"):
-            vars(self.transport).pop(name, None)
+        self.plainInput.restore()
+        restore(self.transport, self._diverted)
+        # (Its methods refer to this object.)
+        self._diverted = {}
         super().connectionLost(reason)

@@ -8,14 +8,18 @@ afterwards no reference to the session is left in the transport.
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import ITLSTransport
+from twisted.internet.interfaces import ITLSTransport, ITransport
 from twisted.internet.tcp import BaseClient, Connection
-from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import alsoProvides, implementer
 
 from twisted_echo.eager.interfaces import IProtocolWithTLS
 from twisted_echo.eager.sending import EagerMixin
-from twisted_echo.net.transport_queries import bottomTransport
+from twisted_echo.net.transport_queries import (
+    bottomTransport,
+    receiverOf,
+    replaceReceiver,
+)
+from twisted_echo.session.diversion import Methods, divert, restore
 from twisted_echo.session.session_tls import SessionTLS
 from twisted_echo.session.state import isTLS
 from twisted_echo.tls.certificates import Certificates, TLSSettings, certificatesOf
@@ -69,24 +73,29 @@ class StartsTLS:
                 "TLS begins only in the sessions of a SessionFactory, which has the"
                 " deadline of the handshake"
             )
-        deliverer = "protocol"
-        if isinstance(transport, ProtocolWrapper):
-            deliverer = "wrappedProtocol"
-        if getattr(transport, deliverer, None) is not self or isinstance(
+        if receiverOf(transport) is not self or isinstance(
             bottomTransport(transport), BaseClient
         ):
             raise TypeError(
                 "TLS begins on a connection that a server has accepted and whose"
-                f" transport has the session for its {deliverer}, got {transport!r}"
+                f" transport gives its input to the session, got {transport!r}"
             )
         # (Of a mere context nothing is known that could be told, as of its end.)
         counts = self.factory.useTLS(taken if taken is certificates else None)
         tls = SessionTLS(self, transport, taken.settings, counts)
-        setattr(transport, deliverer, tls)
+        replaceReceiver(transport, tls)
         self.transport = tls
         if self._connection is not None:
             self._connection = tls
         tls.begin()
+
+    def plainInputDropped(self) -> None:
+        """
+        Report that input was dropped which came in the clear behind the command that
+        has begun TLS. It is counted and logged once for each session.
+        """
+        if isinstance(self.transport, SessionTLS):
+            self.transport.plainInput.dropped()
 
     def startTLSByTransport(
         self, context: Certificates | TLSSettings | SSLContext, normal: bool = True
@@ -101,25 +110,31 @@ class StartsTLS:
         self.startTLS(context)
 
 
-def divertStartTLS(session: StartsTLS, transport: Any) -> None:
+def divertStartTLS(session: StartsTLS, transport: ITransport) -> None:
     """
-    Have the C{startTLS} of a session's transport be the session's. (The transports of
-    the eager reactor ask the session themselves.)
+    Replace the C{startTLS} of a session's transport by the session's.
+
+    The eager transports ask the session themselves. Twisted's own always begin
+    pyOpenSSL's TLS, and are made by ports which the session may not even know.
     """
     if isinstance(transport, EagerMixin):
         return
-    bottom: Any = bottomTransport(transport)
+    bottom = bottomTransport(transport)
     if not isinstance(bottom, Connection) or isTLS(transport):
         return
-    vars(bottom)["startTLS"] = session.startTLSByTransport
-    # Twisted's lack it without pyOpenSSL.
+    divert(bottom, _diverted(session))
+    # Without pyOpenSSL, Twisted's transports do not provide it.
     for each in {bottom, transport}:
         if not ITLSTransport.providedBy(each):
             alsoProvides(each, ITLSTransport)
 
 
-def restoreStartTLS(transport: Any) -> None:
+def restoreStartTLS(session: StartsTLS, transport: ITransport) -> None:
     """
-    Forget the session.
+    Give a transport its own C{startTLS} back.
     """
-    vars(bottomTransport(transport)).pop("startTLS", None)
+    restore(bottomTransport(transport), _diverted(session))
+
+
+def _diverted(session: StartsTLS) -> Methods:
+    return {"startTLS": session.startTLSByTransport}

@@ -22,7 +22,7 @@ from twisted_echo.tls.counts import TLSCounts, TLSFailure
 from twisted_echo.tls.records import Stage
 from twisted_echo.tls.x509 import BadCertificate, Certificate
 
-__all__ = ["ServerHandshake", "objection"]
+__all__ = ["ServerHandshake", "refusalOf"]
 
 
 @implementer(IProtocolWithTLS)
@@ -41,14 +41,14 @@ class ServerHandshake(TLSConnection):
     _awaitsTurn = False
 
     @property
-    def keeper(self) -> Any:
+    def sessionFactory(self) -> Any:
         """
         The factory of the sessions.
         """
         raise NotImplementedError
 
     @property
-    def _isGivenUp(self) -> bool:
+    def _isAbandoned(self) -> bool:
         """
         Whether the handshake is not to be finished any more.
         """
@@ -70,38 +70,38 @@ class ServerHandshake(TLSConnection):
 
     startTLSByTransport = startTLS
 
-    def _startBy(self, loaded: TLSSettings, below: Any = None) -> None:
+    def _startWith(self, loaded: TLSSettings, below: Any = None) -> None:
         self._requiresProtocol = loaded.requiresProtocol
         self._startTLS(loaded.context, below)
 
-    def _goOnWithHandshake(self) -> None:
-        turns = self.keeper.handshakeTurns
+    def _continueHandshake(self) -> None:
+        turns = self.sessionFactory.handshakeTurns
         if self._awaitsTurn:
             # More than the one flight that it can have sent: that is not to pile up.
             bottomTransport(self.transport).pauseProducing()
-        elif not turns.now(self._shake):
+        elif not turns.now(self._stepHandshake):
             self._awaitsTurn = True
             reactor = bottomTransport(self.transport).reactor
-            turns.later(reactor, self._shakeInTurn)
+            turns.later(reactor, self._takeTurn)
 
-    def _shakeInTurn(self) -> None:
-        if self._isGivenUp or not self._awaitsTurn:
+    def _takeTurn(self) -> None:
+        if self._isAbandoned or not self._awaitsTurn:
             return
         self._awaitsTurn = False
         bottom = bottomTransport(self.transport)
         bottom.resumeProducing()
-        asReactor(bottom, self._shake)
+        asReactor(bottom, self._stepHandshake)
 
-    def _objection(self) -> tuple[TLSFailure, str] | None:
-        return objection(self._records.tls, self._requiresProtocol)
+    def _refusalReason(self) -> tuple[TLSFailure, str] | None:
+        return refusalOf(self._records.tls, self._requiresProtocol)
 
     def _countSuccess(self) -> None:
         tls = self._records.tls
-        seconds = self.keeper.fairClock.seconds() - self.began
+        seconds = self.sessionFactory.fairClock.seconds() - self.began
         self.counts.succeeded(seconds, tls.version(), tls.session_reused)
 
 
-def objection(tls: SSLObject, requiresProtocol: bool) -> tuple[TLSFailure, str] | None:
+def refusalOf(tls: SSLObject, requiresProtocol: bool) -> tuple[TLSFailure, str] | None:
     """
     What is wrong with a handshake that OpenSSL takes for finished: it is to be refused
     for that, and the second is what the log tells.

@@ -24,7 +24,7 @@ from functools import partial
 from ssl import MemoryBIO, SSLContext, SSLError, SSLObject, SSLWantReadError
 from typing import Any, Protocol
 
-__all__ = ["RECORD", "Owner", "Records", "Stage"]
+__all__ = ["RECORD", "Input", "Output", "Records", "RecordsOwner", "Stage"]
 
 RECORD = 16384
 """
@@ -39,12 +39,14 @@ encrypted: what the transport holds pauses a producer, and what is gathered does
 
 class Stage(IntEnum):
     """
-    How far a connection has got. It never goes back.
+    How far a connection has got. It never goes back, and may skip stages::
+
+        HELLO -> HANDSHAKE -> OPEN -> CLOSING -> FINISHED -> OVER
     """
 
     HELLO = 0
     """Nothing has been answered yet."""
-    SHAKING = 1
+    HANDSHAKE = 1
     """The peer has been sent something of the handshake."""
     OPEN = 2
     """The handshake is done."""
@@ -57,55 +59,88 @@ class Stage(IntEnum):
 
 
 # (To ask an enumeration for one of its members costs more than a whole call.)
-_HELLO, _SHAKING, _OPEN, _CLOSING, _FINISHED, _OVER = Stage
+_HELLO, _HANDSHAKE, _OPEN, _CLOSING, _FINISHED, _OVER = Stage
 
 
-class Owner(Protocol):
+class RecordsOwner(Protocol):
     """
-    Who deals with everything else.
+    The connection. It handles all input that is not one record of an open connection.
     """
 
     def receive(self, data: bytes) -> None:
         """
-        Bytes have come, and it is not as simple as one open connection's one record.
+        Handle more than a record, or input while the connection is not open.
         """
 
-    def readOn(self, plain: bytes) -> None:
+    def readRest(self, plain: bytes) -> None:
         """
-        There is more in the BIO, or close_notify was read.
+        Read on: there is more in the BIO, or close_notify was read.
 
         @param plain: what was read before.
         """
 
-    def cannotRead(self, error: SSLError) -> None:
+    def readFailed(self, error: SSLError) -> None:
         """
-        Nothing can be read: there is less than a record, or an error.
+        Handle that nothing can be read: there is less than a record, or an error.
         """
 
-    def breakOff(self, error: SSLError) -> None:
+    def connectionFailed(self, error: SSLError) -> None:
         """
-        The connection is broken.
+        End the connection, which is broken.
         """
+
+
+class Output(Protocol):
+    """
+    Where encrypted bytes are written.
+    """
+
+    def write(self, data: bytes) -> object: ...
+
+
+class Input(Protocol):
+    """
+    What is given the decrypted bytes.
+    """
+
+    def dataReceived(self, data: bytes) -> object: ...
+
+
+class _Nobody:
+    """
+    Stands for the protocol before the handshake is done, and for both at the end.
+    """
+
+    def receive(self, data: bytes) -> None: ...
+
+    readRest = dataReceived = receive
+
+    def readFailed(self, error: SSLError) -> None: ...
+
+    connectionFailed = readFailed
+
+
+_NOBODY = _Nobody()
 
 
 class Records:
     """
-    One connection's.
+    The records of one connection.
 
     @ivar stage: of the connection.
     @ivar bytesSent: how many bytes have been encrypted.
     @ivar tls: the object.
     @ivar incoming: the BIO of what was received.
     @ivar read: reads from the object.
-    @ivar protocol: who gets what was decrypted.
-    @ivar owner: see L{Owner}.
+    @ivar protocol: is given what was decrypted.
+    @ivar owner: the connection.
     """
 
     __slots__ = (
-        "_encrypt",
         "_gathered",
         "_gatheredSize",
         "_outgoing",
+        "_sslWrite",
         "_transport",
         "_waiting",
         "bytesSent",
@@ -117,7 +152,9 @@ class Records:
         "tls",
     )
 
-    def __init__(self, context: SSLContext, transport: Any, owner: Owner) -> None:
+    def __init__(
+        self, context: SSLContext, transport: Output, owner: RecordsOwner
+    ) -> None:
         self.stage = _HELLO
         self.bytesSent = 0
         self.incoming, self._outgoing = MemoryBIO(), MemoryBIO()
@@ -126,9 +163,10 @@ class Records:
         )
         # Without the Python calls between: the object's own methods just call these.
         inner: Any = getattr(self.tls, "_sslobj", self.tls)
-        self.read, self._encrypt = inner.read, inner.write
-        self._transport, self.owner = transport, owner
-        self.protocol: Any = None
+        self.read, self._sslWrite = inner.read, inner.write
+        self._transport = transport
+        self.owner: RecordsOwner = owner
+        self.protocol: Input = _NOBODY
         # What the protocol writes while it is being given something.
         self._gathered: list[bytes] | None = None
         self._gatheredSize = 0
@@ -162,10 +200,10 @@ class Records:
         try:
             plain = self.read(RECORD)
         except SSLError as error:
-            self.owner.cannotRead(error)
+            self.owner.readFailed(error)
             return
         if not plain or incoming.pending or self._gathered is not None:
-            self.owner.readOn(plain)
+            self.owner.readRest(plain)
             return
         gathered: list[bytes] = []
         self._gathered = gathered
@@ -175,7 +213,7 @@ class Records:
             self._gathered = None
         if gathered:
             self._gatheredSize = 0
-            self._seal(gathered)
+            self._encryptPieces(gathered)
         outgoing = self._outgoing
         if outgoing.pending:
             self._transport.write(outgoing.read())
@@ -193,7 +231,7 @@ class Records:
         gathered.append(data)
         self._gatheredSize += len(data)
         if self._gatheredSize > _MOST_GATHERED:
-            self.sealGathered()
+            self.encryptGathered()
 
     def _writeNow(self, data: bytes) -> None:
         if isinstance(data, str):
@@ -204,44 +242,44 @@ class Records:
         if self._gathered is not None:
             self.write(data)
         else:
-            self._seal([data])
+            self._encryptPieces([data])
             self.flush()
 
-    def gather(self, call: Any) -> None:
+    def gather(self, call: Callable[[], object]) -> None:
         """
         Make a call, within which is gathered what the protocol writes. It is encrypted
         and sent after what is in the BIO already.
         """
         # If it is called from within, what was written before goes before.
-        self.sealGathered()
+        self.encryptGathered()
         self._gathered = []
         try:
             call()
         finally:
             gathered, self._gathered = self._gathered, None
         if gathered:
-            self._seal(gathered)
+            self._encryptPieces(gathered)
         self.flush()
 
-    def sealGathered(self) -> None:
+    def encryptGathered(self) -> None:
         """
         Encrypt and send what is gathered.
         """
         if self._gathered:
             self._gatheredSize = 0
-            self._seal(self._gathered)
+            self._encryptPieces(self._gathered)
             self.flush()
 
-    def sealWaiting(self) -> None:
+    def encryptWaiting(self) -> None:
         """
         Encrypt and send what was written when that was impossible.
         """
         if self._waiting:
             waiting, self._waiting = list(self._waiting), ()
-            self._seal(waiting)
+            self._encryptPieces(waiting)
             self.flush()
 
-    def _seal(self, pieces: list[bytes]) -> None:
+    def _encryptPieces(self, pieces: list[bytes]) -> None:
         """
         Encrypt; or keep it if it is too early for that, forget it if it is too late.
         """
@@ -258,17 +296,17 @@ class Records:
             self._waiting = [data]
         elif len(data) > RECORD:
             for start in range(0, len(data), RECORD):
-                self._seal([data[start : start + RECORD]])
+                self._encryptPieces([data[start : start + RECORD]])
                 self.flush()
         else:
             try:
-                self._encrypt(data)
+                self._sslWrite(data)
             except SSLWantReadError:
                 # The peer has begun a handshake within the connection.
                 self._waiting = [data]
             except SSLError as error:
                 # As over TCP, it is the connection that fails, and not the protocol.
-                self.owner.breakOff(error)
+                self.owner.connectionFailed(error)
             else:
                 self.bytesSent += len(data)
 
@@ -280,14 +318,14 @@ class Records:
             self._transport.write(self._outgoing.read())
 
     @property
-    def isAnswering(self) -> bool:
+    def hasOutgoing(self) -> bool:
         """
         Whether OpenSSL has something to say.
         """
         return bool(self._outgoing.pending)
 
     @property
-    def isWaiting(self) -> bool:
+    def hasWaiting(self) -> bool:
         """
         Whether something could not be encrypted yet.
         """
@@ -301,7 +339,7 @@ class Records:
         written = sum(map(len, self._waiting)) + sum(map(len, self._gathered or ()))
         return written + self.incoming.pending
 
-    def forgetWaiting(self) -> None:
+    def dropWaiting(self) -> None:
         """
         Give up what could not be encrypted yet.
         """
@@ -312,12 +350,15 @@ class Records:
         Forget everything that refers to it, and everything that is held.
         """
         self.stage = _OVER
-        self.forgetWaiting()
+        self.dropWaiting()
         self._gathered = None
-        self.protocol = self.owner = None  # type: ignore[assignment]
+        self.protocol = self.owner = _NOBODY
 
 
-def _withoutNames(hook: Callable[[Any], object], unraisable: Any) -> None:
+def _withoutNames(
+    hook: Callable[["sys.UnraisableHookArgs"], object],
+    unraisable: "sys.UnraisableHookArgs",
+) -> None:
     """
     Call a hook, unless it is for the bytes of a name.
     """

@@ -16,15 +16,15 @@ from twisted.python.failure import Failure
 from twisted_echo.net.transport_queries import provideAs
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.connection import TLSConnection
-from twisted_echo.tls.handshake import objection
+from twisted_echo.tls.handshake import refusalOf
 
 __all__ = ["TLSSite"]
 
-_SHAKES_WITHIN = 10.0
+_HANDSHAKE_TIMEOUT = 10.0
 """
 Seconds for a handshake: a few round trips, one of them lost.
 """
-_MOST_HANDSHAKES = 64
+_MAX_HANDSHAKES = 64
 """
 As many as an admin port has connections. One more takes the place of the oldest.
 """
@@ -47,8 +47,8 @@ class _Connection(TLSConnection):
         self._startTLS(settings.context)
         self.factory.handshakeStarted(self)
 
-    def _shaken(self) -> None:
-        if objection(self._records.tls, self._requiresProtocol) is not None:
+    def _handshakeDone(self) -> None:
+        if refusalOf(self._records.tls, self._requiresProtocol) is not None:
             # (The deadline of the handshake stays.)
             self.loseConnection()
             return
@@ -60,7 +60,7 @@ class _Connection(TLSConnection):
         self.wrappedProtocol = protocol
         protocol.makeConnection(self)
 
-    def _notShaken(self, error: SSLError) -> None:
+    def _handshakeFailed(self, error: SSLError) -> None:
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -94,10 +94,10 @@ class TLSSite(WrappingFactory[Any]):
         """
         Give it its time, and end the oldest if there are too many.
         """
-        if len(self._deadlines) >= _MOST_HANDSHAKES:
+        if len(self._deadlines) >= _MAX_HANDSHAKES:
             next(iter(self._deadlines)).abortConnection()
         self._deadlines[connection] = self._clock.callLater(
-            _SHAKES_WITHIN, connection.abortConnection
+            _HANDSHAKE_TIMEOUT, connection.abortConnection
         )
 
     def handshakeEnded(self, connection: _Connection) -> None:

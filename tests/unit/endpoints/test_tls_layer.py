@@ -649,7 +649,7 @@ class TurnsTests(TLSTestCase):
         works, _ = await self.one_waits(self.serve_tls(factory))
         (layer,) = factory.handshakes
         factory.abortSessions()
-        self.patch(layer, "_shake", lambda: self.fail("it is gone"))
+        self.patch(layer, "_stepHandshake", lambda: self.fail("it is gone"))
         works[0]()
         await until(lambda: factory.refused)
         works[0]()

@@ -28,7 +28,8 @@ from zope.interface.verify import verifyObject
 
 from tests.support.certificates import make_certificate
 from tests.support.tlsclient import client_context
-from twisted_echo.tls.connection import TLSConnection, words
+from twisted_echo.tls.connection import TLSConnection
+from twisted_echo.tls.errors import describeError
 from twisted_echo.tls.records import RECORD, Stage
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -47,11 +48,11 @@ class Server(TLSConnection):
         self.factory.registerProtocol(self)
         self._startTLS(self.context)
 
-    def _shaken(self) -> None:
+    def _handshakeDone(self) -> None:
         self.wrappedProtocol.makeConnection(self)
 
-    def _notShaken(self, error: ssl.SSLError) -> None:
-        self.refused = words(error)
+    def _handshakeFailed(self, error: ssl.SSLError) -> None:
+        self.refused = describeError(error)
         self.transport.loseConnection()
 
 
@@ -368,18 +369,18 @@ class WriteTests(TestCase):
         """
         self.shake()
         records = self.server._records
-        encrypt = records._encrypt
+        encrypt = records._sslWrite
 
         def refuse(data: bytes) -> int:
             raise ssl.SSLWantReadError
 
-        records._encrypt = refuse
+        records._sslWrite = refuse
         self.server.write(b"a" * 20_000)
         self.server.write(b"b")
         self.server.loseConnection()
         self.assertEqual(self.server.ownBytes(), 20_001)
         self.assertEqual(self.transport.writes, [])
-        records._encrypt = encrypt
+        records._sslWrite = encrypt
         # Half a record makes it try again.
         self.client.write(b"x")
         self.server.dataReceived(self.fromClient.read()[:10])
@@ -395,7 +396,7 @@ class WriteTests(TestCase):
         def refuse(data: bytes) -> int:
             raise ssl.SSLError("broken")
 
-        self.server._records._encrypt = refuse
+        self.server._records._sslWrite = refuse
         self.server.write(b"x")
         self.server.write(b"y")
         self.assertEqual(self.transport.events, ["lose"])
@@ -559,7 +560,7 @@ class EndTests(TestCase):
         self.server.loseWriteConnection()
         self.assertEqual(self.received(), b"")
         self.send(b"x")
-        records.sealWaiting()
+        records.encryptWaiting()
         self.send(b"x")
         self.assertEqual(self.received(), b"last")
         self.assertIsNone(self.received())
@@ -694,7 +695,7 @@ class TransportTests(TestCase):
         Input that waits for the handshake to go on is held.
         """
         self.connect()
-        self.server._goOnWithHandshake = lambda: None  # type: ignore[method-assign]
+        self.server._continueHandshake = lambda: None  # type: ignore[method-assign]
         self.server.dataReceived(b"x" * 40_000)
         self.assertEqual(self.server.ownBytes(), 40_000)
 

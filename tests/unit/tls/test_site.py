@@ -222,7 +222,7 @@ class HandshakeTests(AdminTestCase):
         """
         A client has its time for it; the log has nothing to say of it.
         """
-        self.patch(web, "_SHAKES_WITHIN", 0.3)
+        self.patch(web, "_HANDSHAKE_TIMEOUT", 0.3)
         await self.opened()
         with capturedLogs() as events:
             silent, half = self.connect(), self.connect()
@@ -253,7 +253,7 @@ class HandshakeTests(AdminTestCase):
         """
         One too many takes the place of the oldest, so that slow ones do not block it.
         """
-        self.patch(web, "_MOST_HANDSHAKES", 3)
+        self.patch(web, "_MAX_HANDSHAKES", 3)
         await self.opened()
         silent = []
         for count in range(1, 4):
