@@ -11,6 +11,9 @@ To run some of them alone, or to see them one by one, name the plugin::
     python -m pytest -p twisted -v tests/with_pytest_twisted -k suspend
 """
 
+# (Older releases of pytest that the project allows lack names of these.)
+from __future__ import annotations
+
 import subprocess
 import sys
 from collections.abc import Iterator
