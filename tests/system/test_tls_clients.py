@@ -24,7 +24,7 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
-from twisted_echo.endpoints.layers import LayeredEndpoint
+from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
 from twisted_echo.endpoints.proxy_layer import ProxyFactory
 from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory

@@ -113,7 +113,8 @@ class _Connection(ProtocolWrapper):
         """
         End in order: at once, or after the answer.
         """
-        self._deadline.reset(_CLOSE_TIMEOUT)
+        if self._deadline.active():
+            self._deadline.reset(_CLOSE_TIMEOUT)
         if not self.wrappedProtocol.requests:
             # (Not this connection's: it would wait for the channel, its producer.)
             self.wrappedProtocol.loseConnection()

@@ -15,14 +15,11 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IHalfCloseableProtocol,
-    IListeningPort,
     IProtocolFactory,
-    IStreamServerEndpoint,
     ITransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
@@ -42,9 +39,8 @@ from twisted_echo.net.transport_queries import (
 )
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
-from twisted_echo.validation.checks import callback
 
-__all__ = ["Layer", "LayerFactory", "LayerState", "LayeredEndpoint"]
+__all__ = ["Layer", "LayerFactory", "LayerState"]
 
 _ABORTED = (EndReason.ABORTED, EndReason.ABORTED_IN_DRAIN)
 """
@@ -352,43 +348,3 @@ class Layer(BufferingLayer, ProtocolWrapper):
             factory.handshakeEnded(self, self.countsFor())
             factory.countChanged()
         super().connectionLost(reason)
-
-
-Wrap = Callable[[IProtocolFactory], IProtocolFactory]
-"""
-Puts a layer under a factory.
-"""
-
-
-@implementer(IStreamServerEndpoint)
-class LayeredEndpoint:
-    """
-    An endpoint whose connections have a layer.
-    """
-
-    def __init__(self, endpoint: IStreamServerEndpoint, wrap: Wrap) -> None:
-        """
-        @param wrap: makes a L{LayerFactory} of the factory that is to listen.
-        @raise TypeError: if an argument is of another kind.
-        """
-        if not IStreamServerEndpoint.providedBy(endpoint):
-            raise TypeError(f"endpoint must be one for servers, got {endpoint!r}")
-        self._endpoint = endpoint
-        self._wrap = callback("wrap", wrap)
-
-    def withInnerLayer(self, wrap: Wrap) -> "LayeredEndpoint":
-        """
-        Make an endpoint with one more layer, under the others.
-        """
-        return LayeredEndpoint(
-            self._endpoint, lambda factory: wrap(self._wrap(factory))
-        )
-
-    def withPlainEndpoint(self, endpoint: IStreamServerEndpoint) -> "LayeredEndpoint":
-        """
-        Make an endpoint with the same layers, on another endpoint.
-        """
-        return LayeredEndpoint(endpoint, self._wrap)
-
-    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
-        return self._endpoint.listen(self._wrap(protocolFactory))

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 
-from twisted_echo.endpoints.layers import LayeredEndpoint
+from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
 from twisted_echo.endpoints.proxy_layer import Networks, ProxyFactory, checkNetworks
 from twisted_echo.endpoints.string_options import Unusable, readString
 from twisted_echo.endpoints.tls_layer import TLSFactory

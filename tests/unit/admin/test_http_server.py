@@ -408,6 +408,18 @@ class CloseTests(AdminTestCase):
         await self.admin.close()
         self.assertEqual(await in_thread(read_all, client), b"")
 
+    async def test_pastItsDeadline(self) -> None:
+        """
+        A connection whose deadline has struck, and which is not lost yet, ends too.
+        """
+        await self.opened()
+        self.raw()
+        await until(lambda: self.connections)
+        assert self.admin._site is not None
+        for connection in self.admin._site.protocols:
+            connection._deadline.cancel()
+        await self.admin.close()
+
     async def test_twice(self) -> None:
         await self.opened()
         first, second = self.admin.close(), self.admin.close()

@@ -37,7 +37,7 @@ from tests.support.tlsclient import (
     deprecated,
 )
 from twisted_echo import EchoConfig, EchoFactory, EndReason, SessionService
-from twisted_echo.endpoints.layers import LayeredEndpoint
+from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
 from twisted_echo.endpoints.strings import (
     ParsedEndpoint,
     checkDistinctSockets,

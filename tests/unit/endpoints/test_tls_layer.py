@@ -40,7 +40,7 @@ from twisted_echo import (
     SessionFactory,
     SessionService,
 )
-from twisted_echo.endpoints.layers import LayeredEndpoint
+from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory
 from twisted_echo.net.receive_queue import readArrived
 from twisted_echo.scheduling.time_share import SHARE, TimeShare

@@ -21,7 +21,7 @@ from tests.support.der_certificates import (
     server_context,
 )
 from twisted_echo import EchoConfig, EchoFactory, SessionService
-from twisted_echo.endpoints.layers import LayeredEndpoint
+from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.expiry import WARNS_BEFORE, ExpiryWatch, notAfter
