@@ -1,6 +1,6 @@
 """
-Sockets and addresses, and what the kernel tells of a connection.
+Sockets and addresses, and what transports and the kernel tell of a connection.
 
 Every package that deals with connections may import this one; it knows no session.
-Begin with L{twisted_echo.net.sockets}.
+Begin with L{twisted_echo.net.transport_queries}.
 """

@@ -15,7 +15,12 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from twisted.internet.interfaces import IProtocol, ITransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    ISSLTransport,
+    ITransport,
+)
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import Interface, directlyProvides, providedBy
 from zope.interface.declarations import Declaration
@@ -44,6 +49,7 @@ __all__ = [
     "kernelQueue",
     "layerBuffers",
     "outputPosition",
+    "peerOf",
     "pendingOutput",
     "producerOf",
     "provideAs",
@@ -200,6 +206,14 @@ def endOutput(transport: ITransport) -> None:
     getattr(transport, "loseWriteConnection", transport.loseConnection)()
 
 
+def peerOf(transport: ITransport | None) -> IAddress | None:
+    """
+    The address at the other end; None if the transport does not tell.
+    """
+    getPeer = getattr(transport, "getPeer", None)
+    return None if getPeer is None else getPeer()
+
+
 def producerOf(transport: ITransport | None) -> Any:
     """
     The producer that is registered with the bottom transport; None if there is none,
@@ -258,7 +272,11 @@ def sentBytes(transport: ITransport | None) -> int | None:
     transport does not count them, or counts them encrypted.
     """
     sent: int | None = getattr(transport, "bytesSent", None)
-    return None if getattr(transport, "TLS", False) else sent
+    if sent is None or getattr(transport, "TLS", False):
+        return None
+    # A TLS layer that does not count hands on what the transport below it counts.
+    isHandedOn = not hasattr(type(transport), "bytesSent")
+    return None if isHandedOn and ISSLTransport.providedBy(transport) else sent
 
 
 def showsOutput(transport: ITransport | None) -> bool:

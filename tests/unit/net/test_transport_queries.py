@@ -5,7 +5,12 @@ L{twisted_echo.net.transport_queries}: what each kind of transport answers.
 import socket
 from typing import Any
 
-from twisted.internet.interfaces import IPullProducer, ITLSTransport, ITransport
+from twisted.internet.interfaces import (
+    IPullProducer,
+    ISSLTransport,
+    ITLSTransport,
+    ITransport,
+)
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -60,6 +65,9 @@ class Able(Bare):
     def getHandle(self) -> socket.socket:
         return self.handle
 
+    def getPeer(self) -> str:
+        return "peer"
+
     def fileno(self) -> int:
         return self.handle.fileno()
 
@@ -82,6 +90,7 @@ class QuestionTests(SynchronousTestCase):
             ("isClosing", True, False),
             ("canHalfClose", True, False),
             ("producerOf", "producer", None),
+            ("peerOf", "peer", None),
             ("socketOf", self.able.handle, None),
             ("tcpSocketOf", self.able.handle, None),
             ("sentBytes", 5, None),
@@ -108,6 +117,11 @@ class QuestionTests(SynchronousTestCase):
         """
         self.able.TLS = True
         self.assertIsNone(transport_queries.sentBytes(self.able))
+        transport: Any = StringTransport()
+        transport.bytesSent = 5
+        self.assertEqual(transport_queries.sentBytes(transport), 5)
+        alsoProvides(transport, ISSLTransport)
+        self.assertIsNone(transport_queries.sentBytes(transport))
 
     def test_ends(self) -> None:
         """
