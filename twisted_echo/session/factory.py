@@ -21,9 +21,10 @@ from twisted_echo.scheduling.fair_clock import FairClock
 from twisted_echo.scheduling.time_share import TimeShare
 from twisted_echo.scheduling.waiters import Waiters
 from twisted_echo.session.admission import Admission, Gate
+from twisted_echo.session.closing_deadlines import ClosingDeadlines
 from twisted_echo.session.counters import Counters
 from twisted_echo.session.end_reason import EndReason, SessionEnd
-from twisted_echo.session.hook_checks import AROUND_FACTORY
+from twisted_echo.session.hook_checks import FACTORY_WRAPPERS
 from twisted_echo.session.hooks import watch
 from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.session import Session
@@ -69,6 +70,7 @@ class SessionFactory(SessionMaker[_S]):
     @ivar journal: what is logged of them.
     @ivar faults: the faults found in the code of the sessions, a sentence each, such as
         C{Upper.connectionMade must call super().connectionMade()}.
+    @ivar closingDeadlines: those of the sessions that were closed.
     @ivar keepAlive: for the sessions' sockets; None for none.
     @ivar abortAfter: seconds that a session which was closed waits for its peer
         before it is aborted.
@@ -121,12 +123,13 @@ class SessionFactory(SessionMaker[_S]):
         self.admission = Admission(
             instance("limits", limits, Limits), self.sessions, self.handshakes
         )
+        self.closingDeadlines = ClosingDeadlines(self)
         self._guard = Guard(self)
         self._untilNoHandshakes: Waiters[None] = Waiters()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, around in AROUND_FACTORY.items():
+        for name, around in FACTORY_WRAPPERS.items():
             watch(cls, SessionFactory, name, around)
 
     @property
@@ -528,7 +531,7 @@ class SessionFactory(SessionMaker[_S]):
                 session.connectionLost(aborted)
             except Exception:
                 self.sessionFailed(session, "end")
-            Session.forget(session, aborted)
+            Session.unregister(session, aborted)
 
 
 def _named(session: Session) -> str:

@@ -1,69 +1,98 @@
 """
-The state of a session, and what follows from it.
+The state of a session: what it is at a moment, and what is known of its connection.
 
-What must hold: this module only reads the state. L{twisted_echo.session.session}
-changes it.
+L{State} names what a session is. L{SessionState} has the one method that changes it,
+and properties that only read.
 """
 
-from collections.abc import Callable
 from enum import IntEnum
-from ssl import SSLError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    ISSLTransport,
-)
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IAddress, ISSLTransport
 
-from twisted_echo.net.transport_queries import bottomTransport, isGone, pendingOutput
+from twisted_echo.net.transport_queries import isGone
 from twisted_echo.session.backpressure import BY_TRANSPORT
 from twisted_echo.session.end_reason import EndReason, SessionEnd
+from twisted_echo.session.last_seen import LastSeen
 from twisted_echo.tls.x509 import Certificate
 
+if TYPE_CHECKING:
+    from twisted_echo.session.record import SessionRecord
+
 __all__ = [
+    "ABORTED",
+    "DRAINING",
     "ENDED",
     "FINISHED",
-    "GONE",
+    "LOST",
     "NEW",
+    "NEXT",
     "OPEN",
-    "Life",
+    "READING",
     "SessionState",
+    "State",
     "isTLS",
 ]
 
 
-class Life(IntEnum):
+class State(IntEnum):
     """
-    How far a session has got. It never goes back.
+    What a session is. It never goes back::
+
+        NEW -----> OPEN ------> READING ------> DRAINING -----> FINISHED
+         |          |  (stop)      |  (all read)   |  (answered)   |
+         |          +--------------+---(close,-----+               |
+         |          |               end-of-file)   |               |
+         +----------+-------+------+---------------+---------------+
+                            |
+                            |  (abort)
+                            +---------> ABORTED --+
+                            |                     |
+                            +---------------------+---> LOST ---> ENDED
+
+    (A hook may close a session before it is C{OPEN}; then it goes on from C{NEW}.)
     """
 
     NEW = 0
-    """It is not registered yet."""
+    """C{connectionMade} has not run."""
     OPEN = 1
-    FINISHED = 2
-    """Nothing is left to answer: its end-of-file follows what has been written."""
-    GONE = 3
+    """It takes input, and answers."""
+    READING = 2
+    """The service stops. What had arrived by then is still read."""
+    DRAINING = 3
+    """It takes no more input. It waits for the answers to what it was given."""
+    FINISHED = 4
+    """Nothing is left to answer: its end-of-file follows what has been written, and it
+    waits for the peer's."""
+    ABORTED = 5
+    """The connection was reset. The transport reports its end in the next turn."""
+    LOST = 6
     """Its transport is gone, and C{connectionLost} runs."""
-    ENDED = 4
+    ENDED = 7
     """It is removed from the factory's record."""
 
 
 # (To ask an enumeration for one of its members costs more than a whole call.)
-NEW, OPEN, FINISHED, GONE, ENDED = Life
+NEW, OPEN, READING, DRAINING, FINISHED, ABORTED, LOST, ENDED = State
+
+_BEFORE_THE_END = frozenset((ABORTED, LOST))
+NEXT = (
+    _BEFORE_THE_END | {OPEN, READING, DRAINING},
+    _BEFORE_THE_END | {READING, DRAINING},
+    _BEFORE_THE_END | {DRAINING},
+    _BEFORE_THE_END | {FINISHED},
+    _BEFORE_THE_END,
+    frozenset((LOST,)),
+    frozenset((ENDED,)),
+    frozenset[State](),
+)
+"""
+The states that may follow each L{State}, in their order.
+"""
 
 
-def isTLS(transport: Any) -> bool:
+def isTLS(transport: object) -> bool:
     return bool(ISSLTransport.providedBy(transport))
-
-
-def _isTLSError(error: object) -> bool:
-    # By name for Twisted's own TLS, since pyOpenSSL need not be there.
-    return isinstance(error, SSLError) or type(error).__module__ == "OpenSSL.SSL"
 
 
 class SessionState:
@@ -74,47 +103,63 @@ class SessionState:
     @ivar lineCount: how many lines a receiver of this package has found; see there.
     @ivar bytesReceived: how many bytes a receiver of this package was given; a
         protocol of another kind may count here itself.
-    @ivar mark: what those who watch it from outside (L{twisted_echo.session.timeouts})
-        remember of it.
+    @ivar lastSeen: what the sweep of the timeouts has seen of it
+        (L{twisted_echo.session.timeouts}); None before the first one.
     @ivar end: what ended the session; None while it lasts.
     """
 
     bytesReceived = 0
     lineCount = 0
     serial = 0
-    mark: Any = None
+    lastSeen: LastSeen | None = None
     paused = False
     end: SessionEnd | None = None
 
-    _began = 0.0
-    _throttled = False
-    _inputStoppedBy = 0
-    _answersInFlight = 0
-    _inputEnded = False
-    # Whether the peer was still to get something when it had sent its last byte.
-    _isOwed = False
-    _closing: EndReason | None = None
-    # How many bytes that had arrived when the service stopped are still to be read
-    # before the session can finish; None when there is nothing to read for.
-    _unread: int | None = None
-    _life = NEW
+    # What it is. (Netstring receivers of Twisted's have a `_state`.)
+    _sessionState = NEW
     # The transport that it was registered with, whatever a subclass does to
-    # `transport`.
+    # `transport`; None before, and at the end.
     _connection: Any = None
     # Likewise the factory.
-    _keeper: Any = None
-    # Why it ended, once its transport is gone.
-    _reason = EndReason.ERROR
+    _record: "SessionRecord | None" = None
+    _began = 0.0
+    # The reasons for which the input is paused, and how many answers are to come.
+    _pausedFor = 0
+    _answersInFlight = 0
+    # Whether the peer has sent its last byte, and whether it was still to get something
+    # by then.
+    _inputEnded = False
+    _isOwed = False
+    # What it was closed for, and aborted for.
+    _closeReason: EndReason | None = None
+    _abortReason: EndReason | None = None
     _detail = ""
-    _abortedFor: EndReason | None = None
-    _deadline: IDelayedCall | None = None
-    _askers: "dict[Deferred[SessionEnd], None] | None" = None
-    _atEnd: tuple[Callable[[], None], ...] = ()
-    # What is wrong with the order of the bases, if anything is.
-    _misplaced = ""
-    _holders: tuple[Callable[[], int], ...] = ()
+    # Whether `close` was called, and so a deadline set. (If the protocol has closed it
+    # by its transport before, `close` only sets the deadline.)
+    _isClosing = False
 
     transport: Any
+    if TYPE_CHECKING:
+        factory: SessionRecord | None
+
+    def _enter(self, state: State) -> None:
+        """
+        Go on to another state.
+
+        @raise AssertionError: if it is none of L{NEXT}.
+        """
+        if state not in NEXT[self._sessionState]:
+            raise AssertionError(f"{state!r} cannot follow {self._sessionState!r}")
+        self._sessionState = state
+
+    def hookFailed(self, what: str) -> None:
+        """
+        Handle the exception of a hook, which is being handled: L{Session} logs it, and
+        aborts the connection.
+
+        @param what: what the session could not do.
+        """
+        raise NotImplementedError
 
     @property
     def peer(self) -> IAddress | None:
@@ -179,21 +224,29 @@ class SessionState:
         """
         Whether its transport has lost the connection: nothing can be asked of it.
         """
-        return self._life >= GONE or isGone(self._connection)
+        return self._sessionState >= LOST or isGone(self._connection)
 
     @property
-    def _isUnknown(self) -> bool:
+    def isRegistered(self) -> bool:
         """
-        Whether it is not registered yet. (It may be closed before.)
+        Whether it has been registered with its factory. (One without a factory: whether
+        C{connectionMade} has run.)
         """
-        return self._connection is None and self._life < GONE
+        return self._connection is not None or self._sessionState >= LOST
+
+    @property
+    def hasLeft(self) -> bool:
+        """
+        Whether it has left its factory.
+        """
+        return self._sessionState is ENDED
 
     @property
     def isPaused(self) -> bool:
         """
         Whether it is not read from, as its peer does not read.
         """
-        return bool(self._inputStoppedBy & BY_TRANSPORT)
+        return bool(self._pausedFor & BY_TRANSPORT)
 
     @property
     def hasInputEnded(self) -> bool:
@@ -214,21 +267,21 @@ class SessionState:
         """
         Whether C{close} was called: it will be over by its own deadline.
         """
-        return self._deadline is not None
+        return self._isClosing
 
     @property
     def isFinished(self) -> bool:
         """
         Whether nothing more is answered: its end-of-file follows what has been written.
         """
-        return self._life >= FINISHED
+        return self._sessionState >= FINISHED
 
     @property
     def isAborted(self) -> bool:
         """
         Whether C{abort} was called: it will be over in a moment.
         """
-        return self._abortedFor is not None
+        return self._abortReason is not None
 
     @property
     def expectsInput(self) -> bool:
@@ -236,41 +289,4 @@ class SessionState:
         Whether more is expected from the peer: neither has it sent its last byte,
         nor is the connection being closed or cut off.
         """
-        return not (
-            self._inputEnded
-            or self._life >= FINISHED
-            or self._closing is not None
-            or self._abortedFor is not None
-            or self.transport.disconnecting
-        )
-
-    def _endReason(self, reason: Failure) -> EndReason:
-        error = reason.value
-        if self._abortedFor is not None:
-            return self._abortedFor
-        if isinstance(error, ConnectionAborted):
-            return EndReason.ABORTED
-        isDone = isinstance(error, ConnectionDone) or (
-            # A UNIX socket whose peer has closed hangs up before it is closed here.
-            isinstance(error, ConnectionLost)
-            and self._inputEnded
-            and self._life is FINISHED
-            and not self._isOwed
-            and isinstance(bottomTransport(self.transport).getPeer(), UNIXAddress)
-            and not pendingOutput(self.transport)
-        )
-        if self._closing is not None and (
-            isDone
-            # Most TLS clients close without a farewell when they got theirs.
-            or (self._life is FINISHED and isTLS(self.transport))
-        ):
-            return self._closing
-        if isDone:
-            if self._isOwed:
-                return EndReason.HALF_CLOSED
-            if self._inputEnded or not self.transport.disconnecting:
-                return EndReason.PEER_CLOSED
-            return EndReason.LOCAL_CLOSED
-        if isinstance(error, ConnectionLost) or _isTLSError(error):
-            return EndReason.CONNECTION_LOST
-        return EndReason.ERROR
+        return self._sessionState <= OPEN and not self.transport.disconnecting

@@ -106,8 +106,8 @@ def _row(session: Session, now: float, fair: float) -> dict[str, Any]:
         idle = state.quiet
     else:
         idle = now - session.began
-        if session.mark is not None:
-            idle = fair - session.mark.active
+        if session.lastSeen is not None:
+            idle = fair - session.lastSeen.active
     subject = session.peerSubject
     return {
         "id": session.serial,

@@ -26,6 +26,7 @@ from twisted_echo.net.transport_queries import pendingOutput
 from twisted_echo.scheduling.fair_clock import FairCall, FairClock
 from twisted_echo.session.buffered_memory import Buffered
 from twisted_echo.session.end_reason import Detail, EndReason
+from twisted_echo.session.last_seen import LastSeen
 from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.session import Session
 from twisted_echo.twisted_internals import require
@@ -73,33 +74,6 @@ class Guarded(Protocol):
     def sessionFailed(self, session: Session, what: str) -> None: ...
 
 
-class _Mark:
-    """
-    What was seen of a session.
-    """
-
-    __slots__ = (
-        *("active", "lost", "received", "lookAgain"),
-        *("line", "lineSince", "moved", "output"),
-    )
-
-    def __init__(self, began: float, lost: float) -> None:
-        # When it sent or received last, and how much it had received by then.
-        self.active = began
-        self.received = 0
-        # How much time the process had lost by then, or when the kernel was asked.
-        self.lost = lost
-        # Until when there is nothing to see if it has received nothing more, and
-        # nothing waits for its peer.
-        self.lookAgain = 0.0
-        # Where in the stream an unfinished line begins, and since when.
-        self.line: int | None = None
-        self.lineSince = 0.0
-        # What told how far the output had got, and when that was new.
-        self.output: object = None
-        self.moved = 0.0
-
-
 class Guard:
     """
     Looks after the sessions of one factory, while there are any.
@@ -136,8 +110,8 @@ class Guard:
         The deadlines have changed: look at every session soon.
         """
         for session in self._guarded.sessions:
-            if session.mark is not None:
-                session.mark.lookAgain = 0.0
+            if session.lastSeen is not None:
+                session.lastSeen.lookAgain = 0.0
         self.sweepSoon()
 
     def sweepSoon(self) -> None:
@@ -222,7 +196,7 @@ class Guard:
         deadlines = guarded.deadlines
         for session in list(guarded.sessions):
             try:
-                mark = session.mark
+                mark = session.lastSeen
                 # Of many sessions most are idle: nothing is called for those.
                 if (
                     mark is None
@@ -270,11 +244,11 @@ class Guard:
 
         @return: which deadline has passed.
         """
-        mark: _Mark = session.mark
+        mark = session.lastSeen
         if mark is None:
             # It has begun since the sweep before.
             lost = self._lostBefore
-            mark = session.mark = _Mark(min(now, session.began - lost), lost)
+            mark = session.lastSeen = LastSeen(min(now, session.began - lost), lost)
         mark.lookAgain = 0.0
         if session.isGone:
             session.endIfGone()

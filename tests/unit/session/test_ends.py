@@ -331,7 +331,7 @@ METHODS: tuple[Callable[[Any], object], ...] = (
     lambda session: (session.peer, session.began, session.bytesSent, session.end),
     lambda session: (session.linesDelivered, session.isPaused, session.isAnswering),
     lambda session: (session.isClosing, session.isAborted, session.expectsInput),
-    lambda session: session.forget(),
+    lambda session: session.unregister(),
 )
 
 

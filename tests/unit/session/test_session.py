@@ -1239,10 +1239,10 @@ class ReasonTests(SynchronousTestCase):
         at.
         """
         first, second = _made(Upper), _made(Upper)
-        self.assertIs(first.mark, None)
+        self.assertIs(first.lastSeen, None)
         elapse(first.factory.clock, 10)
-        self.assertIsNot(first.mark, None)
-        self.assertIs(second.mark, None)
+        self.assertIsNot(first.lastSeen, None)
+        self.assertIs(second.lastSeen, None)
 
     def test_factoryIsTold(self) -> None:
         """

@@ -1,0 +1,91 @@
+"""
+The reasons for which a session's input is paused.
+
+Three may pause the input: the protocol, the transport, which holds too much output, and
+answers, of which enough are in flight.
+
+What must hold: the input goes on when the last reason has gone, and not before.
+"""
+
+from twisted_echo.session.backpressure import BY_PROTOCOL, BY_TRANSPORT
+from twisted_echo.session.state import FINISHED, SessionState
+
+__all__ = ["PausesInput"]
+
+
+class PausesInput(SessionState):
+    """
+    A session whose input may be paused.
+    """
+
+    def pauseProducing(self) -> None:
+        """
+        Take no more input, as the protocol wishes.
+        """
+        self.stopInput(BY_PROTOCOL)
+
+    def resumeProducing(self) -> None:
+        """
+        Take input again, unless the transport is full.
+        """
+        self.startInput(BY_PROTOCOL)
+
+    def stopProducing(self) -> None:
+        """
+        Take no more input, and close.
+        """
+        if self.isGone:
+            return
+        self.paused = True
+        # (Here and below: a receiver's own method, if it has one.)
+        getattr(super(), "stopProducing", self.transport.loseConnection)()
+
+    def stopInput(self, reason: int) -> None:
+        """
+        Stop reading, for one of the reasons that may stop it.
+
+        @param reason: one of those in L{twisted_echo.session.backpressure}.
+        """
+        if self.isGone:
+            return
+        self._pausedFor |= reason
+        if reason == BY_TRANSPORT:
+            self.outputFull()
+        if not self.paused:
+            self.paused = True
+            getattr(super(), "pauseProducing", self.transport.pauseProducing)()
+
+    def startInput(self, reason: int) -> None:
+        """
+        Give up a reason; the last one that goes starts the input.
+        """
+        if self.isGone:
+            return
+        self._pausedFor &= ~reason
+        if reason == BY_TRANSPORT:
+            self.outputEmptied()
+        if self._pausedFor or self._sessionState >= FINISHED:
+            return
+        self.paused = False
+        try:
+            getattr(super(), "resumeProducing", self.transport.resumeProducing)()
+        except BaseException:
+            # The caller may be a timer or an answer, which would not end the session.
+            self.hookFailed("take input again")
+            return
+        self.inputStarted()
+
+    def outputFull(self) -> None:
+        """
+        Called when the peer does not read, so its input is paused.
+        """
+
+    def outputEmptied(self) -> None:
+        """
+        Called when the peer has read what waited for it.
+        """
+
+    def inputStarted(self) -> None:
+        """
+        Do what has waited for the input to go on.
+        """
