@@ -16,6 +16,7 @@ from twisted_echo.session.end_reason import EndReason
 __all__ = [
     "ABORT_REASONS",
     "BROKEN",
+    "DONE",
     "HANGUP",
     "OFFENCES",
     "Loss",

@@ -53,7 +53,13 @@ from twisted_echo.net.transport_queries import (
 from twisted_echo.scheduling.waiters import Waiters
 from twisted_echo.session.backpressure import Backpressure
 from twisted_echo.session.closing import ClosesInOrder
-from twisted_echo.session.end_classification import BROKEN, HANGUP, endReason, lossOf
+from twisted_echo.session.end_classification import (
+    BROKEN,
+    DONE,
+    HANGUP,
+    endReason,
+    lossOf,
+)
 from twisted_echo.session.end_reason import EndReason, SessionEnd
 from twisted_echo.session.hook_checks import SESSION_WRAPPERS
 from twisted_echo.session.hooks import complaint, isWatched, misplaced, watch
@@ -319,7 +325,10 @@ class Session(ClosesInOrder, StartsTLS, PlainHooks, HeldInput, Protocol):
             isFinished=self._sessionState is FINISHED,
             hasInputEnded=self._inputEnded,
             isOwed=self._isOwed,
-            isTLS=self._closeReason is not None and isTLS(transport),
+            # (Asked only where it makes a difference.)
+            isTLS=self._closeReason is not None
+            and loss is not DONE
+            and isTLS(transport),
             isDisconnecting=transport.disconnecting,
         )
 
