@@ -101,7 +101,7 @@ class Options(UsageOptions):
         sys.exit(0)
 
     def getUsage(self, width: int | None = None) -> str:
-        return groupedUsage(self, width)
+        return groupedUsage(self, self.longdesc, width)
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:

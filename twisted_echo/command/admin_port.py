@@ -4,11 +4,10 @@ The admin port of C{--admin}, made of its endpoint string. Needs prometheus-clie
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
 from twisted_echo.admin.pages import AdminServer
 from twisted_echo.admin.status_view import StatusSource
@@ -41,7 +40,7 @@ class ReloadableAdmin(AdminServer):
     def __init__(
         self,
         endpoint: IStreamServerEndpoint,
-        reactor: Any,
+        reactor: IReactorTime,
         secured: ParsedEndpoint | None = None,
         listening: Sequence[ParsedEndpoint] = (),
     ) -> None:
@@ -96,7 +95,7 @@ class ReloadableAdmin(AdminServer):
 
 
 def adminPort(
-    reactor: Any, text: str, listening: Sequence[ParsedEndpoint]
+    reactor: IReactorTime, text: str, listening: Sequence[ParsedEndpoint]
 ) -> ReloadableAdmin:
     """
     Make the admin port of its endpoint string. Every kind that has a port is allowed,
@@ -132,7 +131,10 @@ class _ExplainedError(ValueError):
 
 
 def _checked(
-    reactor: Any, described: str, text: str, listening: Sequence[ParsedEndpoint]
+    reactor: IReactorTime,
+    described: str,
+    text: str,
+    listening: Sequence[ParsedEndpoint],
 ) -> ParsedEndpoint:
     try:
         found = parseEndpoint(reactor, described)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.usage import UsageError
 
 from twisted_echo.command import option_parsers
@@ -52,7 +53,9 @@ class CommandSettings:
     fitsSessions: bool
 
 
-def commandSettings(options: Mapping[str, Any], reactor: Any) -> CommandSettings:
+def commandSettings(
+    options: Mapping[str, Any], reactor: IReactorTime
+) -> CommandSettings:
     """
     Check options together.
 
@@ -112,7 +115,7 @@ def _echoConfig(options: Mapping[str, Any], measure: bool) -> EchoConfig:
 
 
 def _listening(
-    reactor: Any,
+    reactor: IReactorTime,
     descriptions: Sequence[str],
     proxyFrom: Sequence[IPv4Network | IPv6Network],
 ) -> list[ParsedEndpoint]:
@@ -146,7 +149,7 @@ def _checkShareable(listening: Sequence[ParsedEndpoint]) -> None:
 
 
 def _adminPort(
-    reactor: Any, text: str, listening: Sequence[ParsedEndpoint]
+    reactor: IReactorTime, text: str, listening: Sequence[ParsedEndpoint]
 ) -> "ReloadableAdmin":
     """
     Make the admin port of its endpoint string.

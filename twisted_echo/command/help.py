@@ -4,7 +4,8 @@ The help of the command line: the options in groups, with examples.
 
 import shutil
 import textwrap
-from typing import Any
+
+from twisted.python.usage import Options
 
 __all__ = ["GROUPS", "groupedUsage"]
 
@@ -52,10 +53,11 @@ _UNITS = (
 _WIDEST = 100
 
 
-def groupedUsage(options: Any, width: int | None = None) -> str:
+def groupedUsage(options: Options, purpose: str, width: int | None = None) -> str:
     """
     Write the help for some C{usage.Options}.
 
+    @param purpose: what the command does.
     @param width: in columns; as wide as the terminal, if None.
     """
     width = min(width or shutil.get_terminal_size().columns or 80, _WIDEST)
@@ -65,7 +67,7 @@ def groupedUsage(options: Any, width: int | None = None) -> str:
     # With an equals sign where they take a value.
     names = {each.rstrip("="): each for each in options.longOpt}
     column = max(map(len, names.values())) + len("  -s, --  ")
-    parts = ["\n".join(textwrap.wrap(options.longdesc, width))]
+    parts = ["\n".join(textwrap.wrap(purpose, width))]
     for title, group, example in GROUPS:
         lines = [f"{title}:"]
         for name in group:
@@ -84,7 +86,7 @@ def groupedUsage(options: Any, width: int | None = None) -> str:
     return "\n" + "\n\n".join(parts) + "\n"
 
 
-def _told(options: Any, name: str) -> str:
+def _told(options: Options, name: str) -> str:
     told = " ".join(options.docs[name].split())
     default = options.defaults.get(name)
     return told if default is None else f"{told} [default: {default}]"

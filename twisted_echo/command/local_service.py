@@ -3,10 +3,9 @@ The echo service of one process, as the commands run it.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
 
 from twisted_echo.admin.status_view import ServiceView, SessionsPage
@@ -30,7 +29,7 @@ class LocalService(EchoService):
     def __init__(
         self,
         config: EchoConfig,
-        reactor: Any,
+        reactor: IReactorTime,
         listening: Sequence[ParsedEndpoint],
         endpoints: Sequence[IStreamServerEndpoint] | None = None,
     ) -> None:

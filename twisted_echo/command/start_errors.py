@@ -10,9 +10,9 @@ import os
 import sys
 from socket import gaierror
 from types import TracebackType
-from typing import Any
 
 from twisted.internet.error import AlreadyListened, CannotListenError
+from twisted.internet.interfaces import IReactorCore
 
 __all__ = ["CannotStart", "endQuietly", "explain", "failProcess", "tellUser"]
 
@@ -53,12 +53,12 @@ def explain(error: Exception, option: str = "--listen") -> str:
         # A UNIX port's lock file cannot be made.
         path = os.fsdecode(error.filename2)
         where, isPath = f"unix:{path.removesuffix('.lock')}: ", True
-    number = getattr(reason, "errno", None)
+    number = reason.errno if isinstance(reason, OSError) else None
     if str(reason) == "Cannot acquire lock":
         number = errno.EADDRINUSE
     if number is None or isinstance(reason, gaierror):
-        text = getattr(reason, "strerror", None) or str(reason)
-        why, advice = text or type(reason).__name__, None
+        text = reason.strerror if isinstance(reason, OSError) else None
+        why, advice = text or str(reason) or type(reason).__name__, None
     else:
         why, advice = os.strerror(number), _ADVICE.get(number)
     if isPath and number == errno.EACCES:
@@ -95,7 +95,7 @@ def tellUser(line: str | None) -> None:
         sys.__stderr__.flush()
 
 
-def failProcess(reactor: Any, line: str) -> None:
+def failProcess(reactor: IReactorCore, line: str) -> None:
     """
     End this process in order, but with status 1, and tell the user why: for what cannot
     be known before the reactor runs.

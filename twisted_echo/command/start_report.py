@@ -2,8 +2,6 @@
 The line of the log that says what has started, and with which limits.
 """
 
-from typing import Any
-
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
@@ -18,7 +16,7 @@ __all__ = ["ReadableLimits", "logStarted"]
 _log = Logger()
 
 
-class ReadableLimits(dict[str, Any]):
+class ReadableLimits(dict[str, object]):
     """
     Limits, as the fields of a log event and as text for a person.
     """
@@ -31,10 +29,13 @@ class ReadableLimits(dict[str, Any]):
             buffered=limits.buffered,
         )
 
+        self._limits = limits
+
     def __str__(self) -> str:
-        sessions = self["sessions"] or "any number of"
-        perPeer = self["sessionsPerPeer"] or "any number"
-        buffered = Size(self["buffered"]) if self["buffered"] else "any number of"
+        limits = self._limits
+        sessions = limits.sessions or "any number of"
+        perPeer = limits.sessionsPerPeer or "any number"
+        buffered = Size(limits.buffered) if limits.buffered else "any number of"
         return f"{sessions} sessions, {perPeer} by one peer, {buffered} bytes held"
 
 

@@ -10,9 +10,8 @@ import os
 import socket
 import time
 from collections.abc import MutableMapping
-from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -31,7 +30,9 @@ class Notifier:
     Tells the service manager how the service gets on.
     """
 
-    def __init__(self, address: str, clock: Any, watchdog: float | None = None) -> None:
+    def __init__(
+        self, address: str, clock: IReactorTime, watchdog: float | None = None
+    ) -> None:
         """
         @param address: a path, or an abstract name after an C{@}.
         @param watchdog: seconds after which a service that has not been heard of is
@@ -55,7 +56,7 @@ class Notifier:
 
     @classmethod
     def fromEnvironment(
-        cls, environ: MutableMapping[str, str], clock: Any
+        cls, environ: MutableMapping[str, str], clock: IReactorTime
     ) -> "Notifier | None":
         """
         Make one of C{NOTIFY_SOCKET}, C{WATCHDOG_USEC} and C{WATCHDOG_PID}, and take

@@ -1,5 +1,5 @@
 """
-ParsedEndpoint on a socket that another process has bound.
+Listen on a socket that another process has bound.
 
 What must hold: a socket that is adopted stays as it was found, for other processes have
 it too: it is never shut down, the file of a UNIX socket stays, and the connections in
@@ -7,7 +7,7 @@ its backlog are left to others unless this process L{owns<AdoptedEndpoint.own>} 
 """
 
 import socket
-from typing import Any
+from typing import TypeAlias
 
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, execute
@@ -15,8 +15,10 @@ from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
+    IReactorTime,
     IStreamServerEndpoint,
 )
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_echo.net.listening import AdoptedPort
@@ -27,54 +29,66 @@ __all__ = ["AdoptedEndpoint"]
 require(__name__)
 
 
-class _Adopted(AdoptedPort):
+class _TCPPort(AdoptedPort, tcp.Port):
     """
-    A port of Twisted's on a socket that listens already.
-
-    Twisted's own log that they start and stop, which says nothing of the service; and
-    those of UNIX sockets change the mode of the file and the backlog, and remove the
-    file at the end.
+    A TCP port of Twisted's on a socket that listens already.
     """
 
-    # What `tcp.Port` has, without its hints.
-    factory: Any
-    socket: Any
-    fileno: Any
-    startReading: Any
-    _preexistingSocket: Any
     _shouldShutdown = False
 
     def startListening(self) -> None:
-        tcp._reservedFD.reserve()
-        self.socket, self._preexistingSocket = self._preexistingSocket, None
-        self.factory.doStart()
-        self.connected = True
-        self.fileno = self.socket.fileno
-        self.numberAccepts = 100
-        self.startReading()
+        _startListening(self)
+
+    def _logConnectionLostMsg(self) -> None:
+        # It says nothing of the service.
+        pass
+
+
+class _UNIXPort(AdoptedPort, unix.Port):
+    """
+    The same of a UNIX socket. Twisted's own changes the mode of the file and the
+    backlog, and removes the file at the end.
+    """
+
+    _shouldShutdown = False
+
+    def startListening(self) -> None:
+        _startListening(self)
 
     def _logConnectionLostMsg(self) -> None:
         pass
 
-    def connectionLost(self: Any, reason: Any) -> None:
-        # For UNIX ports, too, which would remove the file.
+    def connectionLost(self, reason: Failure) -> None:
         tcp.Port.connectionLost(self, reason)
 
 
-class _TCPPort(_Adopted, tcp.Port):  # type: ignore[misc]
-    pass
+_Port: TypeAlias = _TCPPort | _UNIXPort
 
 
-class _UNIXPort(_Adopted, unix.Port):  # type: ignore[misc]
-    pass
+def _startListening(port: _Port) -> None:
+    """
+    Do what C{startListening} does for a socket that is there, and log nothing.
+    """
+    tcp._reservedFD.reserve()
+    listening, factory = port._preexistingSocket, port.factory
+    assert listening is not None and factory is not None
+    port.socket, port._preexistingSocket = listening, None
+    factory.doStart()
+    port.connected = True
+    # As Twisted's ports do it, which remove it when they close.
+    port.fileno = listening.fileno  # type: ignore[method-assign]
+    port.numberAccepts = 100
+    port.startReading()
 
 
-def _adopt(reactor: Any, listening: socket.socket, factory: IProtocolFactory) -> Any:
+def _adopt(
+    reactor: IReactorTime, listening: socket.socket, factory: IProtocolFactory
+) -> _Port:
     """
     Listen on a duplicate of a socket.
     """
     descriptor, family = listening.fileno(), listening.family
-    port: Any
+    port: _Port
     if family == socket.AF_UNIX:
         port = _UNIXPort._fromListeningDescriptor(reactor, descriptor, factory)
     else:
@@ -102,7 +116,7 @@ class AdoptedEndpoint:
     """
 
     def __init__(
-        self, reactor: Any, listening: socket.socket, *, isOwned: bool = False
+        self, reactor: IReactorTime, listening: socket.socket, *, isOwned: bool = False
     ) -> None:
         """
         @param listening: the socket; it is closed when a port has taken its place.
@@ -111,7 +125,7 @@ class AdoptedEndpoint:
         self._reactor = reactor
         self._socket = listening
         self._isOwned = isOwned
-        self._port: Any = None
+        self._port: _Port | None = None
 
     def own(self) -> None:
         """
@@ -125,7 +139,7 @@ class AdoptedEndpoint:
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         return execute(self._listen, protocolFactory)
 
-    def _listen(self, factory: IProtocolFactory) -> Any:
+    def _listen(self, factory: IProtocolFactory) -> _Port:
         listening = self._socket
         if listening.fileno() < 0:
             raise AlreadyListened()

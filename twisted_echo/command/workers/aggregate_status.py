@@ -65,7 +65,7 @@ class AggregateStatus:
             in time, the last that are known.
         """
 
-        def gathered(_: Any) -> dict[str, Snapshot]:
+        def gathered(_: object) -> dict[str, Snapshot]:
             found: dict[str, Snapshot] = {}
             for worker in sorted(self._workers(), key=lambda each: each.number):
                 # One that drains has a successor, which has its number.

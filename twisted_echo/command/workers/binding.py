@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from twisted.internet import unix
 from twisted.internet.abstract import isIPv6Address
@@ -19,8 +18,13 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IReadDescriptor,
+)
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from twisted_echo.net.listening import deepenBacklog, dropNewConnections
@@ -59,7 +63,11 @@ class Bound:
     """
 
     def __init__(
-        self, sockets: Sequence[socket.socket], *, isOurs: bool, port: Any = None
+        self,
+        sockets: Sequence[socket.socket],
+        *,
+        isOurs: bool,
+        port: unix.Port | None = None,
     ) -> None:
         """
         @param port: of C{unix:}, which knows its file and its lock.
@@ -111,17 +119,28 @@ def bind(bottoms: Sequence[str], workers: int) -> list[Bound]:
             checkShareable(bottom)
             binder = _Binder(workers)
             endpoint = serverFromString(binder, bottom)
-            listening: Deferred[Any] = endpoint.listen(Factory())
-            results: list[Any] = []
-            listening.addBoth(results.append)
-            if isinstance(results[0], Failure):
-                results[0].raiseException()
-            done.append(results[0])
+            done.append(_resultOf(endpoint.listen(Factory())))
     except BaseException:
         for each in done:
             each.close()
         raise
     return done
+
+
+def _resultOf(listening: "Deferred[IListeningPort]") -> "Bound":
+    """
+    The result of an endpoint that has listened on a L{_Binder}.
+
+    @raise Exception: what it has failed with.
+    """
+    results: list[object] = []
+    listening.addBoth(results.append)
+    (result,) = results
+    if isinstance(result, Failure):
+        result.raiseException()
+    # No port of Twisted's, as the binder is no reactor.
+    assert isinstance(result, Bound)
+    return result
 
 
 class _Binder:
@@ -133,7 +152,11 @@ class _Binder:
         self._workers = workers
 
     def listenTCP(
-        self, port: int, factory: Any, backlog: int = 50, interface: str = ""
+        self,
+        port: int,
+        factory: IProtocolFactory,
+        backlog: int = 50,
+        interface: str = "",
     ) -> Bound:
         sockets: list[socket.socket] = []
         try:
@@ -153,11 +176,11 @@ class _Binder:
 
     def listenUNIX(
         self,
-        address: Any,
-        factory: Any,
+        address: str | bytes,
+        factory: Factory[Protocol],
         backlog: int = 50,
         mode: int = 0o666,
-        wantPID: Any = 0,
+        wantPID: bool = False,
     ) -> Bound:
         path = os.fsencode(address)
         factory.noisy = False
@@ -172,15 +195,17 @@ class _Binder:
         deepenBacklog(port)
         return Bound([port.socket], isOurs=True, port=port)
 
-    def adoptStreamPort(self, descriptor: int, family: int, factory: Any) -> Bound:
+    def adoptStreamPort(
+        self, descriptor: int, family: int, factory: IProtocolFactory
+    ) -> Bound:
         return Bound([socket.socket(fileno=os.dup(descriptor))], isOurs=False)
 
-    def addReader(self, reader: Any) -> None:
+    def addReader(self, reader: IReadDescriptor) -> None:
         """
         Nothing is accepted here.
         """
 
-    def removeReader(self, reader: Any) -> None:
+    def removeReader(self, reader: IReadDescriptor) -> None:
         """
         Nothing was read.
         """

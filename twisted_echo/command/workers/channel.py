@@ -13,12 +13,12 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import IAddress, IReactorSocket, ITransport
+from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
@@ -28,6 +28,7 @@ __all__ = [
     "CHANNEL",
     "HELD_SIGNALS",
     "Accept",
+    "Answer",
     "Channel",
     "Drain",
     "Finish",
@@ -84,26 +85,38 @@ The longest value that AMP has, in bytes.
 """
 
 
+_Strings: TypeAlias = dict[bytes, bytes]
+
+Answer: TypeAlias = dict[str, Any]
+"""
+The values of an answer by their names, as the class of its command says.
+"""
+
+
 class _Text(amp.Argument):
     """
     Text of any length, in as many values as it needs.
     """
 
-    def toBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+    def toBox(
+        self, name: bytes, strings: _Strings, objects: Answer, proto: object
+    ) -> None:
         text = self.toString(objects.pop(name.decode()))
         for number, start in enumerate(range(0, len(text), _PIECE)):
             strings[b"%s-%d" % (name, number)] = text[start : start + _PIECE]
 
-    def fromBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+    def fromBox(
+        self, name: bytes, strings: _Strings, objects: Answer, proto: object
+    ) -> None:
         pieces: list[bytes] = []
         while (piece := strings.pop(b"%s-%d" % (name, len(pieces)), None)) is not None:
             pieces.append(piece)
         objects[name.decode()] = self.fromString(b"".join(pieces))
 
-    def toString(self, inObject: Any) -> bytes:
+    def toString(self, inObject: str) -> bytes:
         return bytes(inObject, "utf-8", "surrogatepass")
 
-    def fromString(self, inString: bytes) -> Any:
+    def fromString(self, inString: bytes) -> object:
         return inString.decode("utf-8", "surrogatepass")
 
 
@@ -112,10 +125,10 @@ class _JSON(_Text):
     What C{json.dumps} takes.
     """
 
-    def toString(self, inObject: Any) -> bytes:
+    def toString(self, inObject: object) -> bytes:
         return json.dumps(inObject).encode()
 
-    def fromString(self, inString: bytes) -> Any:
+    def fromString(self, inString: bytes) -> object:
         return json.loads(inString)
 
 
@@ -216,9 +229,9 @@ class Channel(amp.BoxDispatcher, amp.CommandLocator):
 
     def __init__(self) -> None:
         super().__init__(self)
-        self.transport: Any = None
+        self.transport: ITransport | None = None
 
-    def open(self, reactor: Any, end: socket.socket) -> None:
+    def open(self, reactor: IReactorSocket, end: socket.socket) -> None:
         """
         Talk over a socket, which is closed here when the reactor has taken it.
         """
@@ -226,7 +239,9 @@ class Channel(amp.BoxDispatcher, amp.CommandLocator):
         with end:
             reactor.adoptStreamConnection(end.fileno(), end.family, _Once(self))
 
-    def ask(self, command: type[amp.Command], **arguments: Any) -> "Deferred[Any]":
+    def ask(
+        self, command: type[amp.Command], **arguments: object
+    ) -> "Deferred[Answer]":
         """
         Send a command.
 
@@ -234,9 +249,9 @@ class Channel(amp.BoxDispatcher, amp.CommandLocator):
         """
         if self.boxSender is None:
             return fail(ConnectionDone())
-        return self.callRemote(command, **arguments) or succeed(None)
+        return self.callRemote(command, **arguments) or succeed({})
 
-    def startReceivingBoxes(self, boxSender: Any) -> None:
+    def startReceivingBoxes(self, boxSender: amp.BinaryBoxProtocol) -> None:
         super().startReceivingBoxes(boxSender)
         self.transport = boxSender.transport
         self.opened()
@@ -264,7 +279,7 @@ class Channel(amp.BoxDispatcher, amp.CommandLocator):
             self.transport.loseConnection()
 
 
-class _Once(Factory[Any]):
+class _Once(ServerFactory[Any]):
     noisy = False
 
     def __init__(self, channel: Channel) -> None:

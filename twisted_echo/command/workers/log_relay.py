@@ -170,7 +170,7 @@ def relay(worker: int, text: str) -> None:
     """
     Log in this process what a worker has logged.
     """
-    event: dict[str, Any] = eventFromJSON(text)
+    event: LogEvent = eventFromJSON(text)
     if not isinstance(event.get("log_level"), type(LogLevel.info)):
         event["log_level"] = LogLevel.info
     event.pop("log_flattened", None)

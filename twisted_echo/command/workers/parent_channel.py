@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from twisted_echo.command.workers.channel import Channel, Finish, Log, SetState
+from twisted_echo.command.workers.channel import Answer, Channel, Finish, Log, SetState
 from twisted_echo.command.workers.log_relay import relay
 from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.metrics import Snapshot
@@ -49,7 +49,7 @@ class ParentChannel(Channel):
     # A failure in a responder would end the channel, and with it the worker.
 
     @Log.responder
-    def _relay(self, event: str) -> dict[str, Any]:
+    def _relay(self, event: str) -> Answer:
         try:
             relay(self._process.number, event)
         except Exception:
@@ -59,7 +59,7 @@ class ParentChannel(Channel):
         return {}
 
     @SetState.responder
-    def _setState(self, state: str) -> dict[str, Any]:
+    def _setState(self, state: str) -> Answer:
         try:
             self._process.stateReported(WorkerState(state))
         except Exception:
@@ -69,7 +69,7 @@ class ParentChannel(Channel):
         return {}
 
     @Finish.responder
-    def _finish(self, snapshot: Any) -> dict[str, Any]:
+    def _finish(self, snapshot: Any) -> Answer:
         self._process.snapshot = Snapshot.fromJSON(snapshot)
         return {}
 

@@ -6,7 +6,6 @@ rules as in a worker; no client waits for workers that hang.
 """
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,6 +19,7 @@ from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endpoints.strings import ParsedEndpoint
 from twisted_echo.metrics import Snapshot
+from twisted_echo.stop import ListenerStop
 
 __all__ = ["UnservedBacklogs"]
 
@@ -86,7 +86,7 @@ class UnservedBacklogs:
         if all(each.state is WorkerState.DRAINING for each in self._workers()):
             self.serve()
 
-    def serve(self) -> "Deferred[Any]":
+    def serve(self) -> "Deferred[list[ListenerStop]]":
         """
         Accept what waits, end it as a service that stops, and give the sockets up,
         unless that has begun already.

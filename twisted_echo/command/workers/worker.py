@@ -18,7 +18,13 @@ from importlib import import_module
 from typing import Any
 
 from twisted.internet.defer import succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IReactorCore,
+    IReactorSocket,
+    IReactorTime,
+)
 from twisted.logger import Logger, globalLogBeginner
 
 from twisted_echo.command.local_service import LocalService
@@ -28,6 +34,7 @@ from twisted_echo.command.workers.channel import (
     CHANNEL,
     HELD_SIGNALS,
     Accept,
+    Answer,
     Channel,
     Drain,
     Finish,
@@ -57,6 +64,12 @@ and its last numbers.
 _log = Logger()
 
 
+class IServingReactor(IReactorCore, IReactorSocket, IReactorTime):
+    """
+    What a worker needs of its reactor. No reactor declares it by this name.
+    """
+
+
 class WorkerService(LocalService):
     """
     Has the sockets of all workers. It accepts from those that it is told to, and from
@@ -67,7 +80,10 @@ class WorkerService(LocalService):
     warnsOfExpiry = False
 
     def __init__(
-        self, settings: WorkerSettings, reactor: Any, sockets: Sequence[socket.socket]
+        self,
+        settings: WorkerSettings,
+        reactor: IServingReactor,
+        sockets: Sequence[socket.socket],
     ) -> None:
         """
         @param sockets: of the endpoints, in their order.
@@ -136,7 +152,7 @@ class Worker(Channel):
     """
 
     def __init__(
-        self, reactor: Any, settings: WorkerSettings, sender: LogSender
+        self, reactor: IServingReactor, settings: WorkerSettings, sender: LogSender
     ) -> None:
         super().__init__()
         self.status = 0
@@ -175,7 +191,7 @@ class Worker(Channel):
     # The channel
 
     def opened(self) -> None:
-        self.transport.registerProducer(self._sender, True)
+        IConsumer(self.transport).registerProducer(self._sender, True)
         self._sender.begin(lambda text: self.ask(Log, event=text))
 
     def lost(self) -> None:
@@ -186,17 +202,17 @@ class Worker(Channel):
         self._drainAll()
 
     @Ping.responder
-    def _ping(self) -> dict[str, Any]:
+    def _ping(self) -> Answer:
         return {}
 
     @Accept.responder
-    def _accept(self, partitions: list[int]) -> dict[str, Any]:
+    def _accept(self, partitions: list[int]) -> Answer:
         if self._service is not None:
             self._service.acceptFrom(partitions)
         return {}
 
     @Drain.responder
-    def _drainAll(self) -> dict[str, Any]:
+    def _drainAll(self) -> Answer:
         owns = self._state is _State.SERVING
         if owns and self._service is not None:
             self._service.ownBacklogs()
@@ -204,28 +220,28 @@ class Worker(Channel):
         return {"owns": owns}
 
     @GetSnapshot.responder
-    def _getSnapshot(self) -> dict[str, Any]:
+    def _getSnapshot(self) -> Answer:
         return {"snapshot": self._snapshot()}
 
-    def _snapshot(self) -> dict[str, Any]:
+    def _snapshot(self) -> Answer:
         service = self._service
         return (Snapshot() if service is None else service.snapshot()).toJSON()
 
     @GetSessions.responder
-    def _getSessions(self, after: int, limit: int) -> dict[str, Any]:
+    def _getSessions(self, after: int, limit: int) -> Answer:
         service = self._service
         if service is None:
             return {"rows": []}
         return {"rows": sessionRows(service.factory, after, limit)}
 
     @Reload.responder
-    def _reload(self) -> dict[str, Any]:
+    def _reload(self) -> Answer:
         if self._service is not None:
             self._service.reload()
         return {}
 
     @StopNow.responder
-    def _stopNow(self) -> dict[str, Any]:
+    def _stopNow(self) -> Answer:
         self.drain()
         if self._service is not None:
             self._service.stopNow()

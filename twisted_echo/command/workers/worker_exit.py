@@ -3,7 +3,6 @@ How a worker process has ended.
 """
 
 import signal
-from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.python.failure import Failure
@@ -11,7 +10,7 @@ from twisted.python.failure import Failure
 __all__ = ["WorkerExit"]
 
 
-class WorkerExit(dict[str, Any]):
+class WorkerExit(dict[str, int | str | None]):
     """
     The C{status} or the C{signal} with which a process has ended, as fields of a log
     event and as text for a person; neither, if there was no process.

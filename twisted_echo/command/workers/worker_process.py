@@ -6,7 +6,7 @@ has been heard.
 """
 
 import socket
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessExitedAlready
@@ -19,7 +19,13 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.command.workers.channel import Accept, Drain, GetSnapshot, Ping
+from twisted_echo.command.workers.channel import (
+    Accept,
+    Answer,
+    Drain,
+    GetSnapshot,
+    Ping,
+)
 from twisted_echo.command.workers.parent_channel import ParentChannel
 from twisted_echo.command.workers.worker_exit import WorkerExit
 from twisted_echo.command.workers.worker_output import WorkerOutput
@@ -229,7 +235,7 @@ class WorkerProcess(ProcessProtocol):
         if self.state.canBecome(WorkerState.ENDING):
             self.state = WorkerState.ENDING
 
-        def answered(answer: dict[str, Any]) -> None:
+        def answered(answer: Answer) -> None:
             if answer["owns"]:
                 self.owned = set(self._assigned)
 
@@ -251,7 +257,7 @@ class WorkerProcess(ProcessProtocol):
             _ANSWERS_WITHIN, self._owner.clock, onTimeoutCancel=lambda *_: None
         )
 
-    def _snapshotReceived(self, answer: dict[str, Any] | Failure) -> None:
+    def _snapshotReceived(self, answer: Answer | Failure) -> None:
         if not isinstance(answer, Failure):
             self.snapshot = Snapshot.fromJSON(answer["snapshot"])
         self._isSnapshotPending = False

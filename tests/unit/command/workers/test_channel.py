@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReactorSocket
 
 from tests.support.clients import ServedTestCase, until
 from twisted_echo.command.workers.channel import (
@@ -60,7 +61,7 @@ class ChannelTests(ServedTestCase):
     def setUp(self) -> None:
         self.one, self.other = End(), End()
         for end, half in zip((self.one, self.other), socket.socketpair(), strict=True):
-            end.open(reactor, half)
+            end.open(IReactorSocket(reactor), half)
         self.addCleanup(self._close)
 
     async def _close(self) -> None:

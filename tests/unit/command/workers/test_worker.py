@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorSocket
 from twisted.logger import Logger
 
 from tests.support.certificates import make_certificate
@@ -108,10 +109,11 @@ class WorkerTests(ServedTestCase):
         )
         ours, theirs = socket.socketpair()
         self.reactor, self.parent = Reactor(), Parent()
-        self.parent.open(reactor, ours)
+        self.parent.open(IReactorSocket(reactor), ours)
         # What this process logs would come back to it.
         self.sender = LogSender(reactor.callFromThread)  # type: ignore[attr-defined]
-        worker = Worker(self.reactor, settings, self.sender)
+        running: Any = self.reactor
+        worker = Worker(running, settings, self.sender)
         self.addCleanup(self.endOf, worker)
         sockets = [each.dup() for each in bound.sockets]
         for each in sockets:
