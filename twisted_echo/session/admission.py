@@ -67,6 +67,11 @@ class _Stage(Enum):
     """Time is up: what is left is refused or aborted."""
 
 
+# An enum's member is slow to look up, and each connection does so several times.
+_OPEN, _STOPPING, _REFUSING = _Stage
+_YES, _NO, _IN_PART = _Accepting
+
+
 class Admission:
     """
     Decides for one factory.
@@ -77,12 +82,12 @@ class Admission:
         @param sessions: the sessions that are open.
         @param handshakes: the connections that are to become sessions.
         """
-        self._stage = _Stage.OPEN
+        self._stage = _OPEN
         self._limits = limits
         self._sessions = sessions
         self._handshakes = handshakes
         self._gate: Gate | None = None
-        self._accepting = _Accepting.YES
+        self._accepting = _YES
         # How many sessions and handshakes each peer has.
         self._peers: Counter[str] = Counter()
         # What has been sent its end-of-file since the stop began.
@@ -125,33 +130,32 @@ class Admission:
         """
         Whether the service stops, or has stopped.
         """
-        return self._stage is not _Stage.OPEN
+        return self._stage is not _OPEN
 
     def open(self) -> None:
         """
         Accept connections, as before the first stop.
         """
-        self._stage = _Stage.OPEN
+        self._stage = _OPEN
 
     def beginStop(self) -> None:
         """
         From now on, what has been sent its end-of-file does not count towards the
         limit.
         """
-        self._stage = _Stage.STOPPING
+        self._stage = _STOPPING
 
     def refuseAll(self) -> None:
         """
         Refuse every connection from now on.
         """
-        self._stage = _Stage.REFUSING
+        self._stage = _REFUSING
 
     # The limits
 
-    @property
     def isFull(self) -> bool:
         """
-        Whether there are as many connections as are allowed. At a stop those that
+        Tell whether there are as many connections as are allowed. At a stop those that
         have been sent their end-of-file do not count.
         """
         most = self._limits.sessions
@@ -165,12 +169,12 @@ class Admission:
         gate = self._gate
         if gate is None:
             return
-        if self.isFull and self._limits.whenFull is WhenFull.WAIT:
-            if self._accepting is _Accepting.YES:
+        if self.isFull() and self._limits.whenFull is WhenFull.WAIT:
+            if self._accepting is _YES:
                 canWait = gate.shut()
-                self._accepting = _Accepting.NO if canWait else _Accepting.IN_PART
-        elif self._accepting is not _Accepting.YES:
-            self._accepting = _Accepting.YES
+                self._accepting = _NO if canWait else _IN_PART
+        elif self._accepting is not _YES:
+            self._accepting = _YES
             gate.reopen()
 
     def objection(self, address: IAddress | None) -> EndReason | None:
@@ -179,10 +183,10 @@ class Admission:
 
         @param address: whose it is; None if that is not known yet.
         """
-        if self._stage is _Stage.REFUSING:
+        if self._stage is _REFUSING:
             return EndReason.STOPPED
         # What comes while no port accepts was being accepted together with others.
-        if self.isFull and self._accepting is not _Accepting.NO:
+        if self.isFull() and self._accepting is not _NO:
             return EndReason.REFUSED_FULL
         most = self._limits.sessionsPerPeer
         if most:
@@ -195,7 +199,7 @@ class Admission:
         """
         It is being sent its end-of-file: at a stop, another may take its place.
         """
-        if self.isStopping:
+        if self._stage is not _OPEN:
             self._leaving.add(connection)
             self.countChanged()
 
@@ -203,17 +207,19 @@ class Admission:
 
     def come(self, address: IAddress | None) -> None:
         """
-        A connection has come.
+        A connection has come, and is among the sessions or handshakes already.
 
         @param address: whom it counts for; None if that is not known yet.
         """
         key = peerKey(address)
         if key is not None:
             self._peers[key] += 1
+        self.countChanged()
 
     def gone(self, connection: object, address: IAddress | None) -> None:
         """
-        A connection has gone.
+        A connection has gone. L{countChanged} is to be called, unless another takes
+        its place.
 
         @param address: whom it has counted for.
         """

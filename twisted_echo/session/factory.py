@@ -319,7 +319,6 @@ class SessionFactory(SessionMaker[_S]):
         self.handshakes[handshake] = None
         self.admission.come(address)
         self._guard.watch()
-        self.countChanged()
 
     def handshakeEnded(self, handshake: Handshake, address: IAddress | None) -> None:
         """
@@ -358,7 +357,6 @@ class SessionFactory(SessionMaker[_S]):
         session.serial = self.counters.sessionOpened()
         self.admission.come(session.peer)
         self._guard.watch()
-        self.countChanged()
 
     def sessionEnded(self, session: Session, end: SessionEnd) -> None:
         """
@@ -375,7 +373,7 @@ class SessionFactory(SessionMaker[_S]):
             self._guard.rest()
             self.counters.sessionEnded(end)
             self.journal.ended(session, end, self.clock)
-            self.countChanged()
+            self.admission.countChanged()
         finally:
             ended.callback(end)
 

@@ -131,10 +131,17 @@ class FullTests(ServedTestCase):
         class Counting(SessionFactory[Any]):
             most = 0
 
-            def countChanged(self) -> None:
+            def count(self) -> None:
                 now = len(self.sessions) + len(self.handshakes)
                 self.most = max(self.most, now)
-                super().countChanged()
+
+            def sessionStarted(self, session: Any) -> None:
+                super().sessionStarted(session)
+                self.count()
+
+            def handshakeStarted(self, handshake: Any, address: Any) -> None:
+                super().handshakeStarted(handshake, address)
+                self.count()
 
         haproxy = parseEndpoint(reactor, f"haproxy:unix:{self.mktemp()}").endpoint
         for endpoints in (
