@@ -31,7 +31,6 @@ LONG_MODULES: dict[str, str] = {
     "twisted_echo/session/factory.py": WORK,
     "twisted_echo/session/session.py": WORK,
     "twisted_echo/session/timeouts.py": WORK,
-    "twisted_echo/tls/connection.py": WORK,
     "twisted_echo/twisted_internals.py": WORK,
 }
 LONG_CLASSES: dict[str, str] = {
@@ -40,23 +39,18 @@ LONG_CLASSES: dict[str, str] = {
     "twisted_echo/eager/transports.py: EagerMixin": WORK,
     "twisted_echo/framing/string_receiver.py: FastIntNStringReceiver": WORK,
     "twisted_echo/service.py: SessionService": WORK,
-    "twisted_echo/session/answer_queue.py: AnswerQueue": WORK,
     "twisted_echo/session/factory.py: SessionFactory": WORK,
     "twisted_echo/session/session.py: Session": WORK,
     "twisted_echo/session/timeouts.py: Guard": WORK,
     "twisted_echo/testing/server.py: EchoServer": WORK,
-    "twisted_echo/tls/connection.py: TLSConnection": WORK,
 }
 LONG_TESTS: dict[str, str] = {
     "tests/unit/eager/test_reactor.py": WORK,
     "tests/unit/eager/test_transports.py": WORK,
-    "tests/unit/endpoints/test_tls_layer.py": WORK,
     "tests/unit/framing/test_line_receiver.py": WORK,
     "tests/unit/session/test_ends.py": WORK,
     "tests/unit/session/test_session.py": WORK,
-    "tests/unit/session/test_start_tls.py": WORK,
     "tests/unit/session/test_timeouts.py": WORK,
-    "tests/unit/tls/test_connection.py": WORK,
 }
 SAME_NAMES: dict[str, str] = {
     "__init__.py": "Python asks for it",

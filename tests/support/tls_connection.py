@@ -19,8 +19,8 @@ from zope.interface import implementer
 from tests.support.certificates import make_certificate
 from tests.support.tlsclient import client_context
 from twisted_echo.tls.connection import TLSConnection
-from twisted_echo.tls.errors import describeError
-from twisted_echo.tls.records import Stage
+from twisted_echo.tls.error_text import describeError
+from twisted_echo.tls.stage import Stage
 
 __all__ = [
     "VERSIONS",

@@ -6,12 +6,13 @@ replaced while connections are open; a session begins when the handshake is done
 """
 
 from ssl import SSLContext, SSLError
-from typing import Any
 
 from twisted.internet.interfaces import (
+    IAddress,
     IHandshakeListener,
     IProtocolFactory,
     IProtocolNegotiationFactory,
+    ITransport,
 )
 from twisted.internet.protocol import connectionDone
 from twisted.python import log
@@ -19,12 +20,14 @@ from twisted.python.failure import Failure
 
 from twisted_echo.endpoints.layers import Layer, LayerFactory
 from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.factory import SessionFactory
+from twisted_echo.session.session import Session
 from twisted_echo.tls.certificates import Certificates, TLSSettings, certificatesOf
 from twisted_echo.tls.connection import TLSConnection
 from twisted_echo.tls.counts import TLSFailure, failureOf
-from twisted_echo.tls.errors import describeError
+from twisted_echo.tls.error_text import describeError
 from twisted_echo.tls.handshake import ServerHandshake
-from twisted_echo.tls.records import Stage
+from twisted_echo.tls.stage import Stage
 
 __all__ = ["TLSFactory"]
 
@@ -42,15 +45,15 @@ _FAILURES = {
 
 
 class _TLSLayer(Layer, ServerHandshake):
-    factory: Any
+    factory: "TLSFactory"
     failureReason = EndReason.HANDSHAKE_FAILED
     # What is wrong with the handshake.
     _refusal: TLSFailure | None = None
 
-    def _provideFor(self, transport: Any) -> None:
+    def _provideFor(self, transport: ITransport) -> None:
         ServerHandshake._provideFor(self, transport)
 
-    def _begin(self, transport: Any) -> None:
+    def _begin(self, transport: ITransport) -> None:
         self.counts = self.factory.counts
         self._startWith(self.factory.settings)
         super()._begin(transport)
@@ -59,7 +62,7 @@ class _TLSLayer(Layer, ServerHandshake):
             self._failure = EndReason.STOPPED, ""
 
     @property
-    def sessionFactory(self) -> Any:
+    def sessionFactory(self) -> SessionFactory[Session]:
         return self.factory.sessionFactory
 
     @property
@@ -166,7 +169,7 @@ class TLSFactory(LayerFactory):
         self.counts = self.sessionFactory.useTLS(self._certificates)
         self._negotiating: TLSSettings | None = None
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Layer | None:
         try:
             _ = self.settings
         except Exception:

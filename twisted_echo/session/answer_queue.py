@@ -113,7 +113,7 @@ class AnswerQueue:
         @raise TypeError: if an argument is of an illegal type.
         """
         self._session: Session | None = instance("session", session, Session)
-        # It logs failures also when the session has ended.
+        # Logs failures also when the session has ended.
         self._failures: FailureLog = session.factory or _NoFactory
         self._sender: AnswerSender | None = AnswerSender(
             callback("send", send),
@@ -140,8 +140,7 @@ class AnswerQueue:
     @property
     def isOver(self) -> bool:
         """
-        Whether nothing more is answered: an answer has failed, or the session has
-        ended.
+        Whether nothing more is answered.
         """
         return self.state is QueueState.OVER
 
@@ -195,8 +194,7 @@ class AnswerQueue:
         self.state = QueueState.OVER
         self._session = self._sender = None
         self._handler = keepFailure
-        dropped = self._dropAll()
-        self._timer = None
+        dropped, self._timer = self._dropAll(), None
         for pending in dropped:
             pending.cancel()
 
@@ -294,9 +292,9 @@ class AnswerQueue:
             # The handler, or sending, has ended the session, or begun TLS.
             pass
         elif isinstance(instead, Failure):
-            isLate = pending.state is PendingState.LATE
-            isTimeout = isLate and instead.value is failure.value
-            self._close(session, instead, self._timeout if isTimeout else None)
+            isSame = instead.value is failure.value
+            isLate = isSame and pending.state is PendingState.LATE
+            self._close(session, instead, self._timeout if isLate else None)
         else:
             self._pending.popleft()
         # Whoever asked for it may still hold what its frames refer to.
@@ -316,11 +314,11 @@ class AnswerQueue:
     # Time
 
     def _watch(self) -> None:
-        if self._timer is None:
-            self._timer = AnswerTimer(
-                self._clock, self._timeout, self._pending, self._sendReady
-            )
-        self._timer.watch()
+        timer = self._timer
+        if timer is None:
+            clock, send = self._clock, self._sendReady
+            timer = self._timer = AnswerTimer(clock, self._timeout, self._pending, send)
+        timer.watch()
 
     @property
     def _clock(self) -> FairClock:

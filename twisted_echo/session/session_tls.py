@@ -11,15 +11,18 @@ What must hold:
   - the handshake has a deadline, and takes its turn.
 """
 
-from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from ssl import SSLError
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as TypingProtocol
 
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
+    IPullProducer,
+    IPushProducer,
+    ITransport,
 )
 from twisted.internet.protocol import BaseProtocol, connectionDone
 from twisted.python.failure import Failure
@@ -35,44 +38,43 @@ from twisted_echo.net.transport_queries import (
 )
 from twisted_echo.scheduling.fair_clock import FairCall
 from twisted_echo.session.backpressure import Backpressure
-from twisted_echo.session.diversion import Methods, divert, restore
+from twisted_echo.session.diverted_output import DivertedOutput
 from twisted_echo.session.end_reason import Detail, EndReason
 from twisted_echo.session.plain_input import PlainInput
 from twisted_echo.tls.certificates import TLSSettings
 from twisted_echo.tls.counts import TLSCounts, TLSFailure, failureOf
-from twisted_echo.tls.errors import describeError
-from twisted_echo.tls.handshake import ServerHandshake
-from twisted_echo.tls.records import Stage
+from twisted_echo.tls.error_text import describeError
+from twisted_echo.tls.handshake import HandshakeFactory, ServerHandshake
+from twisted_echo.tls.stage import Stage
 from twisted_echo.validation.units import Seconds
 
-__all__ = ["HandshakeState", "SessionTLS"]
+if TYPE_CHECKING:
+    from twisted_echo.session.limits import Deadlines
+    from twisted_echo.session.session import Session
+
+__all__ = ["HandshakeState", "SessionTLS", "TLSSessionFactory"]
 
 
-class _Unregistered:
+class _NoRecord:
     """
-    The factory of what is registered nowhere.
+    The factory of a wrapper that is in no factory's record.
     """
 
     @staticmethod
-    def unregisterProtocol(protocol: object) -> None:
-        """
-        Do nothing.
-        """
+    def unregisterProtocol(protocol: object) -> None: ...
 
 
-_NOWHERE: Any = _Unregistered()
+_NO_FACTORY: Any = _NoRecord()
 
 
-class _OriginalOutput:
+class TLSSessionFactory(HandshakeFactory, TypingProtocol):
     """
-    The methods of the transport below, as they were before they were replaced.
+    What TLS in a session asks of the session's factory.
     """
 
-    __slots__ = ("unregisterProducer", "write")
+    deadlines: "Deadlines"
 
-    def __init__(self, transport: Any) -> None:
-        self.write: Callable[[bytes], object] = transport.write
-        self.unregisterProducer: Callable[[], None] = transport.unregisterProducer
+    def plainDropped(self, session: "Session") -> None: ...
 
 
 class HandshakeState(Enum):
@@ -96,8 +98,7 @@ class SessionTLS(ServerHandshake):
     Stands between a session and the transport that it had before.
     """
 
-    transport: Any
-    wrappedProtocol: Any
+    wrappedProtocol: "Session"
     _handshake = HandshakeState.RUNNING
     # What the session has wanted meanwhile: no input, which the handshake does not wait
     # for; an end of its output.
@@ -107,9 +108,20 @@ class SessionTLS(ServerHandshake):
     _unreported = 0
 
     def __init__(
-        self, session: Any, transport: Any, settings: TLSSettings, counts: TLSCounts
+        self,
+        session: "Session",
+        transport: ITransport,
+        factory: TLSSessionFactory,
+        settings: TLSSettings,
+        counts: TLSCounts,
     ) -> None:
-        super().__init__(_NOWHERE, session)
+        """
+        @param transport: the one that the session had before.
+        @param factory: the session's.
+        @param counts: count the handshake.
+        """
+        super().__init__(_NO_FACTORY, session)
+        self._sessionFactory = factory
         # First: a hook of the protocol's may raise.
         self.plainInput = PlainInput(
             session, partial(self.sessionFactory.plainDropped, session)
@@ -119,26 +131,25 @@ class SessionTLS(ServerHandshake):
         self._sentPlain = None if sent is None else sent + pendingOutput(transport)
         self._provideFor(transport)
         BaseProtocol.makeConnection(self, transport)
-        self._original = _OriginalOutput(transport)
-        self._startWith(settings, self._original)
-        # The class's own method reports what waits.
-        del self.write
         # A producer, or another object that has kept the transport, must not write in
         # the clear.
-        self._diverted: Methods = {
-            "write": self._writeFromBefore,
-            "writeSequence": self.writeSequence,
-            "unregisterProducer": self._unregisterFromBefore,
-        }
-        divert(transport, self._diverted)
+        self._below = DivertedOutput(
+            transport,
+            lambda data: self.write(data),
+            self.writeSequence,
+            self._unregisterFromBefore,
+        )
+        self._startWith(settings, self._below)
+        # The class's own method reports what waits.
+        del self.write
 
     @property
     def _isHandshaking(self) -> bool:
         return self._handshake is HandshakeState.RUNNING
 
     @property
-    def sessionFactory(self) -> Any:
-        return self.wrappedProtocol.factory
+    def sessionFactory(self) -> TLSSessionFactory:
+        return self._sessionFactory
 
     def begin(self) -> None:
         """
@@ -208,11 +219,9 @@ class SessionTLS(ServerHandshake):
             self._fail(failureOf(error), describeError(error), Stage.OVER)
             self.transport.loseConnection()
 
-    def _fail(
-        self, failure: TLSFailure, detail: str, stage: Stage = Stage.OPEN
-    ) -> None:
+    def _fail(self, why: TLSFailure, detail: str, stage: Stage = Stage.OPEN) -> None:
         self._endHandshake(stage)
-        self.counts.failed(failure)
+        self.counts.failed(why)
         self.wrappedProtocol.close(EndReason.HANDSHAKE_FAILED, detail)
 
     def _clientLeft(self) -> None:
@@ -251,8 +260,7 @@ class SessionTLS(ServerHandshake):
         if self._isHandshaking:
             self._inputEnded = True
             self._clientLeft()
-            session = self.wrappedProtocol
-            session.close(EndReason.HANDSHAKE_FAILED, "the client left")
+            self.wrappedProtocol.close(EndReason.HANDSHAKE_FAILED, "the client left")
             self.transport.loseConnection()
         elif self._records.stage is not Stage.OVER:
             super().readConnectionLost()
@@ -261,10 +269,6 @@ class SessionTLS(ServerHandshake):
         else:
             # It was being closed before.
             self.wrappedProtocol.readConnectionLost()
-
-    def writeConnectionLost(self) -> None:
-        # The protocol's own end-of-file is close_notify.
-        pass
 
     # Output
 
@@ -287,10 +291,9 @@ class SessionTLS(ServerHandshake):
             self._unreported = 0
             self.wrappedProtocol.heldMore()
 
-    def _writeFromBefore(self, data: bytes) -> None:
-        self.write(data)
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(
+        self, producer: IPushProducer | IPullProducer, streaming: bool
+    ) -> None:
         # Now, and not when the handshake is done.
         other = producerOf(self.transport)
         if self._heldProducer is not None:
@@ -305,7 +308,7 @@ class SessionTLS(ServerHandshake):
         if self._hasProducer:
             self.unregisterProducer()
         else:
-            self._original.unregisterProducer()
+            self._below.unregisterProducer()
 
     # The end
 
@@ -314,20 +317,18 @@ class SessionTLS(ServerHandshake):
         Close, as soon as the handshake is done if the client has begun it or something
         waits to be sent; in the clear, if not.
         """
-        records = self._records
         if not self._isHandshaking:
             super().loseConnection()
             return
         self.disconnecting = True
-        isQuiet = not (records.hasWaiting or self._hasProducer)
-        if records.stage is not Stage.HELLO or not isQuiet:
+        hasOutput = self._records.hasWaiting or self._hasProducer
+        if self._records.stage is not Stage.HELLO or hasOutput:
             return
         self._endHandshake(Stage.OVER)
-        transport = self.transport
         # If bytes of the client's were left unread, the kernel would send a reset.
         # (They may have been waiting for a turn.)
-        endOutput(transport)
-        transport.resumeProducing()
+        endOutput(self.transport)
+        self.transport.resumeProducing()
 
     def loseWriteConnection(self) -> None:
         if self._isHandshaking:
@@ -339,7 +340,5 @@ class SessionTLS(ServerHandshake):
         if self._isHandshaking:
             self._clientLeft()
         self.plainInput.restore()
-        restore(self.transport, self._diverted)
-        # (Its methods refer to this object.)
-        self._diverted = {}
+        self._below.restore()
         super().connectionLost(reason)

@@ -82,7 +82,8 @@ class StartsTLS:
             )
         # (Of a mere context nothing is known that could be told, as of its end.)
         counts = self.factory.useTLS(taken if taken is certificates else None)
-        tls = SessionTLS(self, transport, taken.settings, counts)
+        session: Any = self
+        tls = SessionTLS(session, transport, self.factory, taken.settings, counts)
         replaceReceiver(transport, tls)
         self.transport = tls
         if self._connection is not None:

@@ -14,9 +14,10 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from twisted_echo.tls.errors import withoutFrames
+from twisted_echo.tls.error_text import withoutFrames
 from twisted_echo.tls.output import TLSOutput
-from twisted_echo.tls.records import RECORD, Output, Records, Stage
+from twisted_echo.tls.records import RECORD, Output, Records
+from twisted_echo.tls.stage import Stage
 
 __all__ = ["TLSConnection"]
 

@@ -8,21 +8,37 @@ failed.
 
 from ssl import SSLObject
 from time import time
-from typing import Any
+from typing import Protocol as TypingProtocol
 
-from twisted.internet.interfaces import ITLSTransport
+from twisted.internet.interfaces import ITLSTransport, ITransport
 from zope.interface import implementer
 
 from twisted_echo.eager.interfaces import IProtocolWithTLS
 from twisted_echo.net.receive_queue import asReactor
 from twisted_echo.net.transport_queries import bottomTransport, provideAs
+from twisted_echo.scheduling.fair_clock import FairClock
+from twisted_echo.scheduling.time_share import TimeShare
 from twisted_echo.tls.certificates import TLSSettings
 from twisted_echo.tls.connection import TLSConnection
 from twisted_echo.tls.counts import TLSCounts, TLSFailure
-from twisted_echo.tls.records import Stage
+from twisted_echo.tls.records import Output
+from twisted_echo.tls.stage import Stage
 from twisted_echo.tls.x509 import BadCertificate, Certificate
 
-__all__ = ["ServerHandshake", "refusalOf"]
+__all__ = ["HandshakeFactory", "ServerHandshake", "refusalOf"]
+
+
+class HandshakeFactory(TypingProtocol):
+    """
+    What a handshake asks of the factory of the sessions.
+
+    @ivar handshakeTurns: how handshakes share the time with the sessions.
+    """
+
+    handshakeTurns: TimeShare
+
+    @property
+    def fairClock(self) -> FairClock: ...
 
 
 @implementer(IProtocolWithTLS)
@@ -41,7 +57,7 @@ class ServerHandshake(TLSConnection):
     _awaitsTurn = False
 
     @property
-    def sessionFactory(self) -> Any:
+    def sessionFactory(self) -> HandshakeFactory:
         """
         The factory of the sessions.
         """
@@ -54,7 +70,7 @@ class ServerHandshake(TLSConnection):
         """
         return self._records.stage is Stage.OVER
 
-    def _provideFor(self, transport: Any) -> None:
+    def _provideFor(self, transport: ITransport) -> None:
         """
         Be what the transport is, but one that can begin TLS.
         """
@@ -70,9 +86,14 @@ class ServerHandshake(TLSConnection):
 
     startTLSByTransport = startTLS
 
-    def _startWith(self, loaded: TLSSettings, below: Any = None) -> None:
-        self._requiresProtocol = loaded.requiresProtocol
-        self._startTLS(loaded.context, below)
+    def _startWith(self, settings: TLSSettings, below: Output | None = None) -> None:
+        self._requiresProtocol = settings.requiresProtocol
+        self._startTLS(settings.context, below)
+
+    def writeConnectionLost(self) -> None:
+        """
+        Do nothing: the protocol's own end-of-file is close_notify.
+        """
 
     def _continueHandshake(self) -> None:
         turns = self.sessionFactory.handshakeTurns

@@ -20,7 +20,8 @@ from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
 from twisted_echo.net.transport_queries import BufferingLayer, abort
-from twisted_echo.tls.records import Records, Stage
+from twisted_echo.tls.records import Records
+from twisted_echo.tls.stage import Stage
 from twisted_echo.tls.x509 import Certificate
 
 __all__ = ["ProducerState", "TLSOutput"]

@@ -19,12 +19,13 @@ times the cost.
 
 import sys
 from collections.abc import Callable
-from enum import IntEnum
 from functools import partial
 from ssl import MemoryBIO, SSLContext, SSLError, SSLObject, SSLWantReadError
 from typing import Any, Protocol
 
-__all__ = ["RECORD", "Input", "Output", "Records", "RecordsOwner", "Stage"]
+from twisted_echo.tls.stage import Stage
+
+__all__ = ["RECORD", "Input", "Output", "Records", "RecordsOwner"]
 
 RECORD = 16384
 """
@@ -35,27 +36,6 @@ _MOST_GATHERED = 65536
 How many bytes the protocol may write within one C{dataReceived} before they are
 encrypted: what the transport holds pauses a producer, and what is gathered does not.
 """
-
-
-class Stage(IntEnum):
-    """
-    How far a connection has got. It never goes back, and may skip stages::
-
-        HELLO -> HANDSHAKE -> OPEN -> CLOSING -> FINISHED -> OVER
-    """
-
-    HELLO = 0
-    """Nothing has been answered yet."""
-    HANDSHAKE = 1
-    """The peer has been sent something of the handshake."""
-    OPEN = 2
-    """The handshake is done."""
-    CLOSING = 3
-    """The protocol has closed it, or its own half of it; it may still write."""
-    FINISHED = 4
-    """The peer has been sent close_notify."""
-    OVER = 5
-    """It is broken, cut off, or lost: no byte goes through OpenSSL any more."""
 
 
 # (To ask an enumeration for one of its members costs more than a whole call.)

@@ -6,9 +6,14 @@ others from theirs. What comes after the handshake is for the factory to bound.
 """
 
 from ssl import SSLError
-from typing import Any
 
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IProtocolFactory,
+    IReactorTime,
+    ITransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
@@ -35,10 +40,10 @@ class _Connection(TLSConnection):
     One connection. Its wrapped protocol is a stand-in until the handshake is finished.
     """
 
-    factory: Any
+    factory: "TLSSite"
     _requiresProtocol = False
 
-    def makeConnection(self, transport: Any) -> None:
+    def makeConnection(self, transport: ITransport) -> None:
         provideAs(self, transport)
         Protocol.makeConnection(self, transport)
         self.factory.registerProtocol(self)
@@ -68,7 +73,7 @@ class _Connection(TLSConnection):
         super().connectionLost(reason)
 
 
-class TLSSite(WrappingFactory[Any]):
+class TLSSite(WrappingFactory[_Connection]):
     """
     Puts TLS under the connections of a factory.
 
@@ -79,15 +84,18 @@ class TLSSite(WrappingFactory[Any]):
     protocol = _Connection
 
     def __init__(
-        self, wrappedFactory: IProtocolFactory, certificates: Certificates, clock: Any
+        self,
+        wrappedFactory: IProtocolFactory,
+        certificates: Certificates,
+        clock: IReactorTime,
     ) -> None:
         super().__init__(wrappedFactory)
         self.certificates = certificates
         self._clock = clock
         # The deadline of each handshake, the oldest first.
-        self._deadlines: dict[_Connection, Any] = {}
+        self._deadlines: dict[_Connection, IDelayedCall] = {}
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> _Connection:
         return self.protocol(self, Protocol())
 
     def handshakeStarted(self, connection: _Connection) -> None:

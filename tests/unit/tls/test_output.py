@@ -8,7 +8,7 @@ from twisted.internet.interfaces import INegotiated, ISSLTransport
 from zope.interface.verify import verifyObject
 
 from tests.support.tls_connection import ConnectionTestCase, Producer
-from twisted_echo.tls.records import Stage
+from twisted_echo.tls.stage import Stage
 
 
 class TransportTests(ConnectionTestCase):

@@ -9,7 +9,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tests.support.tls_connection import VERSIONS, ConnectionTestCase
-from twisted_echo.tls.records import RECORD, Stage
+from twisted_echo.tls.records import RECORD
+from twisted_echo.tls.stage import Stage
 
 
 class WriteTests(ConnectionTestCase):

@@ -1,0 +1,28 @@
+"""
+The stages of a connection with TLS.
+"""
+
+from enum import IntEnum
+
+__all__ = ["Stage"]
+
+
+class Stage(IntEnum):
+    """
+    How far a connection has got. It never goes back, and may skip stages::
+
+        HELLO -> HANDSHAKE -> OPEN -> CLOSING -> FINISHED -> OVER
+    """
+
+    HELLO = 0
+    """Nothing has been answered yet."""
+    HANDSHAKE = 1
+    """The peer has been sent something of the handshake."""
+    OPEN = 2
+    """The handshake is done."""
+    CLOSING = 3
+    """The protocol has closed it, or its own half of it; it may still write."""
+    FINISHED = 4
+    """The peer has been sent close_notify."""
+    OVER = 5
+    """It is broken, cut off, or lost: no byte goes through OpenSSL any more."""
