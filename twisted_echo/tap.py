@@ -123,7 +123,7 @@ class Options(UsageOptions):
             if command is None:
                 raise
             name, status = command
-            tellUser(f"{error} ('{name} echo --help' tells the options)")
+            tellUser(f"{error} ('{name} echo --help' lists the options)")
             raise SystemExit(status) from None
 
     def postOptions(self) -> None:

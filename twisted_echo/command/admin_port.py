@@ -63,8 +63,7 @@ class ReloadableAdmin(AdminServer):
     @property
     def notAfter(self) -> dict[str, int]:
         """
-        When the certificates expire, as L{notAfter<twisted_echo.tls.expiry.notAfter>}
-        tells it.
+        When the certificates expire: L{notAfter<twisted_echo.tls.expiry.notAfter>}.
         """
         return notAfter(self._certificates)
 

@@ -88,7 +88,7 @@ class CommandService(Service):
 
         @raise CannotStart: if one cannot be bound; standard error says which.
         """
-        # First, since whoever sees that it listens may send a signal.
+        # First: as soon as it listens, a signal may come.
         self._signals.handleWhileServing()
         option = "--admin"
         try:

@@ -74,7 +74,7 @@ def groupedUsage(options: Options, purpose: str, width: int | None = None) -> st
             short = f"-{shorts[name]}, " if name in shorts else " " * 4
             first = f"  {short}--{names[name]}".ljust(column)
             lines += textwrap.wrap(
-                _told(options, name),
+                _textOf(options, name),
                 width,
                 initial_indent=first,
                 subsequent_indent=" " * column,
@@ -86,7 +86,7 @@ def groupedUsage(options: Options, purpose: str, width: int | None = None) -> st
     return "\n" + "\n\n".join(parts) + "\n"
 
 
-def _told(options: Options, name: str) -> str:
-    told = " ".join(options.docs[name].split())
+def _textOf(options: Options, name: str) -> str:
+    text = " ".join(options.docs[name].split())
     default = options.defaults.get(name)
-    return told if default is None else f"{told} [default: {default}]"
+    return text if default is None else f"{text} [default: {default}]"

@@ -55,7 +55,7 @@ class LocalService(EchoService):
 
     def announce(self) -> None:
         """
-        Nothing: whoever runs it has more to say.
+        Log nothing: the command logs more.
         """
 
     @property

@@ -157,7 +157,7 @@ _LOOPBACKS = {
 }
 """
 Where endpoints with a port listen, unless their interface is named; and the places of
-the port and the interface among the words without a name.
+the port and the interface among the positional arguments.
 """
 
 
@@ -167,15 +167,16 @@ def adminEndpoint(text: str) -> str:
     loopback address, unless it names another.
     """
     described = f"tcp:{text}" if re.fullmatch(r"-?\d+", text) else text
-    words, named = endpoints._parse(described)
-    kind = words[0].lower() if words else ""
+    positional, named = endpoints._parse(described)
+    kind = positional[0].lower() if positional else ""
     if kind not in _LOOPBACKS:
         return described
     loopback, portAt, interfaceAt = _LOOPBACKS[kind]
     unsaid = "443" if kind == "tls" else ""
-    port = named.get("port", words[portAt] if len(words) > portAt else unsaid)
+    default = positional[portAt] if len(positional) > portAt else unsaid
+    port = named.get("port", default)
     if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
         raise ValueError(f"a port must be a whole number from 0 to 65535, got {port!r}")
-    if "interface" not in named and len(words) <= interfaceAt:
+    if "interface" not in named and len(positional) <= interfaceAt:
         return f"{described}:interface={loopback}"
     return described

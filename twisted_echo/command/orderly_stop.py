@@ -107,7 +107,7 @@ class OrderlyStop:
             self._noticeOver.callback(None)
         # (What is counted is what there was before.)
         self._served.observe().addCallbacks(_logCutOff, _logCannotCount)
-        # Of a stop that fails, the caller of `stopService` hears.
+        # (The stop itself logs a failure.)
         self._served.stopNow().addErrback(lambda _: None)
 
     async def _stop(self) -> None:
@@ -131,7 +131,7 @@ class OrderlyStop:
         self.state = StopState.CLOSING
         self._reports.stop()
         await self._closeAdmin()
-        # 5. The service manager hears no more.
+        # 5. The service manager has been kept informed until here.
         if self._manager is not None:
             self._manager.close()
         # 6. Last the signals: SIGHUP would kill what is still served.

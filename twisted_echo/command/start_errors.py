@@ -97,8 +97,8 @@ def tellUser(line: str | None) -> None:
 
 def failProcess(reactor: IReactorCore, line: str) -> None:
     """
-    End this process in order, but with status 1, and tell the user why: for what cannot
-    be known before the reactor runs.
+    End this process in order, but with status 1, and say why on standard error: for
+    errors that are found only when the reactor runs.
     """
     tellUser(line)
     # Twisted's commands have a status of their own only for signals.

@@ -1,5 +1,5 @@
 """
-What systemd is told of the service: the protocol of C{sd_notify(3)}.
+Notify systemd of the state of the service, by the protocol of C{sd_notify(3)}.
 
 It is a datagram of C{NAME=value} lines to the UNIX socket that C{NOTIFY_SOCKET}
 names. What must hold: it never blocks and never raises, for a service manager that
@@ -27,7 +27,7 @@ Seconds that the manager is left alone when its socket is full.
 
 class Notifier:
     """
-    Tells the service manager how the service gets on.
+    Notifies the service manager of the state of the service.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Notifier:
     ) -> None:
         """
         @param address: a path, or an abstract name after an C{@}.
-        @param watchdog: seconds after which a service that has not been heard of is
+        @param watchdog: seconds after which a service that has sent nothing is
             taken for dead; None if it is not.
         """
         self._clock = clock

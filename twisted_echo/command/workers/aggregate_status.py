@@ -28,8 +28,6 @@ Seconds that a worker has to answer.
 class AggregateStatus:
     """
     The numbers of all workers, those that are gone included.
-
-    @ivar ownSnapshot: gives what the parent itself has counted.
     """
 
     def __init__(
@@ -42,7 +40,7 @@ class AggregateStatus:
         self._workers = workers
         self._clock = clock
         self._gone = Snapshot()
-        self.ownSnapshot: Callable[[], Snapshot] = Snapshot
+        self._ownSnapshot: Callable[[], Snapshot] = Snapshot
 
     @property
     def settled(self) -> Snapshot:
@@ -56,6 +54,21 @@ class AggregateStatus:
         Keep the last numbers of a worker that is gone.
         """
         self._gone += snapshot.cumulative()
+
+    def countOwn(self, snapshot: Callable[[], Snapshot]) -> None:
+        """
+        Count what the parent itself serves from now on.
+
+        @param snapshot: gives its numbers.
+        """
+        self._ownSnapshot = snapshot
+
+    def settleOwn(self) -> None:
+        """
+        Keep the last numbers of what the parent itself has served.
+        """
+        self.settle(self._ownSnapshot())
+        self._ownSnapshot = Snapshot
 
     def snapshots(self) -> "Deferred[dict[str, Snapshot]]":
         """
@@ -84,7 +97,7 @@ class AggregateStatus:
 
         @param snapshots: what L{snapshots} has just fired with.
         """
-        return sum(snapshots.values(), self._gone + self.ownSnapshot())
+        return sum(snapshots.values(), self._gone + self._ownSnapshot())
 
     def observe(
         self, state: State, restarts: Mapping[str, int], build: Mapping[str, str]

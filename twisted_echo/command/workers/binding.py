@@ -38,7 +38,7 @@ _TWISTED_BACKLOG, _DEEPEST_BACKLOG = 50, 65535
 
 def checkShareable(bottom: str) -> None:
     """
-    Tell whether many processes can listen on an endpoint.
+    Check that many processes can listen on an endpoint.
 
     @param bottom: its string, without layers.
     @raise ValueError: if they cannot.

@@ -41,14 +41,10 @@ very busy, the imports alone have been seen to take ten.
 class Pinged(Protocol):
     """
     A worker, for the detector.
-
-    @ivar unanswered: the seconds for which an answer, or the start, is waited for.
     """
 
     @property
     def state(self) -> WorkerState: ...
-
-    unanswered: float
 
     def ping(self) -> bool:
         """
@@ -90,6 +86,8 @@ class HangDetector:
         self._tickEvery = hungAfter / _TICKS
         self._next: IDelayedCall | None = None
         self._due = 0.0
+        # The seconds for which an answer of each worker, or its start, is waited for.
+        self._waits: dict[Pinged, float] = {}
 
     def start(self) -> None:
         """
@@ -109,23 +107,29 @@ class HangDetector:
     def _tick(self) -> None:
         isLate = self._clock.seconds() - self._due > self._tickEvery
         self.start()
-        for worker in list(self._workers()):
-            if isLate:
-                worker.unanswered = 0.0
-            self._look(worker)
+        before = {} if isLate else self._waits
+        self._waits = {
+            worker: self._waitOf(worker, before.get(worker, 0.0))
+            for worker in list(self._workers())
+        }
 
-    def _look(self, worker: Pinged) -> None:
+    def _waitOf(self, worker: Pinged, before: float) -> float:
+        """
+        Ping a worker, and do what its wait asks for.
+
+        @param before: the seconds of its wait until the tick before this.
+        @return: those until now.
+        """
+        wait = before + self._tickEvery
         if worker.state is WorkerState.STARTING:
-            worker.unanswered += self._tickEvery
-            if worker.unanswered >= STARTS_WITHIN:
-                worker.killHung(worker.unanswered)
+            if wait >= STARTS_WITHIN:
+                worker.killHung(wait)
         elif worker.state in (WorkerState.LISTENING, WorkerState.UNRESPONSIVE):
             if worker.ping():
-                worker.unanswered = 0.0
-                return
-            worker.unanswered += self._tickEvery
-            ticks = round(worker.unanswered / self._tickEvery)
+                return 0.0
+            ticks = round(wait / self._tickEvery)
             if ticks >= _TICKS:
-                worker.killHung(worker.unanswered)
+                worker.killHung(wait)
             elif ticks >= _UNRESPONSIVE_TICKS and worker.state is WorkerState.LISTENING:
                 worker.markUnresponsive()
+        return wait

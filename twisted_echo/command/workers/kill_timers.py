@@ -1,5 +1,5 @@
 """
-The end of workers that were told to end, in time.
+The deadlines for workers that were asked to end.
 
 What must hold: a worker that does not end is killed; one that does not end even so is
 waited for no longer; a stall of this process is not held against a worker.
@@ -43,7 +43,7 @@ class KillTimers:
     @property
     def workers(self) -> list[WorkerProcess]:
         """
-        Those that were told to end and have not.
+        Those that were asked to end and have not.
         """
         return list(self._kills)
 
@@ -80,7 +80,7 @@ class KillTimers:
 
     def stopNow(self) -> None:
         """
-        Wait no longer than L{STOP_NOW_WITHIN} for those that were told to end.
+        Wait no longer than L{STOP_NOW_WITHIN} for those that were asked to end.
         """
         within = dict.fromkeys(self._kills.values(), STOP_NOW_WITHIN)
         if self._givesUp is not None:

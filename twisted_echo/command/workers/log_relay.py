@@ -1,9 +1,12 @@
 """
 What a worker logs, on its way to the log of its parent.
 
-What must hold: logging never makes a worker wait; what waits to be sent is bounded,
-and what is over is counted and told; an event has in the parent's log the level, the
-namespace and the fields that it had, and the number of its worker.
+What must hold:
+
+  - logging never makes a worker wait;
+  - what waits to be sent is bounded, and the log says how many events were dropped;
+  - an event in the parent's log has the level, the namespace and the fields that it
+    had, and the number of its worker.
 """
 
 import threading
@@ -57,7 +60,7 @@ class LogSender:
     """
     An observer, in a worker, that hands events on as text.
 
-    @ivar dropped: how many events were dropped that nobody has been told of yet.
+    @ivar dropped: how many events were dropped since the log has last said so.
     """
 
     def __init__(self, callFromThread: Callable[..., object]) -> None:
@@ -158,9 +161,9 @@ def _asText(event: LogEvent) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, Failure):
         # Else its exception would be left out, and with it what is wrong.
-        told: Any = copy(value)
-        told.value = safe_str(value.value)
-        return told
+        plain: Any = copy(value)
+        plain.value = safe_str(value.value)
+        return plain
     if value is None or isinstance(value, _KEPT):
         return value
     return safe_str(value)

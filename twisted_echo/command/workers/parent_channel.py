@@ -19,27 +19,33 @@ _log = Logger()
 class ChannelUser(Protocol):
     """
     The worker process at the other end, as its parent knows it.
-
-    @ivar snapshot: the last of its numbers that are known.
     """
 
-    number: int
-    snapshot: Snapshot
+    @property
+    def number(self) -> int:
+        """
+        Which worker it is.
+        """
 
     def stateReported(self, state: WorkerState) -> None:
         """
         The worker has said what it is doing.
         """
 
+    def snapshotReported(self, snapshot: Snapshot) -> None:
+        """
+        The worker has sent its last numbers.
+        """
+
     def channelLost(self) -> None:
         """
-        The worker says nothing more.
+        The worker sends nothing more.
         """
 
 
 class ParentChannel(Channel):
     """
-    Hears what one worker says.
+    Receives what one worker sends.
     """
 
     def __init__(self, process: ChannelUser) -> None:
@@ -70,7 +76,7 @@ class ParentChannel(Channel):
 
     @Finish.responder
     def _finish(self, snapshot: Any) -> Answer:
-        self._process.snapshot = Snapshot.fromJSON(snapshot)
+        self._process.snapshotReported(Snapshot.fromJSON(snapshot))
         return {}
 
     def lost(self) -> None:

@@ -118,7 +118,7 @@ class UnservedBacklogs:
             service.startService()
         except Exception:
             _log.failure(
-                "cannot serve what is left in the backlogs", event="rest-failed"
+                "cannot serve what is left in the backlogs", event="backlogs-failed"
             )
         service.stopService()
         # Connections on systemd's sockets are left to the next process.

@@ -2,10 +2,13 @@
 One of many processes that serve the same sockets; C{python -m} this module is started
 by the L{Supervisor} and by nobody else.
 
-What must hold: it ends in order, with status 0, when it is told to by SIGTERM, or by
-its parent, and when its parent is gone; no other signal that a terminal or an operator
-sends to all processes of the service harms it; its last numbers and all that it has
-logged have reached its parent before it ends.
+What must hold:
+
+  - it ends in order, with status 0, on SIGTERM, when its parent asks for it, and when
+    its parent is gone;
+  - it ignores every other signal that a terminal or an operator sends to all processes
+    of the service;
+  - its last numbers and all that it has logged have reached its parent before it ends.
 """
 
 import pickle
@@ -55,10 +58,10 @@ from twisted_echo.session.statistics import sessionRows
 
 __all__ = ["Worker", "main"]
 
-_HEARD_WITHIN = 5.0
+_RECEIVED_WITHIN = 5.0
 """
-Seconds that a worker which has ended waits for its parent to hear the rest of its log
-and its last numbers.
+Seconds that a worker which has ended waits until its parent has received the rest of
+its log and its last numbers.
 """
 
 _log = Logger()
@@ -72,8 +75,8 @@ class IServingReactor(IReactorCore, IReactorSocket, IReactorTime):
 
 class WorkerService(LocalService):
     """
-    Has the sockets of all workers. It accepts from those that it is told to, and from
-    those that all workers share.
+    An echo service with the sockets of all workers. It accepts from the partitions that
+    it was assigned, and from what all workers share.
     """
 
     # Its parent does.
@@ -270,9 +273,9 @@ class Worker(Channel):
     def _finish(self) -> None:
         self._state = _State.FINISHING
         self._report(WorkerState.DRAINING)
-        self._callLater(_HEARD_WITHIN, self._stop)
+        self._callLater(_RECEIVED_WITHIN, self._stop)
         sent = succeed(None) if self.transport is None else self._sender.whenSent()
-        # What is logged from here on, nobody hears.
+        # What is logged from here on is lost.
         sent.addCallback(lambda _: self.ask(Finish, snapshot=self._snapshot()))
         sent.addBoth(lambda _: self._stop())
 

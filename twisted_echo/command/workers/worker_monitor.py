@@ -65,12 +65,12 @@ class WorkerObserver(Protocol):
 
     def workerAccepts(self) -> None:
         """
-        A worker accepts from the partitions that it was told to.
+        A worker accepts from the partitions that it was assigned.
         """
 
     def workerGone(self, worker: WorkerProcess) -> None:
         """
-        A worker has ended, and all that it had to say has been heard.
+        A worker has ended, and everything that it sent has been received.
         """
 
 
@@ -319,7 +319,7 @@ class WorkerMonitor:
 
     def stopNow(self) -> None:
         """
-        Wait no longer than a few seconds for workers that were told to end.
+        Wait no longer than a few seconds for workers that were asked to end.
         """
         self._kills.stopNow()
 

@@ -1,8 +1,8 @@
 """
 One worker process, as its parent knows it, from its start to its end.
 
-What must hold: a worker is gone when its process has ended and all that it had to say
-has been heard.
+What must hold: a worker is gone when its process has ended and everything that it sent
+has been received.
 """
 
 import socket
@@ -67,12 +67,12 @@ class ProcessOwner(Protocol):
 
     def processAccepts(self) -> None:
         """
-        The process accepts from the partitions that it was told to.
+        The process accepts from the partitions that it was assigned.
         """
 
     def processGone(self, worker: "WorkerProcess") -> None:
         """
-        The process has ended, and all that it had to say has been heard.
+        The process has ended, and everything that it sent has been received.
         """
 
 
@@ -88,7 +88,6 @@ class WorkerProcess(ProcessProtocol):
     @ivar owned: the partitions whose backlogs it serves at the stop; None if it serves
         none, nor the backlogs that all workers share.
     @ivar exit: how it has ended, once it has.
-    @ivar unanswered: see L{Pinged<twisted_echo.command.workers.hang_detector.Pinged>}.
     """
 
     transport: IProcessTransport
@@ -99,7 +98,6 @@ class WorkerProcess(ProcessProtocol):
         self.hasListened = False
         self.accepted: set[int] = set()
         self.owned: set[int] | None = None
-        self.unanswered = 0.0
         self.snapshot = Snapshot()
         self.exit: WorkerExit | None = None
         self.channel = ParentChannel(self)
@@ -198,6 +196,9 @@ class WorkerProcess(ProcessProtocol):
     def channelLost(self) -> None:
         self._channelLost.callback(None)
 
+    def snapshotReported(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+
     def stateReported(self, state: WorkerState) -> None:
         if state is WorkerState.LISTENING and self.state.canBecome(state):
             _log.info(
@@ -259,7 +260,7 @@ class WorkerProcess(ProcessProtocol):
 
     def _snapshotReceived(self, answer: Answer | Failure) -> None:
         if not isinstance(answer, Failure):
-            self.snapshot = Snapshot.fromJSON(answer["snapshot"])
+            self.snapshotReported(Snapshot.fromJSON(answer["snapshot"]))
         self._isSnapshotPending = False
         self._untilSnapshot.notify(None)
 
@@ -275,7 +276,6 @@ class WorkerProcess(ProcessProtocol):
 
     def _pingAnswered(self, _: object) -> None:
         self._isPingPending = False
-        self.unanswered = 0.0
         if self.state is WorkerState.UNRESPONSIVE:
             _log.info(
                 "worker {worker} answers again",
@@ -287,7 +287,7 @@ class WorkerProcess(ProcessProtocol):
     def markUnresponsive(self) -> None:
         _log.warn(
             "worker {worker} does not answer; others accept in its place",
-            event="worker-silent",
+            event="worker-unresponsive",
             worker=self.number,
         )
         self._become(WorkerState.UNRESPONSIVE)

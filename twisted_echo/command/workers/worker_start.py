@@ -1,6 +1,6 @@
 """
-The start of workers: what each is told, whether it is able to start, and how far all
-are.
+The start of workers: the settings of each, whether they are able to start, and how far
+all are.
 """
 
 import os

@@ -18,12 +18,12 @@ class WorkerState(Enum):
            | too late           |                     | too late
            +--------> HUNG <----|---------------------+
            |           |        |                     |
-           +-----------+--------+-- told to drain ----+---> ENDING
+           +-----------+--------+-- asked to drain ---+---> ENDING
            |                    |                     |       |
            +--------------------+-- drains -----------+-------+---> DRAINING
 
-    A worker that is L{HUNG} was killed. One that is L{ENDING} was told to drain;
-    L{DRAINING} is one that accepts no more, whoever told it.
+    A worker that is L{HUNG} was killed. One that is L{ENDING} was asked to drain;
+    L{DRAINING} is one that accepts no more, for whatever reason.
     """
 
     STARTING = "starting"

@@ -17,7 +17,6 @@ from twisted_echo.command.workers.unserved_backlogs import UnservedBacklogs
 from twisted_echo.command.workers.worker_monitor import WorkerMonitor
 from twisted_echo.echo import EchoConfig
 from twisted_echo.endpoints.strings import ParsedEndpoint
-from twisted_echo.metrics import Snapshot
 
 __all__ = ["WorkersStop", "longestWorkersStop"]
 
@@ -67,14 +66,13 @@ class WorkersStop:
         for each in self._bound:
             each.shut()
         # 2. The workers drain, each with the backlogs that it accepts from.
-        self._status.ownSnapshot = self._backlogs.snapshot
+        self._status.countOwn(self._backlogs.snapshot)
         self._backlogs.serveWhenAnswered()
         await self._monitor.stop()
         # 3. What they have left ends, too.
         await self._backlogs.serve()
         # 4. All is counted.
-        self._status.settle(self._backlogs.snapshot())
-        self._status.ownSnapshot = Snapshot
+        self._status.settleOwn()
 
     def now(self) -> None:
         """
@@ -82,7 +80,7 @@ class WorkersStop:
         """
         self._monitor.tellAll(StopNow)
         self._backlogs.stopNow()
-        # A worker that hangs does not hear it.
+        # A worker that hangs does not receive it.
         self._monitor.stopNow()
         latest = self._monitor.clock.seconds() + longestWorkersStop(STOP_NOW_WITHIN)
         self.endsBy = min(self.endsBy, latest)
