@@ -340,7 +340,7 @@ class SessionService(StatefulService):
             self._listenerStops = await stop.run()
         except Exception:
             failure = Failure()
-            self._log.failure("the stop has failed", failure, event="stop-failed")
+            self._log.failure("the stop has failed", failure, event="drain-failed")
             self._listenerStops = [(False, failure)] * len(self._listeners)
             self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
         self._stopMeasuring()

@@ -28,7 +28,7 @@ from twisted_echo.command.interfaces import (
 from twisted_echo.command.orderly_stop import OrderlyStop, StopState
 from twisted_echo.command.start_errors import CannotStart, explain, tellUser
 from twisted_echo.command.start_report import logStarted
-from twisted_echo.command.status_report import StatusReports
+from twisted_echo.command.status_report import StatusReports, logCannotReport
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation, earliest
 
@@ -128,7 +128,7 @@ class CommandService(Service):
         super().startService()
         listening = self.served.whenListening()
         listening.addCallbacks(self._listening, lambda _: None)
-        listening.addErrback(_logCannotAnnounce)
+        listening.addErrback(logCannotReport)
         # The reactor installs its own handlers before it calls this.
         self._reactor.callWhenRunning(self._signals.handleSecondStop)
 
@@ -265,7 +265,3 @@ def _raiseFailure(opening: "Deferred[None]") -> None:
     opening.addErrback(failures.append)
     if failures:
         failures[0].raiseException()
-
-
-def _logCannotAnnounce(failure: Failure) -> None:
-    _log.failure("cannot tell how the service is", failure, event="status-failed")

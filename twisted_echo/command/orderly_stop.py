@@ -10,11 +10,10 @@ from enum import Enum
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from twisted_echo.command.command_signals import CommandSignals
 from twisted_echo.command.interfaces import AdminPort, Manager, Stoppable
-from twisted_echo.command.status_report import StatusReports
+from twisted_echo.command.status_report import StatusReports, logCannotReport
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
 from twisted_echo.scheduling.waiters import Waiters
@@ -106,7 +105,7 @@ class OrderlyStop:
         if self.state is StopState.NOTICE:
             self._noticeOver.callback(None)
         # (What is counted is what there was before.)
-        self._served.observe().addCallbacks(_logCutOff, _logCannotCount)
+        self._served.observe().addCallbacks(_logCutOff, logCannotReport)
         # (The stop itself logs a failure.)
         self._served.stopNow().addErrback(lambda _: None)
 
@@ -174,7 +173,3 @@ def _logCutOff(observation: Observation) -> None:
         event="stop-now",
         sessions=observation.total.sessions,
     )
-
-
-def _logCannotCount(failure: Failure) -> None:
-    _log.failure("cannot tell how the service is", failure, event="status-failed")

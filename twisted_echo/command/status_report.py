@@ -16,7 +16,7 @@ from twisted_echo.logs.values import Tally
 from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.validation.units import Seconds
 
-__all__ = ["StatusReports", "StatusSource", "logStatus"]
+__all__ = ["ReportedService", "StatusReports", "logCannotReport", "logStatus"]
 
 _log = Logger()
 
@@ -26,7 +26,7 @@ Seconds between two reports, to the log and to the service manager.
 """
 
 
-class StatusSource(Protocol):
+class ReportedService(Protocol):
     """
     The service whose status is reported.
     """
@@ -49,7 +49,7 @@ class StatusReports:
     """
 
     def __init__(
-        self, source: StatusSource, clock: IReactorTime, manager: Manager | None
+        self, source: ReportedService, clock: IReactorTime, manager: Manager | None
     ) -> None:
         self._source = source
         self._manager = manager
@@ -73,10 +73,10 @@ class StatusReports:
         """
         Write the whole status to the log.
         """
-        return self._source.observe().addCallbacks(logStatus, _logCannotReport)
+        return self._source.observe().addCallbacks(logStatus, logCannotReport)
 
     def _report(self) -> "Deferred[None]":
-        return self._source.observe().addCallbacks(self._reported, _logCannotReport)
+        return self._source.observe().addCallbacks(self._reported, logCannotReport)
 
     def _reported(self, observation: Observation) -> None:
         sessions, within = observation.total.sessions, self._source.drainsWithin
@@ -91,7 +91,10 @@ class StatusReports:
             )
 
 
-def _logCannotReport(failure: Failure) -> None:
+def logCannotReport(failure: Failure) -> None:
+    """
+    Log that the status could not be had.
+    """
     _log.failure("cannot tell how the service is", failure, event="status-failed")
 
 
