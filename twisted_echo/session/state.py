@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, ISSLTransport
 
-from twisted_echo.net.transport_queries import isGone
+from twisted_echo.net.transport_queries import isGone, peerOf, sentBytes
 from twisted_echo.session.backpressure import BY_TRANSPORT
 from twisted_echo.session.end_reason import EndReason, SessionEnd
 from twisted_echo.session.last_seen import LastSeen
@@ -167,8 +167,7 @@ class SessionState:
         The address at the other end.
         """
         # Made anew when asked for, as an idle session need not keep it.
-        getPeer = getattr(self.transport, "getPeer", None)
-        return getPeer() if getPeer is not None else None
+        return peerOf(self.transport)
 
     @property
     def peerCertificate(self) -> Certificate | None:
@@ -209,15 +208,7 @@ class SessionState:
         transport does not count them: those of the eager reactor do, and so does
         the TLS of this package.
         """
-        transport = self.transport
-        sent: int | None = getattr(transport, "bytesSent", None)
-        if sent is None or (
-            # Under Twisted's own TLS it would be of what is encrypted.
-            getattr(transport, "TLS", False)
-            or (not hasattr(type(transport), "bytesSent") and isTLS(transport))
-        ):
-            return None
-        return sent
+        return sentBytes(self.transport)
 
     @property
     def isGone(self) -> bool:
