@@ -204,7 +204,7 @@ class SessionService(StatefulService):
 
         @raise Exception: what the first endpoint that cannot listen fails with,
             a C{CannotListenError} as a rule. Then none listens. An endpoint that
-            fails later has its failure logged, and told by L{whenListening}.
+            fails later has its failure logged, and C{whenListening} fails with it.
         @raise IllegalTransition: if it was started already, or is stopping.
         """
         self._lifecycle.change(Step.START)

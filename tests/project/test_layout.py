@@ -34,6 +34,7 @@ LONG_MODULES: dict[str, str] = {
     "twisted_echo/twisted_internals.py": WORK,
 }
 LONG_CLASSES: dict[str, str] = {
+    "twisted_echo/session/closing.py: ClosesInOrder": WORK,
     "twisted_echo/eager/sending.py: EagerMixin": WORK,
     "twisted_echo/session/session_tls.py: SessionTLS": WORK,
     "twisted_echo/eager/transports.py: EagerMixin": WORK,

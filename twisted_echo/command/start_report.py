@@ -46,7 +46,8 @@ def logStarted(
     Log that the service listens.
 
     @param admin: where its admin port listens, if it has one.
-    @param software: what L{build<twisted_echo.admin.status_view.build>} has found.
+    @param software: the versions, by
+        L{buildInfo<twisted_echo.admin.status_view.buildInfo>}.
     """
     workers = served.workerCount
     _log.info(

@@ -4,13 +4,12 @@ What the eager transports ask of producers and protocols, if these provide it.
 
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
 from zope.interface import Interface
 
 __all__ = ["IOutputObserver", "IProtocolWithTLS"]
 
 
-class IOutputObserver(IPushProducer):
+class IOutputObserver(Interface):
     """
     A streaming producer that wants to know when output waits.
     """

@@ -4,6 +4,7 @@ Input that stops while there is too much output.
 
 from typing import Any, Protocol
 
+from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from twisted_echo.eager.interfaces import IOutputObserver
@@ -28,7 +29,7 @@ class Stoppable(Protocol):
     def heldMore(self) -> None: ...
 
 
-@implementer(IOutputObserver)
+@implementer(IPushProducer, IOutputObserver)
 class Backpressure:
     """
     What a session registers with its transport: stops the session's input while

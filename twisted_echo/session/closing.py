@@ -161,7 +161,7 @@ class ClosesInOrder(ReadsArrived):
         before, in the next turns, as far as the protocol and the peer take it, unless
         the protocol closes the session meanwhile.
 
-        @param reason: the reason that L{end} and L{whenEnded} give.
+        @param reason: the reason that C{end} and C{whenEnded} give.
         @param detail: what else to say of it in the log.
         @raise TypeError: if C{reason} is no L{EndReason}, or C{detail} no C{str}.
         """
@@ -262,7 +262,7 @@ class ClosesInOrder(ReadsArrived):
         """
         Cut the connection off, with a reset; what was not sent is lost.
 
-        @param reason: the reason that L{end} and L{whenEnded} give, unless the session
+        @param reason: the reason that C{end} and C{whenEnded} give, unless the session
             was closed for an offence of the peer before, which says more.
         @param detail: what else to say of it in the log.
         @raise TypeError: if one is of another kind.
