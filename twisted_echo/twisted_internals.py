@@ -254,7 +254,7 @@ INTERNALS = (
         "Tells an adopted socket from one of the port's own.",
     ),
     Internals(
-        "endpoints.ports",
+        "net.listening",
         f"{_TCP}.Port",
         ("_logger",),
         "Limits how often a port logs that it cannot accept.",

@@ -25,7 +25,6 @@ WORK = "28 November: is being split"
 LONG_MODULES: dict[str, str] = {
     "twisted_echo/tls/records.py": WORK,
     "twisted_echo/eager/transports.py": WORK,
-    "twisted_echo/endpoints/ports.py": WORK,
     "twisted_echo/framing/line_receiver.py": WORK,
     "twisted_echo/service.py": WORK,
     "twisted_echo/session/factory.py": WORK,

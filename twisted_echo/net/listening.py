@@ -15,6 +15,7 @@ from typing import Any
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.logger import LogEvent, Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.twisted_internals import require
@@ -28,6 +29,7 @@ __all__ = [
     "dropNewConnections",
     "ownsBacklog",
     "refuseNewConnections",
+    "watchAcceptErrors",
 ]
 
 require(__name__)
@@ -136,6 +138,23 @@ class AdoptedPort:
     """
 
     ownsBacklog = False
+
+
+def watchAcceptErrors(port: tcp.Port, watcher: Callable[[int, str], object]) -> None:
+    """
+    Call a function when a port cannot accept a connection, instead of logging that.
+
+    @param watcher: called with how many connections that was, and the reason.
+    """
+
+    def observe(event: LogEvent) -> None:
+        # One for each connection that cannot be accepted, or is closed as there is no
+        # descriptor for it, and two around the latter.
+        isConnection = "acceptError" in event or "address" in event
+        reason = event.get("acceptError", "no file descriptor is free")
+        watcher(int(isConnection), str(reason))
+
+    port._logger = Logger(observer=observe)  # type: ignore[arg-type]
 
 
 def ownsBacklog(port: IListeningPort) -> bool:

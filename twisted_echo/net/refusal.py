@@ -13,6 +13,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory, IReadDescriptor
 from twisted.internet.protocol import Protocol
@@ -21,7 +22,7 @@ from zope.interface import implementer
 
 from twisted_echo.net.transport_queries import socketOf
 
-__all__ = ["RefusesInOrder", "readAway"]
+__all__ = ["RefusesInOrder", "readAway", "refuseInOrder"]
 
 _CHUNK = 65536
 _MOST_READS = 64
@@ -80,3 +81,10 @@ class RefusesInOrder:
 
     def doStop(self) -> None:
         self._factory.doStop()
+
+
+def refuseInOrder(port: tcp.Port) -> None:
+    """
+    Give the connections that a port's factory refuses an orderly end.
+    """
+    port.factory = RefusesInOrder(port.factory)  # type: ignore

@@ -7,7 +7,7 @@ import resource
 import socket
 from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor, tcp
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
@@ -19,7 +19,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.logger import Logger
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -34,7 +34,9 @@ from tests.support.clients import (
     until,
 )
 from twisted_echo import EchoFactory, SessionService
+from twisted_echo.endpoints.listener import Listener
 from twisted_echo.endpoints.ports import Listeners
+from twisted_echo.testing.clocks import elapse
 
 
 class Broken(Exception):
@@ -370,9 +372,11 @@ class ListenersTests(SynchronousTestCase):
         port is closed all the same.
         """
 
-        class Exhausted(PausablePort):
+        class Exhausted(PausablePort, tcp.Port):
             reactor = Clock()
-            _logger = Logger()
+            socket = None
+            backlog = 0
+            connected = False
 
             def stopListening(self) -> Any:
                 self._logger.info("no more", acceptError="EMFILE")
@@ -382,6 +386,43 @@ class ListenersTests(SynchronousTestCase):
         (closed,) = listeners.close()
         self.successResultOf(closed)
         self.assertEqual(port.closed, 1)
+
+
+class AcceptErrorTests(SynchronousTestCase):
+    def test_each(self) -> None:
+        """
+        Each counts, though the log has one a minute; the port pauses for a second.
+        """
+
+        class Port(PausablePort, tcp.Port):
+            reactor = clock = Clock()
+            socket = None
+            backlog = 0
+
+        endpoint = FakeEndpoint(Port)
+        listener = Listener(endpoint, Factory())
+        self.successResultOf(listener.open())
+        (port,) = endpoint.ports
+        with capturedLogs() as events:
+            for count in (1, 2, 3):
+                port._logger.info("no", acceptError="EMFILE")
+                port._logger.info("more", reserve="closed")
+                self.assertEqual(listener.acceptErrors, count)
+        (event,) = events
+        self.assertEqual((event["event"], event["reason"]), ("accept-failed", "EMFILE"))
+        self.assertTrue(port.paused)
+        elapse(Port.clock, 1)
+        self.assertFalse(port.paused)
+        self.assertEqual(Port.clock.getDelayedCalls(), [])
+        with capturedLogs() as events:
+            port._logger.info("closed at once", address=None)
+            elapse(Port.clock, 60)
+            port._logger.info("no", acceptError="ENFILE")
+        (event,) = events
+        self.assertEqual(event["reason"], "ENFILE")
+        self.assertEqual(listener.acceptErrors, 5)
+        self.successResultOf(listener.close())
+        self.assertEqual(Port.clock.getDelayedCalls(), [])
 
 
 class DescriptorTests(ServedTestCase):

@@ -52,7 +52,6 @@ from twisted_echo import (
     Session,
     SessionFactory,
 )
-from twisted_echo.endpoints.ports import Listener
 from twisted_echo.session.session import Session as _Session
 from twisted_echo.testing.clocks import elapse
 
@@ -541,22 +540,3 @@ class OtherTransportsTests(ServedTestCase):
 
 
 # Connections that cannot be accepted
-
-
-class AcceptErrorTests(SynchronousTestCase):
-    def test_each(self) -> None:
-        """
-        Each counts, though the log is told once a minute.
-        """
-        clock = Clock()
-
-        class Port:
-            reactor = clock
-
-        listener = Listener(None, None)  # type: ignore[arg-type]
-        listener.port = Port()
-        for count in (1, 2, 3):
-            listener._cannotAccept({"acceptError": "EMFILE"})
-            self.assertEqual(listener.acceptErrors, count)
-        elapse(clock, 1)
-        self.assertEqual(clock.getDelayedCalls(), [])
