@@ -4,6 +4,7 @@ Options of a connection's socket: C{TCP_NODELAY} and keep-alive.
 
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 
 from twisted.internet.interfaces import ITransport
 
@@ -16,14 +17,14 @@ __all__ = ["KeepAlive", "tuneSocket"]
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
     """
-    When the kernel asks a silent peer whether it is still there (C{tcp(7)}).
+    When the kernel probes a silent peer (C{tcp(7)}).
 
-    The defaults notice a peer that vanished after two minutes. The kernel's own
-    take more than two hours, in which a dead peer holds its connection.
+    With the defaults, a peer that has vanished is noticed after two minutes. With the
+    kernel's own it holds its connection for more than two hours.
 
-    @ivar idle: seconds of silence before the first question.
-    @ivar interval: seconds between two questions.
-    @ivar count: how many may stay unanswered before the connection is lost.
+    @ivar idle: seconds of silence before the first probe.
+    @ivar interval: seconds between two probes.
+    @ivar count: the number of unanswered probes after which the connection is lost.
     """
 
     idle: int = 60
@@ -60,6 +61,17 @@ def tuneSocket(transport: ITransport, keepAlive: KeepAlive | None) -> None:
     handle = tcpSocketOf(transport)
     if handle is None:
         return
+    for option in _optionsOf(keepAlive):
+        try:
+            handle.setsockopt(*option)
+        except OSError:
+            # The peer is gone, which some platforms report here; the next read will
+            # report it, too.
+            return
+
+
+@lru_cache(8)
+def _optionsOf(keepAlive: KeepAlive | None) -> tuple[tuple[int, int, int], ...]:
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
     if keepAlive is not None:
         options.append((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
@@ -68,10 +80,4 @@ def tuneSocket(transport: ITransport, keepAlive: KeepAlive | None) -> None:
             for option, name in _KEEP_ALIVE_OPTIONS
             if option is not None
         )
-    for option in options:
-        try:
-            handle.setsockopt(*option)
-        except OSError:
-            # The peer is gone already, which some platforms report here.
-            # Whoever reads next will see it too.
-            return
+    return tuple(options)
