@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
@@ -34,7 +35,7 @@ def _say(port: int, loop: object) -> None:
 class _LineEcho:
     delimiter = b"\n"
     MAX_LENGTH = LONGEST
-    transport: Any
+    transport: ITCPTransport
     sendLine: Callable[[bytes], object]
 
     def connectionMade(self) -> None:

@@ -29,7 +29,7 @@ from twisted.python import context, log
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_echo.eager.interfaces import IOutputObserver, IProtocolWithTLS
+from twisted_echo.eager.optional_interfaces import IOutputObserver, IProtocolWithTLS
 
 __all__ = ["EagerMixin", "Sending"]
 

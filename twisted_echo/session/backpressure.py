@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from twisted_echo.eager.interfaces import IOutputObserver
+from twisted_echo.eager.optional_interfaces import IOutputObserver
 
 __all__ = ["BY_ANSWERS", "BY_PROTOCOL", "BY_TRANSPORT", "Backpressure", "Stoppable"]
 

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import ITLSTransport, ITransport
 from twisted.internet.tcp import BaseClient, Connection
 from zope.interface import alsoProvides, implementer
 
-from twisted_echo.eager.interfaces import IProtocolWithTLS
+from twisted_echo.eager.optional_interfaces import IProtocolWithTLS
 from twisted_echo.eager.sending import EagerMixin
 from twisted_echo.net.transport_queries import (
     bottomTransport,

@@ -13,7 +13,7 @@ from typing import Protocol as TypingProtocol
 from twisted.internet.interfaces import ITLSTransport, ITransport
 from zope.interface import implementer
 
-from twisted_echo.eager.interfaces import IProtocolWithTLS
+from twisted_echo.eager.optional_interfaces import IProtocolWithTLS
 from twisted_echo.net.receive_queue import asReactor
 from twisted_echo.net.transport_queries import bottomTransport, provideAs
 from twisted_echo.scheduling.fair_clock import FairClock

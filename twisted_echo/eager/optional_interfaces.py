@@ -1,5 +1,5 @@
 """
-What the eager transports ask of producers and protocols, if these provide it.
+Interfaces that producers and protocols may provide to the eager transports.
 """
 
 from typing import Any
