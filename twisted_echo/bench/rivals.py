@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
@@ -35,7 +34,7 @@ def _say(port: int, loop: object) -> None:
 class _LineEcho:
     delimiter = b"\n"
     MAX_LENGTH = LONGEST
-    transport: ITCPTransport
+    transport: Any
     sendLine: Callable[[bytes], object]
 
     def connectionMade(self) -> None:
