@@ -346,7 +346,7 @@ class SessionService(StatefulService):
         self._stopMeasuring()
         self._expiry.stop()
         self.factory.certificates.unwatch()
-        self.factory.journal.flush()
+        self.factory.sessionLog.flush()
         books = self.snapshot()
         with self._lifecycle.changing(Step.STOP):
             self._log.info(

@@ -86,7 +86,7 @@ class ServingTests(WorkersTestCase):
             client.close()
             (number,) = [n for n, each in service.pids.items() if each == pid]
             server.wait_for(
-                r"\n\S+ \[twisted_echo\.session\.session_log\.Journal#warn\]"
+                r"\n\S+ \[twisted_echo\.session\.session_log\.SessionLog#warn\]"
                 rf" \[worker {number}\] session of .* ended: line-too-long"
                 r" \(a line of 12 bytes.*\), 18 bytes received, 6 sent, [\d.a-z]+\n"
             )

@@ -280,7 +280,7 @@ class EchoTests(SynchronousTestCase):
         )
         self.assertEqual(event["log_level"], LogLevel.warn)
         self.assertEqual(
-            event["log_namespace"], "twisted_echo.session.session_log.Journal"
+            event["log_namespace"], "twisted_echo.session.session_log.SessionLog"
         )
 
     def test_limit(self) -> None:

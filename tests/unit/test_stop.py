@@ -320,7 +320,7 @@ class StopLogTests(SynchronousTestCase):
         """
         flushed = []
         self.patch(
-            self.factory.journal, "flush", lambda: flushed.append(len(self.events))
+            self.factory.sessionLog, "flush", lambda: flushed.append(len(self.events))
         )
         before = len(self.events)
         self.service.stopService()

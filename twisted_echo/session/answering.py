@@ -16,7 +16,7 @@ no Deferred and no queue; all else is an L{AnswerQueue}'s.
 
 from collections.abc import Callable
 from ssl import SSLContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.python.failure import Failure
 
@@ -49,6 +49,10 @@ class AnsweringSession(RefusesOverlong):
             whole("answersAtOnce", cls.answersAtOnce, " from 1 up", least=1)
         if not hasattr(cls.answerTimeout, "__get__"):
             seconds("answerTimeout", cls.answerTimeout)
+
+    if TYPE_CHECKING:
+
+        def sendAnswers(self, answers: list[bytes]) -> object: ...
 
     # Made when there is an answer that is not there at once: most have none.
     _answers: AnswerQueue | None = None
@@ -138,8 +142,7 @@ class AnsweringSession(RefusesOverlong):
         """
         for each in type(self).__mro__:
             if "sendAnswers" in vars(each):
-                many: Callable[[list[bytes]], object] = self.sendAnswers  # type: ignore[attr-defined]
-                return many
+                return self.sendAnswers
             if "sendAnswer" in vars(each):
                 break
         return None

@@ -28,7 +28,7 @@ from twisted_echo.session.hook_checks import FACTORY_WRAPPERS
 from twisted_echo.session.hooks import watch
 from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.session import Session
-from twisted_echo.session.session_log import Journal, LogSessions
+from twisted_echo.session.session_log import LogSessions, SessionLog
 from twisted_echo.session.session_maker import SessionMaker
 from twisted_echo.session.timeouts import Guard, Handshake
 from twisted_echo.tls.certificate_registry import CertificateRegistry
@@ -67,7 +67,7 @@ class SessionFactory(SessionMaker[_S]):
     @ivar counters: what is counted of all of them.
     @ivar certificates: those that they are served with.
     @ivar handshakeTurns: how their TLS handshakes share the time with the sessions.
-    @ivar journal: what is logged of them.
+    @ivar sessionLog: what is logged of them.
     @ivar faults: the faults found in the code of the sessions, a sentence each, such as
         C{Upper.connectionMade must call super().connectionMade()}.
     @ivar closingDeadlines: those of the sessions that were closed.
@@ -111,7 +111,7 @@ class SessionFactory(SessionMaker[_S]):
         self.counters = Counters()
         self.certificates = CertificateRegistry()
         self.handshakeTurns = TimeShare()
-        self.journal = Journal(instance("logSessions", logSessions, LogSessions))
+        self.sessionLog = SessionLog(instance("logSessions", logSessions, LogSessions))
         if clock is not None and not hasattr(clock, "callLater"):
             raise TypeError(f"clock must be an IReactorTime, got {clock!r}")
         self.faults: dict[str, None] = {}
@@ -248,7 +248,7 @@ class SessionFactory(SessionMaker[_S]):
         Count a connection that does not become a session, and log it.
         """
         self.counters.refused[reason] += 1
-        self.journal.refused(address, reason, detail, self.clock)
+        self.sessionLog.refused(address, reason, detail, self.clock)
 
     def useTLS(self, certificates: Certificates | None) -> TLSCounts:
         """
@@ -268,7 +268,7 @@ class SessionFactory(SessionMaker[_S]):
         dropped, once for each session.
         """
         self.counters.useTLS().plainDropped += 1
-        self.journal.plainDropped(session.peer, self.clock)
+        self.sessionLog.plainDropped(session.peer, self.clock)
 
     # The stop
 
@@ -372,7 +372,7 @@ class SessionFactory(SessionMaker[_S]):
             self._guard.forget(session)
             self._guard.rest()
             self.counters.sessionEnded(end)
-            self.journal.ended(session, end, self.clock)
+            self.sessionLog.ended(session, end, self.clock)
             self.admission.countChanged()
         finally:
             ended.callback(end)
@@ -389,7 +389,7 @@ class SessionFactory(SessionMaker[_S]):
         """
         if failure is None:
             failure = Failure()
-        self.journal.failed(self.clock, failure, event, text, **fields)
+        self.sessionLog.failed(self.clock, failure, event, text, **fields)
 
     def sessionFailed(self, session: Session, what: str) -> None:
         """

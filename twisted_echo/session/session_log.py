@@ -20,7 +20,7 @@ from twisted_echo.session.end_reason import EXPECTED_ENDS, Detail, EndReason, Se
 from twisted_echo.tls.x509 import shortened
 from twisted_echo.validation.units import Seconds
 
-__all__ = ["Journal", "LogSessions"]
+__all__ = ["LogSessions", "SessionLog"]
 
 # What follows the reason, without a detail and with one.
 _BRACKETS = ("", " ({detail})")
@@ -58,7 +58,7 @@ class Ended(Protocol):
     def peerSubject(self) -> str | None: ...
 
 
-class Journal:
+class SessionLog:
     """
     The log of one factory's sessions.
 

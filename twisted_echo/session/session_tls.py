@@ -205,7 +205,7 @@ class SessionTLS(ServerHandshake):
         session = self.wrappedProtocol
         self._endHandshake(Stage.OPEN)
         self.plainInput.end()
-        self.write = self._records.write  # type: ignore[method-assign]
+        vars(self)["write"] = self._records.write
         self._countSuccess()
         if self._isPaused:
             self.pauseProducing()
@@ -273,7 +273,7 @@ class SessionTLS(ServerHandshake):
     # Output
 
     @property
-    def bytesSent(self) -> int | None:  # type: ignore[override]
+    def bytesSent(self) -> int | None:
         """
         How many bytes were sent in the clear, and have been encrypted since; None if
         the transport does not count them.

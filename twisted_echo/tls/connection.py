@@ -43,8 +43,8 @@ class TLSConnection(TLSOutput):
         """
         self._records = Records(context, below or self.transport, self)
         # In the instance, where they are found first.
-        self.dataReceived = self._records.dataReceived  # type: ignore[method-assign]
-        self.write = self._records.write  # type: ignore[method-assign]
+        records = self._records
+        vars(self).update(dataReceived=records.dataReceived, write=records.write)
 
     def _handshakeDone(self) -> None:
         """
@@ -181,7 +181,7 @@ class TLSConnection(TLSOutput):
             return
         self._inputEnded = True
         # It must not be kept.
-        self.dataReceived = _discard  # type: ignore[method-assign]
+        vars(self)["dataReceived"] = _discard
         if self.disconnecting:
             self._finishIfDone()
             return
@@ -212,7 +212,7 @@ class TLSConnection(TLSOutput):
             super().connectionLost(reason)
         finally:
             self.wrappedProtocol = None  # type: ignore[assignment]
-            self.dataReceived = _discard  # type: ignore[method-assign]
+            vars(self)["dataReceived"] = _discard
             self._records.end()
 
 

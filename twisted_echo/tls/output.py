@@ -61,7 +61,7 @@ class TLSOutput(BufferingLayer, ProtocolWrapper):
         self.write(b"".join(data))
 
     @property
-    def bytesSent(self) -> int:
+    def bytesSent(self) -> int | None:
         """
         How many bytes have been encrypted so far.
         """

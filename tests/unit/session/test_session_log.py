@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_echo import EndReason, LogSessions, SessionEnd
 from twisted_echo.session.end_reason import EXPECTED_ENDS
-from twisted_echo.session.session_log import Journal
+from twisted_echo.session.session_log import SessionLog
 from twisted_echo.tls.x509 import LONGEST
 
 PEER = IPv4Address("TCP", "192.0.2.1", 7)
@@ -21,24 +21,24 @@ PEER = IPv4Address("TCP", "192.0.2.1", 7)
 @dataclass
 class Told:
     """
-    A session, as far as the journal looks at it.
+    A session, as far as the log looks at it.
     """
 
     peer: Any
     peerSubject: str | None
 
 
-class JournalTests(SynchronousTestCase):
+class SessionLogTests(SynchronousTestCase):
     """
-    L{Journal}, with an observer of the test's.
+    L{SessionLog}, with an observer of the test's.
     """
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.events: list[Any] = []
         logger = Logger(observer=self.events.append)  # type: ignore[arg-type]
-        self.patch(Journal, "_log", logger)
-        self.journal = Journal()
+        self.patch(SessionLog, "_log", logger)
+        self.sessionLog = SessionLog()
 
     def ended(
         self,
@@ -48,10 +48,10 @@ class JournalTests(SynchronousTestCase):
         subject: str | None = None,
     ) -> None:
         session = Told(peer, subject)
-        self.journal.ended(session, SessionEnd(reason, 5, 1.5, detail), self.clock)
+        self.sessionLog.ended(session, SessionEnd(reason, 5, 1.5, detail), self.clock)
 
     def refused(self, reason: EndReason, detail: str = "", peer: Any = PEER) -> None:
-        self.journal.refused(peer, reason, detail, self.clock)
+        self.sessionLog.refused(peer, reason, detail, self.clock)
 
     def told(self) -> list[str]:
         events, self.events[:] = list(self.events), []
@@ -104,7 +104,7 @@ class JournalTests(SynchronousTestCase):
         """
         # (What is asked for what it has not would raise an AttributeError.)
         end = SessionEnd(EndReason.PEER_CLOSED, 5, 1.5)
-        self.journal.ended(object(), end, self.clock)  # type: ignore[arg-type]
+        self.sessionLog.ended(object(), end, self.clock)  # type: ignore[arg-type]
         self.assertEqual(self.events, [])
 
     def test_refused(self) -> None:
@@ -126,7 +126,7 @@ class JournalTests(SynchronousTestCase):
         """
         An offence or a fault is a warning, any other end an information.
         """
-        self.journal.sessions = LogSessions.ALL
+        self.sessionLog.sessions = LogSessions.ALL
         for reason in EndReason:
             self.ended(reason)
             (event,) = self.events
@@ -144,7 +144,7 @@ class JournalTests(SynchronousTestCase):
             (LogSessions.PROBLEMS, [0, 1, 1]),
             (LogSessions.NONE, [0, 0, 0]),
         ):
-            self.journal = Journal(sessions)
+            self.sessionLog = SessionLog(sessions)
             seen = []
             for act in (
                 lambda: self.ended(EndReason.PEER_CLOSED),
@@ -154,7 +154,7 @@ class JournalTests(SynchronousTestCase):
                 act()
                 seen.append(len(self.told()))
             self.assertEqual(seen, some)
-            self.journal.flush()
+            self.sessionLog.flush()
             self.assertEqual(self.told(), [])
 
     def test_fewPerMinute(self) -> None:
@@ -196,14 +196,14 @@ class JournalTests(SynchronousTestCase):
         self.clock.advance(60)
         self.refused(EndReason.REFUSED_FULL)
         self.assertEqual(len(self.told()), 1)
-        self.journal.flush()
+        self.sessionLog.flush()
         self.assertEqual(self.told(), [])
 
     def test_allMeansAll(self) -> None:
         """
         Whoever wants every session gets every session, but not every refusal.
         """
-        self.journal.sessions = LogSessions.ALL
+        self.sessionLog.sessions = LogSessions.ALL
         for _ in range(20):
             self.ended(EndReason.IDLE)
         self.assertEqual(len(self.told()), 20)
@@ -220,7 +220,7 @@ class JournalTests(SynchronousTestCase):
         for _ in range(7):
             self.ended(EndReason.IDLE)
         self.told()
-        self.journal.flush()
+        self.sessionLog.flush()
         self.assertEqual(
             self.told(),
             [
@@ -228,7 +228,7 @@ class JournalTests(SynchronousTestCase):
                 "2 more idle were not logged one by one",
             ],
         )
-        self.journal.flush()
+        self.sessionLog.flush()
         self.assertEqual(self.told(), [])
 
     def test_escaped(self) -> None:
