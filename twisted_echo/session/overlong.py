@@ -2,7 +2,7 @@
 A line or a frame over the limit, refused in order.
 
 What must hold: what came before it is answered, also by answers that take time; nothing
-after it is; and the end tells whose it was, how long, and the limit.
+after it is; and the record of the end has the kind, the length and the limit.
 """
 
 from typing import TYPE_CHECKING

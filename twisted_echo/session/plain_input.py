@@ -70,7 +70,7 @@ class PlainInput:
 
     def end(self) -> None:
         """
-        Forget what is left of it. What comes from now on is for the protocol again.
+        Drop what is left, and let the protocol have its input again.
         """
         protocol = self._protocol
         if protocol is None:

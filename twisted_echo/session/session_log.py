@@ -1,5 +1,5 @@
 """
-What is logged of sessions and of connections that were refused.
+The log of sessions, and of connections that were refused.
 
 What must hold: a session has one event at most, at its end; however many peers
 misbehave, and however often a protocol raises an exception, each kind of it is logged
@@ -28,7 +28,7 @@ _BRACKETS = ("", " ({detail})")
 
 class LogSessions(Enum):
     """
-    Whose end is logged.
+    The sessions whose end is logged.
     """
 
     NONE = "none"
@@ -48,7 +48,7 @@ def _numbers(detail: str) -> dict[str, float]:
 
 class Ended(Protocol):
     """
-    What is asked of a session that has ended, if it is logged.
+    What the log asks of a session that has ended.
     """
 
     @property
@@ -70,11 +70,11 @@ class SessionLog:
     def __init__(self, sessions: LogSessions = LogSessions.PROBLEMS) -> None:
         self.sessions = sessions
         # By reasons, and for errors by what has failed and how.
-        self._rate: RateLimit[str] = RateLimit(self._tellRest)
+        self._rate: RateLimit[str] = RateLimit(self._logOmitted)
 
     def ended(self, session: Ended, end: SessionEnd, clock: IReactorTime) -> None:
         """
-        A session has ended.
+        Log the end of a session.
         """
         problem = end.reason not in EXPECTED_ENDS
         if self.sessions is not LogSessions.ALL and (
@@ -109,7 +109,7 @@ class SessionLog:
         self, peer: IAddress | None, reason: EndReason, detail: str, clock: IReactorTime
     ) -> None:
         """
-        A connection has not become a session.
+        Log that a connection was refused.
         """
         if self.sessions is LogSessions.NONE or self._isTooMany(reason, clock):
             return
@@ -124,7 +124,8 @@ class SessionLog:
 
     def plainDropped(self, peer: IAddress | None, clock: IReactorTime) -> None:
         """
-        Input was dropped that had come in the clear behind what began TLS.
+        Log that input was dropped which came in the clear behind the command that began
+        TLS.
         """
         if self.sessions is not LogSessions.NONE and self._rate.allows(
             "plain-input-dropped", clock.seconds()
@@ -162,7 +163,7 @@ class SessionLog:
     def _isTooMany(self, reason: EndReason, clock: IReactorTime) -> bool:
         return not self._rate.allows(reason.value, clock.seconds())
 
-    def _tellRest(self, reason: str, more: int) -> None:
+    def _logOmitted(self, reason: str, more: int) -> None:
         self._log.warn(
             "{count} more {reason} were not logged one by one",
             event="more-not-logged",
@@ -172,6 +173,6 @@ class SessionLog:
 
     def flush(self) -> None:
         """
-        Tell how many were not logged, as far as that has not been told.
+        Log how many events were left out since this was logged last.
         """
         self._rate.flush()

@@ -95,7 +95,7 @@ class HandshakeState(Enum):
 @implementer(IHalfCloseableProtocol)
 class SessionTLS(ServerHandshake):
     """
-    Stands between a session and the transport that it had before.
+    The TLS between a session and the transport that it had before.
     """
 
     wrappedProtocol: "Session"
@@ -153,7 +153,7 @@ class SessionTLS(ServerHandshake):
 
     def begin(self) -> None:
         """
-        Expect the client's hello, if it may still come.
+        Begin the handshake, if the client's hello may still come.
         """
         session, transport = self.wrappedProtocol, self.transport
         if (
@@ -283,7 +283,7 @@ class SessionTLS(ServerHandshake):
 
     def write(self, data: bytes) -> None:
         """
-        Keep it until the handshake is done.
+        Hold what is written until the handshake is done.
         """
         self._records.write(data)
         self._unreported += len(data)

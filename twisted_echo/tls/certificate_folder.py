@@ -29,7 +29,7 @@ from twisted_echo.tls.pem_files import (
 )
 from twisted_echo.tls.x509 import Certificate
 
-__all__ = ["Folder"]
+__all__ = ["CertificateFolder"]
 
 _KEY_END = 32
 """
@@ -56,7 +56,7 @@ class _Pair(NamedTuple):
     context: ssl.SSLContext
 
 
-class Folder:
+class CertificateFolder:
     """
     The certificates in a folder.
 
@@ -106,8 +106,8 @@ class Folder:
 
     def context(self, refuse_unknown: bool) -> ssl.SSLContext:
         """
-        A context that presents the certificate for the name that its client asks for;
-        the first one to a client that asks for none.
+        Make a context that presents the certificate for the name that its client asks
+        for, and the first one to a client that asks for none.
 
         @param refuse_unknown: whether a client that asks for another name gets an
             alert, instead of the first certificate.
@@ -148,7 +148,7 @@ class Folder:
 
 def _pem_files(folder: str) -> Iterator[str]:
     """
-    Those in a folder and below it, in the order of their names.
+    Find the C{.pem} files in a folder and below it, in the order of their names.
     """
 
     def fail(error: OSError) -> None:
@@ -172,7 +172,7 @@ def _pairs(
     found: list[_Found], keys: Iterable[Key], make: Callable[[], ssl.SSLContext]
 ) -> Iterator[_Pair]:
     """
-    The certificates whose keys are there.
+    Pair each certificate with its key, if that is there.
     """
     authorities: dict[str, list[_Found]] = {}
     for each in found:
@@ -202,8 +202,9 @@ def _pairs(
 
 def _likely(found: list[_Found], key: Key) -> Iterator[_Found]:
     """
-    Those first whose public key is in the private one, as it is with RSA and with most
-    of elliptic curves: a try costs milliseconds.
+    Order the certificates for a key, the likely ones first, as a try costs
+    milliseconds. With RSA and most elliptic curves the public key is a part of the
+    private one.
     """
     der = key.der
     inside = [each for each in found if each.certificate.publicKey[-_KEY_END:] in der]
@@ -213,7 +214,7 @@ def _likely(found: list[_Found], key: Key) -> Iterator[_Found]:
 
 def _nearest(found: Iterable[_Found], file: str) -> list[_Found]:
     """
-    Those in the same file first, then those with a similar name.
+    Order certificates: those in the same file first, then by the likeness of names.
     """
 
     # By characters, which says more than by folders.
@@ -225,7 +226,7 @@ def _nearest(found: Iterable[_Found], file: str) -> list[_Found]:
 
 def _chain(found: _Found, authorities: dict[str, list[_Found]]) -> Chain:
     """
-    A certificate and those of the authorities between it and one that signs itself.
+    Find the authorities between a certificate and one that signs itself.
     """
     chain = [found.certificate]
     while chain[-1].subject != chain[-1].issuer:
@@ -243,7 +244,7 @@ def _chain(found: _Found, authorities: dict[str, list[_Found]]) -> Chain:
 
 def _names(pairs: Iterable[_Pair]) -> dict[str, _Pair]:
     """
-    The names of all certificates. Of several for one name the last to expire is taken.
+    Map names to certificates. Of several for one name, take the last to expire.
     """
     names: dict[str, _Pair] = {}
     for pair in sorted(pairs, key=lambda each: each.chain.leaf.notAfter):
@@ -254,7 +255,7 @@ def _names(pairs: Iterable[_Pair]) -> dict[str, _Pair]:
 
 def _find(names: dict[str, _Pair], name: str) -> _Pair | None:
     """
-    The certificate for a name, or for all names beside it.
+    Find the certificate for a name, or a wildcard's.
     """
     name = name.lower().removesuffix(".")
     _, _, rest = name.partition(".")

@@ -1,5 +1,5 @@
 """
-The TLS settings of a server, which can be loaded anew.
+The TLS settings of a server, which can be reloaded.
 
 What must hold: connections that are made after a reload have the new settings, all of
 them; what cannot be loaded leaves the old ones in place.
@@ -88,9 +88,10 @@ class Certificates:
 
     def reload(self) -> None:
         """
-        Load them anew, for connections that are still to come.
+        Load everything again, for new connections.
 
-        @raise Exception: what C{load} raises; those that were loaded before stay.
+        @raise Exception: what C{load} raises; the settings that were loaded before
+            stay.
         """
         loaded = self._load()
         self.settings = (
@@ -104,7 +105,7 @@ def certificatesOf(
     given: "ssl.SSLContext | TLSSettings | Certificates",
 ) -> Certificates:
     """
-    Take what sets TLS up, as embedders may give it.
+    Take certificates in any of the forms in which embedders may give them.
 
     @raise TypeError: if it is neither a context of the standard library nor a
         L{TLSSettings} or L{Certificates}.

@@ -37,7 +37,7 @@ class TLSConnection(TLSOutput):
 
     def _startTLS(self, context: SSLContext, below: Output | None = None) -> None:
         """
-        Begin, as the server.
+        Begin TLS as the server.
 
         @param below: what to write to, if not the transport.
         """
@@ -48,25 +48,25 @@ class TLSConnection(TLSOutput):
 
     def _handshakeDone(self) -> None:
         """
-        The handshake is done: begin what is above.
+        Begin the protocol above: the handshake is done.
         """
         raise NotImplementedError
 
     def _handshakeFailed(self, error: SSLError) -> None:
         """
-        The handshake has failed.
+        End the connection: the handshake has failed.
         """
         raise NotImplementedError
 
     def _continueHandshake(self) -> None:
         """
-        Take the next step of the handshake, now or later; to be overridden.
+        Take the next step of the handshake, now. A subclass may put it off.
         """
         self._stepHandshake()
 
     def _stepHandshake(self) -> None:
         """
-        Go on with the handshake, by what has come, and read what came behind it.
+        Take the next step of the handshake, and read the input behind it.
         """
         records = self._records
         try:
@@ -93,7 +93,7 @@ class TLSConnection(TLSOutput):
 
     def _sendHandshake(self) -> None:
         """
-        Send what the handshake has to say.
+        Send what OpenSSL has to send for the handshake.
         """
         if self._records.hasOutgoing:
             self._records.stage = Stage.HANDSHAKE
@@ -103,7 +103,7 @@ class TLSConnection(TLSOutput):
 
     def receive(self, data: bytes) -> None:
         """
-        Decrypt, and hand on what that gives, in any case.
+        Decrypt input and deliver it, in every stage.
         """
         if len(data) > RECORD:
             for start in range(0, len(data), RECORD):
@@ -125,7 +125,7 @@ class TLSConnection(TLSOutput):
 
     def readRest(self, plain: bytes) -> None:
         """
-        Read what is left in the BIO, and hand it on as one piece.
+        Read what is left in the BIO, and deliver it as one piece.
 
         @param plain: what was read before.
         """
@@ -150,7 +150,7 @@ class TLSConnection(TLSOutput):
 
     def readFailed(self, error: SSLError) -> None:
         """
-        Wait for more, unless it is broken.
+        Wait for more input, or end the connection if it is broken.
         """
         records = self._records
         if records.stage is Stage.OVER:
@@ -167,7 +167,7 @@ class TLSConnection(TLSOutput):
 
     def connectionFailed(self, error: SSLError) -> None:
         """
-        End it: it is broken.
+        Close the connection, which is broken.
         """
         self._records.stage = Stage.OVER
         self._error = withoutFrames(error)
@@ -175,7 +175,7 @@ class TLSConnection(TLSOutput):
 
     def _endInput(self) -> None:
         """
-        The peer has said that it will send nothing more.
+        Handle the end of input, by close_notify or by an end-of-file.
         """
         if self._inputEnded:
             return
@@ -193,8 +193,9 @@ class TLSConnection(TLSOutput):
 
     def readConnectionLost(self) -> None:
         """
-        The connection's own end-of-file. Without a close_notify before it somebody
-        may have cut off what followed; what came is genuine, and is answered.
+        Handle the end-of-file of the connection below. Without a close_notify before
+        it, somebody may have cut off what followed; what came is genuine, and is
+        answered.
         """
         self._endInput()
 
@@ -202,7 +203,7 @@ class TLSConnection(TLSOutput):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        Tell the protocol, with what OpenSSL found wrong, if anything.
+        Tell the protocol. If OpenSSL has found an error, that is the reason.
         """
         self._records.stage = Stage.OVER
         self._heldProducer = None
@@ -218,6 +219,6 @@ class TLSConnection(TLSOutput):
 
 def _discard(data: bytes) -> None:
     """
-    Take no notice of what comes. (A function of no connection, so that one which has it
-    for its C{dataReceived} does not refer to itself.)
+    Ignore input. (A function and not a method, so that a connection which has it for
+    its C{dataReceived} does not refer to itself.)
     """

@@ -1,5 +1,5 @@
 """
-What is counted of TLS handshakes: plain numbers, as in L{twisted_echo.metrics}.
+Counters of TLS handshakes: plain numbers, as in L{twisted_echo.metrics}.
 
 What must hold: the labels are few and fixed, whatever peers send; a handshake is
 counted once, as finished or as failed.
@@ -81,7 +81,7 @@ _ALERTS = ("SSLV3_ALERT_", "TLSV1_", "TLSV13_ALERT_")
 
 def failureOf(error: SSLError) -> TLSFailure:
     """
-    What an error of OpenSSL's in a handshake is counted as.
+    Classify an error of OpenSSL's in a handshake.
     """
     if isinstance(error, SSLCertVerificationError):
         return TLSFailure.BAD_CERTIFICATE
@@ -99,7 +99,7 @@ def failureOf(error: SSLError) -> TLSFailure:
 
 class TLSCounts:
     """
-    The handshakes of one factory's connections.
+    Counters of the handshakes of one factory's connections.
 
     @ivar handshakes: how many have been finished, by version, C{TLSv1.3} for example.
     @ivar failures: how many have failed, by L{TLSFailure}.
@@ -130,6 +130,6 @@ class TLSCounts:
 
     def failed(self, failure: TLSFailure) -> None:
         """
-        Count one that has failed.
+        Count a handshake that has failed.
         """
         self.failures[failure] += 1

@@ -7,7 +7,7 @@ L{BadDER}, in time and memory that are linear in their length.
 
 from functools import lru_cache
 
-__all__ = ["BadDER", "Parts", "oid", "only"]
+__all__ = ["BadDER", "Elements", "oid", "only"]
 
 _LONGEST_OID = 128
 """
@@ -17,13 +17,13 @@ Bytes of an object identifier. The longest in use hold a UUID, in twenty.
 
 class BadDER(ValueError):
     """
-    It is no DER, or not of the form that is asked for.
+    The bytes are no DER, or not of the expected form.
     """
 
 
-class Parts:
+class Elements:
     """
-    What follows each other in some content, to be taken one by one.
+    A sequence of elements, to be taken one by one.
     """
 
     __slots__ = ("_at", "_data", "_end")
@@ -35,14 +35,15 @@ class Parts:
     @property
     def tag(self) -> int | None:
         """
-        That of the next part; None after the last.
+        The tag of the next element; None after the last.
         """
         return self._data[self._at] if self._at < self._end else None
 
     def _advance(self) -> tuple[int, int]:
         """
-        Where the content of the next part, which there is, begins and ends. The part
-        after it is the next then.
+        Go to the next element, which must be there.
+
+        @return: where the content of this one begins and ends.
         """
         data, end = self._data, self._end
         at = self._at + 1
@@ -72,20 +73,20 @@ class Parts:
 
     def take(self, tag: int) -> bytes:
         """
-        The content of the next part, which must have a tag.
+        Take the next element, which must have a tag, and return its content.
         """
         start, end = self._next(tag)
         return self._data[start:end]
 
-    def enter(self, tag: int) -> "Parts":
+    def enter(self, tag: int) -> "Elements":
         """
-        The same, as the parts that it consists of.
+        Take the next element, which must have a tag, as a sequence of elements.
         """
-        return Parts(self._data, *self._next(tag))
+        return Elements(self._data, *self._next(tag))
 
     def skip(self) -> tuple[bytes, bytes]:
         """
-        The next part, whatever it is: the whole, and its content.
+        Take the next element, whatever its tag: the whole, and its content.
         """
         begin = self._at
         if begin == self._end:
@@ -95,15 +96,15 @@ class Parts:
 
     def end(self) -> None:
         """
-        There must be no next part.
+        Check that no element follows.
         """
         if self._at < self._end:
             raise BadDER(f"{self.tag:#04x} is where nothing must be")
 
 
-def only(parts: Parts, tag: int) -> Parts:
+def only(parts: Elements, tag: int) -> Elements:
     """
-    The parts of the only part, which must have a tag.
+    Take the only element, which must have a tag, as a sequence of elements.
     """
     inner = parts.enter(tag)
     parts.end()
@@ -113,7 +114,7 @@ def only(parts: Parts, tag: int) -> Parts:
 @lru_cache(256)
 def oid(content: bytes) -> str:
     """
-    The content of an object identifier, as numbers with dots.
+    Write an object identifier as numbers with dots.
     """
     if not content or len(content) > _LONGEST_OID or content[-1] & 0x80:
         raise BadDER("an object identifier is broken, or too long")

@@ -1,5 +1,5 @@
 """
-What OpenSSL finds wrong, for the log.
+Descriptions of OpenSSL's errors, for the log.
 """
 
 from ssl import SSLError
@@ -9,7 +9,7 @@ __all__ = ["describeError", "withoutFrames"]
 
 def describeError(error: SSLError) -> str:
     """
-    What went wrong in OpenSSL's own words, of which none are the peer's.
+    Describe an error in OpenSSL's own words. None of them are the peer's.
     """
     if error.reason == "CALLBACK_FAILED":
         # (No other callback of a server fails.)
@@ -23,7 +23,7 @@ def describeError(error: SSLError) -> str:
 
 def withoutFrames(error: SSLError) -> SSLError:
     """
-    An error without the frames that it has come through.
+    Remove the references to frames from an error.
     """
     error.__traceback__ = error.__context__ = None
     return error

@@ -30,8 +30,8 @@ mend it.
 
 def notAfter(certificates: Iterable[Certificates]) -> dict[str, int]:
     """
-    When the certificates expire, in seconds since 1970, by their files; of several in
-    one file, the first to expire.
+    Map each file to the time when its certificate expires, in seconds since 1970. Of
+    several in one file, the first to expire counts.
     """
     found: dict[str, int] = {}
     for each in certificates:
@@ -73,7 +73,7 @@ class ExpiryWatch:
 
     def start(self) -> None:
         """
-        Look now, and every hour. Called again when there are others.
+        Check now and every hour. Call it again when the certificates are others.
         """
         self.stop()
         self._watched = WeakSet(self._certificates())
@@ -83,7 +83,7 @@ class ExpiryWatch:
 
     def stop(self) -> None:
         """
-        Look no more. A second call does nothing.
+        Stop checking. A second call does nothing.
         """
         for each in self._watched:
             each.watchers.discard(self.look)
@@ -94,7 +94,7 @@ class ExpiryWatch:
 
     def look(self) -> None:
         """
-        Warn of what is to be warned of now.
+        Log a warning for each certificate that is about to expire or has expired.
         """
         if self._call is not None and self._call.active():
             self._call.cancel()

@@ -1,5 +1,5 @@
 """
-A server's TLS handshake, as one of many.
+A server's TLS handshake, which shares the process with others.
 
 What must hold: handshakes take their turns (L{twisted_echo.scheduling.time_share}), so
 that they do not hold up who is connected; each is counted once, as finished or as
@@ -44,7 +44,7 @@ class HandshakeFactory(TypingProtocol):
 @implementer(IProtocolWithTLS)
 class ServerHandshake(TLSConnection):
     """
-    A connection with TLS whose handshake is one of a factory's.
+    A connection with TLS whose handshake is counted and takes its turn.
 
     @ivar began: when it began, by the factory's C{fairClock}.
     @ivar counts: what it is counted by.
@@ -66,13 +66,13 @@ class ServerHandshake(TLSConnection):
     @property
     def _isAbandoned(self) -> bool:
         """
-        Whether the handshake is not to be finished any more.
+        Whether the handshake will not be finished.
         """
         return self._records.stage is Stage.OVER
 
     def _provideFor(self, transport: ITransport) -> None:
         """
-        Be what the transport is, but one that can begin TLS.
+        Provide the transport's interfaces, but not that of beginning TLS.
         """
         provideAs(self, transport, without=ITLSTransport)
 
@@ -124,8 +124,9 @@ class ServerHandshake(TLSConnection):
 
 def refusalOf(tls: SSLObject, requiresProtocol: bool) -> tuple[TLSFailure, str] | None:
     """
-    What is wrong with a handshake that OpenSSL takes for finished: it is to be refused
-    for that, and the second is what the log tells.
+    Tell why a handshake is to be refused that OpenSSL takes for finished.
+
+    @return: what it is counted as, and a text for the log; None if nothing is wrong.
     """
     if requiresProtocol and tls.selected_alpn_protocol() is None:
         # OpenSSL's own refusal cannot be had from the `ssl` module.
@@ -138,7 +139,7 @@ def refusalOf(tls: SSLObject, requiresProtocol: bool) -> tuple[TLSFailure, str] 
 
 def _hasExpired(der: bytes | None) -> bool:
     """
-    Whether a certificate is of no use any more, also because it cannot be read.
+    Whether a certificate has expired or cannot be read.
     """
     if der is None:
         return False

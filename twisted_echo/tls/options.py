@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from twisted_echo.tls.certificate_folder import Folder
+from twisted_echo.tls.certificate_folder import CertificateFolder
 from twisted_echo.tls.certificates import Certificates, TLSSettings
 from twisted_echo.tls.pem_files import (
     BadFile,
@@ -107,7 +107,7 @@ class _CommonSettings:
 
     def context(self) -> ssl.SSLContext:
         """
-        A context without a certificate, and without what is in files.
+        Make a context without a certificate, and without what is in files.
 
         @raise InvalidSetting: if OpenSSL does not know an option's value.
         """
@@ -177,7 +177,7 @@ class _CommonSettings:
 
 def _load_pair(common: _CommonSettings, options: Mapping[str, str]) -> TLSSettings:
     """
-    One certificate.
+    Load one certificate.
     """
     make, files = common.load()
     key_file = options.get("privateKey", "server.pem")
@@ -206,10 +206,10 @@ def _load_folder(
     common: _CommonSettings, folder: str, refuse_unknown: bool
 ) -> TLSSettings:
     """
-    The certificates of many names.
+    Load the certificates of many names.
     """
     make, files = common.load()
-    found = Folder(folder, make)
+    found = CertificateFolder(folder, make)
     return TLSSettings(
         found.context(refuse_unknown),
         common.requires_protocol,

@@ -69,7 +69,7 @@ class TLSOutput(BufferingLayer, ProtocolWrapper):
 
     def ownBytes(self) -> int:
         """
-        How many bytes it holds itself.
+        How many bytes this layer holds.
         """
         return self._records.ownBytes()
 
@@ -134,21 +134,22 @@ class TLSOutput(BufferingLayer, ProtocolWrapper):
 
     def pauseProducing(self) -> None:
         """
-        Take no more input. A connection that is closed hands on none anyway.
+        Stop reading. After L{loseConnection} this does nothing: the peer's close_notify
+        is to be read.
         """
         if not self.disconnecting:
             self.transport.pauseProducing()
 
     def stopProducing(self) -> None:
         """
-        As over TCP: L{loseConnection}.
+        Call L{loseConnection}, as transports over TCP do.
         """
         self.loseConnection()
 
     def _finishIfDone(self) -> None:
         """
-        Send close_notify, if the connection or its own half is closed and nothing else
-        is to be sent; close it, if nothing is to be received.
+        Send close_notify if the output is to be closed and nothing else waits to be
+        sent. Close the connection if the input has ended, too.
         """
         records = self._records
         isClosing = self.disconnecting or records.stage is Stage.CLOSING
@@ -183,7 +184,7 @@ class TLSOutput(BufferingLayer, ProtocolWrapper):
 
     def abortConnection(self) -> None:
         """
-        Cut it off.
+        Abort the connection.
         """
         self._records.stage = Stage.OVER
         self._records.dropWaiting()
@@ -211,6 +212,6 @@ class TLSOutput(BufferingLayer, ProtocolWrapper):
 
     def getHandle(self) -> SSLObject:
         """
-        What else is to be known of the connection, such as its C{cipher()}.
+        The C{SSLObject}, for what else it tells, such as its C{cipher()}.
         """
         return self._records.tls

@@ -48,7 +48,7 @@ _MISMATCHES = ("NO_CERTIFICATE_ASSIGNED", "KEY_VALUES_MISMATCH", "KEY_TYPE_MISMA
 
 class BadFile(ValueError):
     """
-    A file is not what it is to be.
+    A file cannot be read, or does not hold what is expected.
     """
 
 
@@ -73,7 +73,7 @@ class Key:
     @property
     def der(self) -> bytes:
         """
-        The same without its PEM; nothing, if it is broken or encrypted.
+        The key as DER; empty if it is broken or encrypted.
         """
         try:
             return a2b_base64(b"".join(self.pem.splitlines()[1:-1]), strict_mode=True)
@@ -84,7 +84,7 @@ class Key:
 @dataclass(frozen=True)
 class Chain:
     """
-    A certificate and what leads from it to its authority.
+    A certificate and the certificates that lead from it to its authority.
 
     @ivar file: where the certificate was read.
     @ivar certificates: itself, then those of the authorities between.
@@ -96,7 +96,7 @@ class Chain:
     @property
     def leaf(self) -> Certificate:
         """
-        The server's own.
+        The server's own certificate.
         """
         return self.certificates[0]
 
@@ -169,7 +169,7 @@ def _check_whole(file: str, content: bytes) -> None:
 
 def load_pair(context: ssl.SSLContext, chain: Chain, key: Key) -> None:
     """
-    Have a context present a certificate.
+    Load a certificate and its key into a context.
 
     @raise Mismatch: if it and the key do not belong together.
     @raise BadFile: if one of them is of no use.
@@ -206,7 +206,7 @@ def load_authorities(
     context: ssl.SSLContext, file: str, certificates: Iterable[Certificate]
 ) -> None:
     """
-    Have a context trust whoever some authorities have signed.
+    Load authorities into a context. Whoever they have signed is trusted.
 
     @param file: where they were read.
     @raise BadFile: if OpenSSL cannot read one.
@@ -221,7 +221,7 @@ def load_authorities(
 
 def load_dh_parameters(context: ssl.SSLContext, file: str, content: bytes) -> None:
     """
-    Have a context offer the ciphers of TLS 1.2 that need such parameters.
+    Load Diffie-Hellman parameters into a context, for ciphers of TLS 1.2.
 
     @raise BadFile: if they are of no use.
     """
@@ -251,8 +251,8 @@ def _refuse_pass_phrase() -> str:
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
     """
-    The name of a file for what C{ssl} loads from files alone. It is in memory, where
-    the system has such files and allows them.
+    Make a temporary file for what C{ssl} loads from files alone, and yield its name.
+    The file is in memory where the system allows that.
     """
     with _in_memory() or NamedTemporaryFile() as opened:
         opened.write(content)
@@ -274,7 +274,7 @@ def _in_memory() -> IO[bytes] | None:
 
 def _why(error: Exception) -> str:
     """
-    What is wrong, in the system's words, or in OpenSSL's.
+    Describe an error in the words of the system or of OpenSSL.
     """
     if isinstance(error, ssl.SSLError):
         reason = error.reason or "it is broken"

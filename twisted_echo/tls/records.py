@@ -155,7 +155,7 @@ class Records:
 
     def handshake(self) -> None:
         """
-        Go on with the handshake.
+        Take the next step of the handshake.
 
         @raise SSLError: as C{SSLObject.do_handshake} does.
         """
@@ -170,7 +170,7 @@ class Records:
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Decrypt, and hand on what that gives: the way of one line.
+        Decrypt and deliver. Every line passes here.
         """
         if self.stage is not _OPEN or len(data) > RECORD:
             self.owner.receive(data)
@@ -227,8 +227,8 @@ class Records:
 
     def gather(self, call: Callable[[], object]) -> None:
         """
-        Make a call, within which is gathered what the protocol writes. It is encrypted
-        and sent after what is in the BIO already.
+        Make a call and gather what the protocol writes meanwhile, which is then
+        encrypted and sent behind what the BIO holds already.
         """
         # If it is called from within, what was written before goes before.
         self.encryptGathered()
@@ -261,7 +261,8 @@ class Records:
 
     def _encryptPieces(self, pieces: list[bytes]) -> None:
         """
-        Encrypt; or keep it if it is too early for that, forget it if it is too late.
+        Encrypt pieces. Keep them if it is too early for that; drop them if it is too
+        late.
         """
         data = pieces.pop()
         if pieces:
@@ -292,7 +293,7 @@ class Records:
 
     def flush(self) -> None:
         """
-        Send what OpenSSL has to say.
+        Send what OpenSSL has put into the outgoing BIO.
         """
         if self._outgoing.pending:
             self._transport.write(self._outgoing.read())
@@ -300,7 +301,7 @@ class Records:
     @property
     def hasOutgoing(self) -> bool:
         """
-        Whether OpenSSL has something to say.
+        Whether the outgoing BIO holds something.
         """
         return bool(self._outgoing.pending)
 
@@ -327,7 +328,7 @@ class Records:
 
     def end(self) -> None:
         """
-        Forget everything that refers to it, and everything that is held.
+        Drop everything that is held, and the references to the protocol and the owner.
         """
         self.stage = _OVER
         self.dropWaiting()
@@ -340,7 +341,7 @@ def _withoutNames(
     unraisable: "sys.UnraisableHookArgs",
 ) -> None:
     """
-    Call a hook, unless it is for the bytes of a name.
+    Call a hook of unraisable exceptions, unless the exception is for a peer's name.
     """
     isName = type(unraisable.object) is bytes
     if not (isName and unraisable.exc_type is UnicodeDecodeError):

@@ -100,7 +100,7 @@ class TLSSite(WrappingFactory[_Connection]):
 
     def handshakeStarted(self, connection: _Connection) -> None:
         """
-        Give it its time, and end the oldest if there are too many.
+        Start the deadline of a handshake, and abort the oldest if there are too many.
         """
         if len(self._deadlines) >= _MAX_HANDSHAKES:
             next(iter(self._deadlines)).abortConnection()
@@ -110,7 +110,7 @@ class TLSSite(WrappingFactory[_Connection]):
 
     def handshakeEnded(self, connection: _Connection) -> None:
         """
-        It has finished, or is gone. A second call is legal.
+        Cancel the deadline of a handshake. A second call is legal.
         """
         deadline = self._deadlines.pop(connection, None)
         if deadline is not None and deadline.active():
@@ -118,7 +118,7 @@ class TLSSite(WrappingFactory[_Connection]):
 
     def stopFactory(self) -> None:
         """
-        End the handshakes: nobody waits for them.
+        Abort all handshakes: nobody waits for them.
         """
         for connection in list(self._deadlines):
             connection.abortConnection()

@@ -19,7 +19,7 @@ from binascii import a2b_base64
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from twisted_echo.tls.der import BadDER, Parts, oid, only
+from twisted_echo.tls.der import BadDER, Elements, oid, only
 
 __all__ = ["LONGEST", "BadCertificate", "Certificate", "pem_to_der", "shortened"]
 
@@ -81,14 +81,14 @@ _PEM = re.compile(_BEGIN.pattern + rb"([^-]*)-----END \1-----")
 
 class BadCertificate(ValueError):
     """
-    It is no certificate.
+    The bytes are no certificate.
     """
 
 
 @dataclass(frozen=True)
 class Certificate:
     """
-    What there is to know of one.
+    The contents of a certificate.
 
     @ivar der: the certificate itself.
     @ivar subject: whose it is, as RFC 4514 writes names, C{CN=anna,O=Example}; escaped,
@@ -125,8 +125,8 @@ class Certificate:
 
 def pem_to_der(content: bytes) -> list[bytes]:
     """
-    The certificates in a PEM file, as DER, in their order. What else is in it does
-    not matter.
+    Read the certificates in a PEM file, as DER, in their order. Other contents are
+    skipped.
 
     @raise BadCertificate: if one is broken, or there is none.
     """
@@ -137,15 +137,14 @@ def pem_to_der(content: bytes) -> list[bytes]:
         raise BadCertificate("no BEGIN CERTIFICATE is in it")
     try:
         # (Behind a TRUSTED one is what OpenSSL trusts it for.)
-        return [Parts(a2b_base64(each)).skip()[0] for each in blocks]
+        return [Elements(a2b_base64(each)).skip()[0] for each in blocks]
     except ValueError:
         raise BadCertificate("a certificate in it is no base64 of DER") from None
 
 
 def shortened(name: str) -> str:
     """
-    A name that is fit for a log line: if it is too long, L{LONGEST} characters of it,
-    the last three of them dots.
+    Shorten a name for a log line to L{LONGEST} characters, the last three of them dots.
     """
     return name if len(name) <= LONGEST else name[: LONGEST - 3] + "..."
 
@@ -153,7 +152,7 @@ def shortened(name: str) -> str:
 # Times
 
 
-def _time(parts: Parts) -> int:
+def _time(parts: Elements) -> int:
     is_short = parts.tag == _UTC_TIME
     content = parts.take(_UTC_TIME if is_short else _GENERALIZED_TIME)
     found = (_UTC_FORM if is_short else _GENERALIZED_FORM).fullmatch(content)
@@ -174,7 +173,7 @@ def _time(parts: Parts) -> int:
 
 def _escape(value: bytes) -> str:
     """
-    UTF-8 as RFC 4514 escapes it; what is not ASCII, by its bytes.
+    Escape UTF-8 as RFC 4514 does. Characters beyond ASCII are escaped byte by byte.
     """
     text = "".join([_ESCAPES[byte] for byte in value])
     if text.startswith((" ", "#")):
@@ -184,9 +183,9 @@ def _escape(value: bytes) -> str:
     return text
 
 
-def _attribute(parts: Parts) -> str:
+def _attribute(parts: Elements) -> str:
     """
-    A type and its value. Where one of them is unknown, the value is in hexadecimal.
+    Read a type and its value. Where one is unknown, write the value in hexadecimal.
     """
     kind = oid(parts.take(_OID))
     tag = parts.tag
@@ -202,9 +201,9 @@ def _attribute(parts: Parts) -> str:
     return f"{name or kind}=#{whole.hex().upper()}"
 
 
-def _name(parts: Parts) -> str:
+def _name(parts: Elements) -> str:
     """
-    A name, the nearest of its parts first.
+    Read a name. Its most specific part comes first.
     """
     texts = []
     while parts.tag is not None:
@@ -217,9 +216,9 @@ def _name(parts: Parts) -> str:
     return ",".join(reversed(texts))
 
 
-def _dns_names(extensions: Parts) -> tuple[str, ...]:
+def _dns_names(extensions: Elements) -> tuple[str, ...]:
     """
-    Those of the extensions.
+    Read the DNS names of the extensions.
     """
     while extensions.tag is not None:
         extension = extensions.enter(_SEQUENCE)
@@ -241,7 +240,7 @@ def _dns_names(extensions: Parts) -> tuple[str, ...]:
 
 
 def _read(der: bytes) -> dict[str, object]:
-    certificate = only(Parts(der), _SEQUENCE)
+    certificate = only(Elements(der), _SEQUENCE)
     parts = certificate.enter(_SEQUENCE)
     certificate.enter(_SEQUENCE)
     certificate.enter(_BITS)

@@ -4,14 +4,14 @@ Tests for L{twisted_echo.tls.der}. (Those of L{twisted_echo.tls.x509} fuzz it.)
 
 import pytest
 
-from twisted_echo.tls.der import BadDER, Parts, oid, only
+from twisted_echo.tls.der import BadDER, Elements, oid, only
 
 
 def test_parts() -> None:
     """
-    Parts are taken in their order, by what they are.
+    Elements are taken in their order, by what they are.
     """
-    parts = Parts(b"\x02\x01\x07\x30\x04\x04\x00\x05\x00\x1f\x81\x01\x02ab")
+    parts = Elements(b"\x02\x01\x07\x30\x04\x04\x00\x05\x00\x1f\x81\x01\x02ab")
     assert parts.tag == 0x02
     assert parts.take(0x02) == b"\x07"
     inner = parts.enter(0x30)
@@ -29,7 +29,7 @@ def test_parts() -> None:
 
 
 def test_other_tag() -> None:
-    parts = Parts(b"\x02\x00")
+    parts = Elements(b"\x02\x00")
     for take in parts.take, parts.enter:
         with pytest.raises(BadDER, match="0x30 must be where 0x02 is"):
             take(0x30)
@@ -39,9 +39,9 @@ def test_other_tag() -> None:
 
 
 def test_only() -> None:
-    assert only(Parts(b"\x30\x02\x05\x00"), 0x30).tag == 0x05
+    assert only(Elements(b"\x30\x02\x05\x00"), 0x30).tag == 0x05
     with pytest.raises(BadDER):
-        only(Parts(b"\x30\x00\x30\x00"), 0x30)
+        only(Elements(b"\x30\x00\x30\x00"), 0x30)
 
 
 @pytest.mark.parametrize(
@@ -53,19 +53,19 @@ def test_sizes(size: bytes) -> None:
     part's content, is refused.
     """
     content = bytes(0x7F)
-    assert Parts(b"\x04" + size + content).take(0x04) == content
+    assert Elements(b"\x04" + size + content).take(0x04) == content
     for short in b"\x04" + size + content[1:], b"\x04" + size[:-1], b"\x04":
         with pytest.raises(BadDER):
-            Parts(short).take(0x04)
+            Elements(short).take(0x04)
     outer = b"\x30" + bytes([len(size) + 1]) + b"\x04" + size + content
     with pytest.raises(BadDER, match="within an element"):
-        Parts(outer).enter(0x30).take(0x04)
+        Elements(outer).enter(0x30).take(0x04)
 
 
 @pytest.mark.parametrize("size", [b"\x80", b"\x85\0\0\0\0\x01", b"\xff"])
 def test_other_sizes(size: bytes) -> None:
     with pytest.raises(BadDER, match="not that of DER"):
-        Parts(b"\x04" + size + bytes(200)).take(0x04)
+        Elements(b"\x04" + size + bytes(200)).take(0x04)
 
 
 @pytest.mark.parametrize(
