@@ -293,12 +293,18 @@ class OwnSuitesTests(SynchronousTestCase):
             "--temp-directory=trial",
             *("tests.unit.test_echo", "tests.unit.test_service"),
             *("tests.unit.session.test_factory", "tests.unit.session.test_session"),
-            *("tests.unit.eager", "tests.unit.endpoints", "tests.unit.net"),
+            *(
+                "tests.unit.eager",
+                "tests.unit.endpoints",
+                "tests.unit.net.test_sockets",
+            ),
             "tests.unit.testing.test_leaks",
         )
         printed = child.wait()
         self.assertEqual(child.process.returncode, 0, printed)
         self.assertRegex(printed, r"(?m)^PASSED")
         self.assertEqual(
-            child.report.read_text(), "twisted_echo.reactor.EagerEPollReactor", printed
+            child.report.read_text(),
+            "twisted_echo.eager.reactor.EagerEPollReactor",
+            printed,
         )

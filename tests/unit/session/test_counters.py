@@ -27,14 +27,14 @@ from tests.support.clients import (
     until,
 )
 from tests.support.counting_transports import Counting, Waiting
-from tests.support.reference import chunks_of, delimiters, limits, split_lines
-from tests.unit.eager.test_transports import (
+from tests.support.loop import (
     TCP,
     UNIX,
     LoopTestCase,
     close_with_reset,
     wait_for_event,
 )
+from tests.support.reference import chunks_of, delimiters, limits, split_lines
 from tests.unit.framing.test_line_receiver import (
     LenientTransport,
     Scripted,
