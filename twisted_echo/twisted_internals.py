@@ -10,7 +10,7 @@ here, and no line is left over. A test reads the source of all modules to check 
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pkgutil import resolve_name
 from typing import NamedTuple
 
@@ -35,19 +35,18 @@ class UnfitTwisted(ImportError):
 
 class Internals(NamedTuple):
     """
-    What one module needs of one of Twisted's classes or modules.
+    What one module needs of Twisted's private parts.
 
     @ivar user: the module of this package, without the package's name.
-    @ivar owner: the class, module or object of Twisted's.
-    @ivar names: the attributes. The private ones are all there are; of the public ones,
-        those that Twisted does not document for this use.
-    @ivar purpose: what the module does with them.
+    @ivar purpose: what it does with them.
+    @ivar names: for each class, module or object of Twisted's, the attributes, between
+        spaces: all private ones, and those public ones that Twisted does not document
+        for this use.
     """
 
     user: str
-    owner: str
-    names: tuple[str, ...]
     purpose: str
+    names: Mapping[str, str]
 
 
 class Signature(NamedTuple):
@@ -69,305 +68,162 @@ _TCP = "twisted.internet.tcp"
 _UNIX = "twisted.internet.unix"
 
 INTERNALS = (
-    # The eager reactor
     Internals(
         "eager.sending",
-        _DESCRIPTOR,
-        ("_tempDataBuffer", "_tempDataLen", "dataBuffer", "offset"),
-        "The buffers of a transport: sends past them when they are empty, and fills"
-        " them with what the kernel did not take.",
-    ),
-    Internals(
-        "eager.sending",
-        _DESCRIPTOR,
-        ("SEND_LIMIT", "bufferSize", "producer", "producerPaused", "streamingProducer"),
-        "How much is sent at once, and when a producer is paused.",
-    ),
-    Internals(
-        "eager.sending",
-        _DESCRIPTOR,
-        ("_maybePauseProducer",),
-        "Pauses a push producer within dataReceived.",
-    ),
-    Internals(
-        "eager.sending",
-        _DESCRIPTOR,
-        ("connected", "disconnecting"),
-        "Whether there is a connection to send on; and what every session reads.",
-    ),
-    Internals(
-        "eager.sending",
-        f"{_TCP}.Connection",
-        ("_dataReceived",),
-        "By which a transport hands on what it has read: gathers answers around it.",
+        "sends past a transport's empty buffers, fills them with what the kernel "
+        "did not take, pauses producers, and is a log context",
+        {
+            _DESCRIPTOR: (
+                "_tempDataBuffer _tempDataLen dataBuffer offset SEND_LIMIT "
+                "bufferSize producer producerPaused streamingProducer "
+                "_maybePauseProducer connected disconnecting"
+            ),
+            f"{_TCP}.Connection": "_dataReceived",
+            "twisted.python.context.ContextTracker": "contexts",
+            "twisted.python.context.theContextTracker": "currentContext",
+            "twisted.python.log": "ILogContext",
+        },
     ),
     Internals(
         "eager.tcp_transports",
-        f"{_TCP}.Client",
-        ("_connectDone",),
-        "Where a connection that was made from here begins.",
-    ),
-    Internals(
-        "eager.tcp_transports",
-        f"{_TCP}.Port",
-        ("transport",),
-        "The class of accepted connections.",
-    ),
-    Internals(
-        "eager.tcp_transports",
-        f"{_TCP}.Connector",
-        ("_makeTransport",),
-        "Makes the transport of a connection.",
+        "has ports and connectors make eager transports",
+        {
+            f"{_TCP}.Client": "_connectDone",
+            f"{_TCP}.Port": "transport",
+            f"{_TCP}.Connector": "_makeTransport",
+        },
     ),
     Internals(
         "eager.unix_transports",
-        f"{_UNIX}.Connector",
-        ("_makeTransport",),
-        "Makes the transport of a connection.",
-    ),
-    Internals(
-        "eager.unix_transports",
-        f"{_UNIX}.Client",
-        ("_connectDone",),
-        "Where a connection that was made from here begins.",
-    ),
-    Internals(
-        "eager.unix_transports",
-        f"{_UNIX}.Port",
-        ("_getLogPrefix", "_preexistingSocket", "_shouldShutdown", "transport"),
-        "Leaves an adopted socket as it was found.",
-    ),
-    Internals(
-        "eager.unix_transports",
-        _TCP,
-        ("_reservedFD",),
-        "The descriptor that a port keeps in reserve.",
-    ),
-    Internals(
-        "eager.unix_transports",
-        f"{_TCP}._reservedFD",
-        ("reserve",),
-        "The same.",
-    ),
-    Internals(
-        "eager.sending",
-        "twisted.python.context.ContextTracker",
-        ("contexts",),
-        "Finds the log context below a transport's own.",
-    ),
-    Internals(
-        "eager.sending",
-        "twisted.python.context.theContextTracker",
-        ("currentContext",),
-        "The same.",
-    ),
-    Internals(
-        "eager.sending",
-        "twisted.python.log",
-        ("ILogContext",),
-        "The key of that context.",
+        "the same; and leaves an adopted socket as it was found",
+        {
+            f"{_UNIX}.Connector": "_makeTransport",
+            f"{_UNIX}.Client": "_connectDone",
+            f"{_UNIX}.Port": (
+                "_getLogPrefix _preexistingSocket _shouldShutdown transport"
+            ),
+            _TCP: "_reservedFD",
+            f"{_TCP}._reservedFD": "reserve",
+        },
     ),
     Internals(
         "eager.reactor",
-        _EPOLL,
-        ("_doReadOrWrite", "_poller", "_selectables", "doPoll"),
-        "Replaces the poll loop.",
+        "replaces the poll loop, and adopts sockets with eager transports",
+        {
+            _EPOLL: (
+                "_doReadOrWrite _poller _selectables doPoll _disconnectSelectable "
+                "_supportedAddressFamilies adoptStreamConnection adoptStreamPort"
+            ),
+            f"{_TCP}.Server": "_fromConnectedSocket",
+            f"{_TCP}.Port": "_fromListeningDescriptor",
+            f"{_UNIX}.Server": "_fromConnectedSocket",
+            f"{_UNIX}.Port": "_fromListeningDescriptor",
+            "twisted.python.context.ContextTracker": "contexts",
+            "twisted.python.context.theContextTracker": "currentContext",
+            "twisted.python.log": "callWithLogger",
+        },
     ),
-    Internals(
-        "eager.reactor",
-        _EPOLL,
-        ("_disconnectSelectable",),
-        "Ends a connection whose read failed.",
-    ),
-    Internals(
-        "eager.reactor",
-        _EPOLL,
-        ("_supportedAddressFamilies", "adoptStreamConnection", "adoptStreamPort"),
-        "Adopts sockets with transports of its own.",
-    ),
-    Internals(
-        "eager.reactor",
-        f"{_TCP}.Server",
-        ("_fromConnectedSocket",),
-        "Makes the transport of an adopted connection.",
-    ),
-    Internals(
-        "eager.reactor",
-        f"{_TCP}.Port",
-        ("_fromListeningDescriptor",),
-        "Makes the port of an adopted socket.",
-    ),
-    Internals(
-        "eager.reactor",
-        f"{_UNIX}.Server",
-        ("_fromConnectedSocket",),
-        "Makes the transport of an adopted connection.",
-    ),
-    Internals(
-        "eager.reactor",
-        f"{_UNIX}.Port",
-        ("_fromListeningDescriptor",),
-        "Makes the port of an adopted socket.",
-    ),
-    Internals(
-        "eager.reactor",
-        "twisted.python.context.ContextTracker",
-        ("contexts",),
-        "Puts each transport into the log context without a call.",
-    ),
-    Internals(
-        "eager.reactor",
-        "twisted.python.context.theContextTracker",
-        ("currentContext",),
-        "The same.",
-    ),
-    Internals(
-        "eager.reactor",
-        "twisted.python.log",
-        ("callWithLogger",),
-        "Handles the events of all other descriptors as Twisted does.",
-    ),
-    # What a connection still has to read and to send
     Internals(
         "net.transport_queries",
-        _DESCRIPTOR,
-        ("_tempDataBuffer", "_tempDataLen", "dataBuffer", "offset"),
-        "Measures the output that waits in a transport, and drops it.",
+        "measures the output that waits in a transport, and drops it",
+        {
+            _DESCRIPTOR: "_tempDataBuffer _tempDataLen dataBuffer offset",
+        },
     ),
     Internals(
         "session.timeouts",
-        _DESCRIPTOR,
-        ("_tempDataBuffer", "dataBuffer"),
-        "Tells whether output waits, for every session, without a call.",
+        "tells whether output waits, for every session, without a call",
+        {
+            _DESCRIPTOR: "_tempDataBuffer dataBuffer",
+        },
     ),
     Internals(
         "net.receive_queue",
-        "twisted.internet.posixbase.PosixReactorBase",
-        ("_disconnectSelectable",),
-        "Ends a connection as a reactor does after a read.",
-    ),
-    # Listening
-    Internals(
-        "net.listening",
-        f"{_TCP}.Port",
-        ("_shouldShutdown",),
-        "Tells an adopted socket from one of the port's own.",
+        "ends a connection as a reactor does after a read",
+        {
+            "twisted.internet.posixbase.PosixReactorBase": "_disconnectSelectable",
+        },
     ),
     Internals(
         "net.listening",
-        f"{_TCP}.Port",
-        ("_logger",),
-        "Limits how often a port logs that it cannot accept.",
+        "tells an adopted socket from one of the port's own; and limits how often "
+        "a port logs that it cannot accept",
+        {
+            f"{_TCP}.Port": "_logger _shouldShutdown",
+        },
     ),
     Internals(
         "endpoints.string_options",
-        _ENDPOINTS,
-        ("_OP", "_parse", "_parseSSL", "_parseTCP", "_parseUNIX", "_tokenize"),
-        "Reads endpoint strings as Twisted does, to report mistakes by name.",
-    ),
-    Internals(
-        "endpoints.string_options",
-        f"{_ENDPOINTS}._TCP6ServerParser",
-        ("_parseServer",),
-        "The same.",
-    ),
-    Internals(
-        "endpoints.string_options",
-        f"{_ENDPOINTS}._SystemdParser",
-        ("_parseServer",),
-        "The same.",
+        "reads endpoint strings as Twisted does, to report mistakes by name",
+        {
+            _ENDPOINTS: "_OP _parse _parseSSL _parseTCP _parseUNIX _tokenize",
+            f"{_ENDPOINTS}._TCP6ServerParser": "_parseServer",
+            f"{_ENDPOINTS}._SystemdParser": "_parseServer",
+        },
     ),
     Internals(
         "command.option_parsers",
-        _ENDPOINTS,
-        ("_parse",),
-        "The same.",
+        "the same",
+        {
+            _ENDPOINTS: "_parse",
+        },
     ),
     Internals(
         "command.workers.adopted",
-        f"{_TCP}.Port",
-        ("_fromListeningDescriptor", "_logConnectionLostMsg", "_shouldShutdown"),
-        "Listens on a socket of the supervisor's and leaves it as it was found.",
+        "listens on the supervisor's sockets, and leaves them as it found them",
+        {
+            f"{_TCP}.Port": (
+                "_fromListeningDescriptor _logConnectionLostMsg _shouldShutdown "
+                "_preexistingSocket"
+            ),
+            f"{_UNIX}.Port": "_fromListeningDescriptor _preexistingSocket",
+            _TCP: "_reservedFD",
+            f"{_TCP}._reservedFD": "reserve",
+        },
     ),
-    Internals(
-        "command.workers.adopted",
-        f"{_TCP}.Port",
-        ("_preexistingSocket",),
-        "The same.",
-    ),
-    Internals(
-        "command.workers.adopted",
-        f"{_UNIX}.Port",
-        ("_fromListeningDescriptor", "_preexistingSocket"),
-        "The same.",
-    ),
-    Internals(
-        "command.workers.adopted",
-        _TCP,
-        ("_reservedFD",),
-        "The descriptor that a port keeps in reserve.",
-    ),
-    Internals(
-        "command.workers.adopted",
-        f"{_TCP}._reservedFD",
-        ("reserve",),
-        "The same.",
-    ),
-    # Protocols
     Internals(
         "framing.line_receiver",
-        f"{_BASIC}.LineReceiver",
-        ("_busyReceiving",),
-        "The same flag, for subclasses that look at it.",
+        "sets the same flag, for subclasses that look at it",
+        {
+            f"{_BASIC}.LineReceiver": "_busyReceiving",
+        },
     ),
     Internals(
         "framing.held_input",
-        f"{_BASIC}.LineReceiver",
-        ("_busyReceiving",),
-        "Tells whether the receiver is within its loop.",
+        "tells whether the receiver is within its loop",
+        {
+            f"{_BASIC}.LineReceiver": "_busyReceiving",
+        },
     ),
     Internals(
         "session.input_buffers",
-        f"{_BASIC}.LineOnlyReceiver",
-        ("_buffer",),
-        "Drops the input that a receiver of Twisted's holds when TLS begins.",
+        "drops the input that a receiver of Twisted's holds when TLS begins",
+        {
+            f"{_BASIC}.LineOnlyReceiver": "_buffer",
+            f"{_BASIC}.IntNStringReceiver": "_compatibilityOffset _unprocessed",
+            f"{_BASIC}.NetstringReceiver": "_PARSING_LENGTH _remainingData _state",
+        },
     ),
-    Internals(
-        "session.input_buffers",
-        f"{_BASIC}.IntNStringReceiver",
-        ("_compatibilityOffset", "_unprocessed"),
-        "The same.",
-    ),
-    Internals(
-        "session.input_buffers",
-        f"{_BASIC}.NetstringReceiver",
-        ("_PARSING_LENGTH", "_remainingData", "_state"),
-        "The same.",
-    ),
-    # Tests of reactors
     Internals(
         "testing.leaks",
-        "twisted.internet.base.ReactorBase",
-        ("_internalReaders",),
-        "Tells a reactor's own descriptors from those of a program.",
+        "tells a reactor's own descriptors from those of a program",
+        {
+            "twisted.internet.base.ReactorBase": "_internalReaders",
+        },
     ),
     Internals(
         "testing.threads",
-        "twisted.internet.base.ReactorBase",
-        ("_internalReaders",),
-        "Closes what a reactor keeps open.",
-    ),
-    Internals(
-        "testing.threads",
-        _EPOLL,
-        ("_poller",),
-        "The same.",
+        "closes what a reactor keeps open",
+        {
+            "twisted.internet.base.ReactorBase": "_internalReaders",
+            _EPOLL: "_poller",
+        },
     ),
 )
 
 SIGNATURES = (
-    Signature("eager.tcp_transports", _DESCRIPTOR, "write", ("self", "data")),
-    Signature("eager.tcp_transports", _DESCRIPTOR, "writeSequence", ("self", "iovec")),
+    Signature("eager.sending", _DESCRIPTOR, "write", ("self", "data")),
+    Signature("eager.sending", _DESCRIPTOR, "writeSequence", ("self", "iovec")),
     Signature(
         "eager.tcp_transports",
         f"{_TCP}.Server",
@@ -412,23 +268,28 @@ def _has(owner: object, name: str) -> bool:
     )
 
 
-def _lacking(user: str) -> Iterator[str]:
-    for row in INTERNALS:
-        if not f"{row.user}.".startswith(f"{user}."):
-            continue
-        owner = _find(row.owner)
-        if owner is None:
-            yield row.owner
-            continue
-        for name in row.names:
-            if not _has(owner, name):
-                yield f"{_last(row.owner)}.{name}"
-    for _, path, name, parameters in (
-        each for each in SIGNATURES if f"{each.user}.".startswith(f"{user}.")
-    ):
+def _isFor(user: str, asked: str) -> bool:
+    """
+    Whether a module is the one that was asked about, or in that package.
+    """
+    return f"{user}.".startswith(f"{asked}.")
+
+
+def _lacking(asked: str) -> Iterator[str]:
+    for each in INTERNALS:
+        for path, names in each.names.items() if _isFor(each.user, asked) else ():
+            owner = _find(path)
+            if owner is None:
+                yield path
+                continue
+            for name in names.split():
+                if not _has(owner, name):
+                    yield f"{_last(path)}.{name}"
+    for user, path, name, parameters in SIGNATURES:
         function = getattr(_find(path), name, None)
-        if function is None or tuple(inspect.signature(function).parameters) != (
-            parameters
+        if _isFor(user, asked) and (
+            function is None
+            or tuple(inspect.signature(function).parameters) != parameters
         ):
             yield f"{_last(path)}.{name}({', '.join(parameters)})"
 

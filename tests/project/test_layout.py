@@ -27,7 +27,6 @@ LONG_MODULES: dict[str, str] = {
     "twisted_echo/service.py": WORK,
     "twisted_echo/session/factory.py": WORK,
     "twisted_echo/session/session.py": WORK,
-    "twisted_echo/twisted_internals.py": WORK,
 }
 LONG_CLASSES: dict[str, str] = {
     "twisted_echo/eager/sending.py: EagerMixin": WORK,
@@ -39,8 +38,6 @@ LONG_CLASSES: dict[str, str] = {
     "twisted_echo/session/timeouts.py: Guard": WORK,
 }
 LONG_TESTS: dict[str, str] = {
-    "tests/unit/eager/test_reactor.py": WORK,
-    "tests/unit/eager/test_transports.py": WORK,
     "tests/unit/framing/test_line_receiver.py": WORK,
     "tests/unit/session/test_ends.py": WORK,
     "tests/unit/session/test_session.py": WORK,
@@ -51,7 +48,6 @@ SAME_NAMES: dict[str, str] = {
     "reactor.py": "twisted_echo.reactor is the public name of eager/reactor.py",
 }
 IMPORTING_TESTS: dict[str, str] = {
-    "tests/unit/eager/test_reactor.py": WORK,
     "tests/unit/session/test_counters.py": WORK,
     "tests/unit/session/test_odd_settings.py": WORK,
     "tests/unit/session/test_session_maker.py": WORK,
