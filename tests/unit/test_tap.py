@@ -419,7 +419,7 @@ class AdminTests(SynchronousTestCase):
             (["--admin=0", "--notice=x"], "--notice must be a duration"),
             (["--admin=0", "--notice=-1"], "(plain: seconds), got '-1'"),
             (["--admin=0", "--notice=inf"], "(plain: seconds), got 'inf'"),
-            (["--notice=1"], "/readyz, which is where --admin says"),
+            (["--notice=1"], "--notice needs --admin, whose /readyz"),
         ):
             error = self.assertRaises(UsageError, parsed, *arguments)
             self.assertIn(told, str(error))

@@ -65,7 +65,7 @@ def commandSettings(
     isMeasured = options["admin"] != option_parsers.OFF
     if options["notice"] and not isMeasured:
         raise UsageError(
-            "--notice is for whoever asks /readyz, which is where --admin says"
+            "--notice needs --admin, whose /readyz has a balancer send no more"
         )
     try:
         echo = _echoConfig(options, measure=isMeasured)

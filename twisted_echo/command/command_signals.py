@@ -100,7 +100,7 @@ class CommandSignals:
         """
         handlers, self._handlers = self._handlers, []
         for each in reversed(handlers):
-            each.end()
+            each.restore()
 
     def _handle(self, number: int, act: Callable[[], object]) -> None:
         self._handlers.append(OnSignal(number, self._reactor, act))

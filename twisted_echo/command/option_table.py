@@ -245,4 +245,7 @@ def usageError(error: InvalidSetting) -> UsageError:
     """
     Name the option that a wrong setting came from.
     """
-    return UsageError(f"--{_BY_FIELD[error.field].name} {error.problem}")
+    option = _BY_FIELD.get(error.field)
+    return UsageError(
+        str(error) if option is None else f"--{option.name} {error.problem}"
+    )

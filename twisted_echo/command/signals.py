@@ -27,7 +27,7 @@ _Handler = Callable[[int, FrameType | None], object]
 
 class OnSignal:
     """
-    Calls a function in the reactor when a signal comes, until it is ended.
+    Calls a function in the reactor when a signal comes, until L{restore}.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class OnSignal:
         self._number = number
         self._before = signal.signal(number, lambda *_: reactor.callFromThread(act))
 
-    def end(self) -> None:
+    def restore(self) -> None:
         """
         Restore the previous handler.
         """
@@ -48,8 +48,8 @@ class OnSignal:
 
 class OnSecondSignal:
     """
-    Calls a function in the reactor when the second of some signals comes, until it is
-    ended. The first one still has its own handler called.
+    Calls a function in the reactor when the second of some signals comes, until
+    L{restore}. The first one still has its own handler called.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class OnSecondSignal:
             self._hasCome = True
             self._before[number](number, frame)
 
-    def end(self) -> None:
+    def restore(self) -> None:
         """
         Restore the previous handlers.
         """

@@ -28,7 +28,7 @@ class OnSignalTests(ServedTestCase):
         signal.raise_signal(signal.SIGHUP)
         self.assertEqual(acts, [])
         await until(lambda: acts)
-        onSignal.end()
+        onSignal.restore()
         self.assertEqual(acts, [1])
 
     def test_restored(self) -> None:
@@ -45,7 +45,7 @@ class OnSignalTests(ServedTestCase):
             signal.signal(signal.SIGHUP, before)
             onSignal = OnSignal(signal.SIGHUP, None, lambda: None)  # type: ignore[arg-type]
             self.assertIsNot(signal.getsignal(signal.SIGHUP), before)
-            onSignal.end()
+            onSignal.restore()
             self.assertEqual(signal.getsignal(signal.SIGHUP), before)
 
     def test_notPythons(self) -> None:
@@ -56,5 +56,5 @@ class OnSignalTests(ServedTestCase):
         onSignal = OnSignal(signal.SIGHUP, None, lambda: None)  # type: ignore[arg-type]
         set_: list[Any] = []
         self.patch(signal, "signal", lambda *handler: set_.append(handler))
-        onSignal.end()
+        onSignal.restore()
         self.assertEqual(set_, [(signal.SIGHUP, signal.SIG_DFL)])

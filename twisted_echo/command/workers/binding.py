@@ -29,21 +29,21 @@ from twisted.python.failure import Failure
 
 from twisted_echo.net.listening import deepenBacklog, dropNewConnections
 
-__all__ = ["Bound", "bind", "checkShareable"]
+__all__ = ["BoundEndpoint", "bind", "checkShareable"]
 
 SHAREABLE = ("tcp", "tcp6", "unix", "systemd")
 # What an endpoint has that named no backlog, and more than any kernel allows.
 _TWISTED_BACKLOG, _DEEPEST_BACKLOG = 50, 65535
 
 
-def checkShareable(bottom: str) -> None:
+def checkShareable(description: str) -> None:
     """
     Check that many processes can listen on an endpoint.
 
-    @param bottom: its string, without layers.
+    @param description: its string, without layers.
     @raise ValueError: if they cannot.
     """
-    kind = bottom.partition(":")[0]
+    kind = description.partition(":")[0]
     if kind not in SHAREABLE:
         raise ValueError(
             f"--workers can listen on {', '.join(SHAREABLE)}, and on ssl and haproxy"
@@ -53,9 +53,9 @@ def checkShareable(bottom: str) -> None:
         raise ValueError("--workers needs Linux, which divides connections among them")
 
 
-class Bound:
+class BoundEndpoint:
     """
-    What the workers listen on for one endpoint.
+    The listening sockets of the workers for one endpoint.
 
     @ivar sockets: one for each worker, or one for all.
     @ivar address: where they listen.
@@ -104,30 +104,30 @@ class Bound:
             each.close()
 
 
-def bind(bottoms: Sequence[str], workers: int) -> list[Bound]:
+def bind(descriptions: Sequence[str], workers: int) -> list[BoundEndpoint]:
     """
     Listen on all endpoints.
 
-    @param bottoms: their strings, without layers.
+    @param descriptions: their strings, without layers.
     @param workers: how many processes will accept.
     @raise Exception: what the first one that cannot listen fails with, a
         C{CannotListenError} as a rule. Then none does.
     """
-    done: list[Bound] = []
+    bound: list[BoundEndpoint] = []
     try:
-        for bottom in bottoms:
-            checkShareable(bottom)
+        for description in descriptions:
+            checkShareable(description)
             binder = _Binder(workers)
-            endpoint = serverFromString(binder, bottom)
-            done.append(_resultOf(endpoint.listen(Factory())))
+            endpoint = serverFromString(binder, description)
+            bound.append(_resultOf(endpoint.listen(Factory())))
     except BaseException:
-        for each in done:
+        for each in bound:
             each.close()
         raise
-    return done
+    return bound
 
 
-def _resultOf(listening: "Deferred[IListeningPort]") -> "Bound":
+def _resultOf(listening: "Deferred[IListeningPort]") -> "BoundEndpoint":
     """
     The result of an endpoint that has listened on a L{_Binder}.
 
@@ -139,7 +139,7 @@ def _resultOf(listening: "Deferred[IListeningPort]") -> "Bound":
     if isinstance(result, Failure):
         result.raiseException()
     # No port of Twisted's, as the binder is no reactor.
-    assert isinstance(result, Bound)
+    assert isinstance(result, BoundEndpoint)
     return result
 
 
@@ -157,7 +157,7 @@ class _Binder:
         factory: IProtocolFactory,
         backlog: int = 50,
         interface: str = "",
-    ) -> Bound:
+    ) -> BoundEndpoint:
         sockets: list[socket.socket] = []
         try:
             for _ in range(self._workers):
@@ -172,7 +172,7 @@ class _Binder:
             for each in sockets:
                 each.close()
             raise CannotListenError(interface, port, error) from None
-        return Bound(sockets, isOurs=True)
+        return BoundEndpoint(sockets, isOurs=True)
 
     def listenUNIX(
         self,
@@ -181,7 +181,7 @@ class _Binder:
         backlog: int = 50,
         mode: int = 0o666,
         wantPID: bool = False,
-    ) -> Bound:
+    ) -> BoundEndpoint:
         path = os.fsencode(address)
         factory.noisy = False
         port = unix.Port(path, factory, backlog, mode, self, wantPID)
@@ -193,12 +193,12 @@ class _Binder:
                 port.lockFile.unlock()
             raise
         deepenBacklog(port)
-        return Bound([port.socket], isOurs=True, port=port)
+        return BoundEndpoint([port.socket], isOurs=True, port=port)
 
     def adoptStreamPort(
         self, descriptor: int, family: int, factory: IProtocolFactory
-    ) -> Bound:
-        return Bound([socket.socket(fileno=os.dup(descriptor))], isOurs=False)
+    ) -> BoundEndpoint:
+        return BoundEndpoint([socket.socket(fileno=os.dup(descriptor))], isOurs=False)
 
     def addReader(self, reader: IReadDescriptor) -> None:
         """
@@ -215,11 +215,12 @@ def _reusing(interface: str, port: int, *, isFirst: bool) -> socket.socket:
     """
     Bind one of several sockets to the same address.
     """
-    family, address = socket.AF_INET, (interface, port)
+    family = socket.AF_INET
+    address: tuple[object, ...] = interface, port
     if isIPv6Address(interface):
         family = socket.AF_INET6
         numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        address = socket.getaddrinfo(interface, port, family, flags=numeric)[0][4]  # type: ignore[assignment]
+        address = socket.getaddrinfo(interface, port, family, flags=numeric)[0][4]
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setblocking(False)

@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from twisted_echo.admin.status_view import SessionsPage, buildInfo
 from twisted_echo.command.certificate_reload import certificatesOf, reloadSilently
 from twisted_echo.command.workers.aggregate_status import AggregateStatus
-from twisted_echo.command.workers.binding import Bound, bind, checkShareable
+from twisted_echo.command.workers.binding import BoundEndpoint, bind, checkShareable
 from twisted_echo.command.workers.channel import Reload
 from twisted_echo.command.workers.hang_detector import HUNG_AFTER
 from twisted_echo.command.workers.launch import IWorkerReactor
@@ -97,7 +97,7 @@ class Supervisor(StatefulService):
         self._onFailure = onFailure
         # Where relative paths were meant to begin; a daemon may go elsewhere.
         self._folder = os.getcwd()
-        self._bound: list[Bound] = []
+        self._bound: list[BoundEndpoint] = []
         self._hasAdopted = False
         killTime = longestStop(config.drain, config.abortAfter) + _MARGIN
         self._monitor = WorkerMonitor(reactor, self, killTime, self._folder, hungAfter)

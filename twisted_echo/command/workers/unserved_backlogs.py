@@ -13,7 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import provider
 
 from twisted_echo.command.workers.adopted import AdoptedEndpoint
-from twisted_echo.command.workers.binding import Bound
+from twisted_echo.command.workers.binding import BoundEndpoint
 from twisted_echo.command.workers.worker_process import WorkerProcess
 from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.echo import EchoConfig, EchoService
@@ -56,7 +56,7 @@ class UnservedBacklogs:
         config: EchoConfig,
         reactor: IReactorTime,
         listening: Sequence[ParsedEndpoint],
-        bound: Sequence[Bound],
+        bound: Sequence[BoundEndpoint],
         workers: Callable[[], Iterable[WorkerProcess]],
     ) -> None:
         """

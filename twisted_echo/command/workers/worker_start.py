@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from twisted_echo.command.file_access import unreadable, unusable
-from twisted_echo.command.workers.binding import Bound
+from twisted_echo.command.workers.binding import BoundEndpoint
 from twisted_echo.command.workers.channel import WorkerSettings
 from twisted_echo.echo import EchoConfig
 
@@ -51,7 +51,7 @@ def workerSettings(
     workers: int,
     config: EchoConfig,
     proxyFrom: Sequence[IPv4Network | IPv6Network],
-    bound: Sequence[Bound],
+    bound: Sequence[BoundEndpoint],
     reactor: object,
 ) -> list[WorkerSettings]:
     """

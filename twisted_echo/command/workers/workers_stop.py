@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_echo.command.workers.aggregate_status import AggregateStatus
-from twisted_echo.command.workers.binding import Bound
+from twisted_echo.command.workers.binding import BoundEndpoint
 from twisted_echo.command.workers.channel import StopNow
 from twisted_echo.command.workers.kill_timers import KILLED_WITHIN, STOP_NOW_WITHIN
 from twisted_echo.command.workers.unserved_backlogs import UnservedBacklogs
@@ -42,7 +42,7 @@ class WorkersStop:
         config: EchoConfig,
         reactor: IReactorTime,
         listening: Sequence[ParsedEndpoint],
-        bound: Sequence[Bound],
+        bound: Sequence[BoundEndpoint],
         monitor: WorkerMonitor,
         status: AggregateStatus,
     ) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_echo.command.command_service import explain
-from twisted_echo.command.workers.binding import Bound, bind, checkShareable
+from twisted_echo.command.workers.binding import BoundEndpoint, bind, checkShareable
 
 TCP = "tcp:0:interface=127.0.0.1"
 
@@ -24,7 +24,7 @@ class BindingTestCase(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.path = Path(folder.name, "echo.sock")
 
-    def bind(self, *bottoms: str, workers: int = 3) -> list[Bound]:
+    def bind(self, *bottoms: str, workers: int = 3) -> list[BoundEndpoint]:
         bound = bind(bottoms, workers)
         for each in bound:
             self.addCleanup(each.close)
