@@ -12,39 +12,29 @@ must hold:
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import (
     IAddress,
-    IReactorTime,
-    IStreamServerEndpoint,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.endpoints.ports import Listeners
-from twisted_echo.endpoints.strings import checkDistinctSockets, parseEndpoint
+from twisted_echo.endpoints.ports import Endpoint, Listeners, endpointsOf
 from twisted_echo.lifecycle import State, StatefulService, Step
-from twisted_echo.logs.values import CommaSeparated, Tally
+from twisted_echo.logs.values import CommaSeparated
 from twisted_echo.metrics import Snapshot
 from twisted_echo.net.addresses import readable
 from twisted_echo.scheduling.lateness import LatenessMonitor
-from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.session.session import Session
 from twisted_echo.session.statistics import snapshotOf
-from twisted_echo.stop import Stop, longestStop
+from twisted_echo.stop import ListenerStop, Stop, longestStop
 from twisted_echo.tls.expiry import ExpiryWatch
 from twisted_echo.validation.checks import Checked, seconds
-from twisted_echo.validation.units import Seconds
 
 __all__ = ["Endpoint", "SessionService"]
-
-Endpoint: TypeAlias = IStreamServerEndpoint | str
-"""
-Where to listen: an endpoint, or its string.
-"""
 
 
 def _checkFactory(factory: object) -> None:
@@ -63,31 +53,6 @@ def _checkFactory(factory: object) -> None:
         f"factory must be a SessionFactory, such as SessionFactory.forProtocol({name}),"
         f" got {factory!r}"
     )
-
-
-def _endpointsOf(
-    endpoints: Endpoint | Iterable[Endpoint], reactor: IReactorTime
-) -> list[IStreamServerEndpoint]:
-    """
-    @raise ValueError: if a string is no endpoint's.
-    @raise TypeError: if something else is.
-    """
-    if isinstance(endpoints, (str, bytes)) or not isinstance(endpoints, Iterable):
-        endpoints = [endpoints]
-    made, listening = [], []
-    for each in endpoints:
-        if isinstance(each, str):
-            listening.append(parseEndpoint(reactor, each))
-            made.append(listening[-1].endpoint)
-        elif IStreamServerEndpoint.providedBy(each):
-            made.append(each)
-        else:
-            raise TypeError(
-                "where to listen must be an endpoint for servers, or the string of one"
-                f" such as 'tcp:7008', got {each!r}"
-            )
-    checkDistinctSockets(listening)
-    return made
 
 
 class SessionService(StatefulService):
@@ -129,28 +94,29 @@ class SessionService(StatefulService):
         _checkFactory(factory)
         self.factory = factory
         self.grace = grace
-        self._listeners = Listeners(_endpointsOf(endpoints, factory.clock), factory)
+        self._listeners = Listeners(endpointsOf(endpoints, factory.clock), factory)
         factory.belongTo(self._listeners)
         # How the listeners stopped, by their places.
-        self._listenerStops: list[tuple[bool, Any]] = []
-        self._monitor: LatenessMonitor | None = None
+        self._listenerStops: list[ListenerStop] = []
+        self._monitor = LatenessMonitor(factory.clock)
+        self._isMeasuring = False
         self._expiry = ExpiryWatch(lambda: factory.certificates, factory.clock)
         self._stop: Stop | None = None
         # Also of those that are closed.
         self._lastAddresses: list[IAddress] = []
 
-    # What there is to know
+    # Numbers and addresses
 
     def snapshot(self) -> Snapshot:
         """
         The numbers of this moment. It takes less than a microsecond for each open
         session.
         """
-        monitor = self._monitor
+        lateness = self._monitor.lateness.copy() if self._isMeasuring else None
         return replace(
             snapshotOf(self.factory),
             acceptErrors=self._listeners.acceptErrors,
-            lateness=None if monitor is None else monitor.lateness.copy(),
+            lateness=lateness,
         )
 
     @property
@@ -170,17 +136,11 @@ class SessionService(StatefulService):
 
     def measure(self) -> None:
         """
-        Measure from now on, while the service runs, what needs measuring: how late
-        the reactor is and, under the eager reactor, how long an answer takes.
+        Sample from now on, while the service runs, how late the reactor is.
         """
-        if self._monitor is None:
-            self._monitor = LatenessMonitor(self.factory.clock)
+        self._isMeasuring = True
         if not self._lifecycle.isStopped:
             self._monitor.start()
-
-    def _stopMeasuring(self) -> None:
-        if self._monitor is not None:
-            self._monitor.stop()
 
     @property
     def addresses(self) -> list[IAddress]:
@@ -210,7 +170,7 @@ class SessionService(StatefulService):
         self._lifecycle.change(Step.START)
         self.factory.welcome()
         self._stop = None
-        if self._monitor is not None:
+        if self._isMeasuring:
             self._monitor.start()
         self._listeners.open().addCallbacks(self._opened, self._notOpened)
         if self._lifecycle.failure is not None:
@@ -250,7 +210,7 @@ class SessionService(StatefulService):
     def _notOpened(self, failure: Failure) -> None:
         if self.state is State.STARTING:
             self.running = 0
-            self._stopMeasuring()
+            self._monitor.stop()
             self._lifecycle.recordFailure(failure)
             self._lifecycle.change(Step.FAIL)
 
@@ -307,7 +267,10 @@ class SessionService(StatefulService):
             self._lastAddresses = self.addresses
             self._lifecycle.change(Step.DRAIN)
             Deferred.fromCoroutine(self._drain(stop))
-        listeners = [self._listenerStop(place) for place in range(len(self._listeners))]
+        listeners: list[Deferred[Any]] = [
+            self._lifecycle.whenStopped().addCallback(self._listenerStop, place)
+            for place in range(len(self._listeners))
+        ]
         return DeferredList([*listeners, *self.factory.whenEnded()], consumeErrors=True)
 
     def stopNow(self) -> "Deferred[list[tuple[bool, Any]]]":
@@ -326,35 +289,19 @@ class SessionService(StatefulService):
             self._stop.now()
         return stopped
 
-    def _listenerStop(self, place: int) -> "Deferred[Any]":
-        """
-        The stop of one listener, as a Deferred that concerns nobody else.
-        """
-        stopped: Deferred[Any] = self._lifecycle.whenStopped()
-        return stopped.addCallback(lambda _: self._listenerStops[place][1])
+    def _listenerStop(self, _: None, place: int) -> object:
+        return self._listenerStops[place][1]
 
     async def _drain(self, stop: Stop) -> None:
-        clock = self.factory.clock
-        began, sessions = clock.seconds(), len(self.factory.sessions)
-        try:
-            self._listenerStops = await stop.run()
-        except Exception:
-            failure = Failure()
-            self._log.failure("the stop has failed", failure, event="drain-failed")
-            self._listenerStops = [(False, failure)] * len(self._listeners)
-            self.factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
-        self._stopMeasuring()
+        self._listenerStops = await stop.run()
+        self._monitor.stop()
         self._expiry.stop()
         self.factory.certificates.unwatch()
         self.factory.sessionLog.flush()
-        books = self.snapshot()
         with self._lifecycle.changing(Step.STOP):
             self._log.info(
                 "stopped, {sessions} sessions were open, after {seconds};"
                 " served {served}; refused {refused}",
                 event="stopped",
-                sessions=sessions,
-                seconds=Seconds(round(clock.seconds() - began, 3)),
-                served=Tally(books.ended),
-                refused=Tally(books.refused),
+                **stop.account(),
             )

@@ -12,15 +12,21 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twisted_echo.endpoints.ports import Listeners
+from twisted_echo.logs.values import Tally
 from twisted_echo.scheduling.fair_clock import MOST_FORGIVEN
 from twisted_echo.scheduling.waiters import Waiters
 from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.session.session import Session
+from twisted_echo.validation.units import Seconds
 
 __all__ = ["GIVE_UP_AFTER", "ListenerStop", "Stop", "longestStop"]
+
+_log = Logger()
 
 ListenerStop: TypeAlias = tuple[bool, object]
 """
@@ -60,7 +66,8 @@ class Stop:
         # Whether clients may still finish by themselves.
         self._isPatient = True
         self._waiters: Waiters[None] = Waiters()
-        self.endsBy = factory.clock.seconds() + longestStop(grace, factory.abortAfter)
+        self._began, self._sessions = factory.clock.seconds(), len(factory.sessions)
+        self.endsBy = self._began + longestStop(grace, factory.abortAfter)
 
     async def run(self) -> list[ListenerStop]:
         """
@@ -68,6 +75,15 @@ class Stop:
 
         @return: how each listener has stopped.
         """
+        try:
+            return await self._takeSteps()
+        except Exception:
+            failure = Failure()
+            _log.failure("the stop has failed", failure, event="drain-failed")
+            self._factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
+            return [(False, failure)] * len(self._listeners)
+
+    async def _takeSteps(self) -> list[ListenerStop]:
         factory, listeners = self._factory, self._listeners
         abortsBy = self.endsBy - GIVE_UP_AFTER
         closesBy = abortsBy - factory.abortAfter
@@ -121,6 +137,18 @@ class Stop:
             latest = self._factory.clock.seconds() + GIVE_UP_AFTER + MOST_FORGIVEN
             self.endsBy = min(self.endsBy, latest)
             self._waiters.notify(None)
+
+    def account(self) -> dict[str, object]:
+        """
+        What the log says of the stop when it has ended.
+        """
+        counters, seconds = self._factory.counters, self._factory.clock.seconds()
+        return {
+            "sessions": self._sessions,
+            "seconds": Seconds(round(seconds - self._began, 3)),
+            "served": Tally({each.value: n for each, n in counters.ended.items()}),
+            "refused": Tally({each.value: n for each, n in counters.refused.items()}),
+        }
 
     async def _everythingEnded(
         self, closings: Sequence["Deferred[object]"]

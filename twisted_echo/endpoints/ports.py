@@ -3,17 +3,55 @@ All listening ports of a service: opened all or none, paused, closed.
 """
 
 from collections.abc import Container, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from twisted_echo.endpoints.listener import Hold, Listener
+from twisted_echo.endpoints.strings import checkDistinctSockets, parseEndpoint
 from twisted_echo.scheduling.waiters import Waiters
 
-__all__ = ["Listeners"]
+__all__ = ["Endpoint", "Listeners", "endpointsOf"]
+
+
+Endpoint: TypeAlias = IStreamServerEndpoint | str
+"""
+Where to listen: an endpoint, or its string.
+"""
+
+
+def endpointsOf(
+    endpoints: Endpoint | Iterable[Endpoint], reactor: IReactorTime
+) -> list[IStreamServerEndpoint]:
+    """
+    The endpoints where a service is to listen, as an embedder may give them.
+
+    @raise ValueError: if a string is no endpoint's.
+    @raise TypeError: if something else is.
+    """
+    if isinstance(endpoints, (str, bytes)) or not isinstance(endpoints, Iterable):
+        endpoints = [endpoints]
+    made, listening = [], []
+    for each in endpoints:
+        if isinstance(each, str):
+            listening.append(parseEndpoint(reactor, each))
+            made.append(listening[-1].endpoint)
+        elif IStreamServerEndpoint.providedBy(each):
+            made.append(each)
+        else:
+            raise TypeError(
+                "where to listen must be an endpoint for servers, or the string of one"
+                f" such as 'tcp:7008', got {each!r}"
+            )
+    checkDistinctSockets(listening)
+    return made
 
 
 class Listeners:
