@@ -25,15 +25,11 @@ WORK = "28 November: is being split"
 LONG_MODULES: dict[str, str] = {
     "twisted_echo/framing/line_receiver.py": WORK,
     "twisted_echo/session/factory.py": WORK,
-    "twisted_echo/session/session.py": WORK,
 }
 LONG_CLASSES: dict[str, str] = {
     "twisted_echo/eager/sending.py: EagerMixin": WORK,
     "twisted_echo/framing/string_receiver.py: FastIntNStringReceiver": WORK,
-    "twisted_echo/session/closing.py: ClosesInOrder": WORK,
     "twisted_echo/session/factory.py: SessionFactory": WORK,
-    "twisted_echo/session/session.py: Session": WORK,
-    "twisted_echo/session/timeouts.py: Guard": WORK,
 }
 LONG_TESTS: dict[str, str] = {
     "tests/unit/framing/test_line_receiver.py": WORK,

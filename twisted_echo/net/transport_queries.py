@@ -45,6 +45,7 @@ __all__ = [
     "isConnected",
     "isGone",
     "isOpen",
+    "isReadWithoutCalls",
     "isReadingNow",
     "kernelQueue",
     "layerBuffers",
@@ -284,6 +285,14 @@ def showsOutput(transport: ITransport | None) -> bool:
     Whether a transport tells what it still has to send.
     """
     return hasattr(transport, "dataBuffer") and hasattr(transport, "_tempDataBuffer")
+
+
+def isReadWithoutCalls(transport: ITransport | None) -> bool:
+    """
+    Whether a transport has the attributes that tell, without a call, whether output
+    waits and whether the connection is lost.
+    """
+    return showsOutput(transport) and hasattr(transport, "disconnected")
 
 
 def hasOutput(transport: ITransport | None) -> bool:

@@ -12,7 +12,7 @@ What must hold:
   - nothing is done per line, and nothing for a chunk that leaves nothing behind.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from twisted_echo.net.transport_queries import (
@@ -24,7 +24,7 @@ from twisted_echo.session.end_reason import EndReason
 from twisted_echo.session.limits import Limits
 from twisted_echo.session.session import Session
 
-__all__ = ["Bounded", "Buffered", "heldBytes"]
+__all__ = ["BoundedFactory", "BufferedMemory", "Holder", "heldBytes"]
 
 _SHARE = 16
 """
@@ -53,31 +53,31 @@ def heldBytes(holder: Holder) -> int:
     return holder.ownBytes() + layerBuffers(transport) + bufferedOutput(transport)
 
 
-class Bounded(Protocol):
+class BoundedFactory(Protocol):
     """
-    What has the sessions that are bounded: a factory.
+    What is asked of a factory.
     """
 
     @property
     def limits(self) -> Limits: ...
 
     @property
-    def sessions(self) -> Mapping[Session, Any]: ...
+    def sessions(self) -> Collection[Session]: ...
 
     @property
-    def handshakes(self) -> Mapping[Any, Any]: ...
+    def handshakes(self) -> Collection[Holder]: ...
 
 
-class Buffered:
+class BufferedMemory:
     """
     The sum of the bytes that are held, and the share of each session.
     """
 
     def __init__(
         self,
-        bounded: Bounded,
-        paused: Mapping[Session, float],
-        failed: Callable[[Session], None],
+        bounded: BoundedFactory,
+        paused: Mapping[Holder, float],
+        failed: Callable[[Holder], None],
     ) -> None:
         """
         @param paused: the sessions whose peers do not read, the first first.
@@ -88,14 +88,14 @@ class Buffered:
         self._failed = failed
         # What is held by each session or handshake that holds anything, as it was when
         # it was counted last, and the sum of that.
-        self._held: dict[Any, int] = {}
+        self._held: dict[Holder, int] = {}
         self._sum = 0
         # From which sum on all sessions are counted again.
         self._next = 0
 
     def grown(self, session: Session) -> None:
         """
-        A session may hold more than when it was counted last.
+        Count a session that may hold more than when it was counted last.
         """
         self.count(session)
         if 0 < self._bounded.limits.buffered < self._sum and self._sum > self._next:
@@ -103,16 +103,15 @@ class Buffered:
                 self.count(each)
             self.check()
 
-    def count(self, holder: Any) -> None:
+    def count(self, holder: Holder) -> None:
         """
-        See how much is held for a session or a handshake, if it has not ended.
+        Count what is held for a session or a handshake, if it has not ended.
         """
         held = 0
         try:
-            if holder in self._bounded.sessions:
-                held = 0 if holder.isAborted else heldBytes(holder)
-            elif holder in self._bounded.handshakes:
-                held = heldBytes(holder)
+            if holder in self._bounded.sessions or holder in self._bounded.handshakes:
+                isAborted = isinstance(holder, Session) and holder.isAborted
+                held = 0 if isAborted else heldBytes(holder)
         except Exception:
             self._failed(holder)
         before = self._held.pop(holder, 0)
@@ -120,15 +119,15 @@ class Buffered:
             self._held[holder] = held
         self._sum += held - before
 
-    def forget(self, holder: Any) -> None:
+    def forget(self, holder: Holder) -> None:
         """
-        A session or a handshake has ended.
+        Count a session or a handshake no more: it has ended.
         """
         self._sum -= self._held.pop(holder, 0)
 
     def check(self) -> None:
         """
-        All have been counted: if too much is held, end sessions until that is over,
+        End sessions until no more than allowed is held, when all have been counted:
         those that are paused longest first, then those that hold most.
         """
         most, held = self._bounded.limits.buffered, self._held
@@ -138,7 +137,11 @@ class Buffered:
             for each in [*self._paused, *others]:
                 if self._sum <= most:
                     break
-                if each in held and each in self._bounded.sessions:
+                if (
+                    each in held
+                    and isinstance(each, Session)
+                    and each in self._bounded.sessions
+                ):
                     self._cutOff(each)
         self._next = self._sum + most // _SHARE
 
@@ -148,9 +151,7 @@ class Buffered:
             session.abort(EndReason.OVER_BUFFERED)
             # The connection is closed only in the next turn of the reactor.
             session.discardInput()
-            forgetInput = getattr(session, "forgetInput", None)
-            if forgetInput is not None:
-                forgetInput()
+            session.forgetInput()
             discardOutput(session.transport)
         except Exception:
             self._failed(session)

@@ -11,9 +11,7 @@ What must hold:
   - a peer that does not finish is aborted at the deadline.
 """
 
-from typing import TYPE_CHECKING, TypeVar
-
-from twisted.internet.defer import Deferred
+from typing import TYPE_CHECKING
 
 from twisted_echo.net.transport_queries import (
     abort,
@@ -22,7 +20,7 @@ from twisted_echo.net.transport_queries import (
     isClosing,
     pendingOutput,
 )
-from twisted_echo.session.arrived_input import ReadsArrived
+from twisted_echo.session.awaited_answers import AwaitsAnswers
 from twisted_echo.session.backpressure import BY_PROTOCOL
 from twisted_echo.session.end_classification import ABORT_REASONS, OFFENCES
 from twisted_echo.session.end_reason import EndReason
@@ -38,8 +36,6 @@ from twisted_echo.validation.checks import instance
 
 __all__ = ["ClosesInOrder"]
 
-_T = TypeVar("_T")
-
 _LEAVES_WITHIN = 0.5
 """
 Seconds for the reactor to end a connection of which nothing is waited for any more.
@@ -53,7 +49,7 @@ def _discard(data: bytes) -> None:
     """
 
 
-class ClosesInOrder(ReadsArrived):
+class ClosesInOrder(AwaitsAnswers):
     """
     A session that can be closed in order, or aborted.
     """
@@ -67,43 +63,6 @@ class ClosesInOrder(ReadsArrived):
         def isReceiving(self) -> bool: ...
 
         def hasUndeliveredLines(self) -> bool: ...
-
-    # Answers that are waited for
-
-    def answerLater(self, answer: "Deferred[_T]") -> "Deferred[_T]":
-        """
-        Say that the answer to something that was received is still to come: the
-        session is not closed before it, neither by the peer's end-of-file nor
-        by L{close}.
-
-        @param answer: fires, with a result or a failure, when the answer has
-            been written. (C{Deferred.fromCoroutine} makes one of a coroutine.)
-        @return: C{answer}.
-        @raise TypeError: if it is no Deferred.
-        """
-        instance("answer", answer, Deferred)
-        self.answersBegin()
-
-        def answered(result: _T) -> _T:
-            self.answersDone()
-            return result
-
-        return answer.addBoth(answered)
-
-    def answersBegin(self) -> None:
-        """
-        The same without a Deferred: the session is not closed before as many
-        calls of L{answersDone}.
-        """
-        self._answersInFlight += 1
-
-    def answersDone(self) -> None:
-        """
-        What one L{answersBegin} announced has been written.
-        """
-        if self._answersInFlight:
-            self._answersInFlight -= 1
-            self.finishWhenAnswered()
 
     # The peer's end-of-file
 
@@ -187,12 +146,19 @@ class ClosesInOrder(ReadsArrived):
                 self._enter(DRAINING)
             return
         self._closeReason = reason
+        self._drain()
+
+    def _drain(self) -> None:
+        """
+        Take nothing more from the peer, and finish when all is answered.
+        """
+        factory = self.factory
         if not self._inputEnded:
             self.transport.pauseProducing()
-            if reason is EndReason.STOPPED and self._canReadArrived():
+            if self._closeReason is EndReason.STOPPED and self._canReadArrived():
                 self._beginReading()
                 return
-        if state < DRAINING:
+        if self._sessionState < DRAINING:
             self._enter(DRAINING)
         if factory is not None and (self.isReceiving or isTLS(self.transport)):
             # Perhaps called by the answer to one of several lines: the others

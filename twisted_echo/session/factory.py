@@ -30,7 +30,7 @@ from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.session import Session
 from twisted_echo.session.session_log import LogSessions, SessionLog
 from twisted_echo.session.session_maker import SessionMaker
-from twisted_echo.session.timeouts import Guard, Handshake
+from twisted_echo.session.timeouts import Handshake, Timeouts
 from twisted_echo.tls.certificate_registry import CertificateRegistry
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.counts import TLSCounts
@@ -124,7 +124,7 @@ class SessionFactory(SessionMaker[_S]):
             instance("limits", limits, Limits), self.sessions, self.handshakes
         )
         self.closingDeadlines = ClosingDeadlines(self)
-        self._guard = Guard(self)
+        self._timeouts = Timeouts(self)
         self._untilNoHandshakes: Waiters[None] = Waiters()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -161,7 +161,7 @@ class SessionFactory(SessionMaker[_S]):
     @deadlines.setter
     def deadlines(self, deadlines: Deadlines) -> None:
         self._deadlines = instance("deadlines", deadlines, Deadlines)
-        self._guard.forgetDeadlines()
+        self._timeouts.deadlinesChanged()
 
     @property
     def limits(self) -> Limits:
@@ -174,7 +174,7 @@ class SessionFactory(SessionMaker[_S]):
     @limits.setter
     def limits(self, limits: Limits) -> None:
         self.admission.setLimits(instance("limits", limits, Limits))
-        self._guard.sweepSoon()
+        self._timeouts.sweepSoon()
         self.countChanged()
 
     def countChanged(self) -> None:
@@ -318,7 +318,7 @@ class SessionFactory(SessionMaker[_S]):
         """
         self.handshakes[handshake] = None
         self.admission.come(address)
-        self._guard.watch()
+        self._timeouts.start()
 
     def handshakeEnded(self, handshake: Handshake, address: IAddress | None) -> None:
         """
@@ -341,8 +341,8 @@ class SessionFactory(SessionMaker[_S]):
         # Perhaps it was forgotten before.
         self.handshakes.pop(handshake, None)
         self.admission.gone(handshake, address)
-        self._guard.forget(handshake)
-        self._guard.rest()
+        self._timeouts.forget(handshake)
+        self._timeouts.restIfEmpty()
         return self._handshakesChanged
 
     def _handshakesChanged(self) -> None:
@@ -356,7 +356,7 @@ class SessionFactory(SessionMaker[_S]):
         self.sessions[session] = Deferred()
         session.serial = self.counters.sessionOpened()
         self.admission.come(session.peer)
-        self._guard.watch()
+        self._timeouts.start()
 
     def sessionEnded(self, session: Session, end: SessionEnd) -> None:
         """
@@ -369,8 +369,8 @@ class SessionFactory(SessionMaker[_S]):
             return
         try:
             self.admission.gone(session, session.peer)
-            self._guard.forget(session)
-            self._guard.rest()
+            self._timeouts.forget(session)
+            self._timeouts.restIfEmpty()
             self.counters.sessionEnded(end)
             self.sessionLog.ended(session, end, self.clock)
             self.admission.countChanged()
@@ -424,25 +424,25 @@ class SessionFactory(SessionMaker[_S]):
         """
         How many sessions are not read from, as their peers do not read.
         """
-        return self._guard.pausedSessions
+        return self._timeouts.pausedSessions
 
     def inputStopped(self, session: Session) -> None:
         """
         A peer does not read what it asked for. Called by its session.
         """
-        self._guard.paused(session)
+        self._timeouts.sessionPaused(session)
 
     def inputStarted(self, session: Session) -> None:
         """
         It does again. Called by its session.
         """
-        self._guard.resumed(session)
+        self._timeouts.sessionResumed(session)
 
     def heldMore(self, session: Session) -> None:
         """
         L{Session.heldMore}. Called by the session.
         """
-        self._guard.heldMore(session)
+        self._timeouts.heldMore(session)
 
     def whenEnded(self) -> "Sequence[Deferred[SessionEnd]]":
         """

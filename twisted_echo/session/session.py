@@ -11,7 +11,8 @@ L{Session} is a base or a mix-in for any Twisted protocol::
 
 What it is at a moment is a L{State<twisted_echo.session.state.State>}. Its parts are
 base classes, so that a session is one object: L{twisted_echo.session.input_pause},
-L{twisted_echo.session.arrived_input} and L{twisted_echo.session.closing}.
+L{twisted_echo.session.arrived_input}, L{twisted_echo.session.awaited_answers},
+L{twisted_echo.session.closing} and L{twisted_echo.session.ending}.
 
 What must hold:
 
@@ -30,8 +31,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
@@ -44,35 +43,21 @@ from zope.interface import implementer
 
 from twisted_echo.framing.held_input import HeldInput
 from twisted_echo.net.sockets import tuneSocket
-from twisted_echo.net.transport_queries import (
-    abort,
-    bottomTransport,
-    isOpen,
-    pendingOutput,
-)
-from twisted_echo.scheduling.waiters import Waiters
+from twisted_echo.net.transport_queries import abort, bottomTransport, isOpen
 from twisted_echo.session.backpressure import Backpressure
-from twisted_echo.session.closing import ClosesInOrder
-from twisted_echo.session.end_classification import (
-    BROKEN,
-    DONE,
-    HANGUP,
-    endReason,
-    lossOf,
-)
 from twisted_echo.session.end_reason import EndReason, SessionEnd
+from twisted_echo.session.ending import ReportsEnd
 from twisted_echo.session.hook_checks import SESSION_WRAPPERS
 from twisted_echo.session.hooks import complaint, isWatched, misplaced, watch
 from twisted_echo.session.start_tls import StartsTLS, divertStartTLS, restoreStartTLS
-from twisted_echo.session.state import ENDED, FINISHED, LOST, NEW, OPEN, isTLS
-from twisted_echo.validation.checks import callback
+from twisted_echo.session.state import ENDED, LOST, NEW, OPEN
 from twisted_echo.validation.plain_hooks import PlainHooks
 
 __all__ = ["Session"]
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Session(ClosesInOrder, StartsTLS, PlainHooks, HeldInput, Protocol):
+class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
     """
     A protocol whose connection is tracked from its first byte to its last.
 
@@ -93,10 +78,6 @@ class Session(ClosesInOrder, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     backpressure = True
 
-    # Why it ended, once its transport is gone.
-    _reason = EndReason.ERROR
-    _waiters: Waiters[SessionEnd] | None = None
-    _atEnd: tuple[Callable[[], None], ...] = ()
     _holders: tuple[Callable[[], int], ...] = ()
     # What is wrong with the order of the bases, if anything is.
     _misplaced = ""
@@ -225,16 +206,6 @@ class Session(ClosesInOrder, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     # What others ask of it
 
-    def callAtEnd(self, function: Callable[[], None]) -> None:
-        """
-        Register a function to call once when the connection is lost, before the
-        Deferreds of L{whenEnded} fire. It is called at once if the connection is lost
-        already.
-        """
-        self._atEnd += (callback("what is called", function),)
-        if self._sessionState is ENDED:
-            self._callAtEnd()
-
     def countHeld(self, ownBytes: Callable[[], int]) -> None:
         """
         Count what another object holds for this session as the session's.
@@ -264,18 +235,6 @@ class Session(ClosesInOrder, StartsTLS, PlainHooks, HeldInput, Protocol):
         if self.factory is not None:
             self.factory.heldMore(self)
 
-    @property
-    def linesDelivered(self) -> int:
-        """
-        How many lines the protocol was given. Unlike C{lineCount} this never goes
-        back: lines that wait may turn out to be none, when the mode is switched.
-        """
-        try:
-            return max(0, self.lineCount - self.undeliveredLines())
-        except Exception:
-            self.hookFailed("tell what it has delivered")
-            return self.lineCount
-
     # The end
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -289,48 +248,6 @@ class Session(ClosesInOrder, StartsTLS, PlainHooks, HeldInput, Protocol):
             self.hookFailed("end")
         finally:
             Session.unregister(self, reason)
-
-    def transportLost(self, reason: Failure) -> None:
-        """
-        Ask nothing of the transport any more: it is gone, or does not report its end.
-        """
-        if self._sessionState >= LOST:
-            return
-        if self._connection is not None:
-            self.transport = self._connection
-        record = self._record or self.factory
-        if record is not None:
-            if self._isClosing:
-                record.closingDeadlines.forget(self)
-            if self._sessionState is not NEW:
-                try:
-                    self._reason = self._classify(reason)
-                except Exception:
-                    record.sessionFailed(self, "tell why it ended")
-        self._enter(LOST)
-
-    def _classify(self, reason: Failure) -> EndReason:
-        loss, transport = lossOf(reason), self.transport
-        if (
-            loss is BROKEN
-            and reason.check(ConnectionLost)
-            and isinstance(bottomTransport(transport).getPeer(), UNIXAddress)
-            and not pendingOutput(transport)
-        ):
-            loss = HANGUP
-        return endReason(
-            loss,
-            abortReason=self._abortReason,
-            closeReason=self._closeReason,
-            isFinished=self._sessionState is FINISHED,
-            hasInputEnded=self._inputEnded,
-            isOwed=self._isOwed,
-            # (Asked only where it makes a difference.)
-            isTLS=self._closeReason is not None
-            and loss is not DONE
-            and isTLS(transport),
-            isDisconnecting=transport.disconnecting,
-        )
 
     def unregister(self, reason: Failure = connectionDone) -> None:
         """
@@ -390,27 +307,3 @@ class Session(ClosesInOrder, StartsTLS, PlainHooks, HeldInput, Protocol):
                 # It was replaced when its class had been made.
                 self.hookSkipped(complaint(type(self), Session, "connectionLost"))
             Session.connectionLost(self, lost)
-
-    def _callAtEnd(self) -> None:
-        functions, self._atEnd = self._atEnd, ()
-        for function in functions:
-            try:
-                function()
-            except Exception:
-                self.hookFailed("call what was to be called at its end")
-
-    def whenEnded(self) -> "Deferred[SessionEnd]":
-        """
-        Wait for the end of this session.
-
-        @return: a Deferred of the caller's own, which fires with what ended the
-            session, never with a failure. Its callbacks, and cancelling it, do not
-            affect other callers.
-        """
-        if self.end is not None:
-            return succeed(self.end)
-        record = self._record or self.factory
-        assert record is not None, "a session without a factory is not recorded"
-        if self._waiters is None:
-            self._waiters = Waiters()
-        return self._waiters.wait()

@@ -152,6 +152,14 @@ class SessionState:
             raise AssertionError(f"{state!r} cannot follow {self._sessionState!r}")
         self._sessionState = state
 
+    def reportFailure(self, what: str) -> None:
+        """
+        Log the exception of a hook, which is being handled.
+
+        @param what: what the session could not do.
+        """
+        raise NotImplementedError
+
     def hookFailed(self, what: str) -> None:
         """
         Handle the exception of a hook, which is being handled: L{Session} logs it, and

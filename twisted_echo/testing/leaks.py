@@ -118,7 +118,7 @@ def _isOf(thing: object, factory: SessionFactory[Session]) -> bool:
     Whether something in a reactor belongs to a service: its port, a connection, a
     session, its timeouts.
     """
-    names = ("protocol", "wrappedProtocol", "factory", "wrappedFactory", "_guarded")
+    names = ("protocol", "wrappedProtocol", "factory", "wrappedFactory", "_factory")
     while thing is not None and not isinstance(thing, SessionFactory):
         inside = getattr(thing, "__dict__", {})
         thing = next((inside[each] for each in names if each in inside), None)

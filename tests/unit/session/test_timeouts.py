@@ -850,7 +850,7 @@ class BufferedTests(GuardTestCase):
         for session in sessions:
             session.connectionLost(DONE)
         producer.pauseProducing()
-        self.assertEqual(self.factory._guard._paused, {})
+        self.assertEqual(self.factory._timeouts._paused, {})
 
     def test_cannotAbort(self) -> None:
         """
