@@ -2,7 +2,7 @@
 C{python -m twisted_echo.bench COMMAND}.
 
 What must hold: a signal ends a command in order, with its processes, and with the
-status by which a shell tells of that signal.
+status that a shell gives to that signal.
 """
 
 import os

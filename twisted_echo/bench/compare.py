@@ -2,10 +2,10 @@
 Measure servers side by side: in every round each one in turn, under one case after
 the other, so that drift hits all alike.
 
-What must hold: the figure to quote is the server's processor time per line, which
-does not depend on who was the bottleneck. It is taken from when all connections
-are made to when all lines are back, or, of a churn, from its first connection to the
-end of its last; and every run has a new server.
+What must hold: the figure to quote is the server's processor time per line, which is
+the same whether the server or the load was the bottleneck. It is measured from when all
+connections are made to when all lines are back, or, of a churn, from its first
+connection to the end of its last. Every run has a new server.
 """
 
 import platform

@@ -1,9 +1,9 @@
 """
-Commands in processes of their own, looked at from outside: what they print, what they
-use, what they say at their end.
+Commands in processes of their own, seen from outside: what they print, which resources
+they use, what they log at their end.
 
-What must hold: nothing is waited for by the clock, but until it happens, or until
-L{DEADLINE} fails the test. Nothing here needs Twisted.
+What must hold: a wait ends when its condition holds, or L{DEADLINE} fails the test. No
+wait has a fixed time. Nothing here needs Twisted.
 """
 
 import os
@@ -38,8 +38,8 @@ __all__ = [
 
 DEADLINE = 30.0
 """
-Seconds for what takes a fraction of one: far too long for a machine that is only
-busy, so that who waits for it in vain has found a bug.
+Seconds for what takes a fraction of one. That is far too long for a machine that is
+only busy, so a test that waits longer has found a bug.
 """
 
 
@@ -95,7 +95,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 class Command:
     """
-    A running command. Whoever starts it calls L{end} at the latest when he is done.
+    A running command. The caller must call L{end} when it is done with it.
 
     @cvar deadline: seconds after which what it does not do fails the test.
     """
@@ -120,7 +120,7 @@ class Command:
             cwd=folder,
             env=environment(env),
             pass_fds=pass_fds,
-            # Ctrl-C is for who waits for the command, not for the command.
+            # Ctrl-C is for the test, which waits for the command, not for the command.
             process_group=0,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -155,7 +155,7 @@ class Command:
 
     def report(self, what: str) -> AssertionError:
         """
-        An error with what a person needs to see why.
+        An error with the return code and all that was printed.
         """
         return AssertionError(
             f"{self.name}: {what}; return code {self.process.poll()}\n"
@@ -204,7 +204,7 @@ class Command:
 
     def end(self) -> None:
         """
-        Make sure that it is gone.
+        Kill it if it still runs, and wait for its end.
         """
         self.process.kill()
         self.wait()
@@ -241,7 +241,7 @@ def ports_in(log: str) -> list[int]:
 
 class Vitals:
     """
-    What a process uses.
+    The resources that a process uses.
     """
 
     def __init__(self, command: Command) -> None:
@@ -249,7 +249,7 @@ class Vitals:
 
     def runs(self) -> bool:
         """
-        Whether its reactor does: the last thing that it sets up is how it hears
+        Whether its reactor runs: the last thing that a reactor sets up is the handler
         of SIGCHLD.
         """
         caught = re.search(r"SigCgt:\s*(\w+)", (self._folder / "status").read_text())
@@ -287,7 +287,7 @@ class Vitals:
 @dataclass(frozen=True)
 class Books:
     """
-    What a server says at its stop.
+    The sessions and refusals that a server logs when it stops.
 
     @ivar sessions: the sessions that were open at the stop.
     @ivar served: all sessions.
@@ -312,7 +312,7 @@ class Books:
             log,
         )
         if line is None:
-            raise AssertionError(f"it does not say what it served:\n{log[-5000:]}")
+            raise AssertionError(f"its log does not say what it served:\n{log[-5000:]}")
 
         def counts(text: str | None) -> "Counter[str]":
             each = re.findall(r"([\w-]+) (\d+)", text or "")

@@ -62,7 +62,7 @@ class Flow:
         for never.
     @ivar cut_by: C{"end"}: by end-of-file, and what is still sent is thrown away;
         C{"reset"}: the whole connection is reset.
-    @ivar drop_fin: whether to keep the sender's end-of-file to oneself.
+    @ivar drop_fin: whether to hold back the sender's end-of-file.
     @ivar forwarded: bytes that were passed on, of all connections.
     """
 
@@ -195,7 +195,7 @@ class FaultProxy:
 
     def stop(self) -> None:
         """
-        Reset what there is, listen no more, and wait for the thread. A second call
+        Reset all connections, stop listening, and wait for the thread. A second call
         does nothing.
         """
         if self._thread.is_alive():
@@ -275,7 +275,7 @@ class FaultProxy:
         except asyncio.CancelledError:
             _linger(client, server)
         except (OSError, BaseExceptionGroup):
-            # One side is gone, or both shall be: no one is left to be polite to.
+            # One side is gone, or both are to be reset: an orderly end is useless.
             _linger(client, server)
         finally:
             client.close()
@@ -300,7 +300,7 @@ def _linger(*sockets: socket.socket) -> None:
 
 async def _watch(*sockets: socket.socket) -> None:
     """
-    Find a side that was reset. Who has read its end-of-file would not hear of it.
+    Find a side that was reset. A side whose end-of-file was read would not report it.
     """
     poll = select.poll()
     for each in sockets:
