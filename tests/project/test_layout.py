@@ -44,7 +44,6 @@ SAME_NAMES: dict[str, str] = {
 IMPORTING_TESTS: dict[str, str] = {
     "tests/unit/session/test_counters.py": WORK,
     "tests/unit/session/test_odd_settings.py": WORK,
-    "tests/unit/session/test_session_maker.py": WORK,
 }
 
 

@@ -7,21 +7,19 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, DeferredList
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.support.clients import FullTransport
+from tests.support.line_session import DONE, Lines
 from twisted_echo import (
     Deadlines,
     EndReason,
-    FastLineReceiver,
     Limits,
     LogSessions,
     Session,
@@ -29,17 +27,6 @@ from twisted_echo import (
     WhenFull,
 )
 from twisted_echo.testing.clocks import elapse
-
-DONE = Failure(ConnectionDone())
-
-
-class Lines(Session, FastLineReceiver):
-    """
-    A session.
-    """
-
-    def lineReceived(self, line: bytes) -> None:
-        self.sendLine(line)
 
 
 class Unclosable(Lines):

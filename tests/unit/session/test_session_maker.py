@@ -14,7 +14,7 @@ from twisted.protocols.basic import LineReceiver
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.clients import FullTransport
-from tests.unit.session.test_factory import DONE, Lines
+from tests.support.line_session import DONE, Lines
 from twisted_echo import EchoFactory, EndReason, Limits, Session, SessionFactory
 
 
