@@ -253,7 +253,7 @@ class EchoService(SessionService):
         self,
         config: EchoConfig | None = None,
         *,
-        reactor: Any = None,
+        reactor: IReactorTime | None = None,
         endpoints: Sequence[IStreamServerEndpoint] | None = None,
     ) -> None:
         """
@@ -264,7 +264,9 @@ class EchoService(SessionService):
         """
         config = _checked(config)
         if reactor is None:
-            from twisted.internet import reactor
+            from twisted.internet import reactor as installed
+
+            reactor = IReactorTime(installed)
         super().__init__(
             config.listen if endpoints is None else endpoints,
             EchoFactory(config, clock=reactor),

@@ -9,8 +9,9 @@ once.
 from collections.abc import Callable
 from functools import partial, wraps
 from inspect import iscoroutinefunction, signature
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from twisted_echo.session.end_reason import EndReason
@@ -18,6 +19,7 @@ from twisted_echo.session.session import Session
 
 __all__ = ["SessionMaker"]
 
+# (Twisted bounds its own by a protocol whose `factory` is any factory.)
 _S = TypeVar("_S", bound=Any)
 
 
@@ -45,7 +47,7 @@ def _checkProtocol(protocol: object) -> None:
         raise TypeError(f"{made.__name__} {_HASHED}")
 
 
-def _checkCall(protocol: Any) -> None:
+def _checkCall(protocol: Callable[..., object]) -> None:
     """
     Refuse what cannot be called as a factory does it, as far as that can be seen.
 
@@ -66,11 +68,12 @@ def _checkCall(protocol: Any) -> None:
         ) from None
 
 
-def _isItself(kind: Any) -> bool:
+def _isItself(kind: type[object]) -> bool:
     """
     Whether a dictionary tells the instances of a class apart.
     """
-    return bool(kind.__hash__ is object.__hash__)
+    inherited: object = object.__hash__
+    return kind.__hash__ is inherited
 
 
 _HASHED = (
@@ -79,28 +82,34 @@ _HASHED = (
 )
 
 
-def _keepable(build: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _checked(build: "_Build") -> "_Build":
     """
-    Check the limits before a C{buildProtocol} runs, and that its result is a session
-    which the factory can record.
+    Make a C{buildProtocol} check the limits before it runs, and that its result is a
+    session which the factory can record.
     """
 
     @wraps(build)
-    def buildProtocol(self: "SessionMaker[Any]", addr: Any) -> Any:
+    def buildProtocol(
+        self: "SessionMaker[Any]", addr: IAddress | None
+    ) -> Session | None:
         if type(self).buildProtocol is not buildProtocol:
             # The outermost override does it.
             return build(self, addr)
-        return self._kept(addr, build, self, addr)
+        return self._kept(addr, lambda: build(self, addr))
 
-    wrapper: Any = buildProtocol
-    wrapper.isKeepable = True
     return buildProtocol
+
+
+_Build: TypeAlias = "Callable[[SessionMaker[Any], IAddress | None], Session | None]"
 
 
 class SessionMaker(Factory[_S]):
     """
     A base of factories whose protocols are sessions.
     """
+
+    # Whether buildProtocol is a subclass's, which may want no `protocol`.
+    _buildsItself = False
 
     def __init__(self) -> None:
         if self.protocol is not None:
@@ -116,7 +125,8 @@ class SessionMaker(Factory[_S]):
                     f"{cls.__name__}.buildProtocol must be a plain function, got one"
                     " that is async, which never runs"
                 )
-            cls.buildProtocol = _keepable(cls.buildProtocol)  # type: ignore
+            cls.buildProtocol = _checked(cls.buildProtocol)  # type: ignore
+            cls._buildsItself = True
 
     @classmethod
     def forProtocol(
@@ -132,13 +142,6 @@ class SessionMaker(Factory[_S]):
         factory: Any = super().forProtocol(protocol, *args, **kwargs)
         return factory  # type: ignore[no-any-return]
 
-    @property
-    def _buildsItself(self) -> bool:
-        """
-        Whether C{buildProtocol} is a subclass's, which may want no C{protocol}.
-        """
-        return getattr(type(self).buildProtocol, "isKeepable", False)
-
     def checkProtocol(self) -> None:
         """
         Check what makes the sessions, as far as that can be known before it does.
@@ -149,18 +152,20 @@ class SessionMaker(Factory[_S]):
             self._check(self.protocol)
 
     @classmethod
-    def _check(cls, protocol: Any) -> None:
+    def _check(cls, protocol: Callable[..., object] | None) -> None:
         _checkProtocol(protocol)
-        if cls.buildProtocol is SessionMaker.buildProtocol:
+        if protocol is not None and cls.buildProtocol is SessionMaker.buildProtocol:
             _checkCall(protocol)
 
-    def refuses(self, address: Any) -> bool:
+    def refuses(self, address: IAddress | None) -> bool:
         """
         Tell whether a connection is one too many; if so, count it.
         """
         raise NotImplementedError
 
-    def countRefused(self, address: Any, reason: EndReason, detail: str = "") -> None:
+    def countRefused(
+        self, address: IAddress | None, reason: EndReason, detail: str = ""
+    ) -> None:
         """
         Count a connection that does not become a session, and log it.
         """
@@ -172,6 +177,7 @@ class SessionMaker(Factory[_S]):
         """
         raise NotImplementedError
 
+    # (Any: subclasses of embedders name the kind of address that they expect.)
     def buildProtocol(self, addr: Any) -> _S | None:
         """
         Make a session for a connection from C{addr}, or refuse it. One that cannot be
@@ -179,12 +185,10 @@ class SessionMaker(Factory[_S]):
         """
         # (A subclass's has the limits obeyed already, before it came to this.)
         if self._buildsItself:
-            built: _S = self._made()
-            return built
-        kept: _S | None = self._kept(addr, self._made)
-        return kept
+            return self._made()
+        return self._kept(addr, self._made)
 
-    def _made(self) -> Any:
+    def _made(self) -> _S:
         assert self.protocol is not None
         protocol = self.protocol()
         if isinstance(protocol, Session):
@@ -193,17 +197,19 @@ class SessionMaker(Factory[_S]):
             protocol.factory = keeper
         return protocol
 
-    def _kept(self, address: Any, make: Callable[..., Any], *args: Any) -> Any:
+    def _kept(
+        self, address: IAddress | None, make: "Callable[[], _S | None]"
+    ) -> _S | None:
         """
         Make a protocol that will be recorded here; count any other as refused, and a
         connection that is one too many.
 
-        @param make: called with C{args}, makes it.
+        @param make: makes it.
         """
         try:
             if self.refuses(address):
                 return None
-            protocol = make(*args)
+            protocol = make()
         except BaseException:
             # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
             self.logFailure("a session cannot be made", event="session-make-failed")
