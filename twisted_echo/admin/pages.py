@@ -12,9 +12,6 @@ and times: L{twisted_echo.admin.http_server}.)
 Needs prometheus-client (extra C{metrics}).
 """
 
-# mypy: disable-error-code="misc"
-# (Twisted's web server is not annotated.)
-
 import json
 import re
 from collections.abc import Callable, Mapping

@@ -59,6 +59,7 @@ __all__ = [
     "sentBytes",
     "showsOutput",
     "socketOf",
+    "takesProducers",
     "tcpSocketOf",
 ]
 
@@ -171,8 +172,7 @@ def isReadingNow(transport: ITransport | None) -> bool:
 
 def isOpen(transport: ITransport | None) -> bool:
     """
-    Whether a connection is known to be there, and not lost. False for a transport that
-    does not tell.
+    Whether a connection is not lost. False for a transport that does not tell.
     """
     return not getattr(transport, "disconnected", True) and hasattr(
         bottomTransport(transport), "fileno"
@@ -213,6 +213,13 @@ def peerOf(transport: ITransport | None) -> IAddress | None:
     """
     getPeer = getattr(transport, "getPeer", None)
     return None if getPeer is None else getPeer()
+
+
+def takesProducers(transport: ITransport | None) -> bool:
+    """
+    Whether a producer can be registered with a transport.
+    """
+    return hasattr(transport, "registerProducer")
 
 
 def producerOf(transport: ITransport | None) -> Any:
@@ -307,8 +314,7 @@ def hasOutput(transport: ITransport | None) -> bool:
 
 def bufferedOutput(transport: ITransport | None) -> int:
     """
-    The size of the bottom transport's buffers. (A buffer is held as a whole until the
-    kernel has taken all of it.)
+    The size of the bottom transport's buffers, each of which is held until it is sent.
     """
     bottom = bottomTransport(transport)
     size = len(getattr(bottom, "dataBuffer", b""))

@@ -43,7 +43,12 @@ from zope.interface import implementer
 
 from twisted_echo.framing.held_input import HeldInput
 from twisted_echo.net.sockets import tuneSocket
-from twisted_echo.net.transport_queries import abort, bottomTransport, isOpen
+from twisted_echo.net.transport_queries import (
+    abort,
+    bottomTransport,
+    isOpen,
+    takesProducers,
+)
 from twisted_echo.session.backpressure import Backpressure
 from twisted_echo.session.end_reason import EndReason, SessionEnd
 from twisted_echo.session.ending import ReportsEnd
@@ -149,7 +154,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
             # Under TLS the bottom transport it is: TLS itself would not close
             # while a producer is registered with it.
             bottom = bottomTransport(transport)
-            if hasattr(bottom, "registerProducer"):
+            if takesProducers(bottom):
                 self._throttled = True
                 bottom.registerProducer(Backpressure(self, bottom), True)
         super().connectionMade()

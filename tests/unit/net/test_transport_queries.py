@@ -68,6 +68,9 @@ class Able(Bare):
     def getPeer(self) -> str:
         return "peer"
 
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        pass
+
     def fileno(self) -> int:
         return self.handle.fileno()
 
@@ -91,6 +94,7 @@ class QuestionTests(SynchronousTestCase):
             ("canHalfClose", True, False),
             ("producerOf", "producer", None),
             ("peerOf", "peer", None),
+            ("takesProducers", True, False),
             ("socketOf", self.able.handle, None),
             ("tcpSocketOf", self.able.handle, None),
             ("sentBytes", 5, None),
