@@ -33,9 +33,6 @@ LONG_CLASSES: dict[str, str] = {
 }
 LONG_TESTS: dict[str, str] = {
     "tests/unit/framing/test_line_receiver.py": WORK,
-    "tests/unit/session/test_ends.py": WORK,
-    "tests/unit/session/test_session.py": WORK,
-    "tests/unit/session/test_timeouts.py": WORK,
 }
 SAME_NAMES: dict[str, str] = {
     "__init__.py": "Python asks for it",

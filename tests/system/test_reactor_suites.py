@@ -292,7 +292,13 @@ class OwnSuitesTests(SynchronousTestCase):
             "--reporter=text",
             "--temp-directory=trial",
             *("tests.unit.test_echo", "tests.unit.test_service"),
-            *("tests.unit.session.test_factory", "tests.unit.session.test_session"),
+            *(
+                f"tests.unit.session.test_{each}"
+                for each in (
+                    *("factory", "session", "input_pause", "awaited_answers"),
+                    *("closing", "ending"),
+                )
+            ),
             *(
                 "tests.unit.eager",
                 "tests.unit.endpoints",

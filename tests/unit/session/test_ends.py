@@ -4,7 +4,6 @@ A session ends once, whatever its hooks do: over TCP, UNIX, TLS, and behind PROX
 
 import contextlib
 import gc
-import socket
 from collections.abc import Callable
 from typing import Any
 from weakref import ref
@@ -17,97 +16,24 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.clients import (
     FullTransport,
-    connect,
     in_thread,
     read_to_end,
     reset,
-    tls,
     turn,
     until,
 )
+from tests.support.ending_sessions import KINDS, EndsTestCase, Lines, failing
 from tests.support.marks import slow
 from tests.support.processes import finished, new_folder, script
-from tests.support.tlsclient import TLSTestCase
 from twisted_echo import (
     AnswerQueue,
     Deadlines,
     EndReason,
-    FastLineReceiver,
     Limits,
     Session,
     SessionFactory,
-    SessionService,
-    WhenFull,
 )
-from twisted_echo.endpoints.strings import parseEndpoint
-from twisted_echo.testing import ServiceThread, assertNothingLeft, running
-
-KINDS = ("tcp", "unix", "ssl", "haproxy:tcp", "haproxy:ssl")
-PROXY = b"PROXY TCP4 192.0.2.1 198.51.100.1 4000 7\r\n"
-
-
-class Lines(Session, FastLineReceiver):
-    """
-    Answers lines.
-    """
-
-    delimiter = b"\n"
-
-    def lineReceived(self, line: bytes) -> None:
-        self.sendLine(line)
-
-
-class EndsTestCase(TLSTestCase):
-    """
-    Services of every kind, and clients that come and go.
-    """
-
-    timeout = 120
-
-    def served(self, kind: str, protocol: Any, **options: Any) -> SessionService:
-        factory = SessionFactory.forProtocol(protocol, **options)
-        if kind != "unix":
-            return self.serve_tls(factory, kind)
-        listening = parseEndpoint(reactor, f"unix:{self.mktemp()}")
-        return self.serve(factory, listening.endpoint)
-
-    def come(self, service: SessionService, kind: str) -> socket.socket:
-        """
-        Connect, and say all that is to be said before a line. To be called in a thread.
-        """
-        client = connect(service.addresses[0])
-        if kind.startswith("haproxy"):
-            client.sendall(PROXY)
-        return tls(client) if kind.endswith("ssl") else client
-
-    def visit(self, service: SessionService, kind: str) -> bytes:
-        """
-        Come, send a line, and go when it is answered, or when the service ends it. To
-        be called in a thread.
-
-        @return: what was read.
-        """
-        got = b""
-        with contextlib.suppress(OSError, EOFError), self.come(service, kind) as client:
-            client.sendall(b"a\n")
-            while got != b"a\n" and (more := client.recv(100)):
-                got += more
-        return got
-
-
-def failing(hook: str, *, first: bool = True) -> type[Lines]:
-    """
-    A protocol of which a hook raises an exception before, or after, it has called the
-    inherited one.
-    """
-
-    def fail(self: Any, *args: Any) -> Any:
-        if not first:
-            getattr(super(Failing, self), hook)(*args)
-        raise ZeroDivisionError(hook)
-
-    Failing = type("Failing", (Lines,), {hook: fail})
-    return Failing
+from twisted_echo.testing import assertNothingLeft
 
 
 class RaisingTests(EndsTestCase):
@@ -609,143 +535,6 @@ class BeforeTheBeginningTests(EndsTestCase):
             assertNothingLeft(service)
 
 
-class SkippingTests(EndsTestCase):
-    """
-    Hooks that do not call the inherited one.
-    """
-
-    def skipping(self, *hooks: str) -> Any:
-        return type("Upper", (Lines,), dict.fromkeys(hooks, lambda self, *args: None))
-
-    async def test_ends(self) -> None:
-        """
-        All that a session promises holds: limits, deadlines, the end, and the stop.
-        """
-        everything = self.skipping(
-            "makeConnection", "connectionMade", "readConnectionLost", "connectionLost"
-        )
-        for kind in KINDS:
-            service = self.served(
-                kind,
-                everything,
-                limits=Limits(sessions=1, whenFull=WhenFull.REFUSE),
-                deadlines=Deadlines(idle=0, line=0.4, write=0, handshake=0),
-            )
-            factory = service.factory
-            client = await in_thread(self.come, service, kind)
-            client.sendall(b"unfinished")
-            await until(lambda: factory.sessions)  # noqa: B023
-            with contextlib.suppress(OSError):
-                self.assertEqual(await in_thread(self.visit, service, kind), b"")
-            await until(lambda: factory.refused)  # noqa: B023
-            self.assertEqual(factory.refused, {EndReason.REFUSED_FULL: 1}, kind)
-            await in_thread(read_to_end, client)
-            await until(lambda: factory.ended)  # noqa: B023
-            self.assertEqual(factory.ended, {EndReason.LINE_TIMEOUT: 1}, kind)
-            self.assertEqual(factory.sessions, {})
-            client = await in_thread(self.come, service, kind)
-            await until(lambda: factory.sessions)  # noqa: B023
-            reading = in_thread(read_to_end, client)
-            await service.stopService()
-            self.assertEqual(await reading, b"")
-            self.assertEqual(factory.ended[EndReason.STOPPED], 1)
-            # (Under TLS the end of input is none of its own when both are closed.)
-            self.assertGreaterEqual(len(factory.faults), 3)
-
-    async def test_running(self) -> None:
-        """
-        A test's service fails by it, with the sentence.
-        """
-        for hook in ("connectionMade", "connectionLost"):
-            factory = SessionFactory.forProtocol(self.skipping(hook))
-            sentence = rf"Upper\.{hook} must call super\(\)\.{hook}\(\)"
-            with self.assertRaisesRegex(AssertionError, sentence):
-                async with running(
-                    SessionService("tcp:0:interface=127.0.0.1", factory)
-                ) as service:
-                    await in_thread(self.visit, service, "tcp")
-                    await until(lambda: factory.ended)  # noqa: B023
-
-    @slow
-    async def test_net(self) -> None:
-        """
-        One that was put on an instance, or whose transport was kept from telling it by
-        a producer's exception, is found soon, and its descriptor closed.
-        """
-
-        class Assigning(Lines):
-            def connectionMade(self) -> None:
-                super().connectionMade()
-                self.connectionLost = lambda reason=None: None  # type: ignore[method-assign]
-
-        class Producing(Lines):
-            backpressure = False
-
-            def connectionMade(self) -> None:
-                super().connectionMade()
-                self.transport.registerProducer(self, True)
-
-            def stopProducing(self) -> None:
-                raise ZeroDivisionError
-
-        fault = f"{Assigning.__qualname__}.connectionLost must call"
-        for kind in ("tcp", "unix", "ssl"):
-            for protocol, faults in (Assigning, 1), (Producing, 0):
-                deadlines = Deadlines(idle=0, line=0, write=0, handshake=0.4)
-                service = self.served(kind, protocol, deadlines=deadlines)
-                await in_thread(self.visit, service, kind)
-                await until(lambda: service.factory.ended)  # noqa: B023
-                self.assertEqual(service.factory.sessions, {})
-                self.assertEqual(len(service.factory.faults), faults)
-                self.assertTrue(
-                    all(each.startswith(fault) for each in service.factory.faults)
-                )
-                service.factory.faults.clear()
-                await service.stopService()
-                await turn()
-                assertNothingLeft(service)
-                self.flushLoggedErrors(ZeroDivisionError)
-
-    async def test_netAtTheStop(self) -> None:
-        """
-        The stop does not wait for one whose transport is gone.
-        """
-
-        class Assigning(Lines):
-            def connectionMade(self) -> None:
-                super().connectionMade()
-                self.connectionLost = lambda reason=None: None  # type: ignore[method-assign]
-
-        deadlines = Deadlines(idle=0, line=0, write=0, handshake=0)
-        service = self.served("tcp", Assigning, deadlines=deadlines, abortAfter=60.0)
-        await in_thread(self.visit, service, "tcp")
-        (session,) = service.factory.sessions
-        await until(lambda: session.isGone)
-        await service.stopService()
-        self.assertEqual(service.factory.ended.total(), 1)
-
-
-class ThreadTests(SynchronousTestCase):
-    """
-    The fixture C{serve} stands on L{ServiceThread}.
-    """
-
-    def test_named(self) -> None:
-        for hook in ("connectionMade", "readConnectionLost", "connectionLost"):
-            protocol = type("Upper", (Lines,), {hook: lambda self, *args: None})
-            server = ServiceThread(protocol)
-            with server.connect() as client:
-                client.sendall(b"a\n")
-                self.assertEqual(client.recv(100), b"a\n")
-                client.shutdown(socket.SHUT_WR)
-                self.assertEqual(client.recv(100), b"")
-            server.flushLoggedErrors()
-            with self.assertRaisesRegex(
-                AssertionError, rf"Upper\.{hook} must call super\(\)\.{hook}\(\)"
-            ):
-                server.stop()
-
-
 class ResumedTests(SynchronousTestCase):
     """
     A hook that is called because input goes on, perhaps by a timer.
@@ -768,7 +557,10 @@ class ResumedTests(SynchronousTestCase):
         self.assertEqual(factory.ended, {EndReason.ERROR: 1})
 
 
-_CASES = (RaisingTests, AfterTheEndTests, SkippingTests)
+_CASES = (
+    *(f"{__name__}.{each.__name__}" for each in (RaisingTests, AfterTheEndTests)),
+    "tests.unit.session.test_hook_checks.SkippingTests",
+)
 
 
 @slow
@@ -783,7 +575,7 @@ class ReactorTests(SynchronousTestCase):
                 self,
                 [
                     *(script("trial"), f"--reactor={name}"),
-                    *(f"{__name__}.{each.__name__}" for each in _CASES),
+                    *_CASES,
                 ],
                 folder=new_folder(self),
             )
