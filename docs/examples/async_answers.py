@@ -3,9 +3,9 @@ Answers that take time, in the order of the questions.
 
     twistd -ny async_answers.py
 
-Sixteen of a client's questions are worked on at once, however many it has sent; it is
-not read from meanwhile. An answer that takes over five seconds is cancelled, and told
-of in its place. At a stop, and at the client's end-of-file, answers in flight are
+At most sixteen of a client's questions are worked on at once. Then it is not read from
+until there are fewer. An answer that takes over five seconds is cancelled, and an error
+goes out in its place. At a stop, and at the client's end-of-file, answers in flight are
 waited for. When the client has gone, they are cancelled.
 """
 

@@ -1,5 +1,5 @@
 """
-A line server behind HAProxy, which tells it who its clients are.
+A line server behind HAProxy, which announces the clients' addresses.
 
     twistd -ny behind_haproxy.py
     haproxy -db -f behind_haproxy.cfg
@@ -7,9 +7,10 @@ A line server behind HAProxy, which tells it who its clients are.
     printf '\\n' | nc -N 127.0.0.1 7000
 
 `haproxy:` before an endpoint expects the PROXY header (version 1 or 2) that
-`send-proxy` sends; `peer` is then the client, not HAProxy. Whoever can reach the port
-can claim to be anybody, so let nobody but HAProxy reach it. `docs/deploy/haproxy.cfg`
-is a configuration for production: many servers, health checks, rolling restarts.
+`send-proxy` sends; `peer` is then the client, not HAProxy. A host that can reach the
+port can claim any address, so let no other host than HAProxy's reach it.
+`docs/deploy/haproxy.cfg` is a configuration for production: many servers, health
+checks, rolling restarts.
 """
 
 from twisted.application.service import Application

@@ -4,8 +4,8 @@ A chat: what one says, all others hear.
     twistd -ny chat.py
 
 What comes from others is no answer to this peer's own lines, so backpressure does not
-bound it: one who does not read would have everything said wait for him. `say` looks,
-and cuts him off at `MOST_WAITING` bytes; the others notice nothing.
+bound it: for a peer that does not read, everything that is said would wait. `say`
+checks that, and aborts such a peer at `MOST_WAITING` bytes. The others notice nothing.
 """
 
 from twisted.application.service import Application
@@ -52,7 +52,7 @@ class Talker(Session, FastLineReceiver):
                 other.sendLine(line)
 
 
-# Somebody who only listens is welcome for as long as he likes.
+# A peer that only listens may stay as long as it likes.
 factory = SessionFactory.forProtocol(Talker, deadlines=Deadlines(idle=0))
 application = Application("chat")
 SessionService("tcp:7008:interface=127.0.0.1", factory).setServiceParent(application)
