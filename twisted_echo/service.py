@@ -299,9 +299,4 @@ class SessionService(StatefulService):
         self.factory.certificates.unwatch()
         self.factory.sessionLog.flush()
         with self._lifecycle.changing(Step.STOP):
-            self._log.info(
-                "stopped, {sessions} sessions were open, after {seconds};"
-                " served {served}; refused {refused}",
-                event="stopped",
-                **stop.account(),
-            )
+            stop.report(self._log)

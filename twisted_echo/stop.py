@@ -138,17 +138,20 @@ class Stop:
             self.endsBy = min(self.endsBy, latest)
             self._waiters.notify(None)
 
-    def account(self) -> dict[str, object]:
+    def report(self, log: Logger) -> None:
         """
-        What the log says of the stop when it has ended.
+        Log that the stop has ended.
         """
         counters, seconds = self._factory.counters, self._factory.clock.seconds()
-        return {
-            "sessions": self._sessions,
-            "seconds": Seconds(round(seconds - self._began, 3)),
-            "served": Tally({each.value: n for each, n in counters.ended.items()}),
-            "refused": Tally({each.value: n for each, n in counters.refused.items()}),
-        }
+        log.info(
+            "stopped, {sessions} sessions were open, after {seconds};"
+            " served {served}; refused {refused}",
+            event="stopped",
+            sessions=self._sessions,
+            seconds=Seconds(round(seconds - self._began, 3)),
+            served=Tally({each.value: n for each, n in counters.ended.items()}),
+            refused=Tally({each.value: n for each, n in counters.refused.items()}),
+        )
 
     async def _everythingEnded(
         self, closings: Sequence["Deferred[object]"]

@@ -51,7 +51,8 @@ def sources() -> list[Path]:
 
 def calls_in(source: str, path: Path) -> Iterator[LogCall]:
     """
-    The calls of a C{_log}, and of a factory's C{logFailure}, in a source text.
+    The calls of a C{_log}, of a C{log} that was passed as an argument, and of a
+    factory's C{logFailure}, in a source text.
     """
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -60,7 +61,7 @@ def calls_in(source: str, path: Path) -> Iterator[LogCall]:
         name = getattr(owner, "id", getattr(owner, "attr", None))
         if method == "logFailure":
             method = "failure"
-        elif name != "_log" or method not in (*LEVELS, "emit"):
+        elif name not in ("_log", "log") or method not in (*LEVELS, "emit"):
             continue
         fields = {each.arg: each.value for each in node.keywords if each.arg}
         event = fields.pop("event", None)
