@@ -71,7 +71,7 @@ INTERNALS = (
     Internals(
         "eager.sending",
         "sends past a transport's empty buffers, fills them with what the kernel "
-        "did not take, pauses producers, and is a log context",
+        "did not take, and pauses producers",
         {
             _DESCRIPTOR: (
                 "_tempDataBuffer _tempDataLen dataBuffer offset SEND_LIMIT "
@@ -79,6 +79,12 @@ INTERNALS = (
                 "_maybePauseProducer connected disconnecting"
             ),
             f"{_TCP}.Connection": "_dataReceived",
+        },
+    ),
+    Internals(
+        "eager.log_context",
+        "finds the log context below a transport's own",
+        {
             "twisted.python.context.ContextTracker": "contexts",
             "twisted.python.context.theContextTracker": "currentContext",
             "twisted.python.log": "ILogContext",

@@ -27,7 +27,6 @@ LONG_MODULES: dict[str, str] = {
     "twisted_echo/session/factory.py": WORK,
 }
 LONG_CLASSES: dict[str, str] = {
-    "twisted_echo/eager/sending.py: EagerMixin": WORK,
     "twisted_echo/framing/string_receiver.py: FastIntNStringReceiver": WORK,
     "twisted_echo/session/factory.py: SessionFactory": WORK,
 }

@@ -17,7 +17,7 @@ or::
 """
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from socket import AF_UNIX
 
 from twisted.internet.error import UnsupportedAddressFamily
@@ -56,6 +56,23 @@ __all__ = ["EagerEPollReactor", "UnfitTwisted", "install"]
 
 _EAGER = frozenset((EagerServer, EagerClient, EagerUNIXServer, EagerUNIXClient))
 _NO_CONTEXT: Mapping[object, object] = {}
+
+
+def _contextOf(selectable: object) -> EagerMixin | Mapping[object, object]:
+    """
+    The log context of what has an event.
+    """
+    return selectable if isinstance(selectable, EagerMixin) else _NO_CONTEXT
+
+
+def _stopGathering(contexts: Iterable[object]) -> None:
+    """
+    Leave what connections have gathered to C{doWrite}: the reactor may be turned by a
+    protocol in C{dataReceived}, which waits for answers to what it has written.
+    """
+    for each in contexts:
+        if isinstance(each, EagerMixin):
+            each.stopGathering()
 
 
 class EagerEPollReactor(EPollReactor):
@@ -155,11 +172,7 @@ class EagerEPollReactor(EPollReactor):
         contexts = context.theContextTracker.currentContext().contexts
         top = len(contexts)
         if top > 1:
-            # Maybe called by a protocol in `dataReceived`, which waits for answers
-            # to what it has written.
-            for each in contexts:
-                if type(each) in _EAGER:
-                    each.stopGathering()
+            _stopGathering(contexts)
         selectables = self._selectables
         try:
             events = self._poller.poll(
@@ -178,6 +191,8 @@ class EagerEPollReactor(EPollReactor):
                 except KeyError:
                     continue
                 if event == readable and type(selectable) in eager:
+                    # (A method for this would cost a line 620 instructions of 21,100,
+                    # counted by valgrind --tool=cachegrind.)
                     contexts[top] = selectable
                     try:
                         why = selectable.doRead()
@@ -188,9 +203,7 @@ class EagerEPollReactor(EPollReactor):
                         if why is not None:
                             self._disconnect(selectable, why, True)
                 else:
-                    contexts[top] = (
-                        selectable if type(selectable) in eager else _NO_CONTEXT
-                    )
+                    contexts[top] = _contextOf(selectable)
                     log.callWithLogger(
                         selectable, self._doReadOrWrite, selectable, fd, event
                     )

@@ -17,7 +17,7 @@ What must hold, so that nothing else changes:
     inherited C{doWrite} meets the error again and reports it where Twisted does.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import Enum
 from errno import ENOBUFS, EPIPE, EWOULDBLOCK
 from typing import TYPE_CHECKING
@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 from twisted.internet import main, tcp
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProducer, ITLSTransport
-from twisted.python import context, log
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_echo.eager.log_context import OwnLogContext
 from twisted_echo.eager.optional_interfaces import IOutputObserver, IProtocolWithTLS
 
 __all__ = ["EagerMixin", "Sending"]
@@ -70,7 +70,7 @@ _AT_ONCE, _GATHERING = Sending.AT_ONCE, Sending.GATHERING
 
 
 @implementer(ITLSTransport)
-class EagerMixin(_Base):
+class EagerMixin(OwnLogContext, _Base):
     """
     The sending half: goes before a subclass of C{tcp.Connection}.
 
@@ -233,22 +233,6 @@ class EagerMixin(_Base):
             if self._tempDataBuffer:
                 self._sendNow()
         return None
-
-    def __getitem__(self, key: object) -> Mapping[object, object]:
-        """
-        Be a log context: the reactor pushes this transport on the stack of
-        C{twisted.python.context} while it reads. So the context costs nothing
-        before somebody asks for it, which is when something is logged.
-        """
-        if key is not log.ILogContext:
-            raise KeyError(key)
-        me: object = self
-        below = context.ContextTracker()
-        for each in context.theContextTracker.currentContext().contexts:
-            if each is me:
-                break
-            below.contexts.append(each)
-        return {**below.getContext(key), "system": self.logPrefix()}
 
     # What changes the state
 

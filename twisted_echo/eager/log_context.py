@@ -1,0 +1,33 @@
+"""
+Transports that are log contexts.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from twisted.python import context, log
+
+__all__ = ["OwnLogContext"]
+
+
+class _Prefixed(Protocol):
+    def logPrefix(self) -> str: ...
+
+
+class OwnLogContext:
+    """
+    A log context that costs nothing before somebody asks for it, which is when something
+    is logged: the reactor puts the transport itself on the stack of
+    C{twisted.python.context} while it reads.
+    """
+
+    def __getitem__(self: _Prefixed, key: object) -> Mapping[object, object]:
+        if key is not log.ILogContext:
+            raise KeyError(key)
+        me: object = self
+        below = context.ContextTracker()
+        for each in context.theContextTracker.currentContext().contexts:
+            if each is me:
+                break
+            below.contexts.append(each)
+        return {**below.getContext(key), "system": self.logPrefix()}
