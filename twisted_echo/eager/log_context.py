@@ -16,9 +16,8 @@ class _Prefixed(Protocol):
 
 class OwnLogContext:
     """
-    A log context that costs nothing before somebody asks for it, which is when something
-    is logged: the reactor puts the transport itself on the stack of
-    C{twisted.python.context} while it reads.
+    A log context that is made when something is logged. The reactor puts the transport
+    itself on the stack of C{twisted.python.context} while it reads, which costs nothing.
     """
 
     def __getitem__(self: _Prefixed, key: object) -> Mapping[object, object]:
