@@ -15,6 +15,7 @@ from twisted_echo.command import option_parsers
 from twisted_echo.command.certificate_reload import certificatesOf, reload
 from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
 from twisted_echo.endpoints.strings import (
+    BadEndpoint,
     ParsedEndpoint,
     checkDistinctSockets,
     parseEndpoint,
@@ -29,7 +30,13 @@ _CHECKED = ("tcp", "tcp6", "unix", "ssl", "tls", "systemd", "haproxy", "stdio")
 """
 The kinds whose errors this package explains better than Twisted.
 """
-_SUCH_AS = "; such as 9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
+_EXAMPLES = "9100, tcp:9100:interface=127.0.0.1 or unix:/run/echo-admin.sock"
+
+
+class _ExplainedError(ValueError):
+    """
+    An error whose message says all that its user needs.
+    """
 
 
 class ReloadableAdmin(AdminServer):
@@ -117,16 +124,14 @@ def adminPort(
     except Exception as error:
         # Every kind of endpoint has errors of its own.
         why = str(error) or type(error).__name__
-        raise ValueError(f"--admin {text!r} is no endpoint: {why}{_SUCH_AS}") from None
+        raise ValueError(
+            f"--admin {text!r} is no endpoint: {why}; such as {_EXAMPLES}"
+        ) from None
     if certificates is not None:
         endpoint = LayeredEndpoint(
             endpoint, lambda site: TLSSite(site, certificates, reactor)
         )
     return ReloadableAdmin(endpoint, reactor, secured, listening)
-
-
-class _ExplainedError(ValueError):
-    pass
 
 
 def _checked(
@@ -135,11 +140,16 @@ def _checked(
     text: str,
     listening: Sequence[ParsedEndpoint],
 ) -> ParsedEndpoint:
+    """
+    @param described: the endpoint string that was made of the user's C{text}.
+    @raise _ExplainedError: if it is no endpoint's, or for a socket that another uses.
+    """
     try:
         found = parseEndpoint(reactor, described)
         checkDistinctSockets([*listening, found])
+    except BadEndpoint as error:
+        message = error.messageFor(text, _EXAMPLES)
+        raise _ExplainedError(f"--admin {message}") from None
     except ValueError as error:
-        why = str(error).replace(repr(described), repr(text))
-        why, isAny, _ = why.partition("; such as tcp:")
-        raise _ExplainedError(f"--admin {why}{_SUCH_AS if isAny else ''}") from None
+        raise _ExplainedError(f"--admin {error}") from None
     return found

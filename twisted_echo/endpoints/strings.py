@@ -31,7 +31,7 @@ from twisted_echo.tls.options import (
 from twisted_echo.tls.pem_files import BadFile
 from twisted_echo.validation.checks import InvalidSetting
 
-__all__ = ["ParsedEndpoint", "checkDistinctSockets", "parseEndpoint"]
+__all__ = ["BadEndpoint", "ParsedEndpoint", "checkDistinctSockets", "parseEndpoint"]
 
 _TLS_OPTIONS = {*PAIR_OPTIONS, *FOLDER_OPTIONS, *SHARED_OPTIONS}
 
@@ -84,6 +84,31 @@ class ParsedEndpoint:
         return plainEndpoint
 
 
+_EXAMPLES = "tcp:7007, tcp6:7007, unix:/run/echo.sock or ssl:7007:privateKey=key.pem"
+
+
+class BadEndpoint(ValueError):
+    """
+    A string is no endpoint's, or not one to listen on.
+    """
+
+    def __init__(self, description: str, problem: str, examples: str = "") -> None:
+        """
+        @param problem: what is wrong, to be read after the string.
+        @param examples: of strings that are right; none, if only a detail is wrong.
+        """
+        self._problem = problem
+        self._hasExamples = bool(examples)
+        super().__init__(self.messageFor(description, examples))
+
+    def messageFor(self, description: str, examples: str) -> str:
+        """
+        The message, with the string as a user has written it, and other examples.
+        """
+        suchAs = f"; such as {examples}" if self._hasExamples else ""
+        return f"{description!r}{self._problem}{suchAs}"
+
+
 def parseEndpoint(
     reactor: IReactorTime,
     description: str,
@@ -103,7 +128,7 @@ def parseEndpoint(
         everywhere, if empty.
     @param plainEndpoint: is used under TLS and PROXY instead of the endpoint that the
         string names, for a caller that was handed a socket which listens already.
-    @raise ValueError: if the string is no endpoint's, or not one to listen on: of
+    @raise BadEndpoint: if the string is no endpoint's, or not one to listen on: of
         another kind, with a file that is no key or certificate, or for a socket of
         systemd's that is not as it says.
     @raise TypeError: if C{proxyFrom} holds anything but networks.
@@ -112,14 +137,11 @@ def parseEndpoint(
     try:
         parsed = maker.make(description)
     except Unusable as error:
-        raise ValueError(f"{description!r}: {error}") from error.__cause__
+        raise BadEndpoint(description, f": {error}") from error.__cause__
     except Exception as error:
         # Every kind of endpoint has errors of its own.
-        raise ValueError(
-            f"{description!r} is no endpoint: {str(error) or type(error).__name__};"
-            " such as tcp:7007, tcp6:7007, unix:/run/echo.sock or"
-            " ssl:7007:privateKey=key.pem"
-        ) from error
+        problem = f" is no endpoint: {str(error) or type(error).__name__}"
+        raise BadEndpoint(description, problem, _EXAMPLES) from error
     parsed.description = description
     return parsed
 
