@@ -6,21 +6,17 @@ C{counters.opened} is what C{counters.ended} sums up to and the sessions that ar
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionAborted
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from twisted_echo.net.sockets import KeepAlive
 from twisted_echo.scheduling.fair_clock import FairClock
 from twisted_echo.scheduling.time_share import TimeShare
-from twisted_echo.scheduling.waiters import Waiters
 from twisted_echo.session.admission import Admission, Gate
+from twisted_echo.session.all_sessions import AllSessions
 from twisted_echo.session.closing_deadlines import ClosingDeadlines
 from twisted_echo.session.counters import Counters
 from twisted_echo.session.end_reason import EndReason, SessionEnd
@@ -51,25 +47,14 @@ def _keepAlive(name: str, value: KeepAlive | None) -> KeepAlive | None:
     return value if value is None else instance(name, value, KeepAlive)
 
 
-class SessionFactory(SessionMaker[_S]):
+class SessionFactory(AllSessions, SessionMaker[_S]):
     """
     A factory that holds one Deferred for each of its sessions, from the
     connection's first moment to its last.
 
-    @ivar sessions: the sessions that are open, each with the Deferred that fires
-        with its L{SessionEnd}. The Deferreds are the factory's own: ask
-        L{Session.whenEnded} for one of yours.
-    @ivar handshakes: the connections that are to become sessions, in the order in which
-        they came.
-    @ivar closing: why new sessions are closed at once; None while they are
-        welcome.
-    @ivar admission: which connections may become sessions.
     @ivar counters: what is counted of all of them.
     @ivar certificates: those that they are served with.
     @ivar handshakeTurns: how their TLS handshakes share the time with the sessions.
-    @ivar sessionLog: what is logged of them.
-    @ivar faults: the faults found in the code of the sessions, a sentence each, such as
-        C{Upper.connectionMade must call super().connectionMade()}.
     @ivar closingDeadlines: those of the sessions that were closed.
     @ivar keepAlive: for the sessions' sockets; None for none.
     @ivar abortAfter: seconds that a session which was closed waits for its peer
@@ -77,7 +62,6 @@ class SessionFactory(SessionMaker[_S]):
     """
 
     noisy = False
-    closing: EndReason | None = None
     if TYPE_CHECKING:
         # The inherited one says that it makes something more general.
         @classmethod
@@ -87,8 +71,6 @@ class SessionFactory(SessionMaker[_S]):
 
     keepAlive = Checked(_keepAlive)
     abortAfter = Checked(positive_seconds)
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -106,8 +88,6 @@ class SessionFactory(SessionMaker[_S]):
         @raise TypeError: if something is of another kind.
         """
         super().__init__()
-        self.sessions: dict[Session, Deferred[SessionEnd]] = {}
-        self.handshakes: dict[Handshake, None] = {}
         self.counters = Counters()
         self.certificates = CertificateRegistry()
         self.handshakeTurns = TimeShare()
@@ -125,7 +105,6 @@ class SessionFactory(SessionMaker[_S]):
         )
         self.closingDeadlines = ClosingDeadlines(self)
         self._timeouts = Timeouts(self)
-        self._untilNoHandshakes: Waiters[None] = Waiters()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -270,44 +249,6 @@ class SessionFactory(SessionMaker[_S]):
         self.counters.useTLS().plainDropped += 1
         self.sessionLog.plainDropped(session.peer, self.clock)
 
-    # The stop
-
-    def welcome(self) -> None:
-        """
-        Accept connections again, as before the first stop.
-        """
-        self.closing = None
-        self.admission.open()
-
-    def beginStop(self) -> None:
-        """
-        Begin a stop. From now on sessions that have been sent their end-of-file do not
-        count towards the limit. Every handshake that is complete with what has arrived
-        becomes a session, and the others end.
-        """
-        self.admission.beginStop()
-        self.closeHandshakes()
-
-    def refuseAll(self) -> None:
-        """
-        Refuse new connections from now on.
-        """
-        self.admission.refuseAll()
-
-    @property
-    def isStopping(self) -> bool:
-        """
-        Whether a connection that is to become a session has to do so at once.
-        """
-        return self.admission.isStopping
-
-    def endSent(self, connection: Session | Handshake) -> None:
-        """
-        It is being sent its end-of-file. Called by a session, or by what was to become
-        one.
-        """
-        self.admission.endSent(connection)
-
     # What comes and goes
 
     def handshakeStarted(self, handshake: Handshake, address: IAddress | None) -> None:
@@ -345,10 +286,6 @@ class SessionFactory(SessionMaker[_S]):
         self._timeouts.restIfEmpty()
         return self._handshakesChanged
 
-    def _handshakesChanged(self) -> None:
-        if not self.handshakes:
-            self._untilNoHandshakes.notify(None)
-
     def sessionStarted(self, session: Session) -> None:
         """
         Record a session. Called by the session.
@@ -377,47 +314,7 @@ class SessionFactory(SessionMaker[_S]):
         finally:
             ended.callback(end)
 
-    # What goes wrong
-
-    def logFailure(
-        self, text: str, *, event: str, failure: Failure | None = None, **fields: str
-    ) -> None:
-        """
-        Log an exception; a few a minute, if it comes again and again.
-
-        @param failure: the one that is being handled, if None.
-        """
-        if failure is None:
-            failure = Failure()
-        self.sessionLog.failed(self.clock, failure, event, text, **fields)
-
-    def sessionFailed(self, session: Session, what: str) -> None:
-        """
-        Likewise, if a session's code has raised it. Called by the session and by what
-        watches it.
-
-        @param what: what it could not do.
-        """
-        self.logFailure(
-            "{session} cannot {what}",
-            event="session-failed",
-            session=_named(session),
-            what=what,
-        )
-
-    def handshakeFailed(self) -> None:
-        """
-        Likewise, if a handshake cannot be ended.
-        """
-        self.logFailure("a handshake cannot be ended", event="handshake-end-failed")
-
-    def recordFault(self, fault: str) -> None:
-        """
-        A session has found that its code is wrong: log that, once.
-        """
-        if fault not in self.faults:
-            self.faults[fault] = None
-            self._log.error("{fault}", event="session-fault", fault=fault)
+    # What a session tells of its memory and its peer
 
     @property
     def paused(self) -> int:
@@ -443,95 +340,3 @@ class SessionFactory(SessionMaker[_S]):
         L{Session.heldMore}. Called by the session.
         """
         self._timeouts.heldMore(session)
-
-    def whenEnded(self) -> "Sequence[Deferred[SessionEnd]]":
-        """
-        One Deferred, of the caller's own, for the end of every open session.
-        """
-        return [Session.whenEnded(session) for session in self.sessions]
-
-    def whenHandshakesEnded(self) -> "Deferred[None]":
-        """
-        Wait for the moment when no connection is to become a session.
-
-        @return: fires then, or at once. Cancelling it ends that wait alone.
-        """
-        if self.handshakes:
-            return self._untilNoHandshakes.wait()
-        return succeed(None)
-
-    def closeHandshakes(self) -> None:
-        """
-        End every connection that has not become a session yet, and does not by what
-        has arrived.
-        """
-        for handshake in list(self.handshakes):
-            self._failHandshake(handshake, EndReason.STOPPED)
-
-    def _failHandshake(self, handshake: Handshake, reason: EndReason) -> None:
-        try:
-            handshake.fail(reason)
-        except Exception:
-            self.handshakeFailed()
-
-    def closeSessions(self, reason: EndReason) -> None:
-        """
-        L{Close<Session.close>} every session, and every one that is still to
-        come.
-        """
-        self.closing = reason
-        for session in list(self.sessions):
-            try:
-                session.endIfGone()
-                session.close(reason)
-            except Exception:
-                self.sessionFailed(session, "be closed")
-                Session.abort(session)
-
-    def abortSessions(self, reason: EndReason = EndReason.ABORTED) -> None:
-        """
-        The time of every session is over: L{expire<Session.expire>} it, and cut off
-        what was to become one.
-        """
-        for handshake in list(self.handshakes):
-            # (The end of one may be that of another.)
-            if handshake in self.handshakes:
-                self._failHandshake(handshake, reason)
-        for session in list(self.sessions):
-            try:
-                session.expire(reason)
-            except Exception:
-                self.sessionFailed(session, "be aborted")
-                with suppress(Exception):
-                    Session.abort(session, reason)
-
-    def forgetSessions(self) -> None:
-        """
-        Declare every session and handshake lost whose transport does not say so
-        even when it is aborted, so that nobody waits for it for ever.
-        """
-        for handshake in list(self.handshakes):
-            self._log.error(
-                "a handshake does not end, not even aborted",
-                event="handshake-forgotten",
-            )
-            del self.handshakes[handshake]
-            self.admission.forget(handshake)
-        self._handshakesChanged()
-        aborted = Failure(ConnectionAborted())
-        for session in list(self.sessions):
-            self._log.error(
-                "{session} does not end, not even aborted",
-                event="session-forgotten",
-                session=_named(session),
-            )
-            try:
-                session.connectionLost(aborted)
-            except Exception:
-                self.sessionFailed(session, "end")
-            Session.unregister(session, aborted)
-
-
-def _named(session: Session) -> str:
-    # (Its own `repr` may be a subclass's, and raise.)
-    return f"session {session.serial}, {type(session).__qualname__},"
