@@ -1,5 +1,5 @@
 """
-The echo service: what the rest of the package is composed to here.
+The echo service, which composes the rest of the package.
 """
 
 from collections.abc import Sequence
@@ -71,9 +71,9 @@ class EchoConfig:
     @ivar deadlines: how long a peer may take.
     @ivar limits: how much there may be at once.
     @ivar logSessions: which sessions' ends are logged.
-    @ivar measure: whether to count lines, and to L{measure<SessionService.measure>},
-        for who looks at the metrics. The lines cost a third of a nanosecond a byte, for
-        nothing else needs to look at each. (Frames are counted anyway, as lines.)
+    @ivar measure: whether to count lines, and to L{measure<SessionService.measure>}
+        the reactor's lateness, for metrics. To count lines costs a third of a nanosecond
+        a byte, because nothing else looks at each byte. (Frames always count, as lines.)
     """
 
     listen: Sequence[str] = ("tcp:7007:interface=127.0.0.1",)

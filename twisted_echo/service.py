@@ -10,7 +10,7 @@ must hold:
   - a state changes by a legal transition or not at all.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -97,7 +97,7 @@ class SessionService(StatefulService):
         self._listeners = Listeners(endpointsOf(endpoints, factory.clock), factory)
         factory.belongTo(self._listeners)
         # How the listeners stopped, by their places.
-        self._listenerStops: list[ListenerStop] = []
+        self._listenerStops: Sequence[ListenerStop] = ()
         self._monitor = LatenessMonitor(factory.clock)
         self._isMeasuring = False
         self._expiry = ExpiryWatch(lambda: factory.certificates, factory.clock)

@@ -69,7 +69,7 @@ class Stop:
         self._began, self._sessions = factory.clock.seconds(), len(factory.sessions)
         self.endsBy = self._began + longestStop(grace, factory.abortAfter)
 
-    async def run(self) -> list[ListenerStop]:
+    async def run(self) -> Sequence[ListenerStop]:
         """
         Stop.
 
@@ -83,7 +83,7 @@ class Stop:
             self._factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
             return [(False, failure)] * len(self._listeners)
 
-    async def _takeSteps(self) -> list[ListenerStop]:
+    async def _takeSteps(self) -> Sequence[ListenerStop]:
         factory, listeners = self._factory, self._listeners
         abortsBy = self.endsBy - GIVE_UP_AFTER
         closesBy = abortsBy - factory.abortAfter
@@ -154,8 +154,8 @@ class Stop:
         )
 
     async def _everythingEnded(
-        self, closings: Sequence["Deferred[object]"]
-    ) -> list[ListenerStop]:
+        self, closings: Sequence["Deferred[None]"]
+    ) -> Sequence[ListenerStop]:
         """
         Wait for the listeners, and then for all sessions.
         """

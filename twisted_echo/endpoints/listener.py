@@ -6,7 +6,6 @@ that closes is empty, or is left to another process.
 """
 
 from enum import Enum
-from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.defer import (
@@ -85,7 +84,7 @@ class Listener:
         self._logged: float | None = None
         # What whoever opened it waits for, until it listens or is closed.
         self._opening: Deferred[None] | None = None
-        self._closing: Deferred[Any] = succeed(None)
+        self._closing: Deferred[None] = succeed(None)
         # What empties the backlog before the port closes.
         self._drain: BacklogDrain | None = None
 
@@ -141,7 +140,7 @@ class Listener:
         if self._holds:
             self._pauseOrResume()
 
-    def close(self) -> "Deferred[Any]":
+    def close(self) -> "Deferred[None]":
         """
         Stop listening, or trying to.
 
@@ -183,7 +182,7 @@ class Listener:
         if self._drain is not None:
             self._drain.finish()
 
-    def _closed(self, result: Any) -> Any:
+    def _closed(self, result: Failure | None) -> Failure | None:
         self._drain = None
         self._holds.discard(Hold.FULL)
         return result

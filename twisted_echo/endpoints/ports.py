@@ -178,7 +178,7 @@ class Listeners:
             else:
                 listener.hold(Hold.ELSEWHERE)
 
-    def close(self) -> "list[Deferred[Any]]":
+    def close(self) -> "list[Deferred[None]]":
         """
         L{Listener.close} them all.
 

@@ -17,10 +17,11 @@ What must hold:
 import errno
 import os
 from collections.abc import Callable
-from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 
 from twisted_echo.net.listening import (
     HoldableSocket,
@@ -59,7 +60,7 @@ class BacklogDrain:
     @ivar closed: fires when the port is closed. Cancelling it closes the port at once.
     """
 
-    def __init__(self, port: Any, mayAccept: Callable[[], bool]) -> None:
+    def __init__(self, port: tcp.Port, mayAccept: Callable[[], bool]) -> None:
         """
         @param mayAccept: asked before each connection. After it was false, call
             L{proceed} when it may be true again.
@@ -69,11 +70,14 @@ class BacklogDrain:
         self._port = port
         self._mayAccept = mayAccept
         # This class holds back by itself, and accepts one after the other.
-        port.socket = HoldableSocket(port.socket.listening, lambda: False)
+        held = port.socket
+        listening = held.listening if isinstance(held, HoldableSocket) else held
+        port.socket = self._socket = HoldableSocket(listening, lambda: False)
+        self._clock = IReactorTime(port.reactor)
         self._left = _MOST_ACCEPTS
         self._next: IDelayedCall | None = None
         self._isLast = self._isClosing = False
-        self.closed: Deferred[Any] = Deferred(lambda _: self._close())
+        self.closed: Deferred[None] = Deferred(lambda _: self._close())
         self._acceptBatch()
 
     def proceed(self) -> None:
@@ -96,7 +100,7 @@ class BacklogDrain:
         if self._next is not None and self._next.active():
             self._next.reset(delay)
         else:
-            self._next = self._port.reactor.callLater(delay, self._acceptBatch)
+            self._next = self._clock.callLater(delay, self._acceptBatch)
 
     def _acceptBatch(self) -> None:
         """
@@ -130,8 +134,7 @@ class BacklogDrain:
         self._left -= 1
         self._port.numberAccepts = 1
         self._port.doRead()
-        problem: int | None = self._port.socket.problem
-        return problem
+        return self._socket.problem
 
     def _areDescriptorsFree(self) -> bool:
         copies: list[int] = []
@@ -153,7 +156,7 @@ class BacklogDrain:
             self._next.cancel()
         # Twisted's ports close in the next turn. Until then connections can come that
         # the kernel had begun before.
-        self._port.reactor.callLater(0, self._acceptRest)
+        self._clock.callLater(0, self._acceptRest)
         closePort(self._port).addBoth(self._tell)
 
     def _acceptRest(self) -> None:
@@ -162,6 +165,6 @@ class BacklogDrain:
             while self._left and self._accept() is None:
                 pass
 
-    def _tell(self, result: Any) -> None:
+    def _tell(self, result: "Failure | None") -> None:
         if not self.closed.called:
             self.closed.callback(result)

@@ -11,11 +11,16 @@ when the call returns, so that refusing many connections takes no descriptors.
 
 import socket
 from contextlib import suppress
-from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IProtocolFactory, IReadDescriptor
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IProtocolFactory,
+    IReadDescriptor,
+    ITransport,
+)
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,7 +37,7 @@ receives for it by default. The bound is for clients that go on sending.
 """
 
 
-def readAway(transport: Any) -> None:
+def readAway(transport: ITransport | None) -> None:
     """
     Read and forget what has arrived for a connection, so that its socket can be closed
     without a reset. Does nothing if it has no socket.
@@ -50,7 +55,7 @@ class _Refused(Protocol):
     The protocol of a refused connection.
     """
 
-    def makeConnection(self, transport: Any) -> None:
+    def makeConnection(self, transport: ITransport) -> None:
         handle = socketOf(transport)
         if handle is not None:
             with suppress(OSError):
@@ -72,7 +77,7 @@ class RefusesInOrder:
     def __init__(self, factory: IProtocolFactory) -> None:
         self._factory = factory
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress) -> IProtocol:
         protocol = self._factory.buildProtocol(addr)
         return _Refused() if protocol is None else protocol
 

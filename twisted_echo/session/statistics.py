@@ -21,8 +21,8 @@ __all__ = ["MOST_ROWS", "sessionRows", "snapshotOf"]
 
 MOST_ROWS = 1000
 """
-Sessions that are told of at a time: some ten milliseconds' work, or fifty if all
-clients have shown certificates.
+The most sessions in one answer: ten milliseconds' work, or fifty if all clients have
+shown certificates.
 """
 
 
@@ -74,8 +74,8 @@ def sessionRows(
     factory: SessionFactory[Any], after: int = 0, limit: int = 100
 ) -> list[dict[str, Any]]:
     """
-    What there is to say of some open sessions, in the order in which they began, as
-    what C{json.dumps} takes:
+    Describe some open sessions, in the order in which they began, by dictionaries that
+    C{json.dumps} takes:
 
       - C{id}: its number, from 1 up;
       - C{peer}: its address, escaped;
