@@ -82,7 +82,7 @@ class Listener:
         self.acceptErrors = 0
         self._pause: IDelayedCall | None = None
         self._logged: float | None = None
-        # What whoever opened it waits for, until it listens or is closed.
+        # Fires for the caller of `open`, when it listens or is closed.
         self._opening: Deferred[None] | None = None
         self._closing: Deferred[None] = succeed(None)
         # What empties the backlog before the port closes.
