@@ -244,7 +244,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        Leave the factory, and fire the Deferreds of L{whenEnded}.
+        Leave the factory, and fire the Deferreds of C{whenEnded}.
         """
         self.transportLost(reason)
         try:
