@@ -23,7 +23,7 @@ class AwaitsAnswers(ReadsArrived):
         """
         Say that the answer to something that was received is still to come: the
         session is not closed before it, neither by the peer's end-of-file nor
-        by L{close}.
+        by C{close}.
 
         @param answer: fires, with a result or a failure, when the answer has
             been written. (C{Deferred.fromCoroutine} makes one of a coroutine.)
