@@ -6,6 +6,10 @@ L{length_prefixed<twisted_echo.framing.length_prefixed>}) are pure: bytes in, li
 frames out, nothing from Twisted. The receivers
 (L{line_receiver<twisted_echo.framing.line_receiver>} and
 L{string_receiver<twisted_echo.framing.string_receiver>}) are Twisted protocols over
-them. This package knows no session; L{twisted_echo.session} and what stands above it
-may import it. Begin with L{twisted_echo.framing.lines}.
+them, and share one machine
+(L{message_receiver<twisted_echo.framing.message_receiver>}). A new framing is a
+L{Splitter<twisted_echo.framing.splitter.Splitter>} and a few lines for its receiver.
+
+This package knows no session; L{twisted_echo.session} and what stands above it may
+import it. Begin with L{twisted_echo.framing.splitter}.
 """

@@ -1,25 +1,22 @@
 """
-Where lines end: pure functions, and one buffer, over bytes.
+Where lines end.
 
-Nothing here knows Twisted, sockets or protocols. L{twisted_echo.framing.line_receiver}
-turns what is found here into calls; tests and benchmarks use it alone.
+What must hold, besides what must hold of every L{Splitter}:
 
-What must hold, for C{n} bytes received in any number of pieces:
+  - a limit may be a number of any type that has a hash, and a delimiter of any type
+    that holds bytes;
+  - a partial line is never held beyond C{limit + len(delimiter)} bytes.
 
-  - the time is linear in C{n}, whatever the cuts and the lengths of the lines: no
-    byte is searched or copied more often than a small fixed number of times
-    (C{python -m twisted_echo.bench split} shows it);
-  - a limit may be of any type that can be compared with an C{int}, and a delimiter of
-    any that holds bytes;
-  - a line is overlong as soon as it cannot end within the limit, so that a
-    partial line is never held beyond C{limit + len(delimiter)} bytes.
+C{python -m twisted_echo.bench split} shows the cost.
 """
 
-import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from math import floor
 
-__all__ = ["HeldBytes", "LineBuffer", "end_of_lines", "overlaps_itself"]
+from twisted_echo.framing.splitter import Found, Splitter
+
+__all__ = ["LineSplitter", "end_of_lines", "line_splitter", "overlaps_itself"]
 
 
 @lru_cache(maxsize=256)
@@ -53,7 +50,7 @@ def _whole(limit: float, size: int) -> int:
 
 
 def end_of_lines(
-    data: bytes | bytearray, start: int, delimiter: bytes, limit: int
+    data: bytes | bytearray, start: int, delimiter: bytes, limit: float
 ) -> int:
     """
     Find the end of the whole lines of legal length that begin at C{start}.
@@ -72,14 +69,13 @@ def end_of_lines(
     @return: C{start}, if no whole line of legal length begins there, or the
         index after the last delimiter.
     """
-    if type(limit) is not int or limit < 0:
-        limit = _whole(limit, len(data))
+    most = limit if type(limit) is int and limit >= 0 else _whole(limit, len(data))
     if type(delimiter) is not bytes:
         delimiter = bytes(memoryview(delimiter))
     if overlaps_itself(delimiter):
-        return _end_of_lines_one_by_one(data, start, delimiter, limit)
+        return _end_of_lines_one_by_one(data, start, delimiter, most)
     length, size = len(delimiter), len(data)
-    reach = limit + length
+    reach = most + length
     while True:
         horizon = start + reach
         found = data.rfind(delimiter, start, horizon)
@@ -91,7 +87,7 @@ def end_of_lines(
 
 
 def _end_of_lines_one_by_one(
-    data: bytes | bytearray, start: int, delimiter: bytes, limit: int
+    data: bytes | bytearray, start: int, delimiter: bytes, limit: float
 ) -> int:
     """
     L{end_of_lines} for a delimiter that can overlap itself.
@@ -103,125 +99,65 @@ def _end_of_lines_one_by_one(
         start = found + len(delimiter)
 
 
-class HeldBytes:
+class LineSplitter(Splitter):
     """
-    Bytes that wait: added at the end, taken from the front, for what their copying
-    costs.
-    """
-
-    __slots__ = ("_bytes",)
-
-    def __init__(self, data: bytes = b"") -> None:
-        self._bytes = bytearray(data)
-
-    def __len__(self) -> int:
-        return len(self._bytes)
-
-    def append(self, data: bytes) -> None:
-        """
-        Add bytes at the end.
-        """
-        self._bytes += data
-
-    def take(self, size: int | None = None) -> bytes:
-        """
-        Take the first C{size} bytes, or all.
-        """
-        data = self._bytes
-        if size is None or size == len(data):
-            self._bytes = bytearray()
-            return bytes(data)
-        with memoryview(data) as view:
-            taken = bytes(view[:size])
-        del data[:size]
-        return taken
-
-    def drop(self, size: int) -> None:
-        """
-        Forget the first C{size} bytes.
-        """
-        if size == len(self._bytes):
-            self._bytes = bytearray()
-        else:
-            del self._bytes[:size]
-
-    def peek(self) -> bytes:
-        """
-        Copy all bytes and leave them.
-        """
-        return bytes(self._bytes)
-
-
-class LineBuffer(HeldBytes):
-    """
-    Bytes that wait for the rest of their line, or for somebody to want them.
-
-    Appending is amortized over the bytes, and what was searched once without
-    success is not searched again.
+    Splits lines that end with C{delimiter}.
     """
 
-    __slots__ = ("_delimiter", "_searched")
+    __slots__ = ("delimiter",)
 
-    def __init__(self, data: bytes = b"") -> None:
-        super().__init__(data)
-        # How many leading bytes are known to hold no whole `_delimiter`.
-        self._searched = 0
-        self._delimiter = b""
+    def __init__(self, delimiter: bytes, limit: float) -> None:
+        super().__init__(limit)
+        self.delimiter = delimiter
 
-    def find(self, delimiter: bytes) -> int:
-        """
-        Return the index of the first delimiter, or -1.
-        """
-        if delimiter != self._delimiter:
-            self._searched = 0
-            self._delimiter = delimiter
-        begin = max(0, self._searched - len(delimiter) + 1)
-        found = self._bytes.find(delimiter, begin)
-        self._searched = len(self._bytes) if found < 0 else found
-        return found
+    def first(
+        self, data: bytes | bytearray, start: int = 0, searched: int = 0
+    ) -> Found | None:
+        size = len(self.delimiter)
+        found = data.find(self.delimiter, max(start, searched - size + 1))
+        return None if found < 0 else (start, found, found + size)
 
-    def take_lines(
-        self, delimiter: bytes, limit: int, at_most: int = sys.maxsize
-    ) -> bytes:
-        """
-        Take the whole lines of legal length from the front, delimiters
-        included.
+    def is_overlong(self, size: int) -> bool:
+        return size > 0 and size >= self.limit + len(self.delimiter)
 
-        @return: the lines as one run of bytes, or C{b""} if the buffer begins
-            with a partial or an overlong line.
+    def may_end_legally(self, partial: bytes) -> bool:
         """
-        found = self.find(delimiter)
-        if found < 0 or found > limit:
-            return b""
-        data = self._bytes if at_most >= len(self._bytes) else self._bytes[:at_most]
-        end = end_of_lines(data, found + len(delimiter), delimiter, limit)
-        return self.take(end)
+        Tell whether a partial line can still turn out to be legal: all its bytes beyond
+        the limit may be the beginning of the delimiter.
 
-    def take(self, size: int | None = None) -> bytes:
+        This is stricter than L{is_overlong}, which does not look at the bytes.
         """
-        Take the first C{size} bytes, or all.
-        """
-        self._searched = 0
-        return super().take(size)
-
-    def is_overlong(self, delimiter: bytes, limit: int) -> bool:
-        """
-        Tell whether the first line cannot end within the limit any more.
-
-        To be asked when L{take_lines} has nothing more to give.
-        """
-        size = len(self._bytes)
-        return size > 0 and size >= limit + len(delimiter)
-
-    def may_end_legally(self, delimiter: bytes, limit: int) -> bool:
-        """
-        Tell whether the partial line could still turn out to be of legal
-        length: every byte beyond the limit may be the delimiter's beginning.
-
-        This is stricter than L{is_overlong} by looking at the bytes.
-        """
-        size = len(self._bytes)
+        size, limit, delimiter = len(partial), self.limit, self.delimiter
         return not size > limit or any(
-            size - beginning <= limit and self._bytes.endswith(delimiter[:beginning])
+            size - beginning <= limit and partial.endswith(delimiter[:beginning])
             for beginning in range(1, len(delimiter))
         )
+
+    def end_of_block(self, data: bytes | bytearray, known: int = 0) -> tuple[int, int]:
+        return end_of_lines(data, known, self.delimiter, self.limit), 0
+
+    def split_front(self, data: bytes) -> tuple[int, list[bytes]]:
+        end, _ = self.end_of_block(data)
+        return end, self.split(data[:end])
+
+    def split(self, block: bytes) -> list[bytes]:
+        lines = block.split(self.delimiter)
+        del lines[-1]
+        return lines
+
+    def join(self, messages: Iterable[bytes], rest: bytes = b"") -> bytes:
+        return self.delimiter.join([*messages, rest])
+
+
+@lru_cache(maxsize=256)
+def _line_splitter(delimiter: bytes, limit: float) -> LineSplitter:
+    return LineSplitter(delimiter, limit)
+
+
+def line_splitter(delimiter: bytes, limit: float) -> LineSplitter:
+    """
+    Find the splitter of these settings, which all receivers share that have them.
+    """
+    if type(delimiter) is not bytes:
+        delimiter = bytes(memoryview(delimiter))
+    return _line_splitter(delimiter, limit)

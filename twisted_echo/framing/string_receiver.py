@@ -1,9 +1,10 @@
 """
-Receivers of length-prefixed frames that cost what their bytes cost.
+Fast receivers of length-prefixed frames, and of strings in any other framing.
 
 L{FastInt8StringReceiver}, L{FastInt16StringReceiver} and L{FastInt32StringReceiver}
 are drop-ins for the classes of C{twisted.protocols.basic} that they extend, C{recvd}
-included. Each hook hands on to the next; override the coarsest that serves you:
+included; L{StringReceiver} is for a splitter of your own. Each hook hands on to the
+next; override the coarsest that serves you:
 
   - C{blockReceived(block)}: whole frames as one run of bytes, prefixes included;
   - C{stringsReceived(strings)}: a list of strings;
@@ -13,10 +14,9 @@ What must hold: the body of a frame that is longer than C{MAX_LENGTH} is never k
 what follows it is never taken for a frame.
 """
 
-import sys
 from collections.abc import Iterable
 from operator import length_hint
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.protocols.basic import (
     Int8StringReceiver,
@@ -26,94 +26,75 @@ from twisted.protocols.basic import (
     StringTooLongError,
 )
 
-from twisted_echo.framing.delivery import WORTH_COUNTING, Delivery
 from twisted_echo.framing.length_prefixed import (
-    FrameBuffer,
-    Prefix,
-    end_of_frames,
-    prefix_of,
-    split_frames,
+    FrameSplitter,
+    frame_splitter,
 )
+from twisted_echo.framing.message_receiver import GO_ON, MessageReceiver
+from twisted_echo.framing.splitter import Found, ReceiveBuffer, Splitter
 
 __all__ = [
     "FastInt8StringReceiver",
     "FastInt16StringReceiver",
     "FastInt32StringReceiver",
     "FastIntNStringReceiver",
+    "StringReceiver",
 ]
 
 
-class FastIntNStringReceiver(Delivery, IntNStringReceiver):
+_S = TypeVar("_S", bound=Splitter)
+
+
+class StringReceiver(MessageReceiver[_S]):
     """
-    C{IntNStringReceiver}, with blocks, for
-    any C{structFormat} of one integer, with its C{prefixLength}.
+    A receiver of strings by any L{Splitter<twisted_echo.framing.splitter.Splitter>},
+    which a subclass returns from C{_splitter}.
 
-    A pause, or assigning C{recvd} or C{MAX_LENGTH}, takes effect after the string in
-    which it happens, as it does in the original; what C{stringReceived} returns means
-    nothing, and C{transport.loseConnection} does not keep the rest of a chunk from
-    being delivered. Whoever overrides a coarser hook has it take effect after what that
-    hook was given.
+    A pause, or assigning C{MAX_LENGTH}, takes effect after the string in which it
+    happens. Whoever overrides a coarser hook has it take effect after what that hook
+    was given. What a hook returns means nothing.
 
-    Three things differ. Use C{pauseProducing} instead of assigning C{paused}. What
-    arrives while a string is delivered waits. And when C{lengthLimitExceeded} has
-    returned, and has neither raised C{MAX_LENGTH} nor assigned C{recvd}, the frame's
-    body is dropped, and it is called again if there is more of it.
-
-    @ivar bytesReceived: how many bytes have been received so far.
-    @ivar lineCount: how many frames have been found so far; those that wait when
-        C{recvd} is assigned are not counted.
+    What arrives while a string is delivered waits. When C{lengthLimitExceeded} has
+    returned and has not raised C{MAX_LENGTH}, the body of the string is dropped, and
+    the hook is called again if there is more of it.
     """
 
-    bytesReceived = 0
-    lineCount = 0
-
-    # What is to be looked at again when more comes; None while there is nothing.
-    _held: FrameBuffer | None = None
-    # How many bytes of the overlong frame that is held were dropped.
-    _dropped = 0
-    # The limit of those that are being delivered.
-    _foundBy = 0
-    _busyReceiving = False
-    _prefix: Prefix
-    # How many bytes to look for frames in; few, after some were found in vain.
-    _atMost = sys.maxsize
+    MAX_LENGTH = 99999
 
     if TYPE_CHECKING:
-        transport: Any
-        structFormat: Any
-        prefixLength: int
 
-        def stringReceived(self, string: bytes) -> Any: ...
-        def lengthLimitExceeded(self, length: int) -> Any: ...
-        def sendString(self, string: bytes) -> Any: ...
+        def stringReceived(self, string: bytes) -> object: ...
+
+    def lengthLimitExceeded(self, length: int) -> object:
+        """
+        Override this to do something else than to close the connection when a string is
+        longer than C{MAX_LENGTH}.
+        """
+        return self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Hand whole frames to C{blockReceived} and keep the rest.
-
-        @raise ValueError: if C{structFormat} or C{prefixLength} cannot be minded.
+        Hand whole strings to C{blockReceived} and keep the rest.
         """
         self.bytesReceived += len(data)
-        self._prefix = prefix = prefix_of(self.structFormat, self.prefixLength)
         if self._held is not None or self._busyReceiving or self.paused:
             self._receive(data)
             return
-        self._foundBy = limit = self.MAX_LENGTH
+        splitter = self._foundBy = self._splitter()
         strings: list[bytes] | None = None
-        size = len(data)
         if self._splitsBlocks():
-            end, strings = split_frames(data, size, prefix, limit)
+            end, strings = splitter.split_front(data)
             count = len(strings)
         else:
-            end, count = end_of_frames(data, 0, size, prefix, limit)
-        if end < size:
-            self._held = FrameBuffer(data[end:])
+            end, count = splitter.end_of_block(data)
+        if end < len(data):
+            self._held = ReceiveBuffer(data[end:])
         if end:
             self.lineCount += count
             self._busyReceiving = True
             try:
                 if strings is None:
-                    self.blockReceived(data if end == size else data[:end])
+                    self.blockReceived(data if end == len(data) else data[:end])
                 else:
                     self.stringsReceived(strings)
             finally:
@@ -121,128 +102,112 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
         if self._held is not None:
             self._receive(b"")
 
-    def _receive(self, data: bytes) -> None:
-        if self._held is None:
-            self._held = FrameBuffer(data)
-        else:
-            self._held.append(data)
-        if self._busyReceiving:
-            return
-        self._busyReceiving = True
-        try:
-            self._deliver()
-        finally:
-            self._busyReceiving = False
-            if not self._held and not length_hint(self._undelivered):
-                self._held = None
-                self._atMost = sys.maxsize
-            elif self.paused or len(self._held or b"") >= WORTH_COUNTING:
-                self.heldMore()
-
-    def _deliver(self) -> None:
-        while (held := self._held) is not None and not self.paused:
-            if length_hint(self._undelivered):
-                self._deliverStrings()
-                continue
-            prefix, limit = self._prefix, self.MAX_LENGTH
-            length = held.first(prefix)
-            if length is None:
-                return
-            if length > limit or self._dropped:
-                self.lengthLimitExceeded(length)
-                if self._held is held and (length > self.MAX_LENGTH or self._dropped):
-                    self._dropped += held.cut(prefix.size)
-                    return
-                continue
-            self._foundBy = limit
-            at_most = self._atMost
-            if self._splitsBlocks():
-                strings = held.take_strings(prefix, limit, at_most)
-                if not strings:
-                    return
-                self._atMost = min(2 * at_most, sys.maxsize)
-                self.lineCount += len(strings)
-                self.stringsReceived(strings)
-                continue
-            block, count = held.take_frames(prefix, limit, at_most)
-            if not block:
-                return
-            self._atMost = min(2 * at_most, sys.maxsize)
-            self.lineCount += count
-            self.blockReceived(block)
-
     def _splitsBlocks(self) -> bool:
         """
-        Whether C{blockReceived} is that of here, so that frames can be split as they
-        are found, instead of going over them twice.
+        Tell whether C{blockReceived} is that of here, so that strings can be split as
+        they are found, instead of going over them twice.
         """
         return getattr(self.blockReceived, "__func__", None) is _splitBlock
 
+    def _deliverBlock(
+        self, held: ReceiveBuffer, splitter: _S, first: Found, at_most: int
+    ) -> object:
+        if not self._splitsBlocks():
+            return super()._deliverBlock(held, splitter, first, at_most)
+        strings = held.take_messages(splitter, first, at_most)
+        self.lineCount += len(strings)
+        return self.stringsReceived(strings)
+
+    def _handleOverlong(self, held: ReceiveBuffer) -> object:
+        found = held.first(self._splitter())
+        if found is None:
+            return None
+        begin, end, _ = found
+        self.lengthLimitExceeded(end - begin)
+        if self._held is not held or not (
+            self._dropped or end - begin > self.MAX_LENGTH
+        ):
+            return GO_ON
+        self._dropped += held.cut(begin)
+        return None
+
     def blockReceived(self, block: bytes) -> object:
         """
-        Override this to take many frames at once, as they came.
+        Override this to take many strings at once, as they came.
 
-        @param block: one or more whole frames, each with its prefix and none longer
+        @param block: one or more whole strings, each with its framing and none longer
             than C{MAX_LENGTH}.
         """
-        prefix = self._prefix
-        _, strings = split_frames(block, len(block), prefix, prefix.most)
-        return self.stringsReceived(strings)
+        return self.stringsReceived(self._splitter().split(block))
 
     def stringsReceived(self, strings: list[bytes]) -> object:
         """
         Override this to take many strings at once.
 
-        @param strings: one or more, without their prefixes, none longer than
+        @param strings: one or more, without their framing, none longer than
             C{MAX_LENGTH}.
         """
         if length_hint(self._undelivered):
             self._deliverLater(strings)
         else:
-            self._lines = strings
+            self._messages = strings
             self._undelivered = iter(strings)
-            self._deliverStrings()
+            self._deliverRest()
         return None
 
-    def _deliverStrings(self) -> None:
-        undelivered, limit = self._undelivered, self._foundBy
+    def _deliverRest(self) -> object:
+        limit = self._foundBy.limit
         try:
-            if limit == self.MAX_LENGTH:
-                for string in undelivered:
-                    self.stringReceived(string)
-                    if limit != self.MAX_LENGTH:
-                        break
-                else:
-                    return
-                if self._undelivered is not undelivered:
-                    # Interrupted as well.
-                    return
-            self._deliverLegal(undelivered)
+            for string in self._undelivered:
+                # (The limit may change with every string, as that of AMP does.)
+                if limit != self.MAX_LENGTH and len(string) > self.MAX_LENGTH:
+                    self._messages = [string, *self._undelivered]
+                    self._undelivered = iter(self._messages)
+                    self._held = ReceiveBuffer(self._takeAll())
+                    break
+                self.stringReceived(string)
         finally:
             if not length_hint(self._undelivered):
-                self._lines = []
+                self._messages = []
             elif self._held is None:
-                self._held = FrameBuffer()
+                self._held = ReceiveBuffer()
+        return None
 
-    def _deliverLegal(self, undelivered: Iterable[bytes]) -> None:
-        """
-        Deliver what was found by another limit than that of now.
-        """
-        for string in undelivered:
-            if len(string) > self.MAX_LENGTH:
-                back = [string, *self._takeBack()]
-                # Perhaps it changes again and again: do not find many in vain.
-                self._atMost = 256
-                self.lineCount = max(0, self.lineCount - len(back))
-                rest = self._packed(back)
-                held = b"" if self._held is None else self._held.take()
-                self._held = FrameBuffer(rest + held)
-                return
-            self.stringReceived(string)
+    def forgetInput(self) -> None:
+        super().forgetInput()
+        self._dropped = 0
 
-    def _packed(self, strings: Iterable[bytes]) -> bytes:
-        pack = prefix_of(self.structFormat, self.prefixLength).struct.pack
-        return b"".join([part for each in strings for part in (pack(len(each)), each)])
+
+_splitBlock = StringReceiver.blockReceived
+
+
+class FastIntNStringReceiver(StringReceiver[FrameSplitter], IntNStringReceiver):
+    """
+    C{IntNStringReceiver} of C{twisted.protocols.basic}, with blocks, for any
+    C{structFormat} of one integer, with its C{prefixLength}.
+
+    Assigning C{recvd} takes effect after the string in which it happens, as it does in
+    the original, and C{transport.loseConnection} does not keep the rest of a chunk from
+    being delivered.
+
+    Unlike with the original, use C{pauseProducing} instead of assigning C{paused}; see
+    L{StringReceiver} for the rest.
+
+    @raise ValueError: from C{dataReceived}, if C{structFormat} or C{prefixLength} has
+        no meaning.
+    """
+
+    if TYPE_CHECKING:
+        structFormat: str
+        prefixLength: int
+        MAX_LENGTH: int
+
+        def sendString(self, string: bytes) -> object: ...
+
+    _foundBy = frame_splitter("!B", 1, 0)
+
+    def _splitter(self) -> FrameSplitter:
+        return frame_splitter(self.structFormat, self.prefixLength, self.MAX_LENGTH)
 
     @property
     def recvd(self) -> bytes:
@@ -252,20 +217,13 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
         """
         held = b"" if self._held is None else self._held.peek()
         left = self._left()
-        return self._packed(left) + held if left else held
+        return self._foundBy.join(left, held) if left else held
 
     @recvd.setter
     def recvd(self, data: bytes) -> None:
-        undelivered = self._takeBack()
-        if undelivered:
-            self.lineCount = max(0, self.lineCount - len(undelivered))
-            self._atMost = 256
-        self._dropped = 0
+        self.forgetInput()
         # Twisted's own code assigns an empty str.
-        self._held = FrameBuffer(data) if data else None
-
-    def forgetInput(self) -> None:
-        self.recvd = b""
+        self._held = ReceiveBuffer(data) if data else None
 
     def sendStrings(self, strings: Iterable[bytes]) -> None:
         """
@@ -275,44 +233,15 @@ class FastIntNStringReceiver(Delivery, IntNStringReceiver):
             is sent.
         """
         strings = list(strings)
-        most = prefix_of(self.structFormat, self.prefixLength).most
+        splitter = self._splitter()
+        most = splitter.prefix.most
         longest = max(map(len, strings), default=0)
         if longest > most:
             raise StringTooLongError(
                 f"a string must be {most} bytes or less, got one of {longest}"
             )
         if strings:
-            self.transport.write(self._packed(strings))
-
-    def heldInput(self) -> tuple[int, int | None]:
-        """
-        Tell what is held of the peer's bytes.
-
-        @return: how many bytes wait, and where in the stream a frame begins that the
-            peer has not finished; None if there is no such frame, or if it is this
-            receiver that takes nothing more.
-        """
-        held = self._held
-        if held is None:
-            return 0, None
-        size, left = len(held), self._left()
-        if left:
-            return size + sum(map(len, left)), None
-        if not size or self.paused or held.has_frame(self._prefix):
-            return size, None
-        return size, self.bytesReceived - size - self._dropped
-
-    def hasUndeliveredLines(self) -> bool:
-        """
-        Tell whether whole frames wait, as they do after a pause.
-        """
-        return bool(
-            length_hint(self._undelivered)
-            or (self._held and self._held.has_frame(self._prefix))
-        )
-
-
-_splitBlock = FastIntNStringReceiver.blockReceived
+            self.transport.write(splitter.join(strings))
 
 
 class FastInt8StringReceiver(FastIntNStringReceiver, Int8StringReceiver):

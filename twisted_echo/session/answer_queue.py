@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.framing.delivery import WORTH_COUNTING
+from twisted_echo.framing.message_receiver import WORTH_COUNTING
 from twisted_echo.scheduling.fair_clock import FairClock
 from twisted_echo.session.answer_failure import (
     FailureHandler,

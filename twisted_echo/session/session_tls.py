@@ -28,7 +28,7 @@ from twisted.internet.protocol import BaseProtocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_echo.framing.delivery import WORTH_COUNTING
+from twisted_echo.framing.message_receiver import WORTH_COUNTING
 from twisted_echo.net.receive_queue import readArrived
 from twisted_echo.net.transport_queries import (
     bottomTransport,

@@ -19,10 +19,38 @@ from tests.support.reference import (
     split_lines,
     streams,
 )
-from twisted_echo.framing import lines as framing
-from twisted_echo.framing.lines import LineBuffer, end_of_lines, overlaps_itself
+from twisted_echo.framing import splitter as framing
+from twisted_echo.framing.lines import end_of_lines, line_splitter, overlaps_itself
+from twisted_echo.framing.splitter import ReceiveBuffer
 
 thorough = reference.thorough(400)
+
+
+def find(buffer: ReceiveBuffer, delimiter: bytes, limit: int = 5) -> int:
+    """
+    Find the end of the first line, or -1.
+    """
+    found = buffer.first(line_splitter(delimiter, limit))
+    return -1 if found is None else found[1]
+
+
+def take_lines(buffer: ReceiveBuffer, delimiter: bytes, limit: int) -> bytes:
+    """
+    Take the whole legal lines, as a receiver does.
+    """
+    splitter = line_splitter(delimiter, limit)
+    found = buffer.first(splitter)
+    if found is None or found[1] > limit:
+        return b""
+    return buffer.take_block(splitter, found)[0]
+
+
+def is_overlong(buffer: ReceiveBuffer, delimiter: bytes, limit: int) -> bool:
+    splitter = line_splitter(delimiter, limit)
+    found = buffer.first(splitter)
+    if found is None:
+        return splitter.is_overlong(len(buffer))
+    return found[1] > limit
 
 
 def feed(chunks: Iterable[bytes], delimiter: bytes, limit: int) -> Split:
@@ -30,19 +58,19 @@ def feed(chunks: Iterable[bytes], delimiter: bytes, limit: int) -> Split:
     Take from a buffer, after each chunk, what it gives, until a line is too
     long; check on the way what must hold at every step.
     """
-    buffer = LineBuffer()
+    buffer = ReceiveBuffer()
     lines: list[bytes] = []
     given_up = False
     for chunk in chunks:
         buffer.append(chunk)
         if given_up:
             continue
-        block = buffer.take_lines(delimiter, limit)
+        block = take_lines(buffer, delimiter, limit)
         taken, rest, overlong = split_lines(block, delimiter, limit)
         assert (rest, overlong) == (b"", False), "a block is whole legal lines"
-        assert buffer.take_lines(delimiter, limit) == b"", "all is taken at once"
+        assert take_lines(buffer, delimiter, limit) == b"", "all is taken at once"
         lines += taken
-        given_up = buffer.is_overlong(delimiter, limit)
+        given_up = is_overlong(buffer, delimiter, limit)
         if not given_up:
             assert len(buffer) < limit + len(delimiter)
     return Split(lines, buffer.take(), given_up)
@@ -175,7 +203,7 @@ class TestEndOfLines:
         assert end == len(before) + whole
 
 
-class TestLineBuffer:
+class TestReceiveBuffer:
     @pytest.mark.parametrize(("data", "delimiter", "limit", "block"), CASES)
     def test_every_cut(
         self, data: bytes, delimiter: bytes, limit: int, block: bytes
@@ -208,50 +236,50 @@ class TestLineBuffer:
         What was searched for one delimiter is searched anew for another, and
         nothing of what was found earlier is minded then.
         """
-        buffer = LineBuffer()
+        buffer = ReceiveBuffer()
         plain = b""
         for turn, chunk in enumerate(chunks):
             delimiter, limit = changes[turn % len(changes)]
             buffer.append(chunk)
             plain += chunk
-            assert buffer.find(delimiter) == plain.find(delimiter)
+            assert find(buffer, delimiter) == plain.find(delimiter)
             lines, rest, overlong = split_lines(plain, delimiter, limit)
             block = b"".join(line + delimiter for line in lines)
-            assert buffer.take_lines(delimiter, limit) == block
-            assert buffer.is_overlong(delimiter, limit) == overlong
+            assert take_lines(buffer, delimiter, limit) == block
+            assert is_overlong(buffer, delimiter, limit) == overlong
             assert (len(buffer), buffer.peek()) == (len(rest), rest)
             plain = rest
 
     def test_find(self) -> None:
-        buffer = LineBuffer(b"ab\r")
-        assert buffer.find(b"\r\n") == -1
+        buffer = ReceiveBuffer(b"ab\r")
+        assert find(buffer, b"\r\n") == -1
         buffer.append(b"\ncd\r\n")
-        assert [buffer.find(b"\r\n"), buffer.find(b"\r\n")] == [2, 2]
+        assert [find(buffer, b"\r\n"), find(buffer, b"\r\n")] == [2, 2]
         assert buffer.take(3) == b"ab\r"
-        assert buffer.find(b"\r\n") == 3
-        assert buffer.find(b"\n") == 0
-        assert buffer.find(b"d") == 2
+        assert find(buffer, b"\r\n") == 3
+        assert find(buffer, b"\n") == 0
+        assert find(buffer, b"d") == 2
 
     def test_new_delimiter_is_searched_from_the_front(self) -> None:
-        buffer = LineBuffer(b"a;b;c")
-        assert buffer.find(b"\n") == -1
+        buffer = ReceiveBuffer(b"a;b;c")
+        assert find(buffer, b"\n") == -1
         assert buffer._searched == 5
-        assert buffer.find(b";") == 1
-        assert buffer.take_lines(b";", 5) == b"a;b;"
+        assert find(buffer, b";") == 1
+        assert take_lines(buffer, b";", 5) == b"a;b;"
 
     def test_first_line_is_overlong(self) -> None:
         """
         Nothing is taken, not even the legal lines behind it.
         """
-        buffer = LineBuffer(b"abc\nd\n")
-        assert buffer.take_lines(b"\n", 2) == b""
-        assert buffer.is_overlong(b"\n", 2)
+        buffer = ReceiveBuffer(b"abc\nd\n")
+        assert take_lines(buffer, b"\n", 2) == b""
+        assert is_overlong(buffer, b"\n", 2)
         assert buffer.peek() == b"abc\nd\n"
-        assert buffer.take_lines(b"\n", 3) == b"abc\nd\n"
+        assert take_lines(buffer, b"\n", 3) == b"abc\nd\n"
 
     @pytest.mark.parametrize("size", [0, 1, 4])
     def test_take(self, size: int) -> None:
-        buffer = LineBuffer(b"abcd")
+        buffer = ReceiveBuffer(b"abcd")
         assert buffer.take(size) == b"abcd"[:size]
         assert buffer.peek() == b"abcd"[size:]
         buffer.append(b"ef")
@@ -264,7 +292,7 @@ class TestLineBuffer:
         """
         A buffer is true while it holds something.
         """
-        buffer = LineBuffer()
+        buffer = ReceiveBuffer()
         assert not buffer
         buffer.append(b"a")
         assert buffer
@@ -276,7 +304,7 @@ class TestLineBuffer:
         The buffer keeps a copy, and gives copies.
         """
         given_bytes = bytearray(b"ab")
-        buffer = LineBuffer(given_bytes)  # type: ignore[arg-type]
+        buffer = ReceiveBuffer(given_bytes)  # type: ignore[arg-type]
         peeked = buffer.peek()
         buffer.append(b"c")
         given_bytes[0] = 0
@@ -300,10 +328,10 @@ class TestLineBuffer:
         With a limit of 5, and CRLF not in sight: seven bytes are too many, and
         six are if the sixth is not the CR.
         """
-        buffer = LineBuffer(held)
-        assert buffer.take_lines(b"\r\n", 5) == b""
-        assert buffer.is_overlong(b"\r\n", 5) is overlong
-        assert buffer.may_end_legally(b"\r\n", 5) is may_end
+        buffer = ReceiveBuffer(held)
+        assert take_lines(buffer, b"\r\n", 5) == b""
+        assert is_overlong(buffer, b"\r\n", 5) is overlong
+        assert line_splitter(b"\r\n", 5).may_end_legally(held) is may_end
 
     @given(data=streams, delimiter=delimiters, limit=limits)
     @thorough
@@ -322,7 +350,7 @@ class TestLineBuffer:
             for end in endings
         )
         assert delimiter not in partial
-        assert LineBuffer(partial).may_end_legally(delimiter, limit) == can
+        assert line_splitter(delimiter, limit).may_end_legally(partial) == can
 
 
 class CountedBytes(bytearray):
@@ -362,7 +390,7 @@ class CountedBytes(bytearray):
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> type[CountedBytes]:
     """
-    Have L{LineBuffer} keep its bytes in L{CountedBytes}.
+    Have L{ReceiveBuffer} keep its bytes in L{CountedBytes}.
     """
     monkeypatch.setattr(framing, "bytearray", CountedBytes, raising=False)
     CountedBytes.reset()
@@ -376,9 +404,9 @@ class TestCost:
     """
 
     def test_the_count_counts(self, counted: type[CountedBytes]) -> None:
-        buffer = LineBuffer()
+        buffer = ReceiveBuffer()
         buffer.append(b"abcd\nef")
-        assert buffer.find(b"\n") == 4
+        assert find(buffer, b"\n") == 4
         buffer.take()
         assert (counted.searched, counted.moved) == (5, 14)
 
@@ -393,12 +421,12 @@ class TestCost:
         size = 32 * 1024
         line = b"\r" * size
         data = line + delimiter
-        buffer = LineBuffer()
+        buffer = ReceiveBuffer()
         chunks = [data[at : at + piece] for at in range(0, len(data), piece)]
         blocks = []
         for chunk in chunks:
             buffer.append(chunk)
-            blocks.append(buffer.take_lines(delimiter, 2 * size))
+            blocks.append(take_lines(buffer, delimiter, 2 * size))
         assert b"".join(blocks) == data[: data.find(delimiter) + len(delimiter)]
         again = (len(delimiter) - 1) * len(chunks)
         assert counted.searched <= len(data) + again
@@ -445,12 +473,12 @@ class TestCost:
         """
         An answer that is known is not searched for again.
         """
-        buffer = LineBuffer(b"x" * 1000)
+        buffer = ReceiveBuffer(b"x" * 1000)
         for _ in range(100):
-            assert buffer.find(b"\n") == -1
+            assert find(buffer, b"\n", 10) == -1
         assert counted.searched == 1000
         buffer.append(b"\n")
         counted.reset()
         for _ in range(100):
-            assert buffer.take_lines(b"\n", 10) == b""
+            assert take_lines(buffer, b"\n", 10) == b""
         assert counted.searched <= 100

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import IntNStringReceiver, StringTooLongError
 
-from twisted_echo.framing.length_prefixed import end_of_frames, prefix_of, split_frames
+from twisted_echo.framing.length_prefixed import FrameSplitter, prefix_of
 from twisted_echo.framing.string_receiver import FastIntNStringReceiver
 
 FORMATS = ("!B", "!H", "!I", "<H", "!Q")
@@ -144,14 +144,14 @@ def test_linear(period: int) -> None:
     # Runs of one length, each a frame longer than the one before it.
     sizes = [3 + each // period % 2 for each in range(5000)]
     data = Counted(b"".join(struct.pack("!H", n) + b"x" * n for n in sizes))
-    counting = CountedStruct(prefix.struct)
-    counted: Any = prefix._replace(struct=counting)  # type: ignore[arg-type]
-    end, count = end_of_frames(data, 0, len(data), counted, 100)
+    counting: Any = CountedStruct(prefix.struct)
+    splitter = FrameSplitter(prefix._replace(struct=counting), 100)
+    end, count = splitter.end_of_block(data)
     assert (end, count) == (len(data), len(sizes))
     assert counting.times <= len(sizes)
     assert data.looked <= 2 * len(data)
     data.looked = counting.times = 0
-    end, strings = split_frames(data, len(data), counted, 100)
+    end, strings = splitter.split_front(data)
     assert (end, list(map(len, strings))) == (len(data), sizes)
     assert counting.times <= len(sizes)
     assert data.looked <= 3 * len(data)
@@ -189,17 +189,15 @@ def test_limitThatChangesEachTime() -> None:
         def lengthLimitExceeded(self, length: int) -> None:
             self.MAX_LENGTH = 9
 
-        def _packed(self, strings: Any) -> bytes:
-            strings = list(strings)
-            self.again += len(strings)
-            packed: bytes = super()._packed(strings)
-            return packed
+        def stringsReceived(self, strings: list[bytes]) -> object:
+            self.found += len(strings)
+            return super().stringsReceived(strings)
 
     count = 2000
     changing = Changing()
-    changing.again = 0
+    changing.found = 0
     changing.makeConnection(StringTransport())
     changing.dataReceived(b"\2ab" * count)
     assert len(changing.events) == count
     # All of them once, then each time as many as fit into what is looked at.
-    assert changing.again <= count + count * 256 // 3
+    assert changing.found <= count + count * 256 // 3

@@ -27,6 +27,13 @@ from tests.support.clients import (
     until,
 )
 from tests.support.counting_transports import Counting, Waiting
+from tests.support.line_receivers import (
+    LenientTransport,
+    Scripted,
+    actions,
+    steps_of,
+    thorough,
+)
 from tests.support.loop import (
     TCP,
     UNIX,
@@ -35,13 +42,6 @@ from tests.support.loop import (
     wait_for_event,
 )
 from tests.support.reference import chunks_of, delimiters, limits, split_lines
-from tests.unit.framing.test_line_receiver import (
-    LenientTransport,
-    Scripted,
-    actions,
-    steps_of,
-    thorough,
-)
 from twisted_echo import (
     EchoConfig,
     EchoFactory,

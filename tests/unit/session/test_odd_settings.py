@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols import basic
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.unit.framing.test_line_receiver import MendedLineOnlyReceiver
+from tests.support.line_receivers import MendedLineOnlyReceiver
 from twisted_echo import (
     FastInt8StringReceiver,
     FastInt16StringReceiver,
