@@ -16,8 +16,8 @@ class _Prefixed(Protocol):
 
 class OwnLogContext:
     """
-    A log context that is made when something is logged. The reactor puts the transport
-    itself on the stack of C{twisted.python.context} while it reads, which costs nothing.
+    A log context that is made when something is logged. While the reactor reads from a
+    transport, the transport itself is on the stack of C{twisted.python.context}.
     """
 
     def __getitem__(self: _Prefixed, key: object) -> Mapping[object, object]:
