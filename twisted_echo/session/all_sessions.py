@@ -75,7 +75,7 @@ class AllSessions(LogsFailures):
         """
         return self.admission.isStopping
 
-    def endSent(self, connection: Session | Handshake) -> None:
+    def endSent(self, connection: object) -> None:
         """
         It is being sent its end-of-file. Called by a session, or by what was to become
         one.

@@ -191,7 +191,8 @@ class ClosesInOrder(AwaitsAnswers):
         Close after what has been written.
         """
         self._enter(FINISHED)
-        self.outputEnded()
+        if self.factory is not None:
+            self.factory.endSent(self)
         transport = self.transport
         if self._throttled:
             self._throttled = False
@@ -209,11 +210,6 @@ class ClosesInOrder(AwaitsAnswers):
             transport.resumeProducing()
         else:
             transport.loseConnection()
-
-    def outputEnded(self) -> None:
-        """
-        Called when its end-of-file follows what has been written.
-        """
 
     def discardInput(self) -> None:
         """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from twisted_echo.net.transport_queries import (
@@ -20,6 +20,7 @@ from twisted_echo.session.end_classification import (
     BROKEN,
     DONE,
     HANGUP,
+    Loss,
     endReason,
     lossOf,
 )
@@ -74,9 +75,10 @@ class ReportsEnd(ClosesInOrder):
             return
         if self._connection is not None:
             self.transport = self._connection
-        record = self._record or self.factory
-        if record is not None and self._isClosing:
-            record.closingDeadlines.forget(self)
+        if self._isClosing:
+            record = self._record or self.factory
+            if record is not None:
+                record.closingDeadlines.forget(self)
         if self.factory is not None and self._sessionState is not NEW:
             try:
                 self._reason = self._classify(reason)
@@ -85,14 +87,10 @@ class ReportsEnd(ClosesInOrder):
         self._enter(LOST)
 
     def _classify(self, reason: Failure) -> EndReason:
-        loss, transport = lossOf(reason), self.transport
-        if (
-            loss is BROKEN
-            and reason.check(ConnectionLost)
-            and isinstance(bottomTransport(transport).getPeer(), UNIXAddress)
-            and not pendingOutput(transport)
-        ):
-            loss = HANGUP
+        transport = self.transport
+        # (Most end so.)
+        isDone = reason.type is ConnectionDone
+        loss = DONE if isDone else self._lossOf(reason)
         return endReason(
             loss,
             abortReason=self._abortReason,
@@ -101,11 +99,20 @@ class ReportsEnd(ClosesInOrder):
             hasInputEnded=self._inputEnded,
             isOwed=self._isOwed,
             # (Asked only where it makes a difference.)
-            isTLS=self._closeReason is not None
-            and loss is not DONE
-            and isTLS(transport),
+            isTLS=not isDone and self._closeReason is not None and isTLS(transport),
             isDisconnecting=transport.disconnecting,
         )
+
+    def _lossOf(self, reason: Failure) -> Loss:
+        loss, transport = lossOf(reason), self.transport
+        if (
+            loss is BROKEN
+            and reason.check(ConnectionLost)
+            and isinstance(bottomTransport(transport).getPeer(), UNIXAddress)
+            and not pendingOutput(transport)
+        ):
+            return HANGUP
+        return loss
 
     def _callAtEnd(self) -> None:
         functions, self._atEnd = self._atEnd, ()

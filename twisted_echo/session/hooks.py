@@ -41,7 +41,7 @@ def watch(
         return
     else:
         # A mix-in's, which other classes may use: this class gets the wrapper.
-        def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def hook(self: object, *args: object, **kwargs: object) -> object:
             return getattr(super(cls, self), name)(*args, **kwargs)
 
     fault = complaint(cls, base, name)
@@ -88,7 +88,7 @@ def _ofClass(cls: type, hook: Any) -> Any:
     return copy
 
 
-def isWatched(hook: Any) -> bool:
+def isWatched(hook: object) -> bool:
     """
     Whether a hook is one of L{watch}'s wrappers.
     """

@@ -7,7 +7,6 @@ Every number can be 0, for no limit.
 from dataclasses import dataclass, fields
 from enum import Enum
 from ipaddress import IPv6Address as IPv6
-from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
@@ -105,7 +104,7 @@ class Limits:
             )
 
 
-def peerKey(address: IAddress | Any) -> str | None:
+def peerKey(address: IAddress | None) -> str | None:
     """
     Whom a connection counts for: the host of an IPv4 address, the /64 network of
     an IPv6 one, the path of a UNIX socket; None for any other, and for a UNIX socket

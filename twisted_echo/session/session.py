@@ -29,7 +29,6 @@ What must hold:
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
@@ -89,7 +88,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     # The beginning
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         for name, around in SESSION_WRAPPERS.items():
             watch(cls, Session, name, around)
@@ -117,8 +116,8 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
         except BaseException:
             # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
             self.cannotBegin(transport)
-        if not self.isRegistered:
-            # It was replaced when its class had been made.
+        if self._connection is None and self._sessionState < LOST:
+            # Not registered: the method was replaced when its class had been made.
             self.hookSkipped(complaint(type(self), Session, "connectionMade"))
             Session.connectionMade(self)
 
@@ -193,10 +192,6 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
     def outputEmptied(self) -> None:
         if self.factory is not None:
             self.factory.inputStarted(self)
-
-    def outputEnded(self) -> None:
-        if self.factory is not None:
-            self.factory.endSent(self)
 
     def reportFailure(self, what: str) -> None:
         """
