@@ -195,6 +195,13 @@ INTERNALS = (
         },
     ),
     Internals(
+        "framing.message_receiver",
+        "the same",
+        {
+            f"{_BASIC}.LineReceiver": "_busyReceiving",
+        },
+    ),
+    Internals(
         "framing.held_input",
         "tells whether the receiver is within its loop",
         {

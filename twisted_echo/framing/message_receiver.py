@@ -25,9 +25,12 @@ from typing import Any, Generic, TypeVar
 
 from twisted_echo.framing.held_input import HeldInput
 from twisted_echo.framing.splitter import Found, ReceiveBuffer, Splitter
+from twisted_echo.twisted_internals import require
 from twisted_echo.validation.plain_hooks import PlainHooks
 
 __all__ = ["GO_ON", "WORTH_COUNTING", "BufferedReceiver", "MessageReceiver"]
+
+require(__name__)
 
 WORTH_COUNTING = 1024
 """
