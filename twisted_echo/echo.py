@@ -73,7 +73,8 @@ class EchoConfig:
     @ivar logSessions: which sessions' ends are logged.
     @ivar measure: whether to count lines, and to L{measure<SessionService.measure>}
         the reactor's lateness, for metrics. To count lines costs a third of a
-        nanosecond a byte: nothing else looks at each byte. (Frames always count, as lines.)
+        nanosecond a byte: nothing else looks at each byte. (Frames always count, as
+        lines.)
     """
 
     listen: Sequence[str] = ("tcp:7007:interface=127.0.0.1",)
