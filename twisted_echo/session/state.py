@@ -162,7 +162,7 @@ class SessionState:
 
     def hookFailed(self, what: str) -> None:
         """
-        Handle the exception of a hook, which is being handled: L{Session} logs it, and
+        Handle the exception of a hook, which is being handled: C{Session} logs it, and
         aborts the connection.
 
         @param what: what the session could not do.

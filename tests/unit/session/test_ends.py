@@ -400,7 +400,7 @@ class AfterTheEndTests(EndsTestCase):
         none that goes on untracked.
         """
         for kind in KINDS:
-            for hook in ("connectionLost", "forget"):
+            for hook in ("connectionLost", "unregister"):
                 protocol = type(
                     "Leaving",
                     (Lines,),
