@@ -85,7 +85,6 @@ def lossOf(failure: Failure) -> Loss:
 
 def endReason(
     loss: Loss,
-    *,
     abortReason: EndReason | None,
     closeReason: EndReason | None,
     isFinished: bool,

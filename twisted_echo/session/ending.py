@@ -91,16 +91,17 @@ class ReportsEnd(ClosesInOrder):
         # (Most end so.)
         isDone = reason.type is ConnectionDone
         loss = DONE if isDone else self._lossOf(reason)
+        # (By position: to pass them by name costs more than all the rest of it. Whether
+        # there is TLS is asked only where it makes a difference.)
         return endReason(
             loss,
-            abortReason=self._abortReason,
-            closeReason=self._closeReason,
-            isFinished=self._sessionState is FINISHED,
-            hasInputEnded=self._inputEnded,
-            isOwed=self._isOwed,
-            # (Asked only where it makes a difference.)
-            isTLS=not isDone and self._closeReason is not None and isTLS(transport),
-            isDisconnecting=transport.disconnecting,
+            self._abortReason,
+            self._closeReason,
+            self._sessionState is FINISHED,
+            self._inputEnded,
+            self._isOwed,
+            not isDone and self._closeReason is not None and isTLS(transport),
+            transport.disconnecting,
         )
 
     def _lossOf(self, reason: Failure) -> Loss:
