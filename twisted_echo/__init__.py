@@ -45,11 +45,14 @@ if TYPE_CHECKING:
     from twisted_echo.metrics import Histogram, Observation, Snapshot
     from twisted_echo.net.sockets import KeepAlive
     from twisted_echo.service import SessionService
-    from twisted_echo.session.answer_queue import Answer, AnswerQueue
-    from twisted_echo.session.answering import AnsweringLineReceiver, AnsweringSession
-    from twisted_echo.session.end_reason import EndReason, SessionEnd
+    from twisted_echo.session.answers.answer_queue import Answer, AnswerQueue
+    from twisted_echo.session.answers.answering import (
+        AnsweringLineReceiver,
+        AnsweringSession,
+    )
+    from twisted_echo.session.bounds.limits import Deadlines, Limits, WhenFull
+    from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
     from twisted_echo.session.factory import SessionFactory
-    from twisted_echo.session.limits import Deadlines, Limits, WhenFull
     from twisted_echo.session.session import Session
     from twisted_echo.session.session_log import LogSessions
 
@@ -88,10 +91,10 @@ __all__ = [
 ]
 
 _NAMES = {
-    "session.answering": ("AnsweringLineReceiver", "AnsweringSession"),
-    "session.answer_queue": ("Answer", "AnswerQueue"),
+    "session.answers.answering": ("AnsweringLineReceiver", "AnsweringSession"),
+    "session.answers.answer_queue": ("Answer", "AnswerQueue"),
     "echo": ("EchoConfig", "EchoFactory", "EchoProtocol", "EchoService", "Framing"),
-    "session.end_reason": (
+    "session.ends.end_reason": (
         "EndReason",
         "SessionEnd",
     ),
@@ -103,7 +106,7 @@ _NAMES = {
         "FastIntNStringReceiver",
     ),
     "session.session_log": ("LogSessions",),
-    "session.limits": (
+    "session.bounds.limits": (
         "Deadlines",
         "Limits",
         "WhenFull",

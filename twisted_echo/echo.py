@@ -18,8 +18,8 @@ from twisted_echo.framing.string_receiver import (
 )
 from twisted_echo.net.sockets import KeepAlive
 from twisted_echo.service import SessionService
+from twisted_echo.session.bounds.limits import Deadlines, Limits
 from twisted_echo.session.factory import DEFAULT_ABORT_AFTER, SessionFactory
-from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.overlong import RefusesOverlong
 from twisted_echo.session.session import Session
 from twisted_echo.session.session_log import LogSessions

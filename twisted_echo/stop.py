@@ -19,7 +19,7 @@ from twisted_echo.endpoints.ports import Listeners
 from twisted_echo.logs.values import Tally
 from twisted_echo.scheduling.fair_clock import MOST_FORGIVEN
 from twisted_echo.scheduling.waiters import Waiters
-from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.ends.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.session.session import Session
 from twisted_echo.validation.units import Seconds

@@ -137,7 +137,7 @@ INTERNALS = (
         },
     ),
     Internals(
-        "session.timeouts",
+        "session.bounds.timeouts",
         "tells whether output waits, for every session, without a call",
         {
             _DESCRIPTOR: "_tempDataBuffer dataBuffer",

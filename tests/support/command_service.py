@@ -15,7 +15,7 @@ from twisted_echo.admin.status_view import SessionsPage
 from twisted_echo.command.command_service import CommandService
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation, Snapshot
-from twisted_echo.session.limits import Limits
+from twisted_echo.session.bounds.limits import Limits
 
 
 class FakeReactor(Clock):

@@ -538,7 +538,7 @@ class ArrivedTests(ServedTestCase):
         def ask(_: object) -> TCPState:
             return TCPState(0, self.clock.seconds() - since)
 
-        with mock.patch("twisted_echo.session.timeouts.tcpState", ask):
+        with mock.patch("twisted_echo.session.bounds.timeouts.tcpState", ask):
             elapse(self.clock, ALLOWED - 0.1)
             self.assertFalse(session.isClosing)
             elapse(self.clock, 0.1 + 2 * only("idle").sweep)

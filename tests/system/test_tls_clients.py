@@ -28,7 +28,7 @@ from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
 from twisted_echo.endpoints.proxy_layer import ProxyFactory
 from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory
-from twisted_echo.session.limits import Deadlines
+from twisted_echo.session.bounds.limits import Deadlines
 from twisted_echo.session.statistics import sessionRows, snapshotOf
 from twisted_echo.tls import handshake as handshakes
 from twisted_echo.tls.counts import TLSFailure

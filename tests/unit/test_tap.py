@@ -40,7 +40,7 @@ from twisted_echo.command.start_errors import CannotStart, explain
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endpoints.strings import ParsedEndpoint
 from twisted_echo.net.sockets import KeepAlive
-from twisted_echo.session.limits import Deadlines, Limits, WhenFull
+from twisted_echo.session.bounds.limits import Deadlines, Limits, WhenFull
 from twisted_echo.session.session_log import LogSessions
 from twisted_echo.tap import Options, makeService
 from twisted_echo.validation.units import format_duration, format_size

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from twisted_echo.metrics import Histogram, Observation, Snapshot
-from twisted_echo.session.end_reason import REFUSALS, EndReason
+from twisted_echo.session.ends.end_reason import REFUSALS, EndReason
 from twisted_echo.tls.counts import VERSIONS, TLSFailure
 
 __all__ = ["METRICS", "PREFIX", "WORKER_PREFIX", "Exported", "SnapshotCollector"]

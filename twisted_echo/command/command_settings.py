@@ -18,7 +18,7 @@ from twisted_echo.endpoints.strings import (
     checkDistinctSockets,
     parseEndpoint,
 )
-from twisted_echo.session.limits import Deadlines, Limits
+from twisted_echo.session.bounds.limits import Deadlines, Limits
 from twisted_echo.validation.checks import InvalidSetting
 
 if TYPE_CHECKING:

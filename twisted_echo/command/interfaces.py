@@ -19,7 +19,7 @@ from twisted.internet.interfaces import (
 from twisted_echo.admin.status_view import SessionsPage, StatusSource
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
-from twisted_echo.session.limits import Limits
+from twisted_echo.session.bounds.limits import Limits
 
 __all__ = [
     "AdminPort",

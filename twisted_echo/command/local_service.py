@@ -14,7 +14,7 @@ from twisted_echo.command.file_access import unreadable
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endpoints.strings import ParsedEndpoint
 from twisted_echo.metrics import Observation
-from twisted_echo.session.limits import Limits
+from twisted_echo.session.bounds.limits import Limits
 
 __all__ = ["LocalService"]
 

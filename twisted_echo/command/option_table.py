@@ -20,7 +20,7 @@ from twisted_echo.command.option_parsers import (
     workers,
 )
 from twisted_echo.echo import Framing
-from twisted_echo.session.limits import WhenFull
+from twisted_echo.session.bounds.limits import WhenFull
 from twisted_echo.session.session_log import LogSessions
 from twisted_echo.validation.checks import InvalidSetting
 from twisted_echo.validation.units import parse_duration, parse_size

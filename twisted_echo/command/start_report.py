@@ -8,7 +8,7 @@ from twisted.logger import Logger
 from twisted_echo.command.interfaces import Described
 from twisted_echo.logs.values import CommaSeparated
 from twisted_echo.net.addresses import readable
-from twisted_echo.session.limits import Limits
+from twisted_echo.session.bounds.limits import Limits
 from twisted_echo.validation.units import Size
 
 __all__ = ["ReadableLimits", "logStarted"]

@@ -37,7 +37,7 @@ from twisted_echo.net.transport_queries import (
     isClosing,
     provideAs,
 )
-from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.ends.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 
 __all__ = ["Layer", "LayerFactory", "LayerState"]

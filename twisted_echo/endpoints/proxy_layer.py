@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory
 
 from twisted_echo.endpoints.layers import Layer, LayerFactory, LayerState
 from twisted_echo.endpoints.proxy_header import Address, BadHeader, parse
-from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.ends.end_reason import EndReason
 
 __all__ = ["Networks", "ProxyFactory", "checkNetworks"]
 

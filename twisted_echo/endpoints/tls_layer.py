@@ -19,7 +19,7 @@ from twisted.python import log
 from twisted.python.failure import Failure
 
 from twisted_echo.endpoints.layers import Layer, LayerFactory
-from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.ends.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.session.session import Session
 from twisted_echo.tls.certificates import Certificates, TLSSettings, certificatesOf

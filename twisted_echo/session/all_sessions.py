@@ -12,11 +12,11 @@ from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
 from twisted_echo.scheduling.waiters import Waiters
-from twisted_echo.session.admission import Admission
-from twisted_echo.session.end_reason import EndReason, SessionEnd
+from twisted_echo.session.bounds.admission import Admission
+from twisted_echo.session.bounds.timeouts import Handshake
+from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
 from twisted_echo.session.failure_log import LogsFailures, nameOf
 from twisted_echo.session.session import Session
-from twisted_echo.session.timeouts import Handshake
 
 __all__ = ["AllSessions"]
 

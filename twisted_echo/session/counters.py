@@ -5,7 +5,7 @@ What a factory has counted of its sessions and connections.
 from collections import Counter
 
 from twisted_echo.metrics import DURATION_BOUNDS, Histogram
-from twisted_echo.session.end_reason import EndReason, SessionEnd
+from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
 from twisted_echo.tls.counts import TLSCounts
 
 __all__ = ["Counters"]

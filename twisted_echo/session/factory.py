@@ -15,18 +15,18 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted_echo.net.sockets import KeepAlive
 from twisted_echo.scheduling.fair_clock import FairClock
 from twisted_echo.scheduling.time_share import TimeShare
-from twisted_echo.session.admission import Admission, Gate
 from twisted_echo.session.all_sessions import AllSessions
-from twisted_echo.session.closing_deadlines import ClosingDeadlines
+from twisted_echo.session.bounds.admission import Admission, Gate
+from twisted_echo.session.bounds.limits import Deadlines, Limits
+from twisted_echo.session.bounds.timeouts import Handshake, Timeouts
 from twisted_echo.session.counters import Counters
-from twisted_echo.session.end_reason import EndReason, SessionEnd
+from twisted_echo.session.ends.closing_deadlines import ClosingDeadlines
+from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
 from twisted_echo.session.hook_checks import FACTORY_WRAPPERS
 from twisted_echo.session.hooks import watch
-from twisted_echo.session.limits import Deadlines, Limits
 from twisted_echo.session.session import Session
 from twisted_echo.session.session_log import LogSessions, SessionLog
 from twisted_echo.session.session_maker import SessionMaker
-from twisted_echo.session.timeouts import Handshake, Timeouts
 from twisted_echo.tls.certificate_registry import CertificateRegistry
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.counts import TLSCounts

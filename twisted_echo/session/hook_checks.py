@@ -10,7 +10,7 @@ from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from twisted_echo.session.end_reason import SessionEnd
+from twisted_echo.session.ends.end_reason import SessionEnd
 from twisted_echo.session.hooks import Hook
 from twisted_echo.session.record import SessionRecord
 

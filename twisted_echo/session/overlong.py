@@ -7,7 +7,7 @@ after it is; and the record of the end has the kind, the length and the limit.
 
 from typing import TYPE_CHECKING
 
-from twisted_echo.session.end_reason import Detail, EndReason
+from twisted_echo.session.ends.end_reason import Detail, EndReason
 from twisted_echo.session.session import Session
 from twisted_echo.validation.units import Size
 

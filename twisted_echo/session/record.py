@@ -10,8 +10,8 @@ from twisted.python.failure import Failure
 
 from twisted_echo.net.sockets import KeepAlive
 from twisted_echo.scheduling.fair_clock import FairClock
-from twisted_echo.session.closing_deadlines import ClosingDeadlines
-from twisted_echo.session.end_reason import EndReason, SessionEnd
+from twisted_echo.session.ends.closing_deadlines import ClosingDeadlines
+from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
 
 if TYPE_CHECKING:
     from twisted_echo.session.session import Session

@@ -12,7 +12,7 @@ L{Session} is a base or a mix-in for any Twisted protocol::
 What it is at a moment is a L{State<twisted_echo.session.state.State>}. Its parts are
 base classes, so that a session is one object: L{twisted_echo.session.input_pause},
 L{twisted_echo.session.arrived_input}, L{twisted_echo.session.awaited_answers},
-L{twisted_echo.session.closing} and L{twisted_echo.session.ending}.
+L{twisted_echo.session.ends.closing} and L{twisted_echo.session.ends.ending}.
 
 What must hold:
 
@@ -49,11 +49,15 @@ from twisted_echo.net.transport_queries import (
     takesProducers,
 )
 from twisted_echo.session.backpressure import Backpressure
-from twisted_echo.session.end_reason import EndReason, SessionEnd
-from twisted_echo.session.ending import ReportsEnd
+from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
+from twisted_echo.session.ends.ending import ReportsEnd
 from twisted_echo.session.hook_checks import SESSION_WRAPPERS
 from twisted_echo.session.hooks import complaint, isWatched, misplaced, watch
-from twisted_echo.session.start_tls import StartsTLS, divertStartTLS, restoreStartTLS
+from twisted_echo.session.starttls.start_tls import (
+    StartsTLS,
+    divertStartTLS,
+    restoreStartTLS,
+)
 from twisted_echo.session.state import ENDED, LOST, NEW, OPEN
 from twisted_echo.validation.plain_hooks import PlainHooks
 

@@ -16,7 +16,12 @@ from twisted.python.failure import Failure
 
 from twisted_echo.logs.rate_limit import RateLimit
 from twisted_echo.net.addresses import escaped
-from twisted_echo.session.end_reason import EXPECTED_ENDS, Detail, EndReason, SessionEnd
+from twisted_echo.session.ends.end_reason import (
+    EXPECTED_ENDS,
+    Detail,
+    EndReason,
+    SessionEnd,
+)
 from twisted_echo.tls.x509 import shortened
 from twisted_echo.validation.units import Seconds
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
-from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.ends.end_reason import EndReason
 from twisted_echo.session.session import Session
 
 __all__ = ["SessionMaker"]

@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IAddress, ISSLTransport
 
 from twisted_echo.net.transport_queries import isGone, peerOf, sentBytes
 from twisted_echo.session.backpressure import BY_TRANSPORT
-from twisted_echo.session.end_reason import EndReason, SessionEnd
-from twisted_echo.session.last_seen import LastSeen
+from twisted_echo.session.bounds.last_seen import LastSeen
+from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
 from twisted_echo.tls.x509 import Certificate
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class SessionState:
     @ivar bytesReceived: how many bytes a receiver of this package was given; a
         protocol of another kind may count here itself.
     @ivar lastSeen: what the sweep of the timeouts has seen of it
-        (L{twisted_echo.session.timeouts}); None before the first one.
+        (L{twisted_echo.session.bounds.timeouts}); None before the first one.
     @ivar end: what ended the session; None while it lasts.
     """
 

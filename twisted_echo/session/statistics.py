@@ -10,7 +10,7 @@ from typing import Any
 from twisted_echo.metrics import Snapshot
 from twisted_echo.net.addresses import escaped
 from twisted_echo.net.tcp_info import tcpState
-from twisted_echo.session.buffered_memory import heldBytes
+from twisted_echo.session.bounds.buffered_memory import heldBytes
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.session.session import Session
 from twisted_echo.tls.counts import TLSCounts
@@ -86,7 +86,7 @@ def sessionRows(
         which is looked at with the deadlines.)
       - C{lines}, C{bytesReceived}, C{bytesSent}: see L{Session};
       - C{pending}: bytes that are held for it
-        (L{heldBytes<twisted_echo.session.buffered_memory.heldBytes>}):
+        (L{heldBytes<twisted_echo.session.bounds.buffered_memory.heldBytes>}):
         of its input that waits to be answered, and of output that waits to be sent;
       - C{state}: C{open}, C{paused} (its peer does not read), C{half-closed} (its peer
         has sent its last byte), C{closing} or C{aborting}.

@@ -35,7 +35,7 @@ from twisted_echo.metrics import (
     Observation,
     Snapshot,
 )
-from twisted_echo.session.end_reason import REFUSALS, EndReason
+from twisted_echo.session.ends.end_reason import REFUSALS, EndReason
 from twisted_echo.tls.counts import HANDSHAKE_BOUNDS, VERSIONS, TLSFailure
 
 OPERATIONS = DOCS / "operations.md"

@@ -5,7 +5,7 @@ L{twisted_echo.command.start_report}.
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_echo.command.start_report import ReadableLimits
-from twisted_echo.session.limits import Limits
+from twisted_echo.session.bounds.limits import Limits
 
 
 class ReadableLimitsTests(SynchronousTestCase):

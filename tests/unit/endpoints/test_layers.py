@@ -31,7 +31,7 @@ from twisted_echo.endpoints.layers import Layer, LayerFactory
 from twisted_echo.endpoints.proxy_layer import ProxyFactory
 from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory
-from twisted_echo.session.limits import Deadlines, Limits, WhenFull
+from twisted_echo.session.bounds.limits import Deadlines, Limits, WhenFull
 from twisted_echo.testing.clocks import elapse
 
 

@@ -31,7 +31,7 @@ from twisted_echo import (
 )
 from twisted_echo.endpoints.proxy_layer import ProxyFactory
 from twisted_echo.endpoints.strings import parseEndpoint
-from twisted_echo.session.limits import Deadlines, Limits
+from twisted_echo.session.bounds.limits import Deadlines, Limits
 from twisted_echo.session.session_log import LogSessions
 
 V1 = b"PROXY TCP4 192.0.2.1 198.51.100.1 4000 7\r\n"

@@ -23,7 +23,7 @@ from twisted_echo import (
 )
 from twisted_echo.net.receive_queue import readArrived
 from twisted_echo.scheduling.time_share import SHARE, TimeShare
-from twisted_echo.session.limits import Deadlines
+from twisted_echo.session.bounds.limits import Deadlines
 from twisted_echo.testing.clocks import elapse
 
 

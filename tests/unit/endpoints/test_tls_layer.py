@@ -39,7 +39,7 @@ from twisted_echo import (
 )
 from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory
-from twisted_echo.session.limits import Deadlines
+from twisted_echo.session.bounds.limits import Deadlines
 from twisted_echo.tls.certificates import Certificates, TLSSettings
 from twisted_echo.tls.counts import TLSFailure
 

@@ -1,5 +1,6 @@
 """
-A framing that is not in the package: netstrings, U{https://cr.yp.to/proto/netstrings.txt}.
+A framing that is not in the package: netstrings,
+U{https://cr.yp.to/proto/netstrings.txt}.
 
 One splitter is all that it takes. These tests drive it through the cases that the
 other framings pass, too.

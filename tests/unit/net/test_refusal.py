@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from tests.support.clients import ServedTestCase, connect, in_thread, read_to_end, until
 from twisted_echo import EchoConfig, EchoFactory, EndReason, Limits
 from twisted_echo.net.refusal import RefusesInOrder
-from twisted_echo.session.limits import WhenFull
+from twisted_echo.session.bounds.limits import WhenFull
 
 TCP = "tcp:0:interface=127.0.0.1"
 

@@ -40,7 +40,7 @@ from twisted_echo import (
     SessionService,
 )
 from twisted_echo.session.backpressure import Backpressure
-from twisted_echo.session.end_reason import SessionEnd
+from twisted_echo.session.ends.end_reason import SessionEnd
 
 SESSIONS = 2000
 AT_ONCE = 20

@@ -11,7 +11,7 @@ from twisted.logger import Logger, LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_echo import EndReason, LogSessions, SessionEnd
-from twisted_echo.session.end_reason import EXPECTED_ENDS
+from twisted_echo.session.ends.end_reason import EXPECTED_ENDS
 from twisted_echo.session.session_log import SessionLog
 from twisted_echo.tls.x509 import LONGEST
 

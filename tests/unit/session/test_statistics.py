@@ -45,7 +45,7 @@ from twisted_echo import (
     SessionFactory,
 )
 from twisted_echo.metrics import Snapshot
-from twisted_echo.session.limits import Deadlines, Limits
+from twisted_echo.session.bounds.limits import Deadlines, Limits
 from twisted_echo.session.statistics import MOST_ROWS, sessionRows, snapshotOf
 from twisted_echo.testing.clocks import elapse
 from twisted_echo.tls.certificates import Certificates

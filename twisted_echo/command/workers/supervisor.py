@@ -46,7 +46,7 @@ from twisted_echo.endpoints.strings import ParsedEndpoint
 from twisted_echo.lifecycle import State, StatefulService, Step
 from twisted_echo.logs.values import Tally
 from twisted_echo.metrics import Observation
-from twisted_echo.session.limits import Limits
+from twisted_echo.session.bounds.limits import Limits
 from twisted_echo.stop import longestStop
 from twisted_echo.tls.expiry import ExpiryWatch
 

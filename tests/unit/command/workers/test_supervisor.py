@@ -32,7 +32,7 @@ from twisted_echo.command.workers.worker_start import NoWorkers
 from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.lifecycle import IllegalTransition, State
-from twisted_echo.session.end_reason import EndReason
+from twisted_echo.session.ends.end_reason import EndReason
 
 
 def _who(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,0 +1,38 @@
+"""
+What the sweep of the timeouts has seen of a session.
+"""
+
+__all__ = ["LastSeen"]
+
+
+class LastSeen:
+    """
+    What one sweep compares with the sweep before. Only
+    L{twisted_echo.session.bounds.timeouts} changes it.
+
+    @ivar active: when the session sent or received last, by the fair clock.
+    @ivar received: how many bytes it had received by then.
+    @ivar lost: how many seconds the process had lost by then, or when the kernel was
+        asked.
+    @ivar lookAgain: until when there is nothing to look at if it has received nothing
+        more, and nothing waits for its peer.
+    @ivar line: where in the stream an unfinished line begins; None without one.
+    @ivar lineSince: since when that line is unfinished.
+    @ivar output: what showed how far the output had got; None if no output waits.
+    @ivar moved: when the output got that far.
+    """
+
+    __slots__ = (
+        *("active", "lost", "received", "lookAgain"),
+        *("line", "lineSince", "moved", "output"),
+    )
+
+    def __init__(self, began: float, lost: float) -> None:
+        self.active = began
+        self.received = 0
+        self.lost = lost
+        self.lookAgain = 0.0
+        self.line: int | None = None
+        self.lineSince = 0.0
+        self.output: object = None
+        self.moved = 0.0
