@@ -115,13 +115,19 @@ def _durations() -> Histogram:
     return Histogram(DURATION_BOUNDS)
 
 
+_GAUGE = {"gauge": True}
+"""
+Marks the fields of a L{Snapshot} that L{Snapshot.cumulative} leaves out.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """
     The numbers of one service at one moment; several can be added up.
 
     From C{opened} to C{lateness} they are counters, which only grow while the service
-    lives; the others are gauges.
+    lives. The others are gauges, and each is marked as one.
 
     @ivar opened: sessions that have begun.
     @ivar ended: sessions that have ended, by L{EndReason} values.
@@ -166,12 +172,12 @@ class Snapshot:
     tlsSeconds: Histogram | None = None
     durations: Histogram = field(default_factory=_durations)
     lateness: Histogram | None = None
-    sessions: int = 0
-    handshakes: int = 0
-    paused: int = 0
-    pendingBytes: int = 0
-    certificates: Mapping[str, int] = field(default_factory=dict)
-    maxSessions: int | None = None
+    sessions: int = field(default=0, metadata=_GAUGE)
+    handshakes: int = field(default=0, metadata=_GAUGE)
+    paused: int = field(default=0, metadata=_GAUGE)
+    pendingBytes: int = field(default=0, metadata=_GAUGE)
+    certificates: Mapping[str, int] = field(default_factory=dict, metadata=_GAUGE)
+    maxSessions: int | None = field(default=None, metadata=_GAUGE)
 
     def __add__(self, other: "Snapshot") -> "Snapshot":
         return Snapshot(
@@ -192,9 +198,8 @@ class Snapshot:
         """
         The counters alone: what stays when the service is gone.
         """
-        return Snapshot(
-            **{name: getattr(self, name) for name in _COUNTERS},
-        )
+        counters = [each.name for each in fields(self) if not each.metadata]
+        return Snapshot(**{name: getattr(self, name) for name in counters})
 
     def toJSON(self) -> dict[str, Any]:
         """
@@ -218,13 +223,6 @@ class Snapshot:
             if read[name] is not None:
                 read[name] = Histogram.fromJSON(read[name])
         return cls(**read)
-
-
-_COUNTERS = (
-    *("opened", "ended", "refused", "linesReceived", "bytesReceived", "bytesSent"),
-    *("acceptErrors", "tlsHandshakes", "tlsFailures", "tlsResumptions", "tlsSeconds"),
-    *("tlsPlainDropped", "durations", "lateness"),
-)
 
 
 @dataclass(frozen=True, slots=True)

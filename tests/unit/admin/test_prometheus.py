@@ -132,6 +132,15 @@ class ExportTests(SynchronousTestCase):
             len(families), 2 * len(METRICS) + 2, "the state, and the build"
         )
 
+    def test_whatStays(self) -> None:
+        """
+        When a worker is replaced, its counters stay in the sum, and its gauges do not.
+        """
+        stays = full().cumulative()
+        for metric in METRICS:
+            left = Snapshot() if metric.kind == "gauge" else full()
+            self.assertEqual(metric.read(stays), metric.read(left), metric.name)
+
     def test_readsEachField(self) -> None:
         """
         No two of them read the same, and no field of a snapshot is left out.
