@@ -235,11 +235,10 @@ class EchoFactory(SessionFactory[Session]):
 
     def buildProtocol(self, addr: Any) -> Session | None:
         protocol = super().buildProtocol(addr)
-        if isinstance(protocol, EchoProtocol):
-            protocol.delimiter = self.config.delimiter
+        if isinstance(protocol, RefusesOverlong):
             protocol.MAX_LENGTH = self.config.maxLength
-        elif isinstance(protocol, _FrameEcho):
-            protocol.MAX_LENGTH = self.config.maxLength
+            if isinstance(protocol, EchoProtocol):
+                protocol.delimiter = self.config.delimiter
         return protocol
 
 

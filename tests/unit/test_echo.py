@@ -39,6 +39,8 @@ from twisted_echo import (
     EndReason,
     KeepAlive,
 )
+from twisted_echo.framing.line_receiver import FastLineOnlyReceiver
+from twisted_echo.session.overlong import RefusesOverlong
 from twisted_echo.validation.checks import InvalidSetting
 
 PEER = IPv4Address("TCP", "192.0.2.1", 54321)
@@ -167,6 +169,21 @@ class ConfigTests(SynchronousTestCase):
                 return super().buildProtocol(addr) if addr else None
 
         self.assertIs(Factory().buildProtocol(None), None)
+
+    def test_newFraming(self) -> None:
+        """
+        A receiver that the factory does not know gets the limit of the configuration,
+        too.
+        """
+
+        class Lines(RefusesOverlong, FastLineOnlyReceiver):
+            pass
+
+        class Factory(EchoFactory):
+            protocol = Lines
+
+        session: Any = Factory(EchoConfig(maxLength=10)).buildProtocol(PEER)
+        self.assertEqual((type(session), session.MAX_LENGTH), (Lines, 10))
 
     def test_service(self) -> None:
         """
