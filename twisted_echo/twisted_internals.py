@@ -209,7 +209,7 @@ INTERNALS = (
         },
     ),
     Internals(
-        "session.input_buffers",
+        "session.empty_buffers",
         "drops the input that a receiver of Twisted's holds when TLS begins",
         {
             f"{_BASIC}.LineOnlyReceiver": "_buffer",

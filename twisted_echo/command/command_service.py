@@ -4,7 +4,7 @@ The service of the commands: what is served, and all that an operator has around
 One thing is served, by this process or by many. Around it: an error in one line when it
 cannot start; the L{signals<twisted_echo.command.command_signals>}; the admin port; the
 L{reports<twisted_echo.command.status_report>}, to a service manager and the log; and
-the L{stop<twisted_echo.command.orderly_stop>}.
+the L{stop<twisted_echo.command.command_stop>}.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from twisted_echo.admin.status_view import SessionsPage, buildInfo
 from twisted_echo.command.command_signals import CommandSignals
+from twisted_echo.command.command_stop import CommandStop, StopState
 from twisted_echo.command.interfaces import (
     AdminPort,
     ICommandReactor,
@@ -25,7 +26,6 @@ from twisted_echo.command.interfaces import (
     Reloadable,
     Served,
 )
-from twisted_echo.command.orderly_stop import OrderlyStop, StopState
 from twisted_echo.command.start_errors import CannotStart, explain, tellUser
 from twisted_echo.command.start_report import logStarted
 from twisted_echo.command.status_report import StatusReports, logCannotReport
@@ -70,7 +70,7 @@ class CommandService(Service):
         self._isBound = False
         self._signals = CommandSignals(reactor, self)
         self._reports = StatusReports(self, reactor, manager)
-        self._stop = OrderlyStop(
+        self._stop = CommandStop(
             served,
             reactor,
             self._signals,
@@ -241,7 +241,7 @@ class CommandService(Service):
 
     def stopNow(self) -> None:
         """
-        Cut off what is left of a stop, or of the next one: L{OrderlyStop.stopNow}.
+        Cut off what is left of a stop, or of the next one: L{CommandStop.stopNow}.
         """
         self._stop.stopNow()
 
@@ -249,7 +249,7 @@ class CommandService(Service):
 
     def stopService(self) -> "Deferred[None]":
         """
-        Stop in order: L{OrderlyStop}. A second call is legal.
+        Stop in order: L{CommandStop}. A second call is legal.
 
         @return: fires when everything has stopped.
         """

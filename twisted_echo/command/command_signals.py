@@ -12,7 +12,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
-from twisted_echo.command.signals import (
+from twisted_echo.command.signal_handlers import (
     RELOAD_SIGNAL,
     ROTATE_SIGNAL,
     STATUS_SIGNAL,

@@ -11,8 +11,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from twisted_echo.session.ends.end_reason import SessionEnd
+from twisted_echo.session.factory_interface import FactoryInterface
 from twisted_echo.session.hooks import Hook
-from twisted_echo.session.record import SessionRecord
 
 __all__ = ["FACTORY_WRAPPERS", "SESSION_WRAPPERS", "CheckedFactory", "CheckedSession"]
 
@@ -22,7 +22,7 @@ class CheckedSession(Protocol):
     What the wrappers ask of a session.
     """
 
-    factory: SessionRecord | None
+    factory: FactoryInterface | None
 
     @property
     def isRegistered(self) -> bool: ...

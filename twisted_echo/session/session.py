@@ -158,7 +158,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
             # while a producer is registered with it.
             bottom = bottomTransport(transport)
             if takesProducers(bottom):
-                self._throttled = True
+                self._hasBackpressure = True
                 bottom.registerProducer(Backpressure(self, bottom), True)
         super().connectionMade()
         if factory is not None and factory.closing is not None:

@@ -17,7 +17,7 @@ from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
 from twisted_echo.tls.x509 import Certificate
 
 if TYPE_CHECKING:
-    from twisted_echo.session.record import SessionRecord
+    from twisted_echo.session.factory_interface import FactoryInterface
 
 __all__ = [
     "ABORTED",
@@ -121,7 +121,7 @@ class SessionState:
     # `transport`; None before, and at the end.
     _connection: Any = None
     # Likewise the factory.
-    _record: "SessionRecord | None" = None
+    _record: "FactoryInterface | None" = None
     _began = 0.0
     # The reasons for which the input is paused, and how many answers are to come.
     _pausedFor = 0
@@ -140,7 +140,7 @@ class SessionState:
 
     transport: Any
     if TYPE_CHECKING:
-        factory: SessionRecord | None
+        factory: FactoryInterface | None
 
     def _enter(self, state: State) -> None:
         """

@@ -31,7 +31,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger, globalLogBeginner
 
 from twisted_echo.command.local_service import LocalService
-from twisted_echo.command.signals import OnSignal
+from twisted_echo.command.signal_handlers import OnSignal
 from twisted_echo.command.workers.adopted import AdoptedEndpoint
 from twisted_echo.command.workers.channel import (
     CHANNEL,

@@ -15,8 +15,8 @@ from twisted_echo.session.answers.pending_answer import (
     closeCoroutine,
     logFailedAnswer,
 )
+from twisted_echo.session.empty_buffers import emptyBuffers
 from twisted_echo.session.ends.end_reason import Detail, EndReason
-from twisted_echo.session.input_buffers import emptyBuffers
 from twisted_echo.session.session import Session
 from twisted_echo.validation.units import Seconds
 

@@ -55,7 +55,7 @@ class ClosesInOrder(AwaitsAnswers):
     """
 
     # Whether its `Backpressure` is registered with the bottom transport.
-    _throttled = False
+    _hasBackpressure = False
 
     if TYPE_CHECKING:
         # (A receiver's, or the defaults of `HeldInput`, which come after it.)
@@ -194,8 +194,8 @@ class ClosesInOrder(AwaitsAnswers):
         if self.factory is not None:
             self.factory.endSent(self)
         transport = self.transport
-        if self._throttled:
-            self._throttled = False
+        if self._hasBackpressure:
+            self._hasBackpressure = False
             bottomTransport(transport).unregisterProducer()
         if self._inputEnded:
             transport.loseConnection()

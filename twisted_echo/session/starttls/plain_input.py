@@ -15,7 +15,7 @@ from collections.abc import Callable
 from twisted.protocols.basic import IntNStringReceiver
 
 from twisted_echo.framing.held_input import HeldInput
-from twisted_echo.session.input_buffers import emptyBuffers
+from twisted_echo.session.empty_buffers import emptyBuffers
 from twisted_echo.session.starttls.diversion import Methods, divert, restore
 
 __all__ = ["PlainInput"]

@@ -19,7 +19,7 @@ from twisted_echo.metrics import Observation
 from twisted_echo.scheduling.waiters import Waiters
 from twisted_echo.validation.units import Seconds
 
-__all__ = ["OrderlyStop", "StopState"]
+__all__ = ["CommandStop", "StopState"]
 
 _log = Logger()
 
@@ -41,7 +41,7 @@ class StopState(Enum):
     STOPPED = "stopped"
 
 
-class OrderlyStop:
+class CommandStop:
     """
     Stops the command in order, once.
 

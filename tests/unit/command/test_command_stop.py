@@ -1,5 +1,5 @@
 """
-L{twisted_echo.command.orderly_stop}: the stop of the command, step by step.
+L{twisted_echo.command.command_stop}: the stop of the command, step by step.
 """
 
 import os
@@ -17,11 +17,11 @@ from tests.support.command_service import (
     FakeManager,
     FakeServed,
 )
-from twisted_echo.command.orderly_stop import OrderlyStop, StopState
+from twisted_echo.command.command_stop import CommandStop, StopState
 from twisted_echo.lifecycle import State
 
 
-class OrderlyStopTests(CommandServiceTestCase):
+class CommandStopTests(CommandServiceTestCase):
     def test_stop(self) -> None:
         """
         Readiness goes first, the admin port last; meanwhile the log is told every
@@ -186,7 +186,7 @@ class FakeReports:
 
 class StateTests(SynchronousTestCase):
     """
-    L{OrderlyStop} alone: its states, and what is done in each.
+    L{CommandStop} alone: its states, and what is done in each.
     """
 
     def setUp(self) -> None:
@@ -197,9 +197,9 @@ class StateTests(SynchronousTestCase):
         self.admin = FakeAdmin(self.told)
         self.admin.closing = Deferred()
 
-    def stop(self, notice: float = 9.0) -> OrderlyStop:
+    def stop(self, notice: float = 9.0) -> CommandStop:
         fakes: Any = FakeSignals(self.told), FakeReports(self.told)
-        return OrderlyStop(
+        return CommandStop(
             self.served,
             self.clock,
             *fakes,

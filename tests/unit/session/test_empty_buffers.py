@@ -1,5 +1,5 @@
 """
-L{twisted_echo.session.input_buffers}: the buffers of all receivers are emptied.
+L{twisted_echo.session.empty_buffers}: the buffers of all receivers are emptied.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from twisted_echo import (
     FastLineReceiver,
     Session,
 )
-from twisted_echo.session.input_buffers import emptyBuffers
+from twisted_echo.session.empty_buffers import emptyBuffers
 
 # A receiver, an unfinished message, how much of it the receiver holds, and a whole one.
 CASES: tuple[tuple[type, bytes, int, bytes], ...] = (

@@ -1,12 +1,12 @@
 """
-L{twisted_echo.command.signals}.
+L{twisted_echo.command.signal_handlers}.
 """
 
 import signal
 from typing import Any
 
 from tests.support.clients import ServedTestCase, until
-from twisted_echo.command.signals import OnSignal
+from twisted_echo.command.signal_handlers import OnSignal
 
 
 class OnSignalTests(ServedTestCase):

@@ -16,10 +16,10 @@ from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
 if TYPE_CHECKING:
     from twisted_echo.session.session import Session
 
-__all__ = ["SessionRecord"]
+__all__ = ["FactoryInterface"]
 
 
-class SessionRecord(Protocol):
+class FactoryInterface(Protocol):
     """
     The record of all sessions:
     L{SessionFactory<twisted_echo.session.factory.SessionFactory>}.
