@@ -6,13 +6,14 @@ L{twisted_echo.session} (one connection's life, and the record of all),
 L{twisted_echo.service} (listen, suspend, drain, stop) and L{twisted_echo.echo} (the
 echo service, which composes them).
 
-Below it stand L{twisted_echo.twisted_internals}, L{twisted_echo.validation},
+The README's map has the order: a package imports only what stands earlier. Before the
+spine come L{twisted_echo.twisted_internals}, L{twisted_echo.validation},
 L{twisted_echo.logs}, L{twisted_echo.metrics}, L{twisted_echo.scheduling},
-L{twisted_echo.net}, L{twisted_echo.tls} and L{twisted_echo.eager}, the reactor, which
-is public as L{twisted_echo.reactor}. Between session and service stand
+L{twisted_echo.eager}, the reactor, which is public as L{twisted_echo.reactor},
+L{twisted_echo.net} and L{twisted_echo.tls}. Between session and service come
 L{twisted_echo.endpoints}, where connections come in, L{twisted_echo.lifecycle}, the
-states of a service, and L{twisted_echo.stop}, its stop step by step.
-Above it stand L{twisted_echo.admin}, L{twisted_echo.command}, L{twisted_echo.tap},
+states of a service, and L{twisted_echo.stop}, its stop step by step. After the spine
+come L{twisted_echo.admin}, L{twisted_echo.command}, L{twisted_echo.tap},
 L{twisted_echo.testing} and L{twisted_echo.bench}.
 
 What a program needs is imported from here. Importing this package installs no reactor,

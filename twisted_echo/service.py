@@ -255,9 +255,10 @@ class SessionService(StatefulService):
 
         A second call, or one before the start, is legal.
 
-        @return: a C{DeferredList} of the listeners' stops and of every session,
-            which fires when everything has ended. It is the caller's own:
-            cancelling it ends that wait and nothing else.
+        @return: a C{DeferredList} that fires when all listeners and sessions have
+            ended. Its results are those of the listeners, in their order, and then
+            those of the sessions. It is the caller's own: cancelling it ends that wait
+            and nothing else.
         """
         super().stopService()
         if self._lifecycle.isStopped:

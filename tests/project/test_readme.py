@@ -46,7 +46,7 @@ class ReadmeTests(SynchronousTestCase):
     def test_map(self) -> None:
         """
         The map shows every package and module, in an order in which each imports only
-        what stands above it: that of the contract that CI checks.
+        what stands earlier: that of the contract that CI checks.
         """
         told = re.findall(r"^\| \W*`([a-z0-9_]+)(?:\.py|/)`\W* \|", README, re.M)
         folder = Path(twisted_echo.__file__).parent

@@ -2,6 +2,6 @@
 Where connections come in: endpoint strings, listening ports, and the layers (TLS, PROXY
 header) that a connection passes before it becomes a session.
 
-L{twisted_echo.service} and what stands above it may import this package. Begin with
+Packages later in the README's map may import this one. Begin with
 L{twisted_echo.endpoints.strings}.
 """

@@ -1,8 +1,10 @@
 """
-The log of the package: events as JSON, the values in them, and how many there may be.
+The log of the package: events as JSON, the values in them, and a limit on how many are
+logged.
 
-Every package may import this one. Begin with L{twisted_echo.logs.json_observer}, which
-C{twistd --logger=twisted_echo.logs.json} uses.
+Packages later in the README's map may import this one. Begin with
+L{twisted_echo.logs.json_observer}, which C{twistd --logger=twisted_echo.logs.json}
+uses.
 """
 
 from twisted_echo.logs.json_observer import json

@@ -1,6 +1,6 @@
 """
 Sockets and addresses, and what transports and the kernel tell of a connection.
 
-Every package that deals with connections may import this one; it knows no session.
+It knows no session. Packages later in the README's map may import it.
 Begin with L{twisted_echo.net.transport_queries}.
 """

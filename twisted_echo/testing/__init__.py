@@ -9,9 +9,9 @@ leaks.
   - L{assertNothingLeft}: that a service has left nothing behind.
   - L{elapse}: time that passes on a C{Clock}, so that deadlines do.
 
-Tests import this package, and nothing else may. Importing it imports neither Twisted
-nor pytest until a name is used that needs them. Begin with
-L{twisted_echo.testing.server} or L{twisted_echo.testing.services}.
+Only tests may import this package, and L{twisted_echo.bench}. Importing it imports
+neither Twisted nor pytest; the first use of a name imports what that name needs. Begin
+with L{twisted_echo.testing.server} or L{twisted_echo.testing.services}.
 """
 
 from importlib import import_module

@@ -2,7 +2,7 @@
 TLS on the standard library's C{ssl}: one connection's records and handshake, and the
 certificates of a server.
 
-It knows no session. L{twisted_echo.session} and what stands above it may import it; the
-layer that puts it under sessions is L{twisted_echo.endpoints.tls_layer}. Begin with
-L{twisted_echo.tls.connection}.
+It knows no session. Packages later in the README's map may import it. The layer
+that puts it between a connection and its session is
+L{twisted_echo.endpoints.tls_layer}. Begin with L{twisted_echo.tls.connection}.
 """

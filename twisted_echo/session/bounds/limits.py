@@ -21,8 +21,8 @@ class Deadlines:
     """
     Seconds that a peer may take.
 
-    A deadline strikes never early, and late by a quarter of the shortest of them at
-    most, which is counted as 0.4 to 16 seconds: 0.1 to 4 seconds late.
+    A deadline never strikes early. It strikes at most a quarter of the shortest of them
+    late, counted as at least 0.1 s and at most 4 s.
 
     @ivar idle: nothing is sent, either way, and no answer is still to come
         (L{Session.answerLater<twisted_echo.session.session.Session.answerLater>}). The
@@ -51,7 +51,7 @@ class Deadlines:
     @property
     def sweep(self) -> float:
         """
-        How often to look whether one has passed: every so many seconds.
+        Seconds between two sweeps, each of which looks whether a deadline has passed.
         """
         shortest = min((each for each in self._all() if each), default=16.0)
         return min(max(shortest, 0.4), 16.0) / 8
