@@ -1,5 +1,5 @@
 """
-The states of a service, the legal steps between them, and the wait for two of them.
+The states of a service, the legal steps between them, and how to wait for two of them.
 
 L{SessionService<twisted_echo.service.SessionService>} has such a lifecycle, and so has
 the service of many worker processes. What must hold:

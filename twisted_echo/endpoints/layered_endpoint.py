@@ -18,7 +18,7 @@ __all__ = ["LayeredEndpoint"]
 
 Wrap = Callable[[IProtocolFactory], IProtocolFactory]
 """
-Puts a layer under a factory.
+Puts a layer between connections and a factory's protocols.
 """
 
 

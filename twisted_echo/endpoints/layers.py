@@ -1,11 +1,11 @@
 """
-The layers between a connection and its session, TLS and the PROXY header, which have to
-come to terms with the peer before the session begins.
+The layers between a connection and its session: TLS and the PROXY header. They come to
+terms with the peer before the session begins.
 
 What must hold:
 
-  - a session begins when every layer below it is ready, with the peer that they
-    announce, and not before;
+  - a session begins when every layer between it and its connection is ready, and not
+    before; its peer is the one that they announce;
   - until then the connection is in the factory's record of handshakes: it is counted,
     it has a deadline, and a stop ends it;
   - a connection that does not become a session is counted as refused, once.
@@ -50,7 +50,7 @@ The reasons for which a connection is aborted even while it ends in order.
 
 class LayerFactory(WrappingFactory[Any]):
     """
-    Puts a layer under the sessions of a L{SessionFactory}.
+    Puts a layer between connections and the sessions of a L{SessionFactory}.
 
     @ivar sessionFactory: the factory of the sessions, however many layers are between.
     """
@@ -65,7 +65,7 @@ class LayerFactory(WrappingFactory[Any]):
             factory = factory.wrappedFactory
         if not isinstance(factory, SessionFactory):
             raise TypeError(
-                "a layer goes under the sessions of a SessionFactory,"
+                "a layer goes before the sessions of a SessionFactory,"
                 f" got {wrappedFactory!r}"
             )
         self.sessionFactory: SessionFactory[Any] = factory

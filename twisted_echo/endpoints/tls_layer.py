@@ -1,5 +1,5 @@
 """
-TLS as a layer under sessions, for servers.
+TLS as a layer between a connection and its session, for servers.
 
 What must hold: beside what L{twisted_echo.tls.connection} promises, certificates can be
 replaced while connections are open; a session begins when the handshake is done.
@@ -147,7 +147,7 @@ class _TLSLayer(Layer, ServerHandshake):
 
 class TLSFactory(LayerFactory):
     """
-    Puts TLS under the sessions of a L{SessionFactory}.
+    Puts TLS between connections and the sessions of a L{SessionFactory}.
 
     @ivar counts: those of the L{SessionFactory}.
     """

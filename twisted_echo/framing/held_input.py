@@ -1,5 +1,5 @@
 """
-What others ask a protocol about the input that it holds.
+Questions to a protocol about the input that it holds.
 
 A L{Session<twisted_echo.session.session.Session>} and this package's receivers both
 inherit from L{HeldInput}. In C{class Upper(Session, FastLineReceiver)} the receiver's

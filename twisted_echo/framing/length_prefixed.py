@@ -1,5 +1,5 @@
 """
-Where frames end that have their length before them.
+Find the ends of length-prefixed frames.
 
 What must hold, besides what must hold of every L{Splitter}: a frame is overlong as soon
 as its prefix is known.

@@ -3,7 +3,7 @@ Fast line receivers.
 
 L{FastLineReceiver} and L{FastLineOnlyReceiver} are drop-ins for the classes of
 C{twisted.protocols.basic} that they extend: the same names, defaults and
-semantics, with two coarser hooks above C{lineReceived}. Each hook hands on to
+semantics, with two coarser hooks before C{lineReceived}. Each hook hands on to
 the next; override the coarsest that serves you:
 
   - C{blockReceived(block)}: whole lines as one run of bytes, delimiters included;

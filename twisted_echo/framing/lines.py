@@ -1,5 +1,5 @@
 """
-Where lines end.
+Find the ends of lines.
 
 What must hold, besides what must hold of every L{Splitter}:
 

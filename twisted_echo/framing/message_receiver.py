@@ -1,5 +1,5 @@
 """
-The machine that all receivers are: it holds what is not whole, and hands on what is.
+The base of all receivers: it holds partial messages, and delivers whole ones.
 
 A receiver hands on blocks, a block's messages as a list, and each message, by hooks
 whose names its subclass knows. While nothing waits, which is the rule, a chunk goes
@@ -16,7 +16,7 @@ What must hold:
   - nothing is lost and nothing comes twice, whatever a hook does or raises;
   - the loop over a list asks nothing of this receiver for each message, and an
     interruption costs the same however many messages are left;
-  - a receiver that waits for nothing has no buffer.
+  - a receiver that holds no input has no buffer.
 """
 
 import sys

@@ -1,5 +1,5 @@
 """
-What a framing is: where the messages end in a stream of bytes.
+Framing: where the messages end in a stream of bytes.
 
 A message is a line, a frame, or whatever else has an end. For a new framing, subclass
 L{Splitter}: L{Splitter.first} and L{Splitter.join} are enough, and the other methods

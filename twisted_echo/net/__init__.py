@@ -1,5 +1,5 @@
 """
-Sockets and addresses, and what transports and the kernel tell of a connection.
+Sockets and addresses, and what transports and the kernel know of a connection.
 
 It knows no session. Packages later in the README's map may import it.
 Begin with L{twisted_echo.net.transport_queries}.

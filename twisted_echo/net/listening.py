@@ -1,5 +1,6 @@
 """
-Listening sockets and ports: the backlog, and an end that loses no connection in it.
+Listening sockets and ports: their backlog, and how to close them without losing a
+connection in it.
 """
 
 import ctypes

@@ -1,5 +1,5 @@
 """
-What Twisted's transports differ in, asked in one place.
+Questions to Twisted's transports, which differ in what they can answer.
 
 C{ITransport} promises little. Whether a connection has a socket, can be aborted or
 half-closed, and how much it still has to send: some transports tell, others do not.

@@ -1,6 +1,6 @@
 """
-When work is done: a clock that stands still while the process stalls, a limit on how
-much of each turn of the reactor one kind of work may take, and how late the reactor is.
+Time in the reactor: a clock that stands still while the process stalls, a limit on how
+much of each turn one kind of work may take, and a measure of how late timed calls are.
 
 Packages later in the README's map may import this one. Begin with
 L{twisted_echo.scheduling.fair_clock}.

@@ -1,8 +1,8 @@
 """
 A limit on how much of each turn of the reactor one kind of work may take.
 
-What must hold: work is done in the order in which it came; however much of it there is,
-everything else in the reactor waits for one share of it at a time.
+What must hold: work is done in the order in which it came; however much there is, the
+rest of the reactor never waits for more than one share of it.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
 """
-What is done with all sessions and handshakes of a factory at once.
+Close, abort or forget all sessions and handshakes of a factory.
 
-What must hold: what one of them raises keeps none of the others.
+What must hold: an exception that one of them raises does not keep the others from it.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
 """
-Input that has arrived for a session, and is read before the session ends.
+Read the input that has arrived for a session before the session ends.
 
 When a service stops, the kernel has acknowledged what has arrived by then: the peer is
 entitled to its answers. It is read chunk by chunk, in the next turns of the reactor, as

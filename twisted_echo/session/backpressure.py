@@ -1,5 +1,5 @@
 """
-Input that stops while there is too much output.
+Stop the input of a session while too much of its output waits.
 """
 
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from twisted_echo.eager.optional_interfaces import IOutputObserver
 
 __all__ = ["BY_ANSWERS", "BY_PROTOCOL", "BY_TRANSPORT", "Backpressure", "Stoppable"]
 
-# Who has stopped an input.
+# The reasons for which an input is stopped.
 BY_PROTOCOL = 1
 BY_TRANSPORT = 2
 BY_ANSWERS = 4
@@ -19,12 +19,12 @@ BY_ANSWERS = 4
 
 class Stoppable(Protocol):
     """
-    What has an input that several may stop, each for his own reasons.
+    An object whose input can be stopped, for several reasons at once.
     """
 
-    def stopInput(self, who: int) -> None: ...
+    def stopInput(self, reason: int) -> None: ...
 
-    def startInput(self, who: int) -> None: ...
+    def startInput(self, reason: int) -> None: ...
 
     def heldMore(self) -> None: ...
 
@@ -32,8 +32,8 @@ class Stoppable(Protocol):
 @implementer(IPushProducer, IOutputObserver)
 class Backpressure:
     """
-    What a session registers with its transport: stops the session's input while
-    the transport holds too much output.
+    The producer that a session registers with its transport. It stops the session's
+    input while the transport holds too much output.
 
     An object of its own, so that what the transport asks for and what the
     protocol asks for (C{session.pauseProducing}) are told apart: the one does

@@ -15,7 +15,8 @@ class Counters:
     """
     The sums over the sessions that have ended, and what has become of connections.
 
-    @ivar opened: sessions that have begun: as many as C{ended} sums up to and are open.
+    @ivar opened: sessions that have begun: the sum of C{ended}, plus those that are
+        open.
     @ivar ended: sessions that have ended, by their reasons.
     @ivar refused: connections that have not become sessions, by the reasons.
     @ivar lines: lines that those which have ended have received.

@@ -1,9 +1,9 @@
 """
-Empties the input buffers of receivers, Twisted's own included.
+Empty the input buffers of receivers, Twisted's own included.
 
 Receivers of this package, and protocols with a buffer of their own, override
 C{forgetInput} of L{HeldInput<twisted_echo.framing.held_input.HeldInput>}. Twisted's
-receivers have no name for it in common, so each kind of them stands here.
+receivers have no common method for it, so this module knows each kind of them.
 """
 
 from twisted.protocols.basic import (

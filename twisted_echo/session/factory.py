@@ -1,8 +1,8 @@
 """
 The record of the open sessions, and of the connections that are to become sessions.
 
-What must hold: whatever is accepted is counted once, as a session or as refused;
-C{counters.opened} is what C{counters.ended} sums up to and the sessions that are open.
+What must hold: each accepted connection is counted once, as a session or as refused;
+C{counters.opened} is the sum of C{counters.ended}, plus the sessions that are open.
 """
 
 from collections import Counter

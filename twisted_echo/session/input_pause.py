@@ -1,8 +1,8 @@
 """
 The reasons for which a session's input is paused.
 
-Three may pause the input: the protocol, the transport, which holds too much output, and
-answers, of which enough are in flight.
+There are three: the protocol asks for it, the transport holds too much output, or
+enough answers are in flight.
 
 What must hold: the input goes on when the last reason has gone, and not before.
 """
@@ -20,7 +20,7 @@ class PausesInput(SessionState):
 
     def pauseProducing(self) -> None:
         """
-        Take no more input, as the protocol wishes.
+        Stop the input, because the protocol asks for it.
         """
         self.stopInput(BY_PROTOCOL)
 
@@ -57,7 +57,7 @@ class PausesInput(SessionState):
 
     def startInput(self, reason: int) -> None:
         """
-        Give up a reason; the last one that goes starts the input.
+        Remove a reason. When the last one is removed, start the input.
         """
         if self.isGone:
             return

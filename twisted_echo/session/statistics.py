@@ -1,7 +1,7 @@
 """
-The numbers of a service: all of them as a L{Snapshot}, its sessions a page at a time.
+The numbers of a service as a L{Snapshot}, and its open sessions, a page at a time.
 
-Nothing is counted here, and nothing is done while nobody asks.
+This module counts nothing. It reads the counters of others when it is asked.
 """
 
 from itertools import islice

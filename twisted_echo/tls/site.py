@@ -1,5 +1,5 @@
 """
-TLS under a web site, or any other factory that makes no sessions.
+TLS between connections and a web site, or any other factory that makes no sessions.
 
 What must hold: a connection whose handshake is not finished cannot stay, nor keep
 others from theirs. What comes after the handshake is for the factory to bound.
@@ -75,7 +75,7 @@ class _Connection(TLSConnection):
 
 class TLSSite(WrappingFactory[_Connection]):
     """
-    Puts TLS under the connections of a factory.
+    Puts TLS between connections and the protocols of a factory.
 
     @ivar certificates: those that new connections get.
     """

@@ -1,8 +1,8 @@
 """
-Answers that take time: in the order of the questions, some at once, each within its
-time.
+Answers that take time: sent in the order of the questions, a bounded number in flight,
+each with a time limit.
 
-Packages later in the README's map than L{twisted_echo.session} may import this one; the
-session itself does not. Begin with L{twisted_echo.session.answers.answering}, then read
-L{twisted_echo.session.answers.answer_queue}.
+Packages later in the README's map than L{twisted_echo.session} may import this one, and
+the session itself does not. Begin with L{twisted_echo.session.answers.answering}, then
+read L{twisted_echo.session.answers.answer_queue}.
 """

@@ -4,8 +4,8 @@ Which connections may become sessions, and when the ports accept more.
 What must hold:
 
   - while as many sessions are open as are allowed, ports that can be paused do not
-    accept; what comes by others is refused;
-  - every connection that has come counts for its peer, until it has gone.
+    accept, and connections of other ports are refused;
+  - every accepted connection counts for its peer, until it has ended.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """
-What a peer may do, and how long: the numbers, validated.
+The limits and timeouts of sessions, validated.
 
-Every number can be 0, for no limit.
+A number of 0 means no limit.
 """
 
 from dataclasses import dataclass, fields

@@ -1,11 +1,11 @@
 """
-Which of its deadlines a session has missed.
+Find out which deadline a session has missed.
 
-A session is compared with what was seen of it before. The kernel is asked
-(C{tcp_info}) before a session is called idle or stuck: it knows of what no counter of
-ours has seen. Where it does not tell, as on UNIX sockets, only what the peer sends
-counts against C{idle}. A protocol that does not count what it receives (those of this
-package do) is never idle then.
+A sweep compares a session with what the sweep before saw of it. It asks the kernel
+(C{tcp_info}) before it calls a session idle or stuck, because the kernel knows of bytes
+that no counter here has seen. Where the kernel does not tell, as on UNIX sockets, only
+what the peer sends counts against C{idle}. A protocol that does not count what it
+receives (those of this package do) is never idle then.
 """
 
 from typing import Any, Protocol
