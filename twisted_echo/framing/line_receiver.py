@@ -153,6 +153,9 @@ class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
             if end < len(data):
                 self._held = ReceiveBuffer(data[end:])
                 if not end:
+                    if len(data) <= limit and len(data) < WORTH_COUNTING:
+                        # The beginning of a line, which only waits.
+                        return None
                     return self._receive(b"")
                 data = data[:end]
             elif not data:
@@ -162,13 +165,9 @@ class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
             why = self.blockReceived(data)
         finally:
             self._busyReceiving = False
-        if self._held is None or self._isStopped(why):
+        if self._held is None or self._unlessStopped(why) is not GO_ON:
             return why
         return self._receive(b"")
-
-    def _isStopped(self, why: object) -> bool:
-        transport = self.transport
-        return bool(why or (transport and transport.disconnecting))
 
     def _unlessStopped(self, why: object) -> object:
         transport = self.transport
@@ -279,7 +278,7 @@ class FastLineOnlyReceiver(_LineHooks, LineOnlyReceiver):
             return self.lineLengthExceeded(overlong)
         held = self._held
         if held and len(held) > limit:
-            partial = held.peek()
+            partial = bytes(held)
             if not line_splitter(delimiter, limit).may_end_legally(partial):
                 return self.lineLengthExceeded(partial)
         if held and len(held) >= WORTH_COUNTING:
@@ -299,7 +298,7 @@ class FastLineOnlyReceiver(_LineHooks, LineOnlyReceiver):
         if found is not None:
             # The first line is too long, and takes those after it along.
             overlong, *_, rest = held.take().split(splitter.delimiter)
-            held.append(rest)
+            held += rest
         if not held:
             self._held = None
         return block, overlong

@@ -113,8 +113,10 @@ class LineSplitter(Splitter):
     def first(
         self, data: bytes | bytearray, start: int = 0, searched: int = 0
     ) -> Found | None:
-        size = len(self.delimiter)
-        found = data.find(self.delimiter, max(start, searched - size + 1))
+        delimiter = self.delimiter
+        size = len(delimiter)
+        begin = searched - size + 1
+        found = data.find(delimiter, begin if begin > start else start)
         return None if found < 0 else (start, found, found + size)
 
     def is_overlong(self, size: int) -> bool:

@@ -85,7 +85,7 @@ class BufferedReceiver(PlainHooks, HeldInput, Generic[_S]):
         if held is None:
             held = self._held = ReceiveBuffer(data)
         else:
-            held.append(data)
+            held += data
         return held
 
     def heldMore(self) -> None:
@@ -160,19 +160,24 @@ class MessageReceiver(BufferedReceiver[_S]):
         Deliver what waits, until there is nothing more, or a hook wants nothing more.
         """
         while (held := self._held) is not None and not self.paused:
-            result = self._deliverNext(held) if self.line_mode else self._deliverRaw()
+            if not self.line_mode:
+                result = self._deliverRaw()
+            elif length_hint(self._undelivered):
+                result = self._unlessStopped(self._deliverRest())
+            elif held:
+                result = self._deliverNext(held)
+            else:
+                return None
             if result is not GO_ON:
                 return result
         return None
 
     def _deliverNext(self, held: ReceiveBuffer) -> object:
         """
-        Deliver the rest of a list, or the next block.
+        Deliver the next block, if its first message is whole.
 
         @return: C{GO_ON}, or else what C{dataReceived} returns.
         """
-        if length_hint(self._undelivered):
-            return self._unlessStopped(self._deliverRest())
         splitter = self._foundBy = self._splitter()
         found, size = held.first(splitter), len(held)
         if found is None:
@@ -183,7 +188,8 @@ class MessageReceiver(BufferedReceiver[_S]):
         if after > size:
             return None
         at_most = self._atMost
-        self._atMost = min(2 * at_most, sys.maxsize)
+        if at_most != sys.maxsize:
+            self._atMost = min(2 * at_most, sys.maxsize)
         return self._unlessStopped(self._deliverBlock(held, splitter, found, at_most))
 
     def _deliverBlock(

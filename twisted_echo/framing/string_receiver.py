@@ -215,7 +215,7 @@ class FastIntNStringReceiver(StringReceiver[FrameSplitter], IntNStringReceiver):
         Everything that has been received and not been delivered. Assign to have frames
         looked for in something else.
         """
-        held = b"" if self._held is None else self._held.peek()
+        held = b"" if self._held is None else bytes(self._held)
         left = self._left()
         return self._foundBy.join(left, held) if left else held
 
