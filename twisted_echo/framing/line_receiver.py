@@ -289,7 +289,7 @@ class FastLineOnlyReceiver(_LineHooks, LineOnlyReceiver):
         """
         Take the whole legal lines, and what is too long behind them.
         """
-        splitter = self._foundBy = self._splitter()
+        splitter = self._splitter()
         held, overlong = self._hold(data), None
         block, found = b"", held.first(splitter)
         if found is not None and not found[1] > splitter.limit:

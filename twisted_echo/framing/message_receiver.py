@@ -71,7 +71,8 @@ class BufferedReceiver(PlainHooks, HeldInput, Generic[_S]):
     _held: ReceiveBuffer | None = None
     # How many bytes of the overlong message that is held were dropped.
     _dropped = 0
-    # What the messages of the last block were found by.
+    # What the messages of the last list were found by. (A receiver that takes blocks
+    # never sets it, as an attribute more would cost it a larger dict.)
     _foundBy: _S
 
     def _splitter(self) -> _S:
@@ -151,7 +152,9 @@ class MessageReceiver(BufferedReceiver[_S]):
             self._busyReceiving = False
             if not self._held and not length_hint(self._undelivered):
                 self._held = None
-                self._atMost = sys.maxsize
+                # (An attribute more would cost an idle receiver a larger dict.)
+                if self._atMost != sys.maxsize:
+                    self._atMost = sys.maxsize
             elif self.paused or len(self._held or b"") >= WORTH_COUNTING:
                 self.heldMore()
 
@@ -178,7 +181,7 @@ class MessageReceiver(BufferedReceiver[_S]):
 
         @return: C{GO_ON}, or else what C{dataReceived} returns.
         """
-        splitter = self._foundBy = self._splitter()
+        splitter = self._splitter()
         found, size = held.first(splitter), len(held)
         if found is None:
             return self._handleOverlong(held) if splitter.is_overlong(size) else None

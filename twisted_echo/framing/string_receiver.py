@@ -112,6 +112,7 @@ class StringReceiver(MessageReceiver[_S]):
     def _deliverBlock(
         self, held: ReceiveBuffer, splitter: _S, first: Found, at_most: int
     ) -> object:
+        self._foundBy = splitter
         if not self._splitsBlocks():
             return super()._deliverBlock(held, splitter, first, at_most)
         strings = held.take_messages(splitter, first, at_most)

@@ -323,6 +323,25 @@ class MemoryTests(SynchronousTestCase):
                 receiver.dataReceived(chunk)
             self.assertIdle(receiver)
 
+    def test_blocksNeedNoAttribute(self) -> None:
+        """
+        A line in two pieces leaves no attribute on a receiver that takes blocks, as one
+        more could double what its attributes cost.
+        """
+
+        class Receiver(FastLineReceiver):
+            delimiter = b"\n"
+
+            def blockReceived(self, block: bytes) -> None:
+                pass
+
+        receiver = connected(Receiver())
+        receiver.dataReceived(b"a\n")
+        before = set(vars(receiver))
+        for chunk in (b"a", b"\nb", b"\n"):
+            receiver.dataReceived(chunk)
+        self.assertEqual(set(vars(receiver)), before)
+
     def test_idleAfterAPause(self) -> None:
         receiver = connected(Lines(), lambda receiver, line: receiver.pauseProducing())
         receiver.dataReceived(b"a\r\nb\r\n")
