@@ -74,14 +74,14 @@ METRICS = (
     Exported(
         "sessions_ended",
         "counter",
-        "Sessions that have ended, by why.",
+        "Sessions that have ended, by reason.",
         lambda s: _from(_NO_ENDS, s.ended),
         "reason",
     ),
     Exported(
         "connections_refused",
         "counter",
-        "Connections that have not become sessions, by why.",
+        "Connections that have not become sessions, by reason.",
         lambda s: _from(_NO_REFUSALS, s.refused),
         "reason",
     ),
@@ -101,7 +101,7 @@ METRICS = (
     Exported(
         "tls_handshake_failures",
         "counter",
-        "TLS handshakes that failed, by why.",
+        "TLS handshakes that failed, by reason.",
         lambda s: _from(_NO_FAILURES, s.tlsFailures),
         "reason",
     ),

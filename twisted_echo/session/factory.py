@@ -255,7 +255,8 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
         """
         Record a connection that is to become a session.
 
-        @param address: whom it counts for; None if that is not known yet.
+        @param address: that of the peer for which it counts; None if it is not known
+            yet.
         """
         self.handshakes[handshake] = None
         self.admission.come(address)

@@ -2,8 +2,7 @@
 A server's TLS handshake, which shares the process with others.
 
 What must hold: handshakes take their turns (L{twisted_echo.scheduling.time_share}), so
-that they do not hold up who is connected; each is counted once, as finished or as
-failed.
+that they do not hold up open sessions; each is counted once, as finished or as failed.
 """
 
 from ssl import SSLObject

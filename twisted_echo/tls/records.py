@@ -12,9 +12,9 @@ What must hold:
     C{dataReceived}, when that returns: one record and one send for many small writes;
   - OpenSSL is given one record's worth at a time, for its buffers never shrink.
 
-It is an object of its own, and not its owner, because of its speed: Python looks up the
-attributes of a class that has a C{__getattr__}, as every wrapper of Twisted's, at four
-times the cost.
+It is an object apart from its owner for speed: every wrapper of Twisted's has a
+C{__getattr__}, and Python looks up the attributes of such a class at four times the
+cost.
 """
 
 import sys

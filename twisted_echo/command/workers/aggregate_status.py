@@ -1,8 +1,8 @@
 """
 The numbers and sessions of all workers, as those of one service.
 
-What must hold: a worker that does not answer, or dies, does not keep back what the
-others answer; sums never decrease.
+What must hold: a worker that does not answer, or dies, does not delay the answers
+of the others; sums never decrease.
 """
 
 from collections.abc import Callable, Iterable, Mapping

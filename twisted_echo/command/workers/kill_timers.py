@@ -1,8 +1,8 @@
 """
 The deadlines for workers that were asked to end.
 
-What must hold: a worker that does not end is killed; one that does not end even so is
-waited for no longer; a stall of this process is not held against a worker.
+What must hold: a worker that does not end is killed. If it does not end even then, the
+wait for it ends. A stall of this process does not count against a worker.
 """
 
 from collections.abc import Callable

@@ -6,9 +6,9 @@ accepts from them or not. The sockets that were opened for worker I{n} are parti
 I{n}.
 
 What must hold: while there is a worker that listens, each partition is assigned to
-exactly one; partition I{n} to worker I{n} unless that does not listen. A worker gives a
-partition of another's up when the other accepts from it, so that at no moment nobody
-does.
+exactly one; partition I{n} to worker I{n} unless that does not listen. A worker gives
+up a partition of another worker only when the other accepts from it, so that some
+worker always does.
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping

@@ -5,8 +5,8 @@ What must hold:
 
   - all sockets are bound before privileges are shed, and kept: while there is a worker
     that listens, some worker accepts from each of them; if there is none, clients wait;
-  - sums never decrease: what a worker has counted stays when it is gone, as far as it
-    was asked last;
+  - sums never decrease: what a worker had counted when it was last asked stays when it
+    is gone;
   - the L{stop<twisted_echo.command.workers.workers_stop>} ends, always.
 
 Limits (C{--max-sessions}, C{--max-buffered} and so on) are of each process. Each reads

@@ -1,5 +1,5 @@
 """
-What a worker prints, in the log: nothing, unless something is very wrong.
+Log what a worker prints. It prints nothing, unless something is very wrong.
 """
 
 from twisted.logger import Logger

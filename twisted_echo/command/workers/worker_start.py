@@ -1,6 +1,6 @@
 """
-The start of workers: the settings of each, whether they are able to start, and how far
-all are.
+The start of workers: the settings of each, a check that they are able to start, and the
+state that they have reached together.
 """
 
 import os

@@ -209,7 +209,8 @@ class Admission:
         """
         A connection has come, and is among the sessions or handshakes already.
 
-        @param address: whom it counts for; None if that is not known yet.
+        @param address: that of the peer for which it counts; None if it is not known
+            yet.
         """
         key = peerKey(address)
         if key is not None:
@@ -221,7 +222,7 @@ class Admission:
         A connection has gone. L{countChanged} is to be called, unless another takes
         its place.
 
-        @param address: whom it has counted for.
+        @param address: that of the peer for which it has counted.
         """
         self._leaving.discard(connection)
         key = peerKey(address)
