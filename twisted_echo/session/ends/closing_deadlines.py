@@ -11,10 +11,12 @@ What must hold:
     late, and rests when every other deadline is off;
   - nothing is kept of a session whose deadline is withdrawn, and no timer if there is
     no deadline;
-  - to set a deadline and to withdraw it takes the same time however many there are.
+  - to set a deadline, to withdraw it, and to have it pass takes the same time however
+    many there are.
 """
 
-from typing import Protocol
+from itertools import takewhile
+from typing import Protocol, TypeAlias
 
 from twisted_echo.scheduling.fair_clock import FairCall, FairClock
 from twisted_echo.session.ends.end_reason import EndReason
@@ -28,6 +30,11 @@ class Expiring(Protocol):
     """
 
     def deadlinePassed(self, reason: EndReason) -> None: ...
+
+
+# When it passes, and the reason for the abort.
+_Deadline: TypeAlias = tuple[float, EndReason]
+_Table: TypeAlias = dict[Expiring, _Deadline]
 
 
 class HasFairClock(Protocol):
@@ -51,7 +58,7 @@ class ClosingDeadlines:
         self._owner = owner
         # The sessions by the seconds that they were given: each table is in the order
         # of the deadlines, so the next one is the first of a table.
-        self._tables: dict[float, dict[Expiring, tuple[float, EndReason]]] = {}
+        self._tables: dict[float, _Table] = {}
         self._timer: FairCall | None = None
         # What the timer is set to.
         self._due = 0.0
@@ -101,16 +108,36 @@ class ClosingDeadlines:
                 following = due, session, reason
         return following
 
+    def _passed(self, now: float) -> list[tuple[_Deadline, Expiring, _Table]]:
+        """
+        The deadlines that have passed, in their order, each with its session and its
+        table.
+
+        They are listed once. A table whose first entries are gone would search for its
+        next one in all of their places, and so for ten thousand sessions ten thousand
+        times.
+        """
+        passed = [
+            (deadline, session, table)
+            for table in self._tables.values()
+            for session, deadline in takewhile(
+                lambda entry: entry[1][0] <= now, table.items()
+            )
+        ]
+        passed.sort(key=lambda each: each[0][0])
+        return passed
+
     def _expire(self) -> None:
         self._timer = None
         # (The clock may be short of it by what is rounded.)
         clock = self._owner.fairClock
         now = max(self._due, clock.seconds())
         try:
-            while (following := self._next()) is not None and following[0] <= now:
-                _, session, reason = following
-                self.forget(session)
-                session.deadlinePassed(reason)
+            for deadline, session, table in self._passed(now):
+                # (One that has passed may have ended another.)
+                if table.get(session) is deadline:
+                    self.forget(session)
+                    session.deadlinePassed(deadline[1])
         finally:
             # If a session has raised, the others are called by the next timer.
             following = self._next()

@@ -3,6 +3,7 @@ L{twisted_echo.session.ends.closing_deadlines}: exact deadlines, by one timer.
 """
 
 import gc
+from time import process_time
 from typing import Any
 from weakref import ref
 
@@ -126,6 +127,23 @@ class ClosingDeadlinesTests(SynchronousTestCase):
         elapse(self.clock, 0)
         self.assertEqual(len(second.passed), 1)
         self.assertNothingLeft()
+
+    def test_costOfMany(self) -> None:
+        """
+        Eight times as many that pass at once cost some eight times as much, and not
+        fifty times.
+        """
+
+        def cost(count: int) -> float:
+            for _ in range(count):
+                self.begin(1.0)
+            began = process_time()
+            elapse(self.clock, 1)
+            self.assertEqual(len(self.deadlines), 0)
+            return process_time() - began
+
+        few = min(cost(5_000) for _ in range(3))
+        self.assertLess(min(cost(40_000) for _ in range(3)), 24 * few)
 
     def test_stall(self) -> None:
         """
