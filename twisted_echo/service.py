@@ -266,8 +266,8 @@ class SessionService(StatefulService):
         if self.state is not State.DRAINING:
             stop = self._stop = Stop(self.factory, self._listeners, self.grace)
             self._lastAddresses = self.addresses
-            self._lifecycle.change(Step.DRAIN)
-            Deferred.fromCoroutine(self._drain(stop))
+            with self._lifecycle.changing(Step.DRAIN):
+                Deferred.fromCoroutine(self._drain(stop))
         listeners: list[Deferred[Any]] = [
             self._lifecycle.whenStopped().addCallback(self._listenerStop, place)
             for place in range(len(self._listeners))

@@ -125,6 +125,24 @@ class StateTests(SynchronousTestCase):
             service.resume, "cannot resume while IDLE, only while SUSPENDED"
         )
 
+    def test_portsWhenGivenUp(self) -> None:
+        """
+        When those who wait for a start learn that it is given up, the ports that
+        listened already are closed.
+        """
+        early, late = FakeEndpoint(), FakeEndpoint(later=True)
+        service = self.service(early, late)
+        service.startService()
+        seen: list[Any] = []
+
+        def failed(failure: Any) -> None:
+            failure.trap(IllegalTransition)
+            seen.append(([port.closed for port in early.ports], service.addresses))
+
+        service.whenListening().addErrback(failed)
+        service.stopService()
+        self.assertEqual(seen, [([1], [])])
+
     def test_refusedWhileStarting(self) -> None:
         service = self.service(FakeEndpoint(later=True))
         service.startService()

@@ -281,8 +281,8 @@ class Supervisor(StatefulService):
                 self._monitor,
                 self.status,
             )
-            self._lifecycle.change(Step.DRAIN)
-            Deferred.fromCoroutine(self._drain(stop))
+            with self._lifecycle.changing(Step.DRAIN):
+                Deferred.fromCoroutine(self._drain(stop))
         return self._lifecycle.whenStopped()
 
     def stopNow(self) -> "Deferred[None]":
