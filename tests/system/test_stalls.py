@@ -170,7 +170,9 @@ class Scene:
         """
         unseen = 0 if self.seen == "received" else None
         if self.seen:
-            self.until(lambda: getattr(self.session.mark, self.seen, unseen) != unseen)
+            self.until(
+                lambda: getattr(self.session.lastSeen, self.seen, unseen) != unseen
+            )
 
     def ask(self, data: bytes, expected: bytes) -> None:
         self.client.send(data)
@@ -538,7 +540,7 @@ class ArrivedTests(ServedTestCase):
         def ask(_: object) -> TCPState:
             return TCPState(0, self.clock.seconds() - since)
 
-        with mock.patch("twisted_echo.session.bounds.timeouts.tcpState", ask):
+        with mock.patch("twisted_echo.session.bounds.timeout_checks.tcpState", ask):
             elapse(self.clock, ALLOWED - 0.1)
             self.assertFalse(session.isClosing)
             elapse(self.clock, 0.1 + 2 * only("idle").sweep)
