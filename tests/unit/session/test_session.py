@@ -135,7 +135,7 @@ class BeginningTests(SynchronousTestCase):
 
 class MixInTests(ServedTestCase):
     """
-    Any protocol that is made a session is tracked, throttled and drained.
+    Any protocol that is made a session is tracked, paused and drained.
     """
 
     async def answered(self, protocol, sent, answer):

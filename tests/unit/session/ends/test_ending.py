@@ -260,7 +260,7 @@ class WhenEndedTests(SynchronousTestCase):
         """
         gc.disable()
         self.addCleanup(gc.enable)
-        # (This transport would keep the producer that throttles it.)
+        # (This transport would keep the producer that pauses it.)
         session = made(type("Free", (Upper,), {"backpressure": False}))
         asker: Deferred[Any] = session.whenEnded().addCallback(lambda _: 1 // 0)
         gone = ref(session)
