@@ -76,10 +76,10 @@ class TLSConnection(TLSOutput):
         except SSLError as error:
             # The alert, which says why.
             self._sendHandshake()
-            records.stage = Stage.OVER
+            records.enter(Stage.OVER)
             self._handshakeFailed(withoutFrames(error))
         else:
-            records.stage = Stage.OPEN
+            records.enter(Stage.OPEN)
             # What the protocol writes now goes with the last of the handshake.
             records.gather(self._beginProtocol)
             self._readBuffered()
@@ -96,7 +96,7 @@ class TLSConnection(TLSOutput):
         Send what OpenSSL has to send for the handshake.
         """
         if self._records.hasOutgoing:
-            self._records.stage = Stage.HANDSHAKE
+            self._records.enter(Stage.HANDSHAKE)
             self._records.flush()
 
     # Input
@@ -169,7 +169,7 @@ class TLSConnection(TLSOutput):
         """
         Close the connection, which is broken.
         """
-        self._records.stage = Stage.OVER
+        self._records.enter(Stage.OVER)
         self._error = withoutFrames(error)
         self.transport.loseConnection()
 
@@ -205,7 +205,7 @@ class TLSConnection(TLSOutput):
         """
         Tell the protocol. If OpenSSL has found an error, that is the reason.
         """
-        self._records.stage = Stage.OVER
+        self._records.enter(Stage.OVER)
         self._heldProducer = None
         if self._error is not None:
             reason = Failure(self._error)

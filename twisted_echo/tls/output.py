@@ -126,7 +126,7 @@ class TLSOutput(BufferingLayer, ProtocolWrapper):
             self.transport.loseConnection()
             return
         if records.stage is Stage.OPEN:
-            records.stage = Stage.CLOSING
+            records.enter(Stage.CLOSING)
         if not self._inputEnded:
             # The peer's farewell is to be read, though the protocol has paused itself.
             self.transport.resumeProducing()
@@ -161,14 +161,14 @@ class TLSOutput(BufferingLayer, ProtocolWrapper):
             return
         self._finish()
         if self._inputEnded and self.disconnecting:
-            records.stage = Stage.OVER
+            records.enter(Stage.OVER)
             self.transport.loseConnection()
 
     def _finish(self) -> None:
         records = self._records
         if records.stage >= Stage.FINISHED:
             return
-        records.stage = Stage.FINISHED
+        records.enter(Stage.FINISHED)
         # SSLWantReadError: the peer's own is still to come.
         with suppress(SSLError):
             records.tls.unwrap()
@@ -179,14 +179,14 @@ class TLSOutput(BufferingLayer, ProtocolWrapper):
         Send what has been written, and close_notify; go on receiving.
         """
         if self._records.stage is Stage.OPEN:
-            self._records.stage = Stage.CLOSING
+            self._records.enter(Stage.CLOSING)
             self._finishIfDone()
 
     def abortConnection(self) -> None:
         """
         Abort the connection.
         """
-        self._records.stage = Stage.OVER
+        self._records.enter(Stage.OVER)
         self._records.dropWaiting()
         self.disconnecting = True
         abort(self.transport)

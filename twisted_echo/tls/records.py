@@ -23,7 +23,7 @@ from functools import partial
 from ssl import MemoryBIO, SSLContext, SSLError, SSLObject, SSLWantReadError
 from typing import Any, Protocol
 
-from twisted_echo.tls.stage import Stage
+from twisted_echo.tls.stage import Stage, Staged
 
 __all__ = ["RECORD", "Input", "Output", "Records", "RecordsOwner"]
 
@@ -103,11 +103,10 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-class Records:
+class Records(Staged):
     """
     The records of one connection.
 
-    @ivar stage: of the connection.
     @ivar bytesSent: how many bytes have been encrypted.
     @ivar tls: the object.
     @ivar incoming: the BIO of what was received.
@@ -128,14 +127,13 @@ class Records:
         "owner",
         "protocol",
         "read",
-        "stage",
         "tls",
     )
 
     def __init__(
         self, context: SSLContext, transport: Output, owner: RecordsOwner
     ) -> None:
-        self.stage = _HELLO
+        super().__init__()
         self.bytesSent = 0
         self.incoming, self._outgoing = MemoryBIO(), MemoryBIO()
         self.tls: SSLObject = context.wrap_bio(
@@ -330,7 +328,7 @@ class Records:
         """
         Drop everything that is held, and the references to the protocol and the owner.
         """
-        self.stage = _OVER
+        self.enter(_OVER)
         self.dropWaiting()
         self._gathered = None
         self.protocol = self.owner = _NOBODY

@@ -4,7 +4,7 @@ The stages of a connection with TLS.
 
 from enum import IntEnum
 
-__all__ = ["Stage"]
+__all__ = ["Stage", "Staged"]
 
 
 class Stage(IntEnum):
@@ -26,3 +26,24 @@ class Stage(IntEnum):
     """The peer has been sent close_notify."""
     OVER = 5
     """It is broken, cut off, or lost: no byte goes through OpenSSL any more."""
+
+
+class Staged:
+    """
+    What belongs to a connection, and knows its stage.
+
+    @ivar stage: only L{enter} changes it.
+    """
+
+    __slots__ = ("stage",)
+
+    def __init__(self) -> None:
+        self.stage = Stage.HELLO
+
+    def enter(self, stage: Stage) -> None:
+        """
+        Go on to a later stage. For any other this does nothing: a deadline may expire
+        after an abort, and must not open the connection again.
+        """
+        if stage > self.stage:
+            self.stage = stage

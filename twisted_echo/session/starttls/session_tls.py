@@ -104,7 +104,7 @@ class SessionTLS(ServerHandshake):
     # for; an end of its output.
     _isPaused = _isFinishing = False
     _deadline: FairCall | None = None
-    # How many bytes were written during the handshake since somebody was told.
+    # How many bytes were written during the handshake and are not yet reported.
     _unreported = 0
 
     def __init__(
@@ -186,7 +186,7 @@ class SessionTLS(ServerHandshake):
     def _endHandshake(self, stage: Stage) -> None:
         isDone = stage is Stage.OPEN
         self._handshake = HandshakeState.DONE if isDone else HandshakeState.OVER
-        self._records.stage = stage
+        self._records.enter(stage)
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
