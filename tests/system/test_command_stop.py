@@ -150,7 +150,7 @@ class StopTests(CommandTestCase):
         server.process.send_signal(signal.SIGTERM)
         self.assertEqual(read_to_end(stubborn), b"")
         self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
-        self.assertIn("told to stop again: 1 sessions are cut off", server.stdout)
+        self.assertIn("second stop signal: 1 sessions are cut off", server.stdout)
         self.assertIn("served 1 (aborted-in-drain 1)", server.stdout)
         self.assertNotIn("Traceback", server.stdout)
 

@@ -169,7 +169,7 @@ class CommandStop:
 
 def _logCutOff(observation: Observation) -> None:
     _log.warn(
-        "told to stop again: {sessions} sessions are cut off",
+        "second stop signal: {sessions} sessions are cut off",
         event="stop-now",
         sessions=observation.total.sessions,
     )
