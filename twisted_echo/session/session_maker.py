@@ -193,8 +193,8 @@ class SessionMaker(Factory[_S]):
         protocol = self.protocol()
         if isinstance(protocol, Session):
             # Whatever it has been until now, as in Twisted.
-            keeper: Any = self
-            protocol.factory = keeper
+            factory: Any = self
+            protocol.factory = factory
         return protocol
 
     def _kept(
@@ -222,10 +222,10 @@ class SessionMaker(Factory[_S]):
         elif not _isItself(type(protocol)):
             problem = f", which {_HASHED}"
         else:
-            keeper: Any = self
+            factory: Any = self
             if protocol.factory is None:
-                protocol.factory = keeper
-            if protocol.factory is keeper and protocol.transport is None:
+                protocol.factory = factory
+            if protocol.factory is factory and protocol.transport is None:
                 return protocol
             problem = " that another factory, or connection, has already"
         made = f"{type(self).__name__} has made a {type(protocol).__name__}"

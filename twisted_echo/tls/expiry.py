@@ -69,7 +69,7 @@ class ExpiryWatch:
         # Not kept by this: see L{SessionFactory.certificates}.
         self._watched: WeakSet[Certificates] = WeakSet()
         # When each certificate was warned of last: of its end to come, or past.
-        self._told: dict[tuple[str, Certificate, bool], float] = {}
+        self._warnedAt: dict[tuple[str, Certificate, bool], float] = {}
 
     def start(self) -> None:
         """
@@ -104,25 +104,25 @@ class ExpiryWatch:
             self._call = self._clock.callLater(_HOUR, self.look)
         for each in self._besides():
             leaves.difference_update(each.settings.chains)
-        told, self._told = self._told, {}
+        warnedAt, self._warnedAt = self._warnedAt, {}
         for file, leaf in sorted(leaves, key=lambda each: each[0]):
             left = leaf.notAfter - self._now()
             if left <= WARNS_BEFORE:
-                self._warn(file, leaf, left, told)
+                self._warn(file, leaf, left, warnedAt)
 
     def _warn(
         self,
         file: str,
         leaf: Certificate,
         left: float,
-        told: dict[tuple[str, Certificate, bool], float],
+        warnedAt: dict[tuple[str, Certificate, bool], float],
     ) -> None:
         key, now = (file, leaf, left < 0), self._clock.seconds()
-        last = told.get(key)
+        last = warnedAt.get(key)
         if last is not None and now - last < _DAY:
-            self._told[key] = last
+            self._warnedAt[key] = last
             return
-        self._told[key] = now
+        self._warnedAt[key] = now
         # In days and hours, as far as it is that much.
         time = Seconds(abs(left) // _HOUR * _HOUR or abs(left) // 1)
         end = datetime.fromtimestamp(leaf.notAfter, UTC)
