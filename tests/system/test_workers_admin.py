@@ -128,9 +128,7 @@ class AdminTests(WorkersTestCase):
         # What is left is cut off, and counted.
         server.process.send_signal(signal.SIGTERM)
         self.assertEqual(server.wait(), -signal.SIGTERM, server.report("ended"))
-        server.wait_for(
-            rf"second stop signal: {len(rest) - 1} sessions are cut off"
-        )
+        server.wait_for(rf"second stop signal: {len(rest) - 1} sessions are cut off")
         server.wait_for(
             rf"stopped, all 2 workers; served .*aborted-in-drain {len(rest) - 1}\b"
         )
