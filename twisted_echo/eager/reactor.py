@@ -58,13 +58,6 @@ _EAGER = frozenset((EagerServer, EagerClient, EagerUNIXServer, EagerUNIXClient))
 _NO_CONTEXT: Mapping[object, object] = {}
 
 
-def _contextOf(selectable: object) -> EagerMixin | Mapping[object, object]:
-    """
-    The log context of what has an event.
-    """
-    return selectable if isinstance(selectable, EagerMixin) else _NO_CONTEXT
-
-
 def _stopGathering(contexts: Iterable[object]) -> None:
     """
     Leave what connections have gathered to C{doWrite}: the reactor may be turned by a
@@ -203,7 +196,8 @@ class EagerEPollReactor(EPollReactor):
                         if why is not None:
                             self._disconnect(selectable, why, True)
                 else:
-                    contexts[top] = _contextOf(selectable)
+                    isEager = isinstance(selectable, EagerMixin)
+                    contexts[top] = selectable if isEager else _NO_CONTEXT
                     log.callWithLogger(
                         selectable, self._doReadOrWrite, selectable, fd, event
                     )

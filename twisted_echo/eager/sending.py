@@ -66,7 +66,7 @@ class Sending(Enum):
 
 
 # As globals of this module they are found without a look into the class.
-_AT_ONCE, _GATHERING = Sending.AT_ONCE, Sending.GATHERING
+_INHERITED, _AT_ONCE, _GATHERING, _PULLED = Sending
 
 
 @implementer(ITLSTransport)
@@ -92,7 +92,7 @@ class EagerMixin(OwnLogContext, _Base):
         """
         Whether the connection is inside its own C{doRead}, and gathers what is written.
         """
-        return self._sending is Sending.GATHERING
+        return self._sending is _GATHERING
 
     def _beginSending(self) -> None:
         """
@@ -105,7 +105,7 @@ class EagerMixin(OwnLogContext, _Base):
         self.producer, self.producerPaused = self.producer, self.producerPaused
         self.bufferSize = self.bufferSize
         self.SEND_LIMIT = self.SEND_LIMIT
-        self._sending = Sending.PULLED if self._hasPullProducer() else Sending.AT_ONCE
+        self._sending = _PULLED if self._hasPullProducer() else _AT_ONCE
 
     # Sending
 
@@ -258,8 +258,9 @@ class EagerMixin(OwnLogContext, _Base):
         """
         Send as Twisted does from now on.
         """
-        self.stopGathering()
-        self._sending = Sending.INHERITED
+        if self._sending is _GATHERING:
+            self.stopGathering()
+        self._sending = _INHERITED
 
     def startTLS(self, ctx: object, normal: bool = True) -> None:
         """
@@ -291,9 +292,9 @@ class EagerMixin(OwnLogContext, _Base):
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         if streaming:
             self._countGathered()
-        elif self._sending is not Sending.INHERITED:
+        elif self._sending is not _INHERITED:
             self.stopGathering()
-            self._sending = Sending.PULLED
+            self._sending = _PULLED
         try:
             super().registerProducer(producer, streaming)
         finally:
@@ -305,7 +306,7 @@ class EagerMixin(OwnLogContext, _Base):
         self._endPulled()
 
     def _endPulled(self) -> None:
-        if self._sending is Sending.PULLED and not self._hasPullProducer():
+        if self._sending is _PULLED and not self._hasPullProducer():
             self._sending = _AT_ONCE
 
     def _hasPullProducer(self) -> bool:

@@ -247,13 +247,12 @@ def tcpSocketOf(transport: ITransport | None) -> socket.socket | None:
     The socket of a TCP connection; None for a connection of another kind.
     """
     handle = socketOf(transport)
-    if (
-        handle is None
-        or handle.family not in (socket.AF_INET, socket.AF_INET6)
-        or handle.type != socket.SOCK_STREAM
-    ):
+    if handle is None:
         return None
-    return handle
+    # (The attributes of a `socket` make an enumeration member each; these are numbers.)
+    if super(socket.socket, handle).family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    return handle if super(socket.socket, handle).type == socket.SOCK_STREAM else None
 
 
 def kernelQueue(transport: ITransport | None, request: int) -> int:

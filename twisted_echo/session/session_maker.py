@@ -95,7 +95,7 @@ def _checked(build: "_Build") -> "_Build":
         if type(self).buildProtocol is not buildProtocol:
             # The outermost override does it.
             return build(self, addr)
-        return self._kept(addr, lambda: build(self, addr))
+        return self._kept(addr, partial(build, self, addr))
 
     return buildProtocol
 

@@ -19,6 +19,7 @@ from twisted_echo.net.transport_queries import (
     canHalfClose,
     isClosing,
     pendingOutput,
+    sentBytes,
 )
 from twisted_echo.session.awaited_answers import AwaitsAnswers
 from twisted_echo.session.backpressure import BY_PROTOCOL
@@ -87,12 +88,12 @@ class ClosesInOrder(AwaitsAnswers):
         if state < DRAINING:
             # (If it came before the stop, it is as if there was none.)
             self._enter(DRAINING)
-            sent = self.bytesSent
+            sent = sentBytes(self.transport)
             self.endOfInput()
             self._isOwed = bool(
                 self._answersInFlight
                 or self._pausedFor
-                or self.bytesSent != sent
+                or sentBytes(self.transport) != sent
                 or pendingOutput(self.transport)
             )
         self.finishWhenAnswered()

@@ -134,6 +134,8 @@ def restoreStartTLS(session: StartsTLS, transport: ITransport) -> None:
     """
     Give a transport its own C{startTLS} back.
     """
+    if isinstance(transport, EagerMixin):
+        return
     restore(bottomTransport(transport), _diverted(session))
 
 
