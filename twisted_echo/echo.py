@@ -147,7 +147,7 @@ class EchoProtocol(RefusesOverlong, FastLineReceiver):
 
 class _CountingEcho(EchoProtocol):
     """
-    One that knows how many lines there were.
+    An echo session that counts its lines.
     """
 
     def blockReceived(self, block: bytes) -> None:

@@ -283,7 +283,7 @@ def _has(owner: object, name: str) -> bool:
 
 def _isFor(user: str, asked: str) -> bool:
     """
-    Whether a module is the one that was asked about, or in that package.
+    Whether a module has the given name, or is in the package of that name.
     """
     return f"{user}.".startswith(f"{asked}.")
 

@@ -134,7 +134,7 @@ class FakeSessionTests(SynchronousTestCase):
         )
         self.assertIs(service.state, State.STOPPED)
 
-    def test_askerHoldsNobody(self) -> None:
+    def test_waiterHoldsNobody(self) -> None:
         """
         Somebody whose callback on a session's end returns a Deferred that never
         fires does not hold back the stop.

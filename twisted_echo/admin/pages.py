@@ -50,8 +50,8 @@ _T = TypeVar("_T")
 
 def adminSite(source: StatusSource, reactor: IReactorTime) -> BoundedSite:
     """
-    Make a factory that serves the pages of a service. Listen with it where those
-    connect who may see them.
+    Make a factory that serves the pages of a service. Listen with it only where
+    everybody who can connect may see them.
     """
     root = _Root()
     root.putChild(b"metrics", _Metrics(source))

@@ -69,7 +69,7 @@ seconds = number(float, 0.05, 86_400, " of seconds")
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """
-    What every command that speaks TLS to a server of somebody else's has.
+    Add the options of every command that speaks TLS to a server not its own.
     """
     add = parser.add_argument
     add("--ca", metavar="FILE", help="trust the authorities in this PEM file")

@@ -23,15 +23,15 @@ How many files an event names: a folder may have thousands.
 
 def certificatesOf(listening: Iterable[ParsedEndpoint]) -> list[Certificates]:
     """
-    The certificates of those endpoints that have some.
+    List the certificates of the endpoints that use TLS.
     """
     return [each.certificates for each in listening if each.certificates is not None]
 
 
 def reload(listening: Iterable[ParsedEndpoint]) -> None:
     """
-    Load those of some endpoints anew, for connections that are still to come. One that
-    fails keeps what it had.
+    Load the certificates of some endpoints again, for new connections. An endpoint
+    whose certificates cannot be loaded keeps those that it has.
     """
     for each in listening:
         try:

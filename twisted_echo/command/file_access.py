@@ -16,7 +16,7 @@ def unreadable(files: list[str]) -> list[str]:
 
 def unusable(files: list[str], mode: int) -> list[str]:
     """
-    Those of some files that this process may not use in a way that C{os.access} knows.
+    List the files that this process may not access, in a mode of C{os.access}.
     """
     # By its effective user, which `os.access` does not ask for unless told to.
     effective = os.access in os.supports_effective_ids

@@ -95,7 +95,7 @@ class LocalService(EchoService):
     @property
     def isAccepting(self) -> bool:
         """
-        Whether somebody accepts what comes, while it listens.
+        Whether new connections are accepted, while it listens.
         """
         return True
 

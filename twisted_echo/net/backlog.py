@@ -157,7 +157,7 @@ class BacklogDrain:
         # Twisted's ports close in the next turn. Until then connections can come that
         # the kernel had begun before.
         self._clock.callLater(0, self._acceptRest)
-        closePort(self._port).addBoth(self._tell)
+        closePort(self._port).addBoth(self._reportClosed)
 
     def _acceptRest(self) -> None:
         if self._port.connected:
@@ -165,6 +165,6 @@ class BacklogDrain:
             while self._left and self._accept() is None:
                 pass
 
-    def _tell(self, result: "Failure | None") -> None:
+    def _reportClosed(self, result: "Failure | None") -> None:
         if not self.closed.called:
             self.closed.callback(result)

@@ -17,8 +17,8 @@ _T = TypeVar("_T")
 
 class Waiters(Generic[_T]):
     """
-    Those who wait for one thing to happen. When it has happened, it may be waited for
-    again.
+    Callers that wait for one event. Once it has happened, callers can wait for the
+    next one.
     """
 
     __slots__ = ("_waiting",)
@@ -35,7 +35,7 @@ class Waiters(Generic[_T]):
 
     def wait(self) -> "Deferred[_T]":
         """
-        Wait for it.
+        Wait for the event.
 
         @return: a Deferred of the caller's own. Cancelling it ends that wait alone.
         """
@@ -45,7 +45,7 @@ class Waiters(Generic[_T]):
 
     def notify(self, result: "_T | Failure") -> None:
         """
-        It has happened: fire the Deferred of everybody who waits.
+        Fire the Deferred of every caller that waits: the event has happened.
 
         @param result: what each of them fires with, or fails with.
         """

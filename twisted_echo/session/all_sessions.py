@@ -151,8 +151,8 @@ class AllSessions(LogsFailures):
 
     def forgetSessions(self) -> None:
         """
-        Declare every session and handshake lost whose transport does not say so
-        even when it is aborted, so that nobody waits for it for ever.
+        End every session and handshake whose transport does not report its end even
+        after an abort, so that nobody waits for it for ever.
         """
         for handshake in list(self.handshakes):
             self._log.error(

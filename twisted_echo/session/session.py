@@ -104,7 +104,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     def makeConnection(self, transport: ITransport) -> None:
         """
-        Begin, whatever C{connectionMade} does.
+        Begin the session. It begins also if C{connectionMade} fails.
 
         @raise TypeError: if the factory cannot keep sessions.
         """

@@ -95,7 +95,7 @@ def _checked(build: "_Build") -> "_Build":
         if type(self).buildProtocol is not buildProtocol:
             # The outermost override does it.
             return build(self, addr)
-        return self._kept(addr, partial(build, self, addr))
+        return self._makeRecorded(addr, partial(build, self, addr))
 
     return buildProtocol
 
@@ -185,10 +185,10 @@ class SessionMaker(Factory[_S]):
         """
         # (A subclass's has the limits obeyed already, before it came to this.)
         if self._buildsItself:
-            return self._made()
-        return self._kept(addr, self._made)
+            return self._makeSession()
+        return self._makeRecorded(addr, self._makeSession)
 
-    def _made(self) -> _S:
+    def _makeSession(self) -> _S:
         assert self.protocol is not None
         protocol = self.protocol()
         if isinstance(protocol, Session):
@@ -197,7 +197,7 @@ class SessionMaker(Factory[_S]):
             protocol.factory = factory
         return protocol
 
-    def _kept(
+    def _makeRecorded(
         self, address: IAddress | None, make: "Callable[[], _S | None]"
     ) -> _S | None:
         """

@@ -257,7 +257,7 @@ class SessionState:
     @property
     def isAnswering(self) -> bool:
         """
-        Whether answers are still to come, as C{answerLater} was told.
+        Whether answers are still to come, by the calls of C{answerLater}.
         """
         return self._answersInFlight > 0
 

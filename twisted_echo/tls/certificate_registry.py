@@ -12,8 +12,8 @@ __all__ = ["CertificateRegistry"]
 
 class CertificateRegistry:
     """
-    Those that are in use: each session may have some of its own, so they are there only
-    for as long as something else keeps them.
+    The certificates that are in use. A session may have its own, so the registry has
+    weak references only.
     """
 
     def __init__(self) -> None:

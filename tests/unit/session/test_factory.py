@@ -106,12 +106,12 @@ class FactoryTests(SynchronousTestCase):
         One Deferred for each open session; to cancel them concerns nobody.
         """
         first, second = self.session(), self.session()
-        askers = self.factory.whenEnded()
-        self.assertEqual(len(askers), 2)
+        waiters = self.factory.whenEnded()
+        self.assertEqual(len(waiters), 2)
         ended = DeferredList(self.factory.whenEnded())
-        for asker in askers:
-            asker.addErrback(lambda failure: None)
-            asker.cancel()
+        for waiter in waiters:
+            waiter.addErrback(lambda failure: None)
+            waiter.cancel()
         first.connectionLost(DONE)
         self.assertNoResult(ended)
         second.connectionLost(DONE)

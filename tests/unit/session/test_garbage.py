@@ -128,7 +128,7 @@ class LeakTests(ServedTestCase):
         await in_thread(clients)
         await until(lambda: not service.factory.sessions)
 
-    async def askers(self, session: Any, client: socket.socket) -> None:
+    async def waiters(self, session: Any, client: socket.socket) -> None:
         """
         Ask for the end of a session in every way that may be held on to.
         """
@@ -167,7 +167,7 @@ class LeakTests(ServedTestCase):
         service.startService()
         await self.cycle(service, SESSIONS)
         session, client = await self.session(service)
-        await self.askers(session, client)
+        await self.waiters(session, client)
         held = [(await self.session(service))[1] for _ in range(AT_ONCE)]
         readers = [in_thread(read_to_end, client) for client in held]
         results = await service.stopService()

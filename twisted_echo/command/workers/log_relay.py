@@ -93,7 +93,7 @@ class LogSender:
 
     def begin(self, send: Callable[[str], object]) -> None:
         """
-        Send what there is, and what comes, by C{send}.
+        Send the events that wait, and all later ones, by C{send}.
         """
         self._send = send
         self._flush()
@@ -140,7 +140,7 @@ class LogSender:
 
     def stopProducing(self) -> None:
         """
-        The parent is gone, and nobody reads any more.
+        Stop sending: the parent is gone, and nobody reads any more.
         """
         self._isPaused = True
         self._untilSent.notify(None)

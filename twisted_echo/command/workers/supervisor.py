@@ -250,7 +250,7 @@ class Supervisor(StatefulService):
         """
         Have keys and certificates loaded anew, for connections that are still to come.
         """
-        self._monitor.tellAll(Reload)
+        self._monitor.sendToAll(Reload)
         # This process serves what a worker that hangs leaves at a stop.
         reloadSilently(self._listening)
 

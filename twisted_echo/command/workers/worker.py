@@ -1,6 +1,6 @@
 """
-One of many processes that serve the same sockets; C{python -m} this module is started
-by the L{Supervisor} and by nobody else.
+One of many processes that serve the same sockets. Only the L{Supervisor} starts it, by
+C{python -m}.
 
 What must hold:
 

@@ -159,7 +159,7 @@ class WorkerMonitor:
     @property
     def workers(self) -> list[WorkerProcess]:
         """
-        All that are alive: first those that drain while their successors serve.
+        All workers that are alive; first those that drain while their successors serve.
         """
         present = [each.worker for each in self._slots if each.worker is not None]
         leaving = [each for each in self._kills.workers if each not in present]
@@ -168,11 +168,11 @@ class WorkerMonitor:
     @property
     def listeningWorkers(self) -> list[WorkerProcess]:
         """
-        Those that listen.
+        The workers that listen.
         """
         return [each for each in self.workers if each.state is WorkerState.LISTENING]
 
-    def tellAll(self, command: type[amp.Command]) -> None:
+    def sendToAll(self, command: type[amp.Command]) -> None:
         """
         Send a command to all workers, without an answer.
         """

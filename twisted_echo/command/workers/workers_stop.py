@@ -78,7 +78,7 @@ class WorkersStop:
         """
         Wait for no client any more.
         """
-        self._monitor.tellAll(StopNow)
+        self._monitor.sendToAll(StopNow)
         self._backlogs.stopNow()
         # A worker that hangs does not receive it.
         self._monitor.stopNow()

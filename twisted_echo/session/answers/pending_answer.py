@@ -88,7 +88,7 @@ class PendingAnswer:
     @property
     def isInFlight(self) -> bool:
         """
-        Whether nobody knows yet what to send.
+        Whether the answer is not known yet.
         """
         return self.state is PendingState.IN_FLIGHT
 

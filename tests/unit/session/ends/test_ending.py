@@ -183,11 +183,11 @@ class WhenEndedTests(SynchronousTestCase):
         """
         session = made(Upper)
         seen = []
-        askers = [session.whenEnded() for _ in range(3)]
-        for asker in askers:
-            asker.addCallback(lambda end: seen.append((end, len(sessions))))  # type: ignore[has-type]
+        waiters = [session.whenEnded() for _ in range(3)]
+        for waiter in waiters:
+            waiter.addCallback(lambda end: seen.append((end, len(sessions))))  # type: ignore[has-type]
         sessions = session.factory.sessions
-        self.assertEqual(len(set(map(id, askers))), 3)
+        self.assertEqual(len(set(map(id, waiters))), 3)
         session.connectionLost(DONE)
         self.assertEqual(seen, [(session.end, 0)] * 3)
 
@@ -199,8 +199,8 @@ class WhenEndedTests(SynchronousTestCase):
         session.connectionLost(DONE)
         first, second = session.whenEnded(), session.whenEnded()
         self.assertIsNot(first, second)
-        for asker in (first, second):
-            self.assertIs(self.successResultOf(asker), session.end)
+        for waiter in (first, second):
+            self.assertIs(self.successResultOf(waiter), session.end)
 
     def test_cancel(self) -> None:
         """
@@ -212,8 +212,8 @@ class WhenEndedTests(SynchronousTestCase):
         self.failureResultOf(second, CancelledError)
         self.assertIn(session, session.factory.sessions)
         session.connectionLost(DONE)
-        for asker in (first, third):
-            self.assertIs(self.successResultOf(asker), session.end)
+        for waiter in (first, third):
+            self.assertIs(self.successResultOf(waiter), session.end)
 
     def test_cancelAnother(self) -> None:
         """
@@ -229,18 +229,18 @@ class WhenEndedTests(SynchronousTestCase):
     def test_disturb(self) -> None:
         """
         A callback that returns a Deferred, fails or changes the result is its
-        asker's alone.
+        waiter's alone.
         """
         session = made(Upper)
-        askers = [session.whenEnded() for _ in range(4)]
-        askers[0].addCallback(lambda _: Deferred())
-        askers[1].addCallback(lambda _: 1 // 0)
-        askers[2].addCallback(lambda _: None)
+        waiters = [session.whenEnded() for _ in range(4)]
+        waiters[0].addCallback(lambda _: Deferred())
+        waiters[1].addCallback(lambda _: 1 // 0)
+        waiters[2].addCallback(lambda _: None)
         session.connectionLost(DONE)
-        self.assertNoResult(askers[0])
-        self.failureResultOf(askers[1], ZeroDivisionError)
-        self.assertIs(self.successResultOf(askers[2]), None)
-        self.assertIs(self.successResultOf(askers[3]), session.end)
+        self.assertNoResult(waiters[0])
+        self.failureResultOf(waiters[1], ZeroDivisionError)
+        self.assertIs(self.successResultOf(waiters[2]), None)
+        self.assertIs(self.successResultOf(waiters[3]), session.end)
         self.assertIs(self.successResultOf(session.whenEnded()), session.end)
 
     def test_twice(self) -> None:
@@ -248,28 +248,28 @@ class WhenEndedTests(SynchronousTestCase):
         A transport that reports its end twice ends the session once.
         """
         session = made(Upper)
-        asker = session.whenEnded()
+        waiter = session.whenEnded()
         session.connectionLost(DONE)
-        end = self.successResultOf(asker)
+        end = self.successResultOf(waiter)
         session.connectionLost(DONE)
         self.assertIs(session.end, end)
 
     def test_raises(self) -> None:
         """
-        An asker's exception, which refers to what called it, does not keep the session.
+        The exception of a waiter refers to its caller, and does not keep the session.
         """
         gc.disable()
         self.addCleanup(gc.enable)
         # (This transport would keep the producer that pauses it.)
         session = made(type("Free", (Upper,), {"backpressure": False}))
-        asker: Deferred[Any] = session.whenEnded().addCallback(lambda _: 1 // 0)
+        waiter: Deferred[Any] = session.whenEnded().addCallback(lambda _: 1 // 0)
         gone = ref(session)
         session.connectionLost(DONE)
         del session
         # (An old pytest keeps the traceback of each failure in there.)
-        vars(asker.result).pop("_rawexcinfo", None)
+        vars(waiter.result).pop("_rawexcinfo", None)
         self.assertIs(gone(), None)
-        self.failureResultOf(asker, ZeroDivisionError)
+        self.failureResultOf(waiter, ZeroDivisionError)
 
     def test_cancelledIsForgotten(self) -> None:
         """
