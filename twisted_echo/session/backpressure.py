@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from twisted_echo.eager.optional_interfaces import IOutputObserver
 
-__all__ = ["BY_ANSWERS", "BY_PROTOCOL", "BY_TRANSPORT", "Backpressure", "Stoppable"]
+__all__ = ["BY_ANSWERS", "BY_PROTOCOL", "BY_TRANSPORT", "Backpressure", "PausableInput"]
 
 # The reasons for which an input is stopped.
 BY_PROTOCOL = 1
@@ -17,7 +17,7 @@ BY_TRANSPORT = 2
 BY_ANSWERS = 4
 
 
-class Stoppable(Protocol):
+class PausableInput(Protocol):
     """
     An object whose input can be stopped, for several reasons at once.
     """
@@ -42,8 +42,8 @@ class Backpressure:
 
     __slots__ = ("_session", "_transport")
 
-    def __init__(self, session: Stoppable, transport: Any) -> None:
-        self._session: Stoppable | None = session
+    def __init__(self, session: PausableInput, transport: Any) -> None:
+        self._session: PausableInput | None = session
         self._transport = transport
 
     def pauseProducing(self) -> None:

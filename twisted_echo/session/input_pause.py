@@ -8,12 +8,12 @@ What must hold: the input goes on when the last reason has gone, and not before.
 """
 
 from twisted_echo.session.backpressure import BY_PROTOCOL, BY_TRANSPORT
-from twisted_echo.session.state import FINISHED, SessionState
+from twisted_echo.session.state import FINISHED, StatefulSession
 
 __all__ = ["PausesInput"]
 
 
-class PausesInput(SessionState):
+class PausesInput(StatefulSession):
     """
     A session whose input may be paused.
     """

@@ -9,7 +9,8 @@ L{Session} is a base or a mix-in for any Twisted protocol::
 
     factory = SessionFactory.forProtocol(Upper)
 
-What it is at a moment is a L{State<twisted_echo.session.state.State>}. Its parts are
+What it is at a moment is a
+L{SessionState<twisted_echo.session.state.SessionState>}. Its parts are
 base classes, so that a session is one object: L{twisted_echo.session.input_pause},
 L{twisted_echo.session.arrived_input}, L{twisted_echo.session.awaited_answers},
 L{twisted_echo.session.ends.closing} and L{twisted_echo.session.ends.ending}.

@@ -1,8 +1,8 @@
 """
 The state of a session: what it is at a moment, and what is known of its connection.
 
-L{State} names what a session is. L{SessionState} has the one method that changes it,
-and properties that only read.
+L{SessionState} names what a session is. L{StatefulSession} has the one method that
+changes it, and properties that only read.
 """
 
 from enum import IntEnum
@@ -30,12 +30,12 @@ __all__ = [
     "OPEN",
     "READING",
     "SessionState",
-    "State",
+    "StatefulSession",
     "isTLS",
 ]
 
 
-class State(IntEnum):
+class SessionState(IntEnum):
     """
     What a session is. It never goes back::
 
@@ -73,7 +73,7 @@ class State(IntEnum):
 
 
 # (To ask an enumeration for one of its members costs more than a whole call.)
-NEW, OPEN, READING, DRAINING, FINISHED, ABORTED, LOST, ENDED = State
+NEW, OPEN, READING, DRAINING, FINISHED, ABORTED, LOST, ENDED = SessionState
 
 _BEFORE_THE_END = frozenset((ABORTED, LOST))
 NEXT = (
@@ -84,10 +84,10 @@ NEXT = (
     _BEFORE_THE_END,
     frozenset((LOST,)),
     frozenset((ENDED,)),
-    frozenset[State](),
+    frozenset[SessionState](),
 )
 """
-The states that may follow each L{State}, in their order.
+The states that may follow each L{SessionState}, in their order.
 """
 
 
@@ -95,7 +95,7 @@ def isTLS(transport: object) -> bool:
     return bool(ISSLTransport.providedBy(transport))
 
 
-class SessionState:
+class StatefulSession:
     """
     What is known of a connection, from its first byte to its last.
 
@@ -142,7 +142,7 @@ class SessionState:
     if TYPE_CHECKING:
         factory: FactoryInterface | None
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: SessionState) -> None:
         """
         Go on to another state.
 

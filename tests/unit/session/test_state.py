@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.clients import FullTransport
 from twisted_echo import FastLineReceiver, Session, SessionFactory
-from twisted_echo.session.state import NEXT, SessionState, State
+from twisted_echo.session.state import NEXT, SessionState, StatefulSession
 
 DONE = Failure(ConnectionDone())
 
@@ -23,9 +23,9 @@ class Traced(Session, FastLineReceiver):
     """
 
     def __init__(self) -> None:
-        self.states = [State.NEW]
+        self.states = [SessionState.NEW]
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: SessionState) -> None:
         super()._enter(state)
         self.states.append(state)
 
@@ -44,21 +44,21 @@ class StateTests(SynchronousTestCase):
         """
         A state is followed by later ones only, and only the last by none.
         """
-        self.assertEqual(len(NEXT), len(State))
-        for state, following in zip(State, NEXT, strict=True):
+        self.assertEqual(len(NEXT), len(SessionState))
+        for state, following in zip(SessionState, NEXT, strict=True):
             self.assertTrue(all(each > state for each in following), state)
-            self.assertEqual(not following, state is State.ENDED)
-            if state < State.LOST:
-                self.assertIn(State.LOST, following)
+            self.assertEqual(not following, state is SessionState.ENDED)
+            if state < SessionState.LOST:
+                self.assertIn(SessionState.LOST, following)
 
     def test_illegal(self) -> None:
         """
         Any other step is an error of this package, and says which.
         """
-        state = SessionState()
+        state = StatefulSession()
         with self.assertRaisesRegex(AssertionError, r"FINISHED.* cannot follow .*NEW"):
-            state._enter(State.FINISHED)
-        self.assertIs(state._sessionState, State.NEW)
+            state._enter(SessionState.FINISHED)
+        self.assertIs(state._sessionState, SessionState.NEW)
 
     def test_peerLeaves(self) -> None:
         session = self.made()
