@@ -92,6 +92,19 @@ class NameTests(SynchronousTestCase):
         twice = {name for name, count in names.items() if count > 1}
         self.assertEqual(twice, set(SAME_NAMES))
 
+    def test_classes(self) -> None:
+        """
+        Each public class has a name that no other one has.
+        """
+        names = Counter(
+            node.name
+            for path in MODULES
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        )
+        twice = {name for name, count in names.items() if count > 1}
+        self.assertEqual(twice, set())
+
     def test_unitTests(self) -> None:
         """
         Unit tests are in the folder of the package that they test.
