@@ -294,12 +294,10 @@ class OwnSuitesTests(SynchronousTestCase):
             *("tests.unit.test_echo", "tests.unit.test_service"),
             *(
                 f"tests.unit.session.test_{each}"
-                for each in (
-                    *("factory", "session", "input_pause", "awaited_answers"),
-                    *("closing", "ending"),
-                )
+                for each in (*("factory", "session", "input_pause", "awaited_answers"),)
             ),
             *(
+                "tests.unit.session.ends",
                 "tests.unit.eager",
                 "tests.unit.endpoints",
                 "tests.unit.net.test_sockets",
