@@ -271,7 +271,8 @@ class StatefulSession:
     @property
     def isFinished(self) -> bool:
         """
-        Whether nothing more is answered: its end-of-file follows what has been written.
+        Whether nothing more is answered: its end-of-file follows what has been written,
+        or it was aborted, or is over.
         """
         return self._sessionState >= FINISHED
 
