@@ -196,8 +196,9 @@ INTERNALS = (
     ),
     Internals(
         "framing.message_receiver",
-        "the same",
+        "the same; pauses as Twisted's receivers do",
         {
+            _BASIC: "_PauseableMixin",
             f"{_BASIC}.LineReceiver": "_busyReceiving",
         },
     ),

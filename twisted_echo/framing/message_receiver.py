@@ -23,6 +23,8 @@ import sys
 from operator import length_hint
 from typing import Any, Generic, TypeVar
 
+from twisted.protocols.basic import _PauseableMixin
+
 from twisted_echo.framing.held_input import HeldInput
 from twisted_echo.framing.splitter import Found, ReceiveBuffer, Splitter
 from twisted_echo.twisted_internals import require
@@ -108,7 +110,7 @@ class BufferedReceiver(PlainHooks, HeldInput, Generic[_S]):
         return size, self.bytesReceived - size - self._dropped
 
 
-class MessageReceiver(BufferedReceiver[_S]):
+class MessageReceiver(BufferedReceiver[_S], _PauseableMixin):
     """
     A receiver that can be paused, also in the middle of a chunk. Put it before
     Twisted's own.
@@ -278,18 +280,11 @@ class MessageReceiver(BufferedReceiver[_S]):
 
     def pauseProducing(self) -> None:
         self._interrupt()
-        self.paused = True
-        self.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self.paused = False
-        self.transport.resumeProducing()
-        self.dataReceived(b"")
+        super().pauseProducing()
 
     def stopProducing(self) -> None:
         self._interrupt()
-        self.paused = True
-        self.transport.stopProducing()
+        super().stopProducing()
 
     # (Any, as Twisted's line receivers return what a hook does, and its Protocol None.)
     def dataReceived(self, data: bytes) -> Any:

@@ -238,6 +238,32 @@ class NamingTests(HooksTestCase):
             factory.faults,
         )
 
+    def test_behindPaused(self) -> None:
+        """
+        Such a session stays paused, as its protocol wishes, when the peer reads again.
+        """
+
+        class Upper(FastLineReceiver, Session):
+            delimiter = b"\n"
+
+            def lineReceived(self, line: bytes) -> None:
+                lines.append(line)
+                self.pauseProducing()
+
+        lines: list[bytes] = []
+        factory = SessionFactory.forProtocol(Upper, clock=Clock())
+        session: Any = factory.buildProtocol(None)
+        transport = FullTransport()
+        session.makeConnection(transport)
+        session.dataReceived(b"one\ntwo\n")
+        producer: Any = transport.producer
+        producer.pauseProducing()
+        producer.resumeProducing()
+        self.assertEqual(lines, [b"one"])
+        session.resumeProducing()
+        self.assertEqual(lines, [b"one", b"two"])
+        session.connectionLost(DONE)
+
     def test_noFactory(self) -> None:
         """
         In a unit test without a factory it is a warning.
