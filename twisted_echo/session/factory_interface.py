@@ -2,9 +2,8 @@
 What sessions ask of their factory.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -13,13 +12,13 @@ from twisted_echo.scheduling.fair_clock import FairClock
 from twisted_echo.session.ends.closing_deadlines import ClosingDeadlines
 from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
 
-if TYPE_CHECKING:
-    from twisted_echo.session.session import Session
-
 __all__ = ["FactoryInterface"]
 
+# The sessions are not named, for they are made of what asks this.
+_Session = TypeVar("_Session", contravariant=True)
 
-class FactoryInterface(Protocol):
+
+class FactoryInterface(Protocol[_Session]):
     """
     The record of all sessions:
     L{SessionFactory<twisted_echo.session.factory.SessionFactory>}.
@@ -28,7 +27,6 @@ class FactoryInterface(Protocol):
     abortAfter: float
     closing: EndReason | None
     keepAlive: KeepAlive | None
-    sessions: "dict[Session, Deferred[SessionEnd]]"
 
     @property
     def clock(self) -> IReactorTime: ...
@@ -39,17 +37,17 @@ class FactoryInterface(Protocol):
     @property
     def closingDeadlines(self) -> ClosingDeadlines: ...
 
-    def sessionStarted(self, session: "Session") -> None: ...
+    def sessionStarted(self, session: _Session) -> None: ...
 
     def endSent(self, connection: object) -> None: ...
 
-    def sessionEnded(self, session: "Session", end: SessionEnd) -> None: ...
+    def sessionEnded(self, session: _Session, end: SessionEnd) -> None: ...
 
-    def inputStopped(self, session: "Session") -> None: ...
+    def inputStopped(self, session: _Session) -> None: ...
 
-    def inputStarted(self, session: "Session") -> None: ...
+    def inputStarted(self, session: _Session) -> None: ...
 
-    def sessionFailed(self, session: "Session", what: str) -> None: ...
+    def sessionFailed(self, session: _Session, what: str) -> None: ...
 
     def recordFault(self, fault: str) -> None: ...
 
@@ -57,4 +55,4 @@ class FactoryInterface(Protocol):
         self, text: str, *, event: str, failure: Failure | None = None
     ) -> None: ...
 
-    def heldMore(self, session: "Session") -> None: ...
+    def heldMore(self, session: _Session) -> None: ...

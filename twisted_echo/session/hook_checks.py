@@ -4,7 +4,7 @@ method if the override has not.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import connectionDone
@@ -22,7 +22,7 @@ class CheckedSession(Protocol):
     What the wrappers ask of a session.
     """
 
-    factory: FactoryInterface | None
+    factory: FactoryInterface[Any] | None
 
     @property
     def isRegistered(self) -> bool: ...

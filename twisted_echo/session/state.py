@@ -121,7 +121,7 @@ class StatefulSession:
     # `transport`; None before, and at the end.
     _connection: Any = None
     # Likewise the factory.
-    _record: "FactoryInterface | None" = None
+    _record: "FactoryInterface[Any] | None" = None
     _began = 0.0
     # The reasons for which the input is paused, and how many answers are to come.
     _pausedFor = 0
@@ -140,7 +140,7 @@ class StatefulSession:
 
     transport: Any
     if TYPE_CHECKING:
-        factory: FactoryInterface | None
+        factory: FactoryInterface[Any] | None
 
     def _enter(self, state: SessionState) -> None:
         """

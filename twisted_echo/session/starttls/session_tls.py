@@ -24,10 +24,11 @@ from twisted.internet.interfaces import (
     IPushProducer,
     ITransport,
 )
-from twisted.internet.protocol import BaseProtocol, connectionDone
+from twisted.internet.protocol import BaseProtocol, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_echo.framing.held_input import HeldInput
 from twisted_echo.framing.message_receiver import WORTH_COUNTING
 from twisted_echo.net.receive_queue import readArrived
 from twisted_echo.net.transport_queries import (
@@ -50,7 +51,12 @@ from twisted_echo.validation.units import Seconds
 
 if TYPE_CHECKING:
     from twisted_echo.session.bounds.limits import Deadlines
-    from twisted_echo.session.session import Session
+    from twisted_echo.session.ends.ending import ReportsEnd
+
+    class TLSSession(ReportsEnd, HeldInput, Protocol):
+        # What is asked of a session, which is made of what stands here.
+        def heldMore(self) -> None: ...
+
 
 __all__ = ["HandshakeState", "SessionTLS", "TLSSessionFactory"]
 
@@ -74,7 +80,7 @@ class TLSSessionFactory(HandshakeFactory, TypingProtocol):
 
     deadlines: "Deadlines"
 
-    def plainDropped(self, session: "Session") -> None: ...
+    def plainDropped(self, session: "TLSSession") -> None: ...
 
 
 class HandshakeState(Enum):
@@ -98,7 +104,7 @@ class SessionTLS(ServerHandshake):
     The TLS between a session and the transport that it had before.
     """
 
-    wrappedProtocol: "Session"
+    wrappedProtocol: "TLSSession"
     _handshake = HandshakeState.RUNNING
     # What the session has wanted meanwhile: no input, which the handshake does not wait
     # for; an end of its output.
@@ -109,7 +115,7 @@ class SessionTLS(ServerHandshake):
 
     def __init__(
         self,
-        session: "Session",
+        session: "TLSSession",
         transport: ITransport,
         factory: TLSSessionFactory,
         settings: TLSSettings,
