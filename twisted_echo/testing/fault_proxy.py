@@ -79,20 +79,30 @@ class Flow:
         self.drop_fin = False
         self.forwarded = 0
         self._loop = loop
-        self._open = asyncio.Event()
-        self._open.set()
+        self._is_stalled = False
+        self._released = asyncio.Event()
 
     def stall(self) -> None:
         """
-        Pass nothing on until L{release}.
+        Pass nothing on until L{release}: nothing of what is sent from now on, and of
+        what was sent before only what is being passed on just now.
         """
-        _call(self._loop, self._open.clear)
+        # Not by the loop: it may read what is sent next before it comes to a call.
+        self._is_stalled = True
 
     def release(self) -> None:
         """
         Pass on what has waited, and all that follows.
         """
-        _call(self._loop, self._open.set)
+        self._is_stalled = False
+        _call(self._loop, self._released.set)
+
+    async def _until_released(self) -> None:
+        while self._is_stalled:
+            self._released.clear()
+            # Its event may have been set before.
+            if self._is_stalled:
+                await self._released.wait()
 
     async def pump(self, source: socket.socket, sink: socket.socket) -> None:
         """
@@ -102,14 +112,14 @@ class Flow:
         while self.cut_after is None or passed < self.cut_after:
             data = memoryview(await loop.sock_recv(source, _CHUNK))
             if not data:
-                await self._open.wait()
+                await self._until_released()
                 if not self.drop_fin:
                     _finish(sink)
                 return
             while data and (self.cut_after is None or passed < self.cut_after):
                 if self.delay:
                     await asyncio.sleep(self.delay)
-                await self._open.wait()
+                await self._until_released()
                 size = self.pieces or len(data)
                 if self.cut_after is not None:
                     size = min(size, self.cut_after - passed)

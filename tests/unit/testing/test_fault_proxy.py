@@ -2,6 +2,7 @@
 L{twisted_echo.testing.FaultProxy}, before plain sockets: each fault by itself.
 """
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.processes import DEADLINE, new_folder, wait_until
-from twisted_echo.testing import FaultProxy
+from twisted_echo.testing import FaultProxy, Flow
 
 
 class FaultProxyTests(SynchronousTestCase):
@@ -197,6 +198,29 @@ class FaultProxyTests(SynchronousTestCase):
             client.sendall(b"abc")
             self.assertEqual(server.recv(100), b"abc")
         self.assertFalse(os.path.exists(proxy.address))
+
+    def test_stallsAtOnce(self) -> None:
+        """
+        What is sent after C{stall} has returned is not passed on, though the loop has
+        yet to run what it was to do before.
+        """
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        flow = Flow(loop)
+        (sender, source), (sink, receiver) = socket.socketpair(), socket.socketpair()
+        for each in (sender, source, sink, receiver):
+            each.setblocking(False)
+            self.addCleanup(each.close)
+        pump = loop.create_task(flow.pump(source, sink))
+        flow.stall()
+        sender.sendall(b"abc")
+        for _ in range(10):
+            loop.run_until_complete(asyncio.sleep(0))
+        self.assertRaises(BlockingIOError, receiver.recv, 100)
+        flow.release()
+        sender.shutdown(socket.SHUT_WR)
+        loop.run_until_complete(asyncio.wait_for(pump, DEADLINE))
+        self.assertEqual(receiver.recv(100), b"abc")
 
     def test_nothingIsLeft(self) -> None:
         """
