@@ -19,18 +19,18 @@ or::
 import errno
 from collections.abc import Iterable, Mapping
 from socket import AF_UNIX
+from typing import TYPE_CHECKING
 
 from twisted.internet.error import UnsupportedAddressFamily
-from twisted.internet.interfaces import (
-    Binding,
-    IConnector,
-    IListeningPort,
-    IProtocolFactory,
-)
+from twisted.internet.interfaces import IConnector, IListeningPort, IProtocolFactory
 from twisted.internet.protocol import ClientFactory, P
 from twisted.python import context, log
 
 from twisted_echo.twisted_internals import UnfitTwisted, require, unfit
+
+if TYPE_CHECKING:
+    # The oldest Twisted that suits has it not.
+    from twisted.internet.interfaces import Binding
 
 try:
     from twisted.internet.epollreactor import EPOLLIN, EPollReactor
@@ -92,7 +92,7 @@ class EagerEPollReactor(EPollReactor):
         port: int,
         factory: ClientFactory[P],
         timeout: float = 30.0,
-        bindAddress: Binding | tuple[str, int] | None = None,
+        bindAddress: "Binding | tuple[str, int] | None" = None,
     ) -> IConnector:
         connector = EagerConnector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
