@@ -16,7 +16,7 @@ from twisted_echo.command.daemon_report import DaemonReport
 report = DaemonReport()
 before = len(os.listdir("/proc/self/fd"))
 if os.fork():
-    print("launcher goes on", flush=True)
+    os.write(1, b"launcher goes on\\n")
     os._exit(7)
 if os.fork():
     os._exit(0)
