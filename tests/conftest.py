@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from twisted.python.failure import Failure
 
 import twisted_echo
 
@@ -66,6 +67,22 @@ class _SkipPolicy:
         if self.unexpected and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return (yield)
+
+
+_failure_init = Failure.__init__
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """
+    Have Twisted's failures as they are. Older releases of pytest let each keep its
+    traceback, and with it what tests of leaks expect to be freed.
+    """
+    patched, Failure.__init__ = Failure.__init__, _failure_init
+    try:
+        return (yield)
+    finally:
+        Failure.__init__ = patched
 
 
 def pytest_sessionstart() -> None:

@@ -266,8 +266,6 @@ class WhenEndedTests(SynchronousTestCase):
         gone = ref(session)
         session.connectionLost(DONE)
         del session
-        # (An old pytest keeps the traceback of each failure in there.)
-        vars(waiter.result).pop("_rawexcinfo", None)
         self.assertIs(gone(), None)
         self.failureResultOf(waiter, ZeroDivisionError)
 
