@@ -78,7 +78,7 @@ class Recorder(Protocol):
 @implementer(IHalfCloseableProtocol)
 class HalfCloseable(Recorder):
     """
-    One that is told of each direction.
+    A protocol that learns when each direction ends.
     """
 
     onReadLost: Callable[[], Any] = staticmethod(lambda: None)

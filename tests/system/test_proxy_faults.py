@@ -32,8 +32,8 @@ class ProxyFaultTests(FaultTestCase):
 
     def test_announcedPeer(self) -> None:
         """
-        The log knows the client that the header tells of, and the header may
-        come in any pieces.
+        The log names the client that the header announces. The header may come in any
+        pieces.
         """
         server = self.serve("--max-length=10", proxy=True)
         for number, header in enumerate((HEADER_V1, HEADER_V2), 1):
@@ -156,7 +156,7 @@ class ProxyFaultTests(FaultTestCase):
         server = self.serve(*only("handshake-timeout", 5), proxy=True)
         for each in garbage:
             client = self.client(server, header=each, handshake=False)
-            # Whoever waits for more of it will see that there is none.
+            # If the server waits for more of the header, it sees that there is none.
             with contextlib.suppress(OSError):
                 client.socket.shutdown(socket.SHUT_WR)
             self.assertTrue(is_cut_off(client), each)

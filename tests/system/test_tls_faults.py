@@ -95,7 +95,7 @@ class TLSFaultTests(FaultTestCase):
 
     def test_noTLS(self) -> None:
         """
-        Whoever speaks another language is sent away, and counted.
+        A client that does not speak TLS is disconnected and counted.
         """
         server = self.serve()
         garbage = (b"GET / HTTP/1.0\r\n\r\n", b"\n" * 100, b"\x16\x03\x01" * 200)

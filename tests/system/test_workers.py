@@ -128,8 +128,8 @@ class ServingTests(WorkersTestCase):
 
     def test_systemd(self) -> None:
         """
-        A socket that was inherited is shared. After the stop it belongs to whoever
-        handed it down: who connects then waits for the next service.
+        The workers share an inherited socket. After the stop it stays with the process
+        that handed it down: new connections wait in its backlog for the next service.
         """
         given = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(given.close)

@@ -231,8 +231,8 @@ class HangingTests(WorkersTestCase):
     @slow
     def test_allAreStopped(self) -> None:
         """
-        A machine that was suspended, or a terminal that stopped all processes: nothing
-        is killed, whoever goes on first.
+        When a machine was suspended, or a terminal has stopped all processes, no worker
+        is killed, whichever process continues first.
         """
         server, service = self.start()
         before = service.pids

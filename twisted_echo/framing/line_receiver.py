@@ -98,8 +98,8 @@ class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
 
     A pause, a switch of the mode, C{clearLineBuffer},
     C{transport.loseConnection} or a truthy return takes effect after the line
-    in which it happens, as it does in the original. Whoever overrides a coarser
-    hook has it take effect after what that hook was given.
+    in which it happens, as it does in the original. If a subclass
+    overrides a coarser hook, it takes effect after all that this hook was given.
 
     One thing differs. The whole lines of a chunk are found at once, so a
     C{delimiter} or C{MAX_LENGTH} that C{lineReceived} assigns does not apply to lines

@@ -51,8 +51,8 @@ class StringReceiver(MessageReceiver[_S]):
     which a subclass returns from C{_splitter}.
 
     A pause, or assigning C{MAX_LENGTH}, takes effect after the string in which it
-    happens. Whoever overrides a coarser hook has it take effect after what that hook
-    was given. What a hook returns means nothing.
+    happens. If a subclass overrides a coarser hook, it takes effect after all that
+    this hook was given. What a hook returns means nothing.
 
     What arrives while a string is delivered waits. When C{lengthLimitExceeded} has
     returned and has not raised C{MAX_LENGTH}, the body of the string is dropped, and

@@ -121,7 +121,8 @@ class _CommonSettings:
         # A client that comes again resumes once, and is then given a new ticket. Each
         # one costs a twentieth of a handshake, and OpenSSL gives two.
         context.num_tickets = 1
-        # Whoever is named as an authority is one, be it signed by another.
+        # A certificate that is named as an authority is trusted, also if another
+        # authority has signed it.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_mode = self.verify
         if self.protocols:

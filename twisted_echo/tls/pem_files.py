@@ -206,7 +206,7 @@ def load_authorities(
     context: ssl.SSLContext, file: str, certificates: Iterable[Certificate]
 ) -> None:
     """
-    Load authorities into a context. Whoever they have signed is trusted.
+    Load authorities into a context, which then trusts the certificates they signed.
 
     @param file: where they were read.
     @raise BadFile: if OpenSSL cannot read one.
@@ -244,7 +244,7 @@ class _EncryptedError(Exception):
 
 
 def _refuse_pass_phrase() -> str:
-    # Whoever is asked sits at a terminal, and the reactor waits for the answer.
+    # OpenSSL would ask at the terminal, and the reactor would wait for the answer.
     raise _EncryptedError
 
 

@@ -352,7 +352,7 @@ class ClientTests(AdminTestCase):
 class CloseTests(AdminTestCase):
     async def test_siteTwice(self) -> None:
         """
-        Whoever closes it again is told as well when it is done.
+        A second call of C{close} waits for the same end.
         """
         await self.opened()
         self.raw()
@@ -383,7 +383,7 @@ class CloseTests(AdminTestCase):
 
     async def test_whileAnswering(self) -> None:
         """
-        Whoever is being answered gets the answer, whole.
+        A client whose request is being answered gets the whole answer.
         """
         await self.opened(SlowView)
         answer = self.ask("/metrics", Accept=OPENMETRICS)

@@ -297,7 +297,7 @@ class AnswerQueue:
             self._close(session, instead, self._timeout if isLate else None)
         else:
             self._pending.popleft()
-        # Whoever asked for it may still hold what its frames refer to.
+        # The caller may still hold the failure, and its frames refer to the session.
         failure.cleanFailure()
 
     def _close(self, session: Session, failure: Failure, timeout: float | None) -> None:

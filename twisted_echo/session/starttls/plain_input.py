@@ -1,7 +1,7 @@
 """
 Input that came in the clear behind the command that begins TLS.
 
-Whoever sits between a client and a server can put commands behind the client's
+An attacker between a client and a server can put commands behind the client's
 C{STARTTLS}. A server that finds them in its buffer when TLS is on would take them for
 the client's own (CVE-2011-0411).
 
