@@ -88,6 +88,10 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="share the connections between N load processes (1)",
     )
+    add_progress(parser)
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,

@@ -10,7 +10,14 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from twisted_echo.bench import compare_command, load_command, plot, split, storm_command
+from twisted_echo.bench import (
+    compare_command,
+    load_command,
+    plot,
+    programs_command,
+    split,
+    storm_command,
+)
 from twisted_echo.bench.errors import BenchError
 
 PROGRAM = "python -m twisted_echo.bench"
@@ -18,6 +25,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "load": (load_command, "put load on any echo server, checking every byte"),
     "compare": (compare_command, "measure this service beside others, in one run"),
     "storm": (storm_command, "measure an open session beside a storm of handshakes"),
+    "programs": (programs_command, "measure kinds of Twisted programs on two reactors"),
     "plot": (plot, "draw what compare has measured"),
     "split": (split, "what splitting lines costs, I/O left out"),
 }

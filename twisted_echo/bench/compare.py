@@ -18,17 +18,11 @@ from importlib.metadata import PackageNotFoundError, version
 from twisted_echo.bench.comparison import Case, Comparison, Run
 from twisted_echo.bench.errors import BrokenServer, ChildFailed
 from twisted_echo.bench.load_processes import run_processes
-from twisted_echo.bench.machine import processor_seconds, stolen_seconds
+from twisted_echo.bench.metering import TRIES, Meter, least_disturbed
 from twisted_echo.bench.plan import Plan, Target
 from twisted_echo.bench.servers import Server, address
 from twisted_echo.bench.wire import allow_files
 
-STOLEN = 0.03
-"""
-The share of a processor above which a run says nothing: it may read twice too high.
-"""
-
-TRIES = 4
 WARM_UP = 0.15
 """
 The share of a run's time whose lines are not counted.
@@ -104,33 +98,6 @@ def prepare(cases: Sequence[Case], settings: Settings) -> None:
     allow_files(max(case.connections for case in cases))
 
 
-class _Meter:
-    """
-    What a process used between two moments, and how much of a processor the hypervisor
-    took from this machine meanwhile.
-    """
-
-    def __init__(self) -> None:
-        self._looks: list[tuple[float, float, float]] = []
-
-    def look(self, pid: int) -> None:
-        seconds = processor_seconds(pid), stolen_seconds(), time.monotonic()
-        self._looks.append(seconds)
-
-    @property
-    def used(self) -> float:
-        """
-        Seconds of processor time; 0 if there was no second look.
-        """
-        return self._looks[-1][0] - self._looks[0][0] if self._looks else 0.0
-
-    @property
-    def stolen(self) -> float:
-        # Some kernels take back what they have counted.
-        (_, first, began), (_, last, ended) = self._looks
-        return max(last - first, 0.0) / (ended - began)
-
-
 def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
     """
     Start a server, put load on it, end it.
@@ -138,7 +105,7 @@ def measure(server: Server, case: Case, round: int, settings: Settings) -> Run:
     @raise BrokenServer: if it does not send every line back, or none in time.
     @raise ChildFailed: if it does not start.
     """
-    meter = _Meter()
+    meter = Meter()
     lines = 0
 
     def ready() -> None:
@@ -182,13 +149,8 @@ def measure_quietly(measure_once: Callable[[], Run], tries: int = TRIES) -> Run:
     The first run that the hypervisor did not disturb; failing that, the one, among
     a few, that it disturbed least.
     """
-    runs: list[Run] = []
-    while len(runs) < tries:
-        runs.append(measure_once())
-        if runs[-1].stolen <= STOLEN:
-            break
-    best = min(runs, key=lambda run: run.stolen)
-    return Run(**vars(best) | {"tries": len(runs)})
+    best, tried = least_disturbed(measure_once, tries)
+    return replace(best, tries=tried)
 
 
 def compare(

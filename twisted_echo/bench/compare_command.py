@@ -14,7 +14,6 @@ from typing import TypedDict
 from twisted_echo.bench import arguments
 from twisted_echo.bench.compare import (
     OVERHEAD,
-    STOLEN,
     Settings,
     compare,
     facts,
@@ -23,6 +22,7 @@ from twisted_echo.bench.compare import (
 from twisted_echo.bench.comparison import Case, Comparison, Run, cases, ratio, spread
 from twisted_echo.bench.errors import BadRequest, need
 from twisted_echo.bench.machine import check, split_processors
+from twisted_echo.bench.metering import STOLEN
 from twisted_echo.bench.result import BUSY
 from twisted_echo.bench.screen import microseconds, print_table, progress_bar
 from twisted_echo.bench.servers import LONGEST, OURS, PER_LINE, SERVERS, Server
@@ -267,7 +267,7 @@ def throw_away_certificate(wanted: bool) -> Iterator[str]:
 
 def run(options: argparse.Namespace) -> int:
     need("compare", ["hdrh.histogram", "rich"])
-    check()
+    check("compare")
     servers, wanted, settings = what_to_measure(options)
     if options.json:
         # Better now than after half an hour.

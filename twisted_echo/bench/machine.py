@@ -16,13 +16,13 @@ number by which the kernel knows that clock: C{~pid << 3 | kind}.
 """
 
 
-def check() -> None:
+def check(command: str) -> None:
     """
     @raise BadRequest: where nothing here works.
     """
     if not Path("/proc/self/stat").exists():
         raise BadRequest(
-            "compare reads processor time from /proc, so it needs Linux; load works"
+            f"{command} reads processor time from /proc, so it needs Linux; load works"
             " everywhere"
         )
 

@@ -27,7 +27,7 @@ BACKLOG = 4096
 LONGEST = 16 * 1024 * 1024
 
 
-def _say(port: int, loop: object) -> None:
+def say(port: int, loop: object) -> None:
     print(f"listening on {HOST}:{port}, by {type(loop).__name__}", flush=True)
 
 
@@ -73,7 +73,7 @@ def run_twisted(protocol: type[Protocol], certificate: str, *, eager: bool) -> N
     description = f"{listen_string(certificate)}:backlog={BACKLOG}"
     endpoint = serverFromString(reactor, description)
     listening: Any = endpoint.listen(factory)
-    listening.addCallback(lambda port: _say(port.getHost().port, reactor))
+    listening.addCallback(lambda port: say(port.getHost().port, reactor))
     reactor.run()
 
 
@@ -140,7 +140,7 @@ async def serve(protocol: type[asyncio.Protocol] | None, certificate: str = "") 
         server = await loop.create_server(
             protocol, HOST, 0, backlog=BACKLOG, ssl=context
         )
-    _say(server.sockets[0].getsockname()[1], loop)
+    say(server.sockets[0].getsockname()[1], loop)
     await server.serve_forever()
 
 

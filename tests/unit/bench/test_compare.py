@@ -219,7 +219,7 @@ class MachineTests(LinuxCase):
     def test_elsewhere(self) -> None:
         self.patch(machine.Path, "exists", lambda path: False)
         with self.assertRaisesRegex(BadRequest, "needs Linux"):
-            machine.check()
+            machine.check("compare")
 
 
 class ChildTests(LinuxCase):
@@ -347,7 +347,7 @@ class RivalTests(LinuxCase):
 
     def test_asyncio(self) -> None:
         said: list[int] = []
-        self.patch(rivals, "_say", lambda port, loop: said.append(port))
+        self.patch(rivals, "say", lambda port, loop: said.append(port))
 
         async def main() -> bytes:
             replies = b""

@@ -1,0 +1,223 @@
+"""
+C{programs}: what kinds of Twisted programs gain on the eager reactor.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from twisted_echo.bench import arguments
+from twisted_echo.bench.compare import Settings, facts
+from twisted_echo.bench.errors import BadRequest, need
+from twisted_echo.bench.gains import Gain, Gains, Pair
+from twisted_echo.bench.machine import check, split_processors
+from twisted_echo.bench.metering import STOLEN
+from twisted_echo.bench.program_runs import Effort, compare_programs
+from twisted_echo.bench.programs.kinds import KINDS, Kind
+from twisted_echo.bench.programs.program_reactors import REACTORS
+from twisted_echo.bench.screen import print_table, progress_bar
+from twisted_echo.bench.wire import allow_files
+
+T = TypeVar("T", Kind, Pair)
+
+PAIRS = "epoll:eager,asyncio:eager-asyncio,uvloop:eager-uvloop,bare-uvloop:eager-uvloop"
+OVERHEAD = 1.3
+"""
+About the seconds that a run takes beside its time under load.
+"""
+
+COMPLETE = (10, 1.0)
+QUICK = (3, 0.3)
+"""
+Rounds, and seconds of a run.
+"""
+
+_KINDS = "\n".join(f"  {each.name:13} {each.operation}" for each in KINDS.values())
+EPILOG = f"""\
+kinds, and what an operation is:
+{_KINDS}
+reactors: {", ".join(REACTORS)}
+(bare ones are no reactors: a protocol of the loop's own that echoes chunks, beside
+the kinds that echo lines)
+
+Ratios are the second reactor's processor time over the first one's, round by round:
+the median, and the interval that holds the true median with 95 %.
+
+examples:
+  programs --quick
+  programs --only amp,web-writes --reactors epoll:eager --rounds 20
+  programs --json gains.json --markdown > gains.md
+"""
+
+
+def pairs(text: str) -> list[Pair]:
+    """
+    @raise ArgumentTypeError: if this names no pairs of reactors.
+    """
+    found = []
+    for each in text.split(","):
+        names = each.split(":")
+        unknown = [name for name in names if name not in REACTORS]
+        if len(names) != 2 or unknown:
+            raise argparse.ArgumentTypeError(
+                f"each must be FIRST:SECOND, both of {', '.join(REACTORS)};"
+                f" got {each!r}"
+            )
+        if REACTORS[names[1]].rival:
+            raise argparse.ArgumentTypeError(
+                f"a bare protocol can only be the first of two, got {each!r}"
+            )
+        found.append(Pair(*names))
+    return list(dict.fromkeys(found))
+
+
+def kinds(text: str) -> list[Kind]:
+    """
+    @raise ArgumentTypeError: if one is unknown.
+    """
+    names = dict.fromkeys(text.split(","))
+    for name in names:
+        if name not in KINDS:
+            raise argparse.ArgumentTypeError(
+                f"each must be of {', '.join(KINDS)}; got {name!r}"
+            )
+    return [KINDS[name] for name in names]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--quick", action="store_true", help="few rounds, short ones: some minutes")
+    add("--only", type=kinds, metavar="KIND,...", help="measure these kinds (all)")
+    add(
+        "--reactors",
+        type=pairs,
+        metavar="FIRST:SECOND,...",
+        help=f"compare these reactors ({PAIRS})",
+    )
+    add(
+        "--rounds",
+        type=arguments.number(int, 1, 1000),
+        metavar="N",
+        help=f"how often all is measured ({COMPLETE[0]})",
+    )
+    add(
+        "--seconds",
+        type=arguments.number(float, 0.05, 3600, " of seconds"),
+        metavar="SECONDS",
+        help=f"how long each run lasts ({COMPLETE[1]:g})",
+    )
+    add(
+        "-c",
+        "--connections",
+        type=arguments.number(int, 1, 1000),
+        default=50,
+        metavar="N",
+        help="connections, each with one operation at a time (50)",
+    )
+    add("--no-pin", action="store_true", help="let all run on any processor")
+    add("--markdown", action="store_true", help="print the tables as Markdown")
+    add("--json", metavar="FILE", help="write all runs to FILE")
+    arguments.add_progress(parser)
+
+
+def obstacle_of(asked: Kind | Pair) -> str:
+    """
+    Why it cannot run here; empty, if it can.
+    """
+    if isinstance(asked, Kind):
+        return asked.obstacle
+    return REACTORS[asked.stock].obstacle or REACTORS[asked.eager].obstacle
+
+
+def present(asked: Sequence[T] | None, usual: Sequence[T]) -> list[T]:
+    """
+    What was asked for; failing that, the usual, without what cannot run here.
+
+    @raise BadRequest: if something that was asked for cannot run.
+    """
+    obstacles = {each: obstacle_of(each) for each in (asked or usual)}
+    for obstacle in filter(None, obstacles.values()):
+        if asked:
+            raise BadRequest(obstacle)
+        print(f"left out: {obstacle}", file=sys.stderr)
+    return [each for each, obstacle in obstacles.items() if not obstacle]
+
+
+def print_gains(gains: Gains, *, markdown: bool) -> None:
+    for pair in gains.pairs:
+        if rows := gains.rows(pair):
+            title = f"{pair.eager} over {pair.stock}, µs of processor time an operation"
+            columns = ["kind", pair.stock, pair.eager, "ratio"]
+            if markdown:
+                operations = [KINDS[each.kind].operation for each in rows]
+                print_markdown(title, columns, [*map(cells, rows)], operations)
+            else:
+                print_table(title, columns, [*map(cells, rows)])
+    disturbed = sum(run.stolen > STOLEN for run in gains.runs)
+    if disturbed:
+        print(
+            f"{disturbed} of {len(gains.runs)} runs were disturbed by the hypervisor,"
+            " each time that they were tried: look at the intervals",
+            file=sys.stderr,
+        )
+
+
+def cells(gain: Gain) -> list[str]:
+    ratio = gain.ratio
+    return [
+        KINDS[gain.kind].label,
+        f"{gain.stock:.1f}",
+        f"{gain.eager:.1f}",
+        f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.most:.2f})",
+    ]
+
+
+def print_markdown(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    operations: Sequence[str],
+) -> None:
+    """
+    Print a table with what an operation is as its second column.
+    """
+    table = [columns, ["---", "--:", "--:", "--:"], *rows]
+    seconds = ["an operation", "---", *operations]
+    print(f"{title}:\n")
+    for (kind, *others), second in zip(table, seconds, strict=True):
+        print("|", " | ".join((kind, second, *others)), "|")
+    print()
+
+
+def run(options: argparse.Namespace) -> int:
+    need("programs", ["rich"])
+    check("programs")
+    rounds, seconds = QUICK if options.quick else COMPLETE
+    settings = Settings(
+        rounds=options.rounds or rounds,
+        seconds=options.seconds or seconds,
+        processors=((), ()) if options.no_pin else split_processors(),
+    )
+    wanted = present(options.only, list(KINDS.values()))
+    compared = present(options.reactors, pairs(PAIRS))
+    effort = Effort(settings.seconds, options.connections, settings.processors)
+    allow_files(options.connections)
+    if options.json:
+        try:
+            Path(options.json).touch()
+        except OSError as error:
+            raise BadRequest(f"--json {options.json}: {error.strerror}") from None
+    gains = Gains(facts(settings), compared)
+    try:
+        with progress_bar("programs", options.progress) as show:
+            compare_programs(gains, wanted, settings.rounds, effort, show)
+    finally:
+        # Also of a comparison that Ctrl-C has ended.
+        if options.json and (gains.runs or gains.failures):
+            Path(options.json).write_text(gains.to_json())
+        print_gains(gains, markdown=options.markdown)
+        for failure in gains.failures:
+            print(f"programs: {failure}", file=sys.stderr)
+    return 1 if gains.failures else 0
