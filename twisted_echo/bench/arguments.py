@@ -4,9 +4,13 @@ Types of the commands' arguments. Each refusal says what was given and what is a
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
+from twisted_echo.bench.errors import BadRequest
 from twisted_echo.bench.plan import Target, parse_target
+from twisted_echo.bench.programs.program_reactors import REACTORS
+from twisted_echo.bench.turns import Pair
 
 _N = TypeVar("_N", int, float)
 
@@ -61,6 +65,27 @@ def target(text: str) -> Target:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def pairs(text: str) -> list[Pair]:
+    """
+    Read pairs of reactors with commas between, such as C{epoll:eager}.
+    """
+    found = []
+    for each in text.split(","):
+        names = each.split(":")
+        unknown = [name for name in names if name not in REACTORS]
+        if len(names) != 2 or unknown:
+            raise argparse.ArgumentTypeError(
+                f"each must be FIRST:SECOND, both of {', '.join(REACTORS)};"
+                f" got {each!r}"
+            )
+        if REACTORS[names[1]].rival:
+            raise argparse.ArgumentTypeError(
+                f"a bare protocol can only be the first of two, got {each!r}"
+            )
+        found.append(Pair(*names))
+    return list(dict.fromkeys(found))
+
+
 sizes = numbers(1, LARGEST_LINE, " of bytes", "16,64,1024")
 depth = number(int, 1, 100_000, " of lines")
 connections = number(int, 1, 60_000)
@@ -97,3 +122,17 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="show a progress bar (if standard error is a terminal)",
     )
+
+
+def prepare_output(file: str | None) -> None:
+    """
+    See to it that C{--json FILE} can be written: better now than after half an hour.
+
+    @raise BadRequest: if it cannot.
+    """
+    if file is None:
+        return
+    try:
+        Path(file).touch()
+    except OSError as error:
+        raise BadRequest(f"--json {file}: {error.strerror}") from None

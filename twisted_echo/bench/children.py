@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Collection, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from twisted_echo.bench.errors import ChildFailed
+from twisted_echo.bench.errors import BrokenServer, ChildFailed
 
 PATIENCE = 20.0
 """
@@ -144,14 +145,21 @@ class Child:
                 raise self.failure("did not start")
             time.sleep(0.01)
 
+    @property
+    def last_words(self) -> str:
+        """
+        What it has printed last, for a person.
+        """
+        lines = self.log.strip().splitlines() or ["it printed nothing"]
+        return " | ".join(lines[-3:])
+
     def failure(self, what: str) -> ChildFailed:
         """
         An error with what a person needs to see why.
         """
-        lines = self.log.strip().splitlines() or ["it printed nothing"]
         code = self._process.poll()
         how = "" if code is None else f" (it ended with status {code})"
-        return ChildFailed(f"{self.name} {what}{how}: {' | '.join(lines[-3:])}")
+        return ChildFailed(f"{self.name} {what}{how}: {self.last_words}")
 
     def end(self) -> None:
         """
@@ -170,3 +178,28 @@ class Child:
                 if pipe is not None:
                     pipe.close()
             self._log.close()
+
+
+class SpeakingChild(Child):
+    """
+    A process that tests a server, and says in a line of its own what it has reached.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str], **options: Any) -> None:
+        super().__init__(name, arguments, talks=True, **options)
+        self._lines: deque[str] = deque()
+
+    def hear(self, word: str) -> str:
+        """
+        Wait until it says C{word}.
+
+        @return: the rest of that line.
+        @raise BrokenServer: if it says something else: what the server has done wrong.
+        @raise ChildFailed: if it says nothing more.
+        """
+        while not self._lines:
+            self._lines += self.heard()
+        said, _, rest = self._lines.popleft().partition(" ")
+        if said != word:
+            raise BrokenServer(rest or f"{self.name} said {said!r}, not {word!r}")
+        return rest

@@ -17,6 +17,7 @@ from twisted_echo.bench import (
     programs_command,
     split,
     storm_command,
+    wait_command,
 )
 from twisted_echo.bench.errors import BenchError
 
@@ -26,6 +27,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "compare": (compare_command, "measure this service beside others, in one run"),
     "storm": (storm_command, "measure an open session beside a storm of handshakes"),
     "programs": (programs_command, "measure kinds of Twisted programs on two reactors"),
+    "wait": (wait_command, "measure how long a busy connection makes others wait"),
     "plot": (plot, "draw what compare has measured"),
     "split": (split, "what splitting lines costs, I/O left out"),
 }
@@ -35,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     names = ", ".join(COMMANDS)
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description=f"Benchmarks of echo servers. COMMAND is one of: {names}.",
+        description=f"Benchmarks of servers. COMMAND is one of: {names}.",
         epilog="COMMAND --help tells more. All but split need"
         " pip install 'twisted-echo[bench]'.",
     )

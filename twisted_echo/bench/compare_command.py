@@ -269,12 +269,7 @@ def run(options: argparse.Namespace) -> int:
     need("compare", ["hdrh.histogram", "rich"])
     check("compare")
     servers, wanted, settings = what_to_measure(options)
-    if options.json:
-        # Better now than after half an hour.
-        try:
-            Path(options.json).touch()
-        except OSError as error:
-            raise BadRequest(f"--json {options.json}: {error.strerror}") from None
+    arguments.prepare_output(options.json)
     total = settings.rounds * len(wanted) * len(servers)
     print(
         f"{total} runs, about {total * (settings.seconds + OVERHEAD) / 60:.1f} min;"

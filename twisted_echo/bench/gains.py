@@ -14,27 +14,10 @@ from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from twisted_echo.bench.comparison import Spread
+from twisted_echo.bench.turns import Pair
 
 FORMAT = "twisted-echo programs 1"
 CONFIDENCE = 0.95
-
-
-class Pair(NamedTuple):
-    """
-    Two reactors to compare, by name.
-    """
-
-    stock: str
-    eager: str
-
-    def __str__(self) -> str:
-        return f"{self.stock}:{self.eager}"
-
-    def in_round(self, number: int) -> tuple[str, str]:
-        """
-        In which order they have their turns: each is first in every second round.
-        """
-        return (self.stock, self.eager) if number % 2 else (self.eager, self.stock)
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,20 @@ What must hold: the figure is the server's processor time per operation, from wh
 connections are warm to when all operations are done. Every run has a new server.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from twisted_echo.bench.children import Child
-from twisted_echo.bench.errors import BrokenServer, ChildFailed
-from twisted_echo.bench.gains import Gains, Pair, ProgramRun
+from twisted_echo.bench.children import Child, SpeakingChild
+from twisted_echo.bench.errors import BrokenServer
+from twisted_echo.bench.gains import Gains, ProgramRun
 from twisted_echo.bench.metering import Meter, least_disturbed
 from twisted_echo.bench.programs.kinds import Kind
 from twisted_echo.bench.programs.program_load import LoadOrder
 from twisted_echo.bench.programs.program_reactors import REACTORS
+from twisted_echo.bench.screen import Show
 from twisted_echo.bench.servers import SERVERS, address
+from twisted_echo.bench.turns import Pair, take_turns
 
 SERVER = ("-m", "twisted_echo.bench.programs.program_server")
 LOAD = ("-m", "twisted_echo.bench.programs.program_load")
@@ -43,26 +45,6 @@ def start_server(kind: Kind, reactor: str, processors: Collection[int]) -> Child
     return Child(label, (*SERVER, kind.name, reactor), processors=processors)
 
 
-class _LoadChild(Child):
-    """
-    A load process, which speaks in single lines.
-    """
-
-    def hear(self, word: str) -> str:
-        """
-        Wait until it says C{word}.
-
-        @return: the rest of that line.
-        @raise BrokenServer: if the server did not do its part.
-        """
-        while not (lines := self.heard()):
-            pass
-        said, _, rest = lines[-1].partition(" ")
-        if said != word:
-            raise BrokenServer(rest or said)
-        return rest
-
-
 def measure_program(
     kind: Kind, pair: Pair, reactor: str, number: int, effort: Effort
 ) -> ProgramRun:
@@ -76,7 +58,7 @@ def measure_program(
     meter = Meter()
     with (
         start_server(kind, reactor, server_processors) as server,
-        _LoadChild("the load", LOAD, processors=load_processors, talks=True) as load,
+        SpeakingChild("the load", LOAD, processors=load_processors) as load,
     ):
         port = address(server).port
         order = LoadOrder(
@@ -90,9 +72,8 @@ def measure_program(
             operations = int(load.hear("measured"))
             meter.look(server.pid)
         except BrokenServer as error:
-            printed = " | ".join(server.log.strip().splitlines()[-3:])
             raise BrokenServer(
-                f"{kind.label} on {reactor}: {error} (the server printed: {printed})"
+                f"{kind.label} on {reactor}: {error}; {server.last_words}"
             ) from None
     return ProgramRun(
         kind=kind.name,
@@ -110,13 +91,12 @@ def compare_programs(
     kinds: Sequence[Kind],
     rounds: int,
     effort: Effort,
-    show: Callable[[float, str], None] = lambda share, words: None,
+    show: Show = lambda share, words: None,
 ) -> None:
     """
-    Measure all kinds on all pairs of reactors. What fails is recorded, and not measured
-    again.
+    Measure all kinds on all pairs of reactors.
 
-    @param gains: gets each run when it is done.
+    @param gains: gets each run when it is done, and what has failed.
     """
     wanted = [
         (pair, kind)
@@ -124,19 +104,10 @@ def compare_programs(
         for kind in kinds
         if kind.bare or not REACTORS[pair.stock].rival
     ]
-    failed: set[tuple[Pair, Kind]] = set()
-    for number in range(1, rounds + 1):
-        for index, (pair, kind) in enumerate(wanted):
-            for reactor in pair.in_round(number):
-                if (pair, kind) in failed:
-                    continue
-                share = (number - 1 + index / len(wanted)) / rounds
-                show(share, f"round {number}: {kind.label} on {reactor}")
-                once = partial(measure_program, kind, pair, reactor, number, effort)
-                try:
-                    run, tries = least_disturbed(once)
-                except (BrokenServer, ChildFailed) as error:
-                    failed.add((pair, kind))
-                    gains.failures.append(str(error))
-                else:
-                    gains.runs.append(replace(run, tries=tries))
+
+    def measure(pair: Pair, kind: Kind, reactor: str, number: int) -> None:
+        once = partial(measure_program, kind, pair, reactor, number, effort)
+        run, tries = least_disturbed(once)
+        gains.runs.append(replace(run, tries=tries))
+
+    gains.failures += take_turns(wanted, rounds, measure, show)

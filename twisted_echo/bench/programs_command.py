@@ -4,23 +4,20 @@ C{programs}: what kinds of Twisted programs gain on the eager reactor.
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from twisted_echo.bench import arguments
 from twisted_echo.bench.compare import Settings, facts
-from twisted_echo.bench.errors import BadRequest, need
-from twisted_echo.bench.gains import Gain, Gains, Pair
+from twisted_echo.bench.errors import need
+from twisted_echo.bench.gains import Gain, Gains
 from twisted_echo.bench.machine import check, split_processors
 from twisted_echo.bench.metering import STOLEN
 from twisted_echo.bench.program_runs import Effort, compare_programs
 from twisted_echo.bench.programs.kinds import KINDS, Kind
 from twisted_echo.bench.programs.program_reactors import REACTORS
-from twisted_echo.bench.screen import print_table, progress_bar
+from twisted_echo.bench.screen import print_markdown, print_table, progress_bar
+from twisted_echo.bench.turns import present
 from twisted_echo.bench.wire import allow_files
-
-T = TypeVar("T", Kind, Pair)
 
 PAIRS = "epoll:eager,asyncio:eager-asyncio,uvloop:eager-uvloop,bare-uvloop:eager-uvloop"
 OVERHEAD = 1.3
@@ -52,27 +49,6 @@ examples:
 """
 
 
-def pairs(text: str) -> list[Pair]:
-    """
-    @raise ArgumentTypeError: if this names no pairs of reactors.
-    """
-    found = []
-    for each in text.split(","):
-        names = each.split(":")
-        unknown = [name for name in names if name not in REACTORS]
-        if len(names) != 2 or unknown:
-            raise argparse.ArgumentTypeError(
-                f"each must be FIRST:SECOND, both of {', '.join(REACTORS)};"
-                f" got {each!r}"
-            )
-        if REACTORS[names[1]].rival:
-            raise argparse.ArgumentTypeError(
-                f"a bare protocol can only be the first of two, got {each!r}"
-            )
-        found.append(Pair(*names))
-    return list(dict.fromkeys(found))
-
-
 def kinds(text: str) -> list[Kind]:
     """
     @raise ArgumentTypeError: if one is unknown.
@@ -92,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--only", type=kinds, metavar="KIND,...", help="measure these kinds (all)")
     add(
         "--reactors",
-        type=pairs,
+        type=arguments.pairs,
         metavar="FIRST:SECOND,...",
         help=f"compare these reactors ({PAIRS})",
     )
@@ -122,39 +98,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_progress(parser)
 
 
-def obstacle_of(asked: Kind | Pair) -> str:
-    """
-    Why it cannot run here; empty, if it can.
-    """
-    if isinstance(asked, Kind):
-        return asked.obstacle
-    return REACTORS[asked.stock].obstacle or REACTORS[asked.eager].obstacle
-
-
-def present(asked: Sequence[T] | None, usual: Sequence[T]) -> list[T]:
-    """
-    What was asked for; failing that, the usual, without what cannot run here.
-
-    @raise BadRequest: if something that was asked for cannot run.
-    """
-    obstacles = {each: obstacle_of(each) for each in (asked or usual)}
-    for obstacle in filter(None, obstacles.values()):
-        if asked:
-            raise BadRequest(obstacle)
-        print(f"left out: {obstacle}", file=sys.stderr)
-    return [each for each, obstacle in obstacles.items() if not obstacle]
-
-
 def print_gains(gains: Gains, *, markdown: bool) -> None:
     for pair in gains.pairs:
         if rows := gains.rows(pair):
             title = f"{pair.eager} over {pair.stock}, µs of processor time an operation"
             columns = ["kind", pair.stock, pair.eager, "ratio"]
-            if markdown:
-                operations = [KINDS[each.kind].operation for each in rows]
-                print_markdown(title, columns, [*map(cells, rows)], operations)
-            else:
-                print_table(title, columns, [*map(cells, rows)])
+            table = [*map(cells, rows)]
+            if not markdown:
+                print_table(title, columns, table)
+                continue
+            columns[0] = "kind: an operation"
+            for row, gain in zip(table, rows, strict=True):
+                row[0] = f"{row[0]}: {KINDS[gain.kind].operation}"
+            print_markdown(title, columns, table)
     disturbed = sum(run.stolen > STOLEN for run in gains.runs)
     if disturbed:
         print(
@@ -174,23 +130,6 @@ def cells(gain: Gain) -> list[str]:
     ]
 
 
-def print_markdown(
-    title: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    operations: Sequence[str],
-) -> None:
-    """
-    Print a table with what an operation is as its second column.
-    """
-    table = [columns, ["---", "--:", "--:", "--:"], *rows]
-    seconds = ["an operation", "---", *operations]
-    print(f"{title}:\n")
-    for (kind, *others), second in zip(table, seconds, strict=True):
-        print("|", " | ".join((kind, second, *others)), "|")
-    print()
-
-
 def run(options: argparse.Namespace) -> int:
     need("programs", ["rich"])
     check("programs")
@@ -201,14 +140,10 @@ def run(options: argparse.Namespace) -> int:
         processors=((), ()) if options.no_pin else split_processors(),
     )
     wanted = present(options.only, list(KINDS.values()))
-    compared = present(options.reactors, pairs(PAIRS))
+    compared = present(options.reactors, arguments.pairs(PAIRS))
     effort = Effort(settings.seconds, options.connections, settings.processors)
     allow_files(options.connections)
-    if options.json:
-        try:
-            Path(options.json).touch()
-        except OSError as error:
-            raise BadRequest(f"--json {options.json}: {error.strerror}") from None
+    arguments.prepare_output(options.json)
     gains = Gains(facts(settings), compared)
     try:
         with progress_bar("programs", options.progress) as show:

@@ -67,6 +67,17 @@ def print_table(
     print(title, *filter(None, lines), "", sep="\n")
 
 
+def print_markdown(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """
+    Print the same as Markdown.
+    """
+    rule = ["---", *("--:" for _ in columns[1:])]
+    lines = [f"| {' | '.join(each)} |" for each in (columns, rule, *rows)]
+    print(f"{title}:", "", *lines, "", sep="\n")
+
+
 def microseconds(value: float | None) -> str:
     """
     Write a time so that its three first digits can be read.

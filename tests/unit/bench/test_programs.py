@@ -18,7 +18,7 @@ from tests.support.marks import slow
 from tests.support.processes import new_folder
 from twisted_echo.bench import program_runs, programs_command
 from twisted_echo.bench.errors import BrokenServer, ChildFailed
-from twisted_echo.bench.gains import FORMAT, Gains, Pair, ProgramRun, median_interval
+from twisted_echo.bench.gains import FORMAT, Gains, ProgramRun, median_interval
 from twisted_echo.bench.metering import least_disturbed
 from twisted_echo.bench.program_runs import Effort
 from twisted_echo.bench.programs import program_load
@@ -27,6 +27,7 @@ from twisted_echo.bench.programs.kind import HOST
 from twisted_echo.bench.programs.kinds import KINDS, Kind
 from twisted_echo.bench.programs.program_load import LoadOrder, ProgramLoad
 from twisted_echo.bench.programs.program_reactors import REACTORS
+from twisted_echo.bench.turns import Pair
 
 PAIR = Pair("epoll", "eager")
 
@@ -267,8 +268,8 @@ class CommandTests(LinuxCase):
         number = r"[\d.]+ \| "
         self.assertRegex(
             output,
-            r"^eager over bare-asyncio, .*:\n\n\| kind \| an operation \|"
-            r" bare-asyncio \| eager \| ratio \|\n.*\n\| FastLineReceiver \| a line of"
+            r"^eager over bare-asyncio, .*:\n\n\| kind: an operation \|"
+            r" bare-asyncio \| eager \| ratio \|\n.*\n\| FastLineReceiver: a line of"
             rf" 64 bytes echoed \| {number}{number}[\d.]+ \([\d.]+-[\d.]+\) \|\n\n$",
         )
         runs = json.loads(file.read_text())["runs"]
@@ -353,7 +354,7 @@ class CommandTests(LinuxCase):
             problems, "LineReceiver on epoll: wrong reply to b'line of 64 "
         )
         self.assertIn("got b'LINE OF 64", problems)
-        self.assertIn("(the server printed: listening on ", problems)
+        self.assertIn("; listening on ", problems)
 
     def test_left_out(self) -> None:
         """
