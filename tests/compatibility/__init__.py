@@ -1,0 +1,4 @@
+"""
+Other packages' own test suites on the eager reactors. Begin with
+L{tests.compatibility.suites}.
+"""
