@@ -78,7 +78,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--folder",
         type=Path,
         default=PROJECT / "build" / "compatibility",
-        help="where to keep the environments, and what the suites print (%(default)s)",
+        help="where to keep the environments, and what the suites print (%(default)s); "
+        "delete it for newer versions of the packages",
     )
     parser.add_argument(
         "--limit",

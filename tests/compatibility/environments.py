@@ -149,18 +149,20 @@ class Environment:
         self._call([str(self.python), "-m", "pip", "--quiet", *arguments])
 
     def _call(self, command: Sequence[str]) -> str:
-        done = subprocess.run(
-            command,
-            env=self.variables(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_LIMIT,
-            check=False,
-        )
-        if done.returncode:
-            raise CannotInstall(
-                f"{self._suite.package}: {' '.join(command)} ended with "
-                f"{done.returncode}:\n{done.stderr[-2000:]}"
+        try:
+            done = subprocess.run(
+                command,
+                env=self.variables(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_LIMIT,
+                check=True,
             )
-        return done.stdout
+        except subprocess.CalledProcessError as problem:
+            told = f"ended with {problem.returncode}:\n{problem.stderr[-2000:]}"
+        except subprocess.TimeoutExpired:
+            told = f"was ended after {INSTALL_LIMIT} s"
+        else:
+            return done.stdout
+        raise CannotInstall(f"{' '.join(command)} {told}")

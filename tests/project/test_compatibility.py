@@ -5,16 +5,17 @@ The parts of C{python -m tests.compatibility}, with suites of a line.
 import io
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.compatibility import expected
+from tests.compatibility import command, expected
 from tests.compatibility.command import parse
 from tests.compatibility.comparison import Difference, Verdict, differing, passed_alike
 from tests.compatibility.environments import Environment
@@ -345,6 +346,68 @@ class ArgumentsTests(SynchronousTestCase):
         self.assertEqual(whole[-2:], ["--reactor=default", "tests"])
         part = command_of(by_pytest, "eager", ["tests/test_a.py"])
         self.assertEqual(part[-2:], ["--reactor=default", "tests/test_a.py"])
+
+
+HANGING = """\
+#!/bin/sh
+exec 3>"$HELD"
+echo '{"started": "some.test", "part": "some"}' >>"$COMPATIBILITY_RECORD"
+sleep 1000 &
+sleep 1000
+"""
+
+
+class ProcessTests(SynchronousTestCase):
+    """
+    What is run in a suite's environment, whose Python is a shell script here.
+    """
+
+    def environment(self, python: str) -> Environment:
+        self.folder = new_folder(self)
+        programs = self.folder / SUITE.package / "venv" / "bin"
+        programs.mkdir(parents=True)
+        (programs / "python").write_text(python)
+        (programs / "python").chmod(0o755)
+        installed = self.folder / SUITE.package / "installed.json"
+        installed.write_text(json.dumps(SUITE.requirements))
+        return Environment(SUITE, self.folder)
+
+    def test_cannotInstall(self) -> None:
+        """
+        A package that pip cannot install is told with what pip says, and fails the
+        command.
+        """
+        self.environment("#!/bin/sh\necho 'no such package' >&2\nexit 3\n")
+        self.patch(command, "SUITES", (SUITE,))
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            status = command.main(["some", "--folder", str(self.folder)])
+        self.assertEqual(status, 1)
+        self.assertRegex(
+            printed.getvalue(),
+            r"(?s)some: PROBLEM: .*pip .*ended with 3:\nno such package",
+        )
+
+    def test_limit(self) -> None:
+        """
+        A suite that hangs is ended with all that it started, and its record read.
+        """
+        runner = Runner(SUITE, self.environment(HANGING))
+        held = self.folder / "held"
+        os.mkfifo(held)
+        self.patch(os, "environ", {**os.environ, "HELD": str(held)})
+        reader = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        for limit in (1, 4, 16, 64):
+            run = runner.run("eager", limit)
+            if run.outcomes:
+                break
+        self.assertEqual(run.outcomes, {"some.test": NOT_ENDED})
+        self.assertFalse(run.ended)
+        self.assertGreaterEqual(run.seconds, limit)
+        # It ends when nobody holds its other end any more.
+        select.select([reader], [], [], DEADLINE)
+        self.assertEqual(os.read(reader, 1), b"")
 
 
 SUITE_OF_TRIAL = """
