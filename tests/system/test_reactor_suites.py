@@ -309,6 +309,6 @@ class OwnSuitesTests(SynchronousTestCase):
         self.assertRegex(printed, r"(?m)^PASSED")
         self.assertEqual(
             child.report.read_text(),
-            "twisted_echo.eager.reactor.EagerEPollReactor",
+            "twisted_echo.eager.epoll_reactor.EagerEPollReactor",
             printed,
         )

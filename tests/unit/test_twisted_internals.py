@@ -24,7 +24,8 @@ import twisted_echo
 from tests.support.paths import PROJECT
 from tests.support.processes import DEADLINE, environment, new_folder
 from twisted_echo.reactor import UnfitTwisted, install
-from twisted_echo.twisted_internals import INTERNALS, unfit
+from twisted_echo.twisted_internals.check import unfit
+from twisted_echo.twisted_internals.table import INTERNALS
 
 CHANGED = """
 import os, sys

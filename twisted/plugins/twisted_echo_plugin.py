@@ -15,5 +15,11 @@ echo = ServiceMaker(
 eager = Reactor(
     "eager",
     "twisted_echo.reactor",
-    "epoll(7) with connections that send at once: less work for each message.",
+    "epoll(7) with connections that send once in a turn: less work for each message.",
+)
+
+eager_asyncio = Reactor(
+    "eager-asyncio",
+    "twisted_echo.asyncio_reactor",
+    "The same connections on asyncio's loop, for programs that use asyncio, too.",
 )

@@ -14,7 +14,7 @@ from typing import TypeVar
 from twisted.internet import endpoints
 
 from twisted_echo.net.sockets import KeepAlive
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 from twisted_echo.validation.units import parse_duration
 
 __all__ = [

@@ -49,7 +49,7 @@ def chooseReactor() -> None:
     if "twisted.internet.reactor" in sys.modules or not platform.isLinux():
         return
     try:
-        from twisted_echo.eager.reactor import install
+        from twisted_echo.eager.epoll_reactor import install
 
         install()
     except ImportError as error:

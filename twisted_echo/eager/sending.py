@@ -1,26 +1,23 @@
 """
-The sending half of the eager transports: it sends when it is told to.
+The sending half of the eager transports.
 
-Twisted's transports only note what is written; a later turn of the reactor sends it,
-after two changes to what epoll watches. These try to send at once, and leave to the
-inherited C{doWrite} only what the kernel does not take. While a transport is inside its
-own C{doRead} it gathers what is written, and tries one send when the protocol returns.
+What is written is sent when the turn of the reactor ends: see
+L{twisted_echo.eager.write_queue}. Only what C{dataReceived} writes is sent
+earlier: it is gathered, and sent when C{dataReceived} returns.
 
 What must hold, so that nothing else changes:
 
   - bytes leave in the order in which they were written: nothing is sent past bytes that
     wait in a buffer;
-  - a connection that is closing, is half-closed, has TLS or a pull producer, or passes
-    descriptors, sends as Twisted does (see L{Sending});
-  - C{write} neither raises because of the connection nor calls back, but for what it
-    tells a producer: an error of C{send} leaves the bytes in the buffer, and the
-    inherited C{doWrite} meets the error again and reports it where Twisted does.
+  - everything else than one C{send} is left to the inherited C{doWrite};
+  - an error of C{send} leaves the bytes in the buffer. The inherited C{doWrite} meets
+    the error again and reports it where Twisted does.
 """
 
 from collections.abc import Iterable
 from enum import Enum
 from errno import ENOBUFS, EPIPE, EWOULDBLOCK
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet import main, tcp
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -41,32 +38,42 @@ else:
 
 class Sending(Enum):
     """
-    How a connection sends what is written to it::
+    What happens to the bytes that are written to a connection::
 
-        INHERITED --connected--> AT_ONCE --doRead has data--> GATHERING
-                                    ^ ^                         |  |
-                                    | +---the protocol returns--+  |
-             pull producer is gone  |                              |
-                                    v  a pull producer comes       |
-                                  PULLED <-------------------------+
+        INHERITED --connected--> QUEUED --doRead has data--> GATHERING
+                                  ^  ^                         |  |
+                                  |  +--the protocol returns---+  |
+             pull producer is gone|                               |
+                                  v  a pull producer comes        |
+                                PULLED <--------------------------+
 
-        any --closing, half-closed, TLS, a descriptor, lost--> INHERITED, for good
+        any --TLS, a descriptor, half-closed, lost--> INHERITED, for good
 
-    @cvar INHERITED: as Twisted does, in a later turn of the reactor.
-    @cvar AT_ONCE: in C{write}, unless bytes wait already.
-    @cvar GATHERING: after the protocol's C{dataReceived}, in one piece.
-    @cvar PULLED: as Twisted does, which asks a pull producer for more whenever
+    In all of them the write queue sends at the end of the turn.
+
+    @cvar INHERITED: Twisted's C{write} takes them.
+    @cvar QUEUED: they are noted.
+    @cvar GATHERING: the same, within C{dataReceived}.
+    @cvar PULLED: as INHERITED. The write queue asks a pull producer for more whenever
         everything is sent.
     """
 
     INHERITED = "inherited"
-    AT_ONCE = "at once"
+    QUEUED = "queued"
     GATHERING = "gathering"
     PULLED = "pulled"
 
 
 # As globals of this module they are found without a look into the class.
-_INHERITED, _AT_ONCE, _GATHERING, _PULLED = Sending
+_INHERITED, _QUEUED, _GATHERING, _PULLED = Sending
+
+
+class _Reactor(Protocol):
+    """
+    What a connection asks of its reactor.
+    """
+
+    def watchForWriting(self, connection: "EagerMixin") -> None: ...
 
 
 @implementer(ITLSTransport)
@@ -105,13 +112,13 @@ class EagerMixin(OwnLogContext, _Base):
         self.producer, self.producerPaused = self.producer, self.producerPaused
         self.bufferSize = self.bufferSize
         self.SEND_LIMIT = self.SEND_LIMIT
-        self._sending = _PULLED if self._hasPullProducer() else _AT_ONCE
+        self._sending = _PULLED if self._hasPullProducer() else _QUEUED
 
-    # Sending
+    # Writing
 
     def write(self, data: bytes) -> None:
         """
-        Send at once what the kernel takes, and the rest as soon as it does.
+        Have bytes sent: when C{dataReceived} returns, or when the turn ends.
         """
         if self._sending is _GATHERING and type(data) is bytes:
             self._tempDataBuffer.append(data)
@@ -120,24 +127,6 @@ class EagerMixin(OwnLogContext, _Base):
                 self._tempDataLen = gathered = self._tempDataLen + len(data)
                 if gathered > self.bufferSize:
                     self._maybePauseProducer()
-        elif (
-            self._sending is _AT_ONCE
-            and type(data) is bytes
-            # Not while a client's protocol is being built.
-            and self.connected
-            and not self._tempDataBuffer
-            and not self.dataBuffer
-            and (
-                self.producer is None
-                or (len(data) <= self.bufferSize and not self.producerPaused)
-            )
-        ):
-            # (With producerPaused set, maybe for a producer that has gone, doWrite
-            # sends and resumes: that must not happen inside write.)
-            if data:
-                self._tempDataBuffer.append(data)
-                self._tempDataLen = len(data)
-                self._sendNow()
         else:
             super().write(data)
 
@@ -153,10 +142,26 @@ class EagerMixin(OwnLogContext, _Base):
                 return
         self.write(b"".join(pieces))
 
-    def _sendNow(self) -> None:
+    # Sending
+
+    def hasOnlyToSend(self) -> bool:
         """
-        Try to send what has been written, and leave the rest to C{doWrite}. Nothing
-        else may wait to be sent.
+        Whether L{sendNow} does all that the end of the turn has to do for this
+        connection. If not, the inherited C{doWrite} does it.
+        """
+        return (
+            self._sending is _QUEUED
+            and bool(self._tempDataBuffer)
+            and not self.dataBuffer
+            and not self.disconnecting
+            and not self.producerPaused
+            and not self._writeDisconnecting
+        )
+
+    def sendNow(self) -> None:
+        """
+        Send what has been written, and have the rest sent as soon as the kernel takes
+        it. Nothing else may wait to be sent.
         """
         pieces = self._tempDataBuffer
         data = pieces.pop()
@@ -178,20 +183,11 @@ class EagerMixin(OwnLogContext, _Base):
         if sent < len(data):
             self.dataBuffer = data
             self.offset = sent
+            cast(_Reactor, self.reactor).watchForWriting(self)
+            self.reportWaiting()
+        elif self.producerPaused:
+            # In doRead, then. The write queue resumes it.
             self.startWriting()
-            self._reportWaiting()
-        elif self.producerPaused and self.producer is not None:
-            # In doRead, then.
-            self.producerPaused = False
-            self.producer.resumeProducing()  # type: ignore[attr-defined]
-
-    def _reportWaiting(self) -> None:
-        """
-        Tell a producer that wants to know: output waits.
-        """
-        producer = self.producer
-        if producer is not None and IOutputObserver.providedBy(producer):
-            producer.outputWaits()
 
     def writeSomeData(self, data: bytes) -> int | ConnectionLost:
         """
@@ -203,6 +199,14 @@ class EagerMixin(OwnLogContext, _Base):
             self.bytesSent += sent
         return sent
 
+    def reportWaiting(self) -> None:
+        """
+        Tell a producer that wants to know: output waits.
+        """
+        producer = self.producer
+        if producer is not None and IOutputObserver.providedBy(producer):
+            producer.outputWaits()
+
     # Receiving
 
     def _dataReceived(  # type: ignore[override]
@@ -213,37 +217,37 @@ class EagerMixin(OwnLogContext, _Base):
         """
         if not data:
             return main.CONNECTION_LOST if self._metReset else main.CONNECTION_DONE
-        if self._sending is not _AT_ONCE or self.dataBuffer or self._tempDataBuffer:
+        if self._sending is not _QUEUED or self.dataBuffer or self._tempDataBuffer:
             # What is written waits behind what waits already, however many reads
             # that takes: nothing is done about it here, which would cost more
             # with every piece.
             self.protocol.dataReceived(data)
             if self.dataBuffer:
-                self._reportWaiting()
+                self.reportWaiting()
             return None
         self._sending = _GATHERING
         try:
             self.protocol.dataReceived(data)
         except BaseException:
             if self._sending is _GATHERING:
-                self._sending = _AT_ONCE
+                self._sending = _QUEUED
             raise
         if self._sending is _GATHERING:
-            self._sending = _AT_ONCE
+            self._sending = _QUEUED
             if self._tempDataBuffer:
-                self._sendNow()
+                self.sendNow()
         return None
 
     # What changes the state
 
     def stopGathering(self) -> None:
         """
-        Leave what has been gathered to C{doWrite}, as Twisted would have. (The reactor
-        calls this when it is turned from within C{doRead}.)
+        Leave what has been gathered to the write queue. (The reactor calls this when it
+        is turned from within C{doRead}.)
         """
         if self._sending is _GATHERING:
+            self._sending = _QUEUED
             self._countGathered()
-            self._sending = _AT_ONCE
             if self._tempDataBuffer:
                 self.startWriting()
 
@@ -251,15 +255,13 @@ class EagerMixin(OwnLogContext, _Base):
         """
         Count what has been gathered, which is not done with each piece.
         """
-        if self._sending is _GATHERING:
-            self._tempDataLen = sum(map(len, self._tempDataBuffer))
+        self._tempDataLen = sum(map(len, self._tempDataBuffer))
 
-    def _sendAsInherited(self) -> None:
+    def _writeAsInherited(self) -> None:
         """
-        Send as Twisted does from now on.
+        Leave what is written to Twisted's C{write} from now on.
         """
-        if self._sending is _GATHERING:
-            self.stopGathering()
+        self.stopGathering()
         self._sending = _INHERITED
 
     def startTLS(self, ctx: object, normal: bool = True) -> None:
@@ -270,28 +272,25 @@ class EagerMixin(OwnLogContext, _Base):
         if IProtocolWithTLS.providedBy(self.protocol):
             self.protocol.startTLSByTransport(ctx, normal)
             return
-        self._sendAsInherited()
+        self._writeAsInherited()
         super().startTLS(ctx, normal)
 
-    def loseConnection(self) -> None:
-        self._sendAsInherited()
-        super().loseConnection()
-
-    def loseWriteConnection(self) -> None:
-        self._sendAsInherited()
-        super().loseWriteConnection()
+    def _closeWriteConnection(self) -> None:
+        self._writeAsInherited()
+        super()._closeWriteConnection()
 
     def abortConnection(self) -> None:
-        self._sendAsInherited()
+        self._writeAsInherited()
         super().abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
-        self._sendAsInherited()
+        self._writeAsInherited()
         super().connectionLost(reason)
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         if streaming:
-            self._countGathered()
+            if self._sending is _GATHERING:
+                self._countGathered()
         elif self._sending is not _INHERITED:
             self.stopGathering()
             self._sending = _PULLED
@@ -307,7 +306,7 @@ class EagerMixin(OwnLogContext, _Base):
 
     def _endPulled(self) -> None:
         if self._sending is _PULLED and not self._hasPullProducer():
-            self._sending = _AT_ONCE
+            self._sending = _QUEUED
 
     def _hasPullProducer(self) -> bool:
         return self.producer is not None and not self.streamingProducer

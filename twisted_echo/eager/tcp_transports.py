@@ -7,6 +7,7 @@ from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
 
 from twisted.internet import tcp
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol, IReactorFDSet
 
 from twisted_echo.eager.sending import EagerMixin, Sending
@@ -19,16 +20,33 @@ class EagerTCPMixin(EagerMixin):
     The sending half for TCP.
     """
 
+    # Whether the program has turned C{TCP_NODELAY} on.
+    _isNoDelayWanted = False
+
     def _beginSending(self) -> None:
         """
-        Turn C{TCP_NODELAY} on, too. With one send for each write, the kernel's
-        waiting for more would hold a second small write back until the peer has
-        acknowledged the first: for 40 ms.
+        Turn C{TCP_NODELAY} on, too. What a later turn writes would else be held back
+        by the kernel until the peer has acknowledged what is on its way: for 40 ms.
         """
         super()._beginSending()
         # An error means that the peer is gone, of which the next read tells.
         with suppress(OSError):
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, True)
+
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
+        # (Twisted's calls the kernel even with no bytes, at each close.)
+        return super().writeSomeData(data) if data else 0
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self._isNoDelayWanted = bool(enabled)
+        super().setTcpNoDelay(enabled)
+
+    def getTcpNoDelay(self) -> bool:
+        """
+        Whether the program has turned it on, as with Twisted's transports. (It is on
+        until the program turns it off.)
+        """
+        return super().getTcpNoDelay() and self._isNoDelayWanted
 
 
 class EagerServer(EagerTCPMixin, tcp.Server):

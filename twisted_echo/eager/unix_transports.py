@@ -15,32 +15,18 @@ from twisted_echo.eager.sending import EagerMixin, Sending
 
 __all__ = ["EagerUNIXClient", "EagerUNIXConnector", "EagerUNIXPort", "EagerUNIXServer"]
 
-_GATHERING = Sending.GATHERING
-
 
 class EagerUNIXMixin(EagerMixin):
     """
     The sending half for UNIX sockets, which pass descriptors too.
-
-    A descriptor travels with a byte, which may have been written before it. So what is
-    written outside C{dataReceived} is not sent at once.
     """
-
-    def write(self, data: bytes) -> None:
-        """
-        Gather inside C{dataReceived}, and write as Twisted does outside.
-        """
-        if self._sending is _GATHERING:
-            super().write(data)
-        else:
-            super(EagerMixin, self).write(data)
 
     def sendFileDescriptor(self, descriptor: int) -> None:
         """
-        Send a descriptor along with a byte. From then on the connection sends as
-        Twisted's do.
+        Send a descriptor along with a byte. From then on everything that is written
+        goes out at the end of the turn.
         """
-        self._sendAsInherited()
+        self._writeAsInherited()
         super().sendFileDescriptor(descriptor)  # type: ignore[misc]
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from twisted.internet import endpoints
 
 from twisted_echo.tls.options import FOLDER_OPTIONS, SHARED_OPTIONS
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 
 __all__ = ["EndpointString", "Unusable", "readString"]
 

@@ -11,7 +11,7 @@ in C{class Upper(Session, LineReceiver)}. So C{clearLineBuffer} is not here;
 C{forgetInput} is.
 """
 
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 
 __all__ = ["HeldInput"]
 

@@ -35,7 +35,7 @@ from twisted_echo.framing.message_receiver import (
     MessageReceiver,
 )
 from twisted_echo.framing.splitter import ReceiveBuffer
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 from twisted_echo.validation.plain_hooks import check_stop
 
 __all__ = ["FastLineOnlyReceiver", "FastLineReceiver"]

@@ -27,7 +27,7 @@ from twisted.protocols.basic import _PauseableMixin
 
 from twisted_echo.framing.held_input import HeldInput
 from twisted_echo.framing.splitter import Found, ReceiveBuffer, Splitter
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 from twisted_echo.validation.plain_hooks import PlainHooks
 
 __all__ = ["GO_ON", "WORTH_COUNTING", "BufferedReceiver", "MessageReceiver"]

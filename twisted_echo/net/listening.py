@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import LogEvent, Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 
 __all__ = [
     "AdoptedPort",

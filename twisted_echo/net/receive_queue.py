@@ -25,7 +25,7 @@ from twisted_echo.net.transport_queries import (
     isReadingNow,
     kernelQueue,
 )
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 
 try:
     import termios

@@ -25,7 +25,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import Interface, directlyProvides, providedBy
 from zope.interface.declarations import Declaration
 
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 
 try:
     from fcntl import ioctl

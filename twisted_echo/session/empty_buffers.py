@@ -14,7 +14,7 @@ from twisted.protocols.basic import (
 )
 
 from twisted_echo.framing.held_input import HeldInput
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 
 __all__ = ["emptyBuffers"]
 

@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 
 def _newReactor() -> PosixReactorBase:
     try:
-        from twisted_echo.eager.reactor import EagerEPollReactor
+        from twisted_echo.eager.epoll_reactor import EagerEPollReactor
     except ImportError:
         from twisted.internet.selectreactor import SelectReactor
 

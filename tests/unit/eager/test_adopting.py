@@ -1,5 +1,5 @@
 """
-L{twisted_echo.eager.reactor}: ports and connections that are adopted.
+L{twisted_echo.eager.epoll_reactor}: ports and connections that are adopted.
 """
 
 import re

@@ -71,27 +71,23 @@ class EveryKind:
 
     kind: ClassVar[str]
 
-    def test_writeAtOnce(self) -> None:
+    def test_write(self) -> None:
         """
-        What is written reaches the peer before the reactor turns again; on a UNIX
-        connection, where a descriptor may follow, when it turns.
+        What is written reaches the peer when the turn ends.
         """
         loop = self.eager()
         protocol, peer = loop.link(self.kind)
         for data in (b"hello", b"a", b"x" * 4000):
             protocol.transport.write(data)
-            self.turn_for_unix(loop, protocol)
+            self.end_turn(loop, protocol)
             self.assertEqual(read_exactly(peer, len(data)), data)
 
-    def turn_for_unix(self, loop: Loop, protocol: Any) -> None:
-        writers = loop.reactor.getWriters()
-        if self.kind in UNIX:
-            self.assertEqual(writers, [protocol.transport])
-            loop.turn()
-        else:
-            self.assertEqual(writers, [])
+    def end_turn(self, loop: Loop, protocol: Any) -> None:
+        self.assertEqual(loop.reactor.getWriters(), [protocol.transport])
+        loop.turn()
+        self.assertEqual(loop.reactor.getWriters(), [])
 
-    def test_writeSequenceAtOnce(self) -> None:
+    def test_writeSequence(self) -> None:
         """
         So does a sequence of pieces.
         """
@@ -99,7 +95,7 @@ class EveryKind:
         protocol, peer = loop.link(self.kind)
         for pieces in ([b"he", b"", b"llo"], (b"he", b"llo"), [b"hello"]):
             protocol.transport.writeSequence(pieces)
-            self.turn_for_unix(loop, protocol)
+            self.end_turn(loop, protocol)
             self.assertEqual(read_exactly(peer, 5), b"hello")
 
     def test_writeNothing(self) -> None:
@@ -113,7 +109,7 @@ class EveryKind:
         protocol.transport.writeSequence([b"", b""])
         self.assertEqual(loop.reactor.getWriters(), [])
         protocol.transport.write(b"a")
-        self.turn_for_unix(loop, protocol)
+        self.end_turn(loop, protocol)
         self.assertEqual(peer.recv(100), b"a")
         self.assertEqual(protocol.reason, None)
 
@@ -133,6 +129,7 @@ class EveryKind:
         for word in (b"one", b"three"):
             peer.sendall(word)
             loop.read(protocol.transport.getHandle())
+            self.assertEqual(loop.reactor.getWriters(), [])
             expected = word + b"-" + word + b"!"
             self.assertEqual(read_exactly(peer, len(expected)), expected)
 

@@ -21,7 +21,7 @@ from tests.support.processes import (
     script,
 )
 
-OURS = "twisted_echo.eager.reactor.EagerEPollReactor"
+OURS = "twisted_echo.eager.epoll_reactor.EagerEPollReactor"
 EPOLL = "twisted.internet.epollreactor.EPollReactor"
 
 IS_REACTOR = """

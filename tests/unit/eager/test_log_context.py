@@ -1,5 +1,5 @@
 """
-L{twisted_echo.eager.reactor}: what is logged says whose doing it is.
+L{twisted_echo.eager.epoll_reactor}: what is logged says whose doing it is.
 """
 
 import re

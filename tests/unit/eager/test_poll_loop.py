@@ -1,5 +1,5 @@
 """
-L{twisted_echo.eager.reactor}: what its poll loop does.
+L{twisted_echo.eager.epoll_reactor}: what its poll loop does.
 """
 
 import errno

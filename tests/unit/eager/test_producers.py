@@ -2,7 +2,6 @@
 L{twisted_echo.eager.sending}: producers are paused and resumed as Twisted does it.
 """
 
-import select
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +12,8 @@ from tests.support.loop import (
     Loop,
     LoopTestCase,
     Producer,
-    wait_for_event,
 )
 from tests.support.processes import read_exactly
-from twisted_echo.eager.tcp_transports import EagerTCPMixin
 
 
 class ProducerTests(LoopTestCase):
@@ -301,9 +298,6 @@ class ProducerTests(LoopTestCase):
                     str(refused).replace(repr(producer), "1").replace(repr(second), "2")
                 )
                 protocol.transport.write(b"hello")
-                if loop.eager and isinstance(protocol.transport, EagerTCPMixin):
-                    # At once, as before.
-                    wait_for_event(peer, select.POLLIN, 2.0)
                 return text, loop.take(peer, 5)
 
             self.pushed(script)
@@ -408,8 +402,8 @@ class ProducerTests(LoopTestCase):
 
     def test_noEagernessForPull(self) -> None:
         """
-        While a pull producer is there, its next turn comes when the reactor has
-        sent everything, so nothing is sent at once.
+        While a pull producer is there, nothing is sent before the turn ends: it is
+        asked for more when everything is sent.
         """
         loop = self.eager()
         protocol, peer = loop.link("adopted TCP", tap=True)
@@ -421,7 +415,7 @@ class ProducerTests(LoopTestCase):
 
     def assert_eager(self, loop: Loop, protocol: Any, peer: socket.socket) -> None:
         """
-        It answers at once, and over TCP sends at once.
+        It answers when it is asked, and sends when the turn ends.
         """
         protocol.onReceived = lambda data: protocol.transport.write(b"answer")
         peer.sendall(b"x")
@@ -429,9 +423,9 @@ class ProducerTests(LoopTestCase):
         peer.settimeout(1)
         self.assertEqual(read_exactly(peer, 6), b"answer")
         self.assertEqual(loop.reactor.getWriters(), [])
-        if isinstance(protocol.transport, EagerTCPMixin):
-            protocol.transport.write(b"at once")
-            self.assertEqual(read_exactly(peer, 7), b"at once")
+        protocol.transport.write(b"later")
+        loop.turn()
+        self.assertEqual(read_exactly(peer, 5), b"later")
 
     def test_eagerAgain(self) -> None:
         """

@@ -447,6 +447,7 @@ class BytesSentTests(LoopTestCase):
             OSError(errno.ENOBUFS, "full"),
         ]
         transport.write(b"0123456789")
+        loop.turn()
         self.assertEqual(transport.bytesSent, 3)
         self.assertEqual(loop.take(peer, 10), b"0123456789")
         self.assertEqual(transport.bytesSent, 10)
@@ -460,11 +461,11 @@ class BytesSentTests(LoopTestCase):
         protocol, peer = loop.link("accepted TCP")
         transport = protocol.transport
         transport.write(b"before")
+        loop.turn()
         wait_for_event(peer, select.POLLIN)
         close_with_reset(peer)
         wait_for_event(transport, select.POLLERR)
         transport.write(b"after")
-        self.assertEqual(transport.bytesSent, 6)
         loop.until(lambda: protocol.reason)
         self.assertEqual(transport.bytesSent, 6)
 

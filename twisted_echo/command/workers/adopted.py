@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_echo.net.listening import AdoptedPort
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 
 __all__ = ["AdoptedEndpoint"]
 
@@ -94,14 +94,14 @@ def _adopt(
     else:
         port = _TCPPort._fromListeningDescriptor(reactor, descriptor, family, factory)
     try:
-        from twisted_echo.eager.reactor import EagerEPollReactor
+        from twisted_echo.eager.reactor_mixin import EagerReactorMixin
         from twisted_echo.eager.tcp_transports import EagerServer
         from twisted_echo.eager.unix_transports import EagerUNIXServer
     except ImportError:
-        # Without epoll there is no eager reactor.
+        # This Twisted does not suit the eager reactors.
         pass
     else:
-        if isinstance(reactor, EagerEPollReactor):
+        if isinstance(reactor, EagerReactorMixin):
             port.transport = (
                 EagerUNIXServer if family == socket.AF_UNIX else EagerServer
             )

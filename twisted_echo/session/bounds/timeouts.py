@@ -22,7 +22,7 @@ from twisted_echo.session.bounds.limits import Deadlines, Limits
 from twisted_echo.session.bounds.timeout_checks import TimeoutChecks
 from twisted_echo.session.ends.end_reason import Detail, EndReason
 from twisted_echo.session.session import Session
-from twisted_echo.twisted_internals import require
+from twisted_echo.twisted_internals.check import require
 from twisted_echo.validation.units import Seconds
 
 __all__ = ["Handshake", "SweptFactory", "Timeouts"]

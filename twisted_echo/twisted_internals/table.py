@@ -1,36 +1,11 @@
 """
-The private parts of Twisted that this package leans on, all in one checked list.
-
-Twisted promises nothing about them, so another version may lack one. A module that
-needs some calls L{require} when it is imported: under a Twisted that lacks one, the
-import fails with an error that names it, instead of a connection failing later.
-
-What must hold: every access of this package to a private name of Twisted's has its line
-here, and no line is left over. A test reads the source of all modules to check both.
+The list: each module's private parts of Twisted.
 """
 
-import inspect
-from collections.abc import Iterator, Mapping
-from pkgutil import resolve_name
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from twisted import __version__ as twistedVersion
-
-__all__ = [
-    "INTERNALS",
-    "SIGNATURES",
-    "Internals",
-    "Signature",
-    "UnfitTwisted",
-    "require",
-    "unfit",
-]
-
-
-class UnfitTwisted(ImportError):
-    """
-    The installed Twisted lacks something that a module of this package needs.
-    """
+__all__ = ["INTERNALS", "SIGNATURES", "Internals", "Signature"]
 
 
 class Internals(NamedTuple):
@@ -63,7 +38,9 @@ class Signature(NamedTuple):
 _ENDPOINTS = "twisted.internet.endpoints"
 _BASIC = "twisted.protocols.basic"
 _DESCRIPTOR = "twisted.internet.abstract.FileDescriptor"
+_ASYNCIO = "twisted.internet.asyncioreactor.AsyncioSelectorReactor"
 _EPOLL = "twisted.internet.epollreactor.EPollReactor"
+_POSIX = "twisted.internet.posixbase.PosixReactorBase"
 _TCP = "twisted.internet.tcp"
 _UNIX = "twisted.internet.unix"
 
@@ -76,9 +53,18 @@ INTERNALS = (
             _DESCRIPTOR: (
                 "_tempDataBuffer _tempDataLen dataBuffer offset SEND_LIMIT "
                 "bufferSize producer producerPaused streamingProducer "
-                "_maybePauseProducer connected disconnecting"
+                "_maybePauseProducer disconnecting _writeDisconnecting startWriting"
             ),
-            f"{_TCP}.Connection": "_dataReceived",
+            f"{_TCP}.Connection": "_dataReceived _closeWriteConnection writeSomeData",
+        },
+    ),
+    Internals(
+        "eager.write_queue",
+        "queues connections instead of watching them, and ends them as Twisted does",
+        {
+            _POSIX: "_disconnectSelectable",
+            _DESCRIPTOR: "connected dataBuffer doWrite",
+            "twisted.python.log": "callWithLogger",
         },
     ),
     Internals(
@@ -113,20 +99,36 @@ INTERNALS = (
         },
     ),
     Internals(
-        "eager.reactor",
-        "replaces the poll loop, and adopts sockets with eager transports",
+        "eager.reactor_mixin",
+        "ends connections as Twisted does, and adopts sockets with eager transports",
         {
-            _EPOLL: (
-                "_doReadOrWrite _poller _selectables doPoll _disconnectSelectable "
-                "_supportedAddressFamilies adoptStreamConnection adoptStreamPort"
+            _POSIX: (
+                "_disconnectSelectable _supportedAddressFamilies "
+                "adoptStreamConnection adoptStreamPort"
             ),
             f"{_TCP}.Server": "_fromConnectedSocket",
             f"{_TCP}.Port": "_fromListeningDescriptor",
             f"{_UNIX}.Server": "_fromConnectedSocket",
             f"{_UNIX}.Port": "_fromListeningDescriptor",
+        },
+    ),
+    Internals(
+        "eager.epoll_reactor",
+        "replaces the poll loop",
+        {
+            _EPOLL: "_add _doReadOrWrite _poller _selectables doPoll",
             "twisted.python.context.ContextTracker": "contexts",
             "twisted.python.context.theContextTracker": "currentContext",
             "twisted.python.log": "callWithLogger",
+        },
+    ),
+    Internals(
+        "eager.asyncio_reactor",
+        "has the loop call it when a connection can be read",
+        {
+            _ASYNCIO: "_asyncioEventloop _readers",
+            "twisted.python.context.ContextTracker": "contexts",
+            "twisted.python.context.theContextTracker": "currentContext",
         },
     ),
     Internals(
@@ -147,7 +149,7 @@ INTERNALS = (
         "net.receive_queue",
         "ends a connection as a reactor does after a read",
         {
-            "twisted.internet.posixbase.PosixReactorBase": "_disconnectSelectable",
+            _POSIX: "_disconnectSelectable",
         },
     ),
     Internals(
@@ -245,96 +247,21 @@ SIGNATURES = (
         ("self", "sock", "protocol", "client", "server", "sessionno", "reactor"),
     ),
     Signature(
-        "eager.reactor",
+        "eager.reactor_mixin",
         f"{_TCP}.Port",
         "__init__",
         ("self", "port", "factory", "backlog", "interface", "reactor"),
     ),
     Signature(
-        "eager.reactor",
-        _EPOLL,
+        "eager.write_queue",
+        _POSIX,
         "_disconnectSelectable",
         ("self", "selectable", "why", "isRead", "faildict"),
     ),
+    Signature(
+        "eager.epoll_reactor",
+        _EPOLL,
+        "_add",
+        ("self", "xer", "primary", "other", "selectables", "event", "antievent"),
+    ),
 )
-
-
-def _find(path: str) -> object:
-    """
-    What a path leads to, or None.
-    """
-    try:
-        return resolve_name(path)
-    except (AttributeError, ImportError):
-        return None
-
-
-def _has(owner: object, name: str) -> bool:
-    """
-    Whether a class, module or object has an attribute, or an instance of a class gets
-    it when it is made or connected.
-    """
-    return hasattr(owner, name) or any(
-        name in vars(each)[begin].__code__.co_names
-        for each in getattr(owner, "__mro__", ())
-        for begin in ("__init__", "makeConnection")
-        if inspect.isfunction(vars(each).get(begin))
-    )
-
-
-def _isFor(user: str, asked: str) -> bool:
-    """
-    Whether a module has the given name, or is in the package of that name.
-    """
-    return f"{user}.".startswith(f"{asked}.")
-
-
-def _lacking(asked: str) -> Iterator[str]:
-    for each in INTERNALS:
-        for path, names in each.names.items() if _isFor(each.user, asked) else ():
-            owner = _find(path)
-            if owner is None:
-                yield path
-                continue
-            for name in names.split():
-                if not _has(owner, name):
-                    yield f"{_last(path)}.{name}"
-    for user, path, name, parameters in SIGNATURES:
-        function = getattr(_find(path), name, None)
-        if _isFor(user, asked) and (
-            function is None
-            or tuple(inspect.signature(function).parameters) != parameters
-        ):
-            yield f"{_last(path)}.{name}({', '.join(parameters)})"
-
-
-def _last(path: str) -> str:
-    return path.rpartition(".")[2]
-
-
-def unfit(user: str) -> str | None:
-    """
-    Tell why the installed Twisted does not suit a module or package of this package.
-
-    @param user: its name, such as C{eager} or C{twisted_echo.endpoints.string_options}.
-    @return: one sentence, or None if it suits.
-    """
-    user = user.removeprefix("twisted_echo.")
-    lacking = list(dict.fromkeys(_lacking(user)))
-    if not lacking:
-        return None
-    return (
-        f"Twisted {twistedVersion} lacks what twisted_echo.{user} builds on:"
-        f" {', '.join(lacking)}"
-    )
-
-
-def require(user: str) -> None:
-    """
-    Refuse a Twisted that does not suit a module or package of this package.
-
-    @raise UnfitTwisted: naming what is lacking.
-    """
-    reason = unfit(user)
-    if reason is not None:
-        raise UnfitTwisted(reason)

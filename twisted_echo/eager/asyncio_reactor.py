@@ -1,0 +1,92 @@
+"""
+The eager reactor on asyncio's loop, or another loop that has asyncio's C{add_reader}.
+
+Its connections are those of the eager epoll reactor. Each is read by a callback of the
+loop; what was written meanwhile is sent by one further callback for all of them, in the
+loop's next iteration. All else is inherited from Twisted's asyncio reactor.
+
+Name it before any other part of a program names a reactor::
+
+    twistd --reactor=eager-asyncio web --path .
+
+or::
+
+    from twisted_echo.asyncio_reactor import install
+    install(uvloop.new_event_loop())
+"""
+
+from asyncio import AbstractEventLoop, Handle
+from threading import get_ident
+from typing import Any
+
+from twisted.python import context
+
+from twisted_echo.twisted_internals.check import UnfitTwisted, require, unfit
+
+try:
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+
+    from twisted_echo.eager.reactor_mixin import EAGER, NO_CONTEXT, EagerReactorMixin
+    from twisted_echo.eager.sending import EagerMixin
+except (AttributeError, ImportError) as problem:
+    # What is lacking is a class, without which there is nothing to install.
+    raise UnfitTwisted(
+        unfit("eager", without="eager.epoll_reactor") or str(problem)
+    ) from problem
+
+__all__ = ["EagerAsyncioSelectorReactor", "UnfitTwisted", "install"]
+
+
+class EagerAsyncioSelectorReactor(EagerReactorMixin, AsyncioSelectorReactor):
+    """
+    A reactor on an asyncio loop whose connections send once in a turn.
+    """
+
+    failures = Exception
+    # The end of the turn, if something is queued for it.
+    _turnEnd: Handle | None = None
+    # The thread whose log contexts are `_contexts`.
+    _thread: int | None = None
+    _contexts: list[Any]
+
+    def addReader(self, reader: Any) -> None:
+        if type(reader) not in EAGER:
+            super().addReader(reader)
+        elif reader not in self._readers:
+            descriptor = reader.fileno()
+            self._asyncioEventloop.add_reader(descriptor, self._readable, reader)
+            self._readers[reader] = descriptor
+
+    def _readable(self, connection: EagerMixin) -> None:
+        if self._thread != get_ident():
+            self._thread = get_ident()
+            self._contexts = context.theContextTracker.currentContext().contexts
+        contexts = self._contexts
+        contexts.append(NO_CONTEXT)
+        try:
+            self.read(contexts, connection)
+        finally:
+            contexts.pop()
+
+    def addWriter(self, writer: Any) -> None:
+        super().addWriter(writer)
+        if self._queued and self._turnEnd is None:
+            self._turnEnd = self._asyncioEventloop.call_soon(self._endTurn)
+
+    def _endTurn(self) -> None:
+        self._turnEnd = None
+        self.flushWriteQueue()
+
+
+def install(eventloop: AbstractEventLoop | None = None) -> None:
+    """
+    Install the eager reactor on an asyncio loop as Twisted's.
+
+    @param eventloop: the loop: asyncio's own, uvloop's, or any that has C{add_reader}.
+        By default the one that runs, or a new one.
+    @raise UnfitTwisted: if this Twisted does not suit it; nothing is installed.
+    """
+    from twisted.internet.main import installReactor
+
+    require("eager", without="eager.epoll_reactor")
+    installReactor(EagerAsyncioSelectorReactor(eventloop))

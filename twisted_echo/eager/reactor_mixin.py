@@ -1,0 +1,169 @@
+"""
+What the eager reactors have in common: they make eager transports, read from them with
+a log context that costs little, and send for them once in a turn.
+"""
+
+from collections.abc import Iterable, Mapping
+from socket import AF_UNIX
+from typing import TYPE_CHECKING
+
+from twisted.internet.error import UnsupportedAddressFamily
+from twisted.internet.interfaces import IConnector, IListeningPort, IProtocolFactory
+from twisted.internet.protocol import ClientFactory, P
+from twisted.python import log
+
+from twisted_echo.eager.sending import EagerMixin
+from twisted_echo.eager.tcp_transports import (
+    EagerClient,
+    EagerConnector,
+    EagerPort,
+    EagerServer,
+)
+from twisted_echo.eager.unix_transports import (
+    EagerUNIXClient,
+    EagerUNIXConnector,
+    EagerUNIXPort,
+    EagerUNIXServer,
+)
+from twisted_echo.eager.write_queue import WriteQueueMixin
+
+if TYPE_CHECKING:
+    # The oldest Twisted that suits has it not.
+    from twisted.internet.interfaces import Binding
+
+__all__ = ["EAGER", "NO_CONTEXT", "EagerReactorMixin", "stopGathering"]
+
+EAGER = frozenset((EagerServer, EagerClient, EagerUNIXServer, EagerUNIXClient))
+"""
+The classes of connections that L{EagerReactorMixin.read} reads from. Subclasses of a
+program's own are dispatched as Twisted does.
+"""
+
+NO_CONTEXT: Mapping[object, object] = {}
+
+
+def stopGathering(contexts: Iterable[object]) -> None:
+    """
+    Leave what connections have gathered to the write queue. A protocol may turn the
+    reactor in C{dataReceived}, to wait for answers to what it has written.
+    """
+    for each in contexts:
+        if isinstance(each, EagerMixin):
+            each.stopGathering()
+
+
+class EagerReactorMixin(WriteQueueMixin):
+    """
+    Goes before a subclass of C{PosixReactorBase}.
+    """
+
+    # Reading
+
+    def read(self, contexts: list[object], connection: EagerMixin) -> None:
+        """
+        Read from a connection as its own log context.
+
+        @param contexts: the log contexts of this thread. The last one is replaced.
+        """
+        contexts[-1] = connection
+        try:
+            why = connection.doRead()
+        except self.failures as problem:
+            log.err()
+            self._disconnect(connection, problem, False)
+        else:
+            if why is not None:
+                self._disconnect(connection, why, True)
+
+    def _disconnect(
+        self, connection: EagerMixin, why: BaseException, isRead: bool
+    ) -> None:
+        try:
+            self._disconnectSelectable(connection, why, isRead)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            log.err()
+
+    # Transports
+
+    def listenTCP(
+        self,
+        port: int,
+        factory: IProtocolFactory,
+        backlog: int = 50,
+        interface: str = "",
+    ) -> IListeningPort:
+        listener = EagerPort(port, factory, backlog, interface, self)
+        listener.startListening()
+        return listener
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory[P],
+        timeout: float = 30.0,
+        bindAddress: "Binding | tuple[str, int] | None" = None,
+    ) -> IConnector:
+        connector = EagerConnector(host, port, factory, timeout, bindAddress, self)
+        connector.connect()
+        return connector
+
+    def listenUNIX(
+        self,
+        address: bytes,
+        factory: IProtocolFactory,
+        backlog: int = 50,
+        mode: int = 0o666,
+        wantPID: int = 0,
+    ) -> IListeningPort:
+        listener = EagerUNIXPort(address, factory, backlog, mode, self, wantPID)
+        listener.startListening()
+        return listener
+
+    def connectUNIX(
+        self,
+        address: bytes,
+        factory: ClientFactory[P],
+        timeout: float = 30,
+        checkPID: int = 0,
+    ) -> IConnector:
+        connector = EagerUNIXConnector(address, factory, timeout, self, checkPID)
+        connector.connect()
+        return connector
+
+    def adoptStreamPort(
+        self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory
+    ) -> IListeningPort:
+        self._checkFamily(addressFamily)
+        listener: EagerPort | EagerUNIXPort
+        if addressFamily == AF_UNIX:
+            listener = EagerUNIXPort._fromListeningDescriptor(
+                self, fileDescriptor, factory
+            )
+        else:
+            listener = EagerPort._fromListeningDescriptor(
+                self, fileDescriptor, addressFamily, factory
+            )
+        listener.startListening()
+        return listener
+
+    def adoptStreamConnection(
+        self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory
+    ) -> EagerServer | EagerUNIXServer | None:
+        self._checkFamily(addressFamily)
+        adopted: EagerServer | EagerUNIXServer | None
+        if addressFamily == AF_UNIX:
+            adopted = EagerUNIXServer._fromConnectedSocket(
+                fileDescriptor, factory, self
+            )
+        else:
+            adopted = EagerServer._fromConnectedSocket(
+                fileDescriptor, addressFamily, factory, self
+            )
+        return adopted
+
+    def _checkFamily(self, addressFamily: int) -> None:
+        if addressFamily not in self._supportedAddressFamilies:
+            raise UnsupportedAddressFamily(addressFamily)

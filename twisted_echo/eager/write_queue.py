@@ -1,0 +1,124 @@
+"""
+The write queue: the connections of a reactor that have something to send, to half-close
+or to close when the turn ends.
+
+Twisted's transports call C{reactor.addWriter} when something is written, and the poller
+tells them later that they may send, after two calls that change what it watches. With
+this mixin the reactor notes a connected eager transport instead, and sends for all of
+them once, at the end of the turn. The poller watches only a connection from which the
+kernel did not take everything.
+
+What must hold:
+
+  - a connection sends once in a turn, whatever was written to it. Nothing else flushes
+    it, half-closes it or closes it in order. (What C{dataReceived} wrote goes out
+    when it returns: see L{twisted_echo.eager.sending}.)
+  - what is queued while the queue is flushed waits for the next turn. So a producer
+    that writes whenever it is resumed takes turns with everybody else.
+  - a connection that is lost or aborted leaves the queue, which keeps nothing alive.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.python import log
+
+from twisted_echo.eager.sending import EagerMixin
+
+__all__ = ["WriteQueueMixin"]
+
+if TYPE_CHECKING:
+    _Base = PosixReactorBase
+else:
+    _Base = object
+
+
+class WriteQueueMixin(_Base):
+    """
+    The write queue of a reactor; goes before a subclass of C{PosixReactorBase}.
+
+    @cvar failures: the exceptions by which a protocol ends its connection. Others leave
+        the loop, as the inherited reactor has it.
+    """
+
+    failures: type[BaseException] = BaseException
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # In the order in which they were queued. True for the one that is sending now.
+        self._queued: dict[EagerMixin, bool] = {}
+        # Those that the poller watches, since the kernel did not take everything.
+        self._watched: set[EagerMixin] = set()
+        super().__init__(*args, **kwargs)
+
+    def addWriter(self, writer: Any) -> None:
+        """
+        Queue a connected eager transport, and watch anything else for writing.
+        """
+        if not isinstance(writer, EagerMixin) or not writer.connected:
+            super().addWriter(writer)
+        elif writer not in self._queued and writer not in self._watched:
+            self._queued[writer] = False
+
+    def watchForWriting(self, connection: EagerMixin) -> None:
+        """
+        Have C{doWrite} called when the kernel takes something again.
+        """
+        self._queued.pop(connection, None)
+        self._watched.add(connection)
+        super().addWriter(connection)
+
+    def removeWriter(self, writer: Any) -> None:
+        if not isinstance(writer, EagerMixin):
+            super().removeWriter(writer)
+        elif self._queued.pop(writer, None) is None:
+            self._watched.discard(writer)
+            super().removeWriter(writer)
+
+    def removeAll(self) -> list[Any]:
+        queued = list(self._queued)
+        self._queued.clear()
+        return list({*super().removeAll(), *queued})
+
+    def getWriters(self) -> list[Any]:
+        return [*super().getWriters(), *self._queued]
+
+    def flushWriteQueue(self) -> bool:
+        """
+        Send what is queued now, and half-close and close what waits for that.
+
+        @return: whether anything else was called than C{send}: there may be more to do
+            at once.
+        """
+        isMore = False
+        for connection in list(self._queued):
+            if connection not in self._queued:
+                # Another one has ended it.
+                continue
+            if connection.hasOnlyToSend():
+                del self._queued[connection]
+                connection.sendNow()
+                if connection.dataBuffer:
+                    isMore = True
+            else:
+                isMore = True
+                self._queued[connection] = True
+                log.callWithLogger(connection, self._finishWriting, connection)
+        return isMore
+
+    def _finishWriting(self, connection: EagerMixin) -> None:
+        """
+        Do what Twisted does with a connection that can be written to.
+        """
+        try:
+            why = connection.doWrite()
+        except self.failures as problem:
+            log.err()
+            why = problem
+        if self._queued.get(connection) and (why is None or why is CONNECTION_LOST):
+            # Some is left; or the kernel has an error, of which the poller tells, in
+            # Twisted's order: what can be read comes first.
+            self.watchForWriting(connection)
+            connection.reportWaiting()
+        elif why:
+            self._disconnectSelectable(connection, why, False)
