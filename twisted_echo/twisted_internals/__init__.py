@@ -3,8 +3,8 @@ The private parts of Twisted that this package leans on, all in one checked list
 
 Twisted promises nothing about them, so another version may lack one. A module that
 needs some calls L{require<twisted_echo.twisted_internals.check.require>} when it is
-imported. Under a Twisted that lacks one, the import fails with an error that names it, instead of
-a connection failing later.
+imported. Under a Twisted that lacks one, the import fails with an error that names it,
+instead of a connection failing later.
 
 What must hold: every access of this package to a private name of Twisted's has its line
 in L{twisted_echo.twisted_internals.table}, and no line is left over. A test reads the
