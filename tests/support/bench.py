@@ -12,11 +12,15 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 from unittest import SkipTest
 
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import deferLater
+from twisted.internet.tcp import Connection
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import make_certificate
@@ -37,6 +41,7 @@ __all__ = [
     "bench",
     "need_extra",
     "serve_both",
+    "until_closed",
 ]
 
 Answer = Callable[[int, bytes], bytes | None]
@@ -220,3 +225,15 @@ def serve_both(test: SynchronousTestCase) -> tuple[str, str, Path]:
     )
     plain, tls = (f"127.0.0.1:{port}" for port in server.ports)
     return plain, f"tls:{tls}", folder
+
+
+@inlineCallbacks
+def until_closed(reactor: Any) -> Generator[Deferred[Any], Any, None]:
+    """
+    Wait until a reactor has no stream connection any more.
+    """
+    while any(
+        isinstance(each, Connection)
+        for each in (*reactor.getReaders(), *reactor.getWriters())
+    ):
+        yield deferLater(reactor, 0.001)

@@ -3,17 +3,19 @@ Tests for C{python -m twisted_echo.bench programs}. What is measured is not judg
 """
 
 import asyncio
+import io
 import json
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Coroutine, Generator, Iterator
 from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
-from tests.support.bench import FakeTransport, LinuxCase, bench
+from tests.support.bench import FakeTransport, LinuxCase, bench, until_closed
 from tests.support.marks import slow
 from tests.support.processes import new_folder
 from twisted_echo.bench import program_runs, programs_command
@@ -25,7 +27,7 @@ from twisted_echo.bench.programs import program_load
 from twisted_echo.bench.programs.dialogue import Dialogue, DialogueStep
 from twisted_echo.bench.programs.kind import HOST
 from twisted_echo.bench.programs.kinds import KINDS, Kind
-from twisted_echo.bench.programs.program_load import LoadOrder, ProgramLoad
+from twisted_echo.bench.programs.program_load import LoadOrder, ProgramLoad, carry_out
 from twisted_echo.bench.programs.program_reactors import REACTORS
 from twisted_echo.bench.turns import Pair
 
@@ -163,13 +165,39 @@ class DialogueTests(SynchronousTestCase):
         asyncio.run(main())
 
 
+def on_reactor(coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
+    """
+    Run a coroutine of asyncio's by turns of the reactor, in its thread.
+    """
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(coroutine)
+
+    def step() -> None:
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        if task.done():
+            steps.stop()
+
+    def finish(_: object) -> None:
+        loop.close()
+        task.result()
+
+    steps = LoopingCall(step)
+    return steps.start(0).addCallback(finish)
+
+
 class ProgramTests(TestCase):
     """
-    Servers on the reactor of this process, with a client in a thread.
+    Servers on the reactor of this process, with a load in a thread.
     """
 
     @inlineCallbacks
-    def serve(self, kind: Kind) -> Generator[Deferred[Any], Any, None]:
+    def serve(
+        self, kind: Kind, *, twisted_client: bool = False
+    ) -> Generator[Deferred[Any], Any, None]:
+        """
+        @param twisted_client: whether the client is on the reactor, too.
+        """
         if kind.obstacle:
             raise SkipTest(kind.obstacle)
         program = kind.program()
@@ -177,16 +205,11 @@ class ProgramTests(TestCase):
         port = reactor.listenTCP(0, program.factory(), interface=HOST)
         self.addCleanup(port.stopListening)
         order = LoadOrder(kind.name, port.getHost().port, 2, 60, 6)
-
-        async def main() -> int:
-            load = ProgramLoad(order)
-            await load.connect()
-            await load.run()
-            load.leave()
-            return load.operations
-
-        found = yield deferToThread(asyncio.run, main())
-        self.assertEqual(found, 6)
+        answers = io.StringIO()
+        load = carry_out(order, io.StringIO("go\nend\n"), answers)
+        yield on_reactor(load) if twisted_client else deferToThread(asyncio.run, load)
+        self.assertEqual(answers.getvalue(), "warm\nmeasured 6\n")
+        yield until_closed(reactor)
 
     def test_lines(self) -> Deferred[None]:
         return self.serve(KINDS["lines"])
@@ -220,6 +243,12 @@ class ProgramTests(TestCase):
 
     def test_webWrites(self) -> Deferred[None]:
         return self.serve(KINDS["web-writes"])
+
+    def test_broker(self) -> Deferred[None]:
+        return self.serve(KINDS["pb"], twisted_client=True)
+
+    def test_conch(self) -> Deferred[None]:
+        return self.serve(KINDS["conch"], twisted_client=True)
 
 
 class LoadTests(SynchronousTestCase):
@@ -308,15 +337,17 @@ class CommandTests(LinuxCase):
     @slow
     def test_all(self) -> None:
         """
-        All kinds that can run here, on all reactors that there are.
+        All kinds that can run here; and one of them on all reactors that there are.
         """
-        status, output, problems = bench(
-            "programs", "--rounds", "1", "--seconds", "0.05", "-c", "2"
-        )
+        short = ("programs", *self.tiny)
+        status, output, problems = bench(*short, "--reactors", "epoll:eager-asyncio")
         self.assertEqual(status, 0, problems)
         for kind in KINDS.values():
             if not kind.obstacle:
                 self.assertIn(f"\n {kind.label} ", output)
+        status, output, problems = bench(*short, "--only", "lines")
+        self.assertEqual((status, problems), (0, ""))
+        self.assertEqual(output.count("\n LineReceiver "), 4)
 
     def test_broken(self) -> None:
         """

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from tests.support.bench import LinuxCase, MisbehavingServer, bench
+from tests.support.bench import LinuxCase, MisbehavingServer, bench, until_closed
 from tests.support.marks import slow
 from tests.support.processes import new_folder
 from twisted_echo.bench import children, wait_command, wait_runs
@@ -143,6 +143,7 @@ class NeighborTests(TestCase):
         read = yield deferToThread(peer)
         self.assertGreaterEqual(read, 200_000)
         self.assertEqual(said, ["begun"])
+        yield until_closed(installed)
 
     def test_producer(self) -> Deferred[None]:
         return self.meet(NEIGHBORS["producer"])

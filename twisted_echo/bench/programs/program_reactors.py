@@ -38,9 +38,8 @@ class ReactorKind:
         """
         Why it cannot be used, and what to do; empty, if it can.
         """
-        for needed, install in ((self.module, ""), (self.needs, EXTRA)):
-            if needed and importlib.util.find_spec(needed) is None:
-                return f"{self.name} needs {needed}: {install or 'it is not there'}"
+        if self.needs and importlib.util.find_spec(self.needs) is None:
+            return f"{self.name} needs {self.needs}: {EXTRA}"
         return ""
 
     def install(self) -> None:
