@@ -4,6 +4,7 @@ The patches that C{docs/for-twisted.md} offers: they apply, and their own tests 
 
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -52,6 +53,8 @@ class PatchesTests(SynchronousTestCase):
             raise SkipTest(
                 f"the patches are for Twisted {made_for}, not {twisted.__version__}"
             )
+        if shutil.which("patch") is None:
+            raise SkipTest("patch is not installed")
         names, least = TESTS[variant]
         done = subprocess.run(
             [sys.executable, "-c", RUN_TESTS, str(FOLDER), variant, *names],
