@@ -63,7 +63,7 @@ KINDS = {
             bare=True,
         ),
         Kind(
-            *("timer", "ten writes in a timer", "a line, ten writes in `callLater`"),
+            *("timer", "ten writes in a timer", "a request, ten writes in `callLater`"),
             "line_programs:timer_writes",
         ),
         Kind(

@@ -27,22 +27,22 @@ class ProgramFastLineEcho(FastLineReceiver):
         self.sendLine(line)
 
 
-class AnswersInPieces(LineReceiver):
+class AnswersInPieces(Protocol):
     """
-    Writes ten times for a line, in a later turn of the reactor.
+    Writes ten times for what is received, in a later turn of the reactor.
     """
 
     transport: Any
 
-    def lineReceived(self, line: bytes) -> None:
+    def dataReceived(self, data: bytes) -> None:
         from twisted.internet import reactor
 
         clock: Any = reactor
-        clock.callLater(0, self._answer, line)
+        clock.callLater(0, self._answer, data)
 
-    def _answer(self, line: bytes) -> None:
+    def _answer(self, data: bytes) -> None:
         for _ in range(PIECES):
-            self.transport.write(line)
+            self.transport.write(data)
 
 
 class AnswersAtLength(LineReceiver):
@@ -72,4 +72,4 @@ class LineProgram(DialogueProgram):
 line_receiver = LineProgram(ProgramLineEcho, LINE + b"\r\n", LINE + b"\r\n")
 fast_lines = LineProgram(ProgramFastLineEcho, LINE + b"\r\n", LINE + b"\r\n")
 large_answers = LineProgram(AnswersAtLength, b"all\r\n", LARGE)
-timer_writes = LineProgram(AnswersInPieces, b"ten\r\n", b"ten" * PIECES)
+timer_writes = LineProgram(AnswersInPieces, b"ten", b"ten" * PIECES)
