@@ -48,12 +48,14 @@ def command_of(suite: Suite, reactor: str, parts: Sequence[str]) -> list[str]:
     """
     if suite.by_pytest is None:
         return ["-m", "in_suite.run_trial", reactor, *(parts or suite.tests)]
+    # (pytest names the files of an installed package by paths that it does not take.)
+    named = suite.tests if "--pyargs" in suite.tests else parts or suite.tests
     return [
         *("-m", "pytest", "-q", "-p", "in_suite.pytest_recorder"),
         # The project's own plugin is none of the suite's.
         *("-p", "no:twisted_echo", "-p", "no:cacheprovider", "--rootdir=."),
         *suite.by_pytest[REACTORS[reactor].stock],
-        *(parts or suite.tests),
+        *named,
     ]
 
 

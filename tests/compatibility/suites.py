@@ -17,7 +17,7 @@ class Suite:
 
     @ivar package: its name for pip.
     @ivar requirements: what its tests need, for pip.
-    @ivar tests: names for trial, or arguments for pytest.
+    @ivar tests: what to run: names for trial, or files for pytest.
     @ivar source: what is taken of the package's source distribution, if the
         installed package has no tests.
     @ivar stock: the stock reactors that it runs on.
@@ -111,8 +111,11 @@ SUITES = (
             "testfixtures",
             "twisted[http2,tls]",
         ),
-        tests=("tests", "-m", "not requires_internet"),
+        tests=("tests",),
         source=("conftest.py", "pyproject.toml", "tests"),
-        by_pytest=_PYTEST_TWISTED,
+        by_pytest={
+            stock: (*arguments, "-m", "not requires_internet")
+            for stock, arguments in _PYTEST_TWISTED.items()
+        },
     ),
 )

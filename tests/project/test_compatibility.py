@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -346,6 +346,9 @@ class ArgumentsTests(SynchronousTestCase):
         self.assertEqual(whole[-2:], ["--reactor=default", "tests"])
         part = command_of(by_pytest, "eager", ["tests/test_a.py"])
         self.assertEqual(part[-2:], ["--reactor=default", "tests/test_a.py"])
+        installed = replace(by_pytest, tests=("--pyargs", "some"))
+        part = command_of(installed, "eager", ["test_a.py"])
+        self.assertEqual(part[-2:], ["--pyargs", "some"])
 
 
 HANGING = """\
