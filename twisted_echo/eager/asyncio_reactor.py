@@ -26,7 +26,7 @@ from twisted_echo.twisted_internals.check import UnfitTwisted, require, unfit
 try:
     from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
-    from twisted_echo.eager.reactor_mixin import EAGER, NO_CONTEXT, EagerReactorMixin
+    from twisted_echo.eager.reactor_mixin import EAGER, READABLE, EagerReactorMixin
     from twisted_echo.eager.sending import EagerMixin
 except (AttributeError, ImportError) as problem:
     # What is lacking is a class, without which there is nothing to install.
@@ -49,24 +49,31 @@ class EagerAsyncioSelectorReactor(EagerReactorMixin, AsyncioSelectorReactor):
     _thread: int | None = None
     _contexts: list[Any]
 
+    def __init__(self, eventloop: AbstractEventLoop | None = None) -> None:
+        # The loop gives no numbers: each connection stands for its own.
+        self._selectables = {}
+        super().__init__(eventloop)
+
     def addReader(self, reader: Any) -> None:
         if type(reader) not in EAGER:
             super().addReader(reader)
-        elif reader not in self._readers:
+        elif reader not in self._selectables:
             descriptor = reader.fileno()
-            self._asyncioEventloop.add_reader(descriptor, self._readable, reader)
+            self._asyncioEventloop.add_reader(
+                descriptor, self._readable, ((reader, READABLE),)
+            )
             self._readers[reader] = descriptor
+            self._selectables[reader] = reader
 
-    def _readable(self, connection: EagerMixin) -> None:
+    def removeReader(self, reader: Any) -> None:
+        self._selectables.pop(reader, None)
+        super().removeReader(reader)
+
+    def _readable(self, events: tuple[tuple[EagerMixin, int]]) -> None:
         if self._thread != get_ident():
             self._thread = get_ident()
             self._contexts = context.theContextTracker.currentContext().contexts
-        contexts = self._contexts
-        contexts.append(NO_CONTEXT)
-        try:
-            self.read(contexts, connection)
-        finally:
-            contexts.pop()
+        self.dispatch(self._contexts, events)
 
     def addWriter(self, writer: Any) -> None:
         super().addWriter(writer)

@@ -25,15 +25,9 @@ from twisted.python import context, log
 from twisted_echo.twisted_internals.check import UnfitTwisted, require, unfit
 
 try:
-    from twisted.internet.epollreactor import EPOLLIN, EPollReactor
+    from twisted.internet.epollreactor import EPollReactor
 
-    from twisted_echo.eager.reactor_mixin import (
-        EAGER,
-        NO_CONTEXT,
-        EagerReactorMixin,
-        stopGathering,
-    )
-    from twisted_echo.eager.sending import EagerMixin
+    from twisted_echo.eager.reactor_mixin import EagerReactorMixin, stopGathering
 except (AttributeError, ImportError) as problem:
     # What is lacking is a class, without which there is nothing to install.
     raise UnfitTwisted(
@@ -43,14 +37,26 @@ except (AttributeError, ImportError) as problem:
 __all__ = ["EagerEPollReactor", "UnfitTwisted", "install"]
 
 
+class _All(set[int]):
+    """
+    All descriptors.
+    """
+
+    def __contains__(self, descriptor: object) -> bool:
+        return True
+
+    def __bool__(self) -> bool:
+        return True
+
+
 class EagerEPollReactor(EagerReactorMixin, EPollReactor):
     """
     An epoll reactor whose connections send once in a turn.
     """
 
-    # The descriptors that were registered since the poll whose events are being
-    # dispatched. An event for such a number is of the descriptor that had it before.
-    _fresh: set[int] | None = None
+    def __init__(self) -> None:
+        self._fresh: set[int] = set()
+        super().__init__()
 
     def _add(
         self,
@@ -61,7 +67,7 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
         event: int,
         antievent: int,
     ) -> None:
-        if self._fresh is not None and xer.fileno() not in selectables:
+        if xer.fileno() not in selectables:
             self._fresh.add(xer.fileno())
         super()._add(xer, primary, other, selectables, event, antievent)
 
@@ -70,41 +76,28 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
         End the turn: send what was written. Then wait for events, and dispatch them.
         """
         contexts = context.theContextTracker.currentContext().contexts
-        if len(contexts) > 1:
+        isWithin = len(contexts) > 1
+        if isWithin:
             stopGathering(contexts)
         if self._queued and self.flushWriteQueue():
             timeout = 0
-        selectables = self._selectables
         try:
             events = self._poller.poll(
-                -1 if timeout is None else timeout, len(selectables)
+                -1 if timeout is None else timeout, len(self._selectables)
             )
         except OSError as problem:
             if problem.errno == errno.EINTR:
                 return
             raise
-        fresh: set[int] = set()
-        outer, self._fresh = self._fresh, fresh
-        contexts.append(NO_CONTEXT)
-        readable, eager, read = EPOLLIN, EAGER, self.read
-        try:
-            for fd, event in events:
-                selectable = selectables.get(fd)
-                if selectable is None or (fresh and fd in fresh):
-                    continue
-                if event == readable and type(selectable) in eager:
-                    read(contexts, selectable)
-                else:
-                    isEager = isinstance(selectable, EagerMixin)
-                    contexts[-1] = selectable if isEager else NO_CONTEXT
-                    log.callWithLogger(
-                        selectable, self._doReadOrWrite, selectable, fd, event
-                    )
-        finally:
-            contexts.pop()
-            if outer is not None:
-                outer.update(fresh)
-            self._fresh = outer
+        if self._fresh:
+            self._fresh = set()
+        self.dispatch(contexts, events)
+        if isWithin:
+            # The remaining events of an outer poll are dropped: they come again.
+            self._fresh = _All()
+
+    def dispatchOther(self, selectable: Any, fd: int, event: int) -> None:
+        log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
 
     doIteration = doPoll
 
