@@ -51,29 +51,29 @@ class EagerAsyncioSelectorReactor(EagerReactorMixin, AsyncioSelectorReactor):
 
     def __init__(self, eventloop: AbstractEventLoop | None = None) -> None:
         # The loop gives no numbers: each connection stands for its own.
-        self._selectables = {}
+        self._connections: dict[Any, Any] = {}
         super().__init__(eventloop)
 
     def addReader(self, reader: Any) -> None:
         if type(reader) not in EAGER:
             super().addReader(reader)
-        elif reader not in self._selectables:
+        elif reader not in self._connections:
             descriptor = reader.fileno()
             self._asyncioEventloop.add_reader(
                 descriptor, self._readable, ((reader, READABLE),)
             )
             self._readers[reader] = descriptor
-            self._selectables[reader] = reader
+            self._connections[reader] = reader
 
     def removeReader(self, reader: Any) -> None:
-        self._selectables.pop(reader, None)
+        self._connections.pop(reader, None)
         super().removeReader(reader)
 
     def _readable(self, events: tuple[tuple[EagerMixin, int]]) -> None:
         if self._thread != get_ident():
             self._thread = get_ident()
             self._contexts = context.theContextTracker.currentContext().contexts
-        self.dispatch(self._contexts, events)
+        self.dispatch(self._contexts, events, self._connections)
 
     def addWriter(self, writer: Any) -> None:
         super().addWriter(writer)

@@ -91,7 +91,7 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
             raise
         if self._fresh:
             self._fresh = set()
-        self.dispatch(contexts, events)
+        self.dispatch(contexts, events, self._selectables)
         if isWithin:
             # The remaining events of an outer poll are dropped: they come again.
             self._fresh = _All()

@@ -61,27 +61,29 @@ class EagerReactorMixin(WriteQueueMixin):
     """
     Goes before a subclass of C{PosixReactorBase}.
 
-    @ivar _selectables: what has each descriptor, or what else stands for it.
     @ivar _fresh: the descriptors that were registered since the poll whose events are
         being dispatched. An event for such a number is of what had it before.
     """
 
-    _selectables: dict[Any, Any]
     _fresh: Collection[Any] = ()
 
     # Reading
 
     def dispatch(
-        self, contexts: list[object], events: Iterable[tuple[Any, int]]
+        self,
+        contexts: list[object],
+        events: Iterable[tuple[Any, int]],
+        selectables: Mapping[Any, Any],
     ) -> None:
         """
         Handle the events of one poll: each connection is its own log context.
 
         @param contexts: the log contexts of this thread.
-        @param events: pairs of a key of C{_selectables}, and what happened to it.
+        @param events: pairs of a descriptor, or of what else stands for it, and what
+            happened to it.
+        @param selectables: what has each descriptor.
         """
-        selectables, eager = self._selectables, EAGER
-        top = len(contexts)
+        eager, top = EAGER, len(contexts)
         contexts.append(NO_CONTEXT)
         try:
             for fd, event in events:
