@@ -127,8 +127,32 @@ class EagerMixin(OwnLogContext, _Base):
                 self._tempDataLen = gathered = self._tempDataLen + len(data)
                 if gathered > self.bufferSize:
                     self._maybePauseProducer()
+        elif (
+            self._sending is _QUEUED
+            and type(data) is bytes
+            # Not while a client's protocol is being built.
+            and self.connected
+        ):
+            if data:
+                self._queue(data)
         else:
             super().write(data)
+
+    def _queue(self, data: bytes) -> None:
+        """
+        Do what Twisted's C{write} does, in one call.
+        """
+        isFirst = not self._tempDataBuffer
+        self._tempDataBuffer.append(data)
+        self._tempDataLen = waiting = self._tempDataLen + len(data)
+        if (
+            self.producer is not None
+            and waiting + len(self.dataBuffer) > self.bufferSize
+        ):
+            self._maybePauseProducer()
+        if isFirst:
+            # (Else it is queued, or watched, already.)
+            self.reactor.addWriter(self)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """
