@@ -2,18 +2,23 @@
 Reactors that a test turns by hand, and connections on them.
 
 Sockets are real, and so is the reactor: one for each test. What Twisted's own
-transports do is not written down: where it can be, a scenario runs on C{EPollReactor}
-and on C{EagerEPollReactor}, and must come out the same (L{LoopTestCase.same}).
+transports do is not written down: where it can be, a scenario runs on a reactor of
+Twisted's and on ours, and must come out the same (L{LoopTestCase.same}). A test case
+runs on the epoll reactors. A subclass whose C{reactors} are L{ASYNCIO} runs on those of
+asyncio's loop.
 """
 
+import asyncio
 import os
 import select
+import selectors
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 from twisted.internet import error
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
@@ -26,6 +31,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.support.processes import new_folder
+from twisted_echo.asyncio_reactor import EagerAsyncioSelectorReactor
 from twisted_echo.reactor import EagerEPollReactor
 
 PATIENCE = 20.0
@@ -37,6 +43,19 @@ TURNS = 20_000
 """
 Turns of the reactor after which a test fails.
 """
+
+
+class Reactors(NamedTuple):
+    """
+    Twisted's reactor of some kind, and ours.
+    """
+
+    stock: type[Any]
+    eager: type[Any]
+
+
+EPOLL = Reactors(EPollReactor, EagerEPollReactor)
+ASYNCIO = Reactors(AsyncioSelectorReactor, EagerAsyncioSelectorReactor)
 
 TCP = ("accepted TCP", "connected TCP", "adopted TCP")
 UNIX = ("accepted UNIX", "connected UNIX", "adopted UNIX")
@@ -184,10 +203,16 @@ class Loop:
     A reactor of the test's own, turned by hand, and gone at the end of the test.
     """
 
-    def __init__(self, test: SynchronousTestCase, kind: Any) -> None:
+    def __init__(self, test: SynchronousTestCase, kind: type[Any]) -> None:
         self.test = test
-        self.reactor = kind()
-        self.eager = isinstance(self.reactor, EagerEPollReactor)
+        self.reactor: Any
+        self._asyncio: asyncio.SelectorEventLoop | None = None
+        if issubclass(kind, AsyncioSelectorReactor):
+            self._selector = selectors.EpollSelector()
+            self._asyncio = asyncio.SelectorEventLoop(self._selector)
+            self.reactor = kind(self._asyncio)
+        else:
+            self.reactor = kind()
         self._protocols: list[Any] = []
         test.addCleanup(self.end)
 
@@ -195,7 +220,16 @@ class Loop:
         """
         One turn; it waits for an event for C{longest} seconds at most.
         """
-        self.reactor.iterate(longest)
+        if self._asyncio is None:
+            self.reactor.iterate(longest)
+            return
+        # (C{iterate} lasts for 10 ms there.) What is read in one iteration is answered
+        # in the next.
+        if longest and not self.reactor.getWriters():
+            select.select([self._selector], [], [], longest)
+        for _ in range(2):
+            self._asyncio.call_soon(self._asyncio.stop)
+            self._asyncio.run_forever()
 
     def until(self, condition: Callable[[], Any]) -> None:
         """
@@ -344,18 +378,26 @@ class Loop:
             reader.connectionLost(None)
         self.reactor._internalReaders.clear()
         self.reactor.disconnectAll()
+        if self._asyncio is not None:
+            self._asyncio.close()
 
 
 class LoopTestCase(SynchronousTestCase):
+    """
+    @cvar reactors: those of which it takes one for each L{Loop}.
+    """
+
+    reactors: ClassVar[Reactors] = EPOLL
+
     def eager(self) -> Loop:
-        return Loop(self, EagerEPollReactor)
+        return Loop(self, self.reactors.eager)
 
     def same(self, scenario: Callable[[Loop], Any]) -> Any:
         """
         Run a scenario on Twisted's reactor and on ours, and compare what comes
         out of it.
         """
-        theirs = scenario(Loop(self, EPollReactor))
-        ours = scenario(Loop(self, EagerEPollReactor))
+        theirs = scenario(Loop(self, self.reactors.stock))
+        ours = scenario(Loop(self, self.reactors.eager))
         self.assertEqual(ours, theirs, "ours is first, Twisted's second")
         return ours

@@ -19,7 +19,7 @@ from asyncio import AbstractEventLoop, Handle
 from threading import get_ident
 from typing import Any
 
-from twisted.python import context
+from twisted.python import context, log
 
 from twisted_echo.twisted_internals.check import UnfitTwisted, require, unfit
 
@@ -73,16 +73,30 @@ class EagerAsyncioSelectorReactor(EagerReactorMixin, AsyncioSelectorReactor):
         if self._thread != get_ident():
             self._thread = get_ident()
             self._contexts = context.theContextTracker.currentContext().contexts
-        self.dispatch(self._contexts, events, self._connections)
+        try:
+            self.dispatch(self._contexts, events, self._connections)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            # As log.callWithLogger does: SystemExit and the like do not stop the loop.
+            log.err()
 
     def addWriter(self, writer: Any) -> None:
         super().addWriter(writer)
+        self._scheduleTurnEnd()
+
+    def _scheduleTurnEnd(self) -> None:
         if self._queued and self._turnEnd is None:
             self._turnEnd = self._asyncioEventloop.call_soon(self._endTurn)
 
     def _endTurn(self) -> None:
         self._turnEnd = None
-        self.flushWriteQueue()
+        try:
+            self.flushWriteQueue()
+        finally:
+            # An exception that leaves the loop leaves the rest of the queue for when
+            # the loop runs again.
+            self._scheduleTurnEnd()
 
 
 def install(eventloop: AbstractEventLoop | None = None) -> None:

@@ -37,28 +37,12 @@ except (AttributeError, ImportError) as problem:
 __all__ = ["EagerEPollReactor", "UnfitTwisted", "install"]
 
 
-class _All(set[int]):
-    """
-    All descriptors.
-    """
-
-    def __contains__(self, descriptor: object) -> bool:
-        return True
-
-    def __bool__(self) -> bool:
-        return True
-
-
 class EagerEPollReactor(EagerReactorMixin, EPollReactor):
     """
     An epoll reactor whose connections send once in a turn.
     """
 
-    def __init__(self) -> None:
-        self._fresh: set[int] = set()
-        super().__init__()
-
-    def _add(
+    def _remove(
         self,
         xer: Any,
         primary: set[int],
@@ -67,9 +51,15 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
         event: int,
         antievent: int,
     ) -> None:
-        if xer.fileno() not in selectables:
-            self._fresh.add(xer.fileno())
-        super()._add(xer, primary, other, selectables, event, antievent)
+        number = xer.fileno()
+        if number == -1:
+            # It is closed already.
+            numbers = (fd for fd, each in selectables.items() if each is xer)
+            number = next(numbers, -1)
+        if number in selectables:
+            # (Who had the number when the poll was made is the first.)
+            self._removed.setdefault(number, selectables[number])
+        super()._remove(xer, primary, other, selectables, event, antievent)
 
     def doPoll(self, timeout: float | None) -> None:
         """
@@ -81,20 +71,27 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
             stopGathering(contexts)
         if self._queued and self.flushWriteQueue():
             timeout = 0
+        outer = self._removed
+        if isWithin:
+            self._removed = {}
+        elif outer:
+            outer.clear()
         try:
-            events = self._poller.poll(
+            self.dispatch(contexts, self._poll(timeout), self._selectables)
+        finally:
+            if isWithin:
+                outer.update({**self._removed, **outer})
+                self._removed = outer
+
+    def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        try:
+            return self._poller.poll(
                 -1 if timeout is None else timeout, len(self._selectables)
             )
         except OSError as problem:
             if problem.errno == errno.EINTR:
-                return
+                return []
             raise
-        if self._fresh:
-            self._fresh = set()
-        self.dispatch(contexts, events, self._selectables)
-        if isWithin:
-            # The remaining events of an outer poll are dropped: they come again.
-            self._fresh = _All()
 
     def dispatchOther(self, selectable: Any, fd: int, event: int) -> None:
         log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)

@@ -3,7 +3,7 @@ What the eager reactors have in common: they make eager transports, read from th
 a log context that costs little, and send for them once in a turn.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +61,13 @@ class EagerReactorMixin(WriteQueueMixin):
     """
     Goes before a subclass of C{PosixReactorBase}.
 
-    @ivar _fresh: the descriptors that were registered since the poll whose events are
-        being dispatched. An event for such a number is of what had it before.
+    @ivar _removed: what was removed since the poll whose events are being dispatched,
+        by its descriptor. An event for that is its own, whatever has the number now.
     """
 
-    _fresh: Collection[Any] = ()
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._removed: dict[Any, Any] = {}
+        super().__init__(*args, **kwargs)
 
     # Reading
 
@@ -83,7 +85,7 @@ class EagerReactorMixin(WriteQueueMixin):
             happened to it.
         @param selectables: what has each descriptor.
         """
-        eager, top = EAGER, len(contexts)
+        eager, top, removed = EAGER, len(contexts), self._removed
         contexts.append(NO_CONTEXT)
         try:
             for fd, event in events:
@@ -91,7 +93,7 @@ class EagerReactorMixin(WriteQueueMixin):
                     selectable = selectables[fd]
                 except KeyError:
                     continue
-                if self._fresh and fd in self._fresh:
+                if removed and removed.get(fd, selectable) is not selectable:
                     continue
                 if event == READABLE and type(selectable) in eager:
                     # (A method for this would cost a line 620 instructions of 21,100,
@@ -117,16 +119,6 @@ class EagerReactorMixin(WriteQueueMixin):
         Handle an event of another kind, or of something else than an eager connection.
         """
         raise NotImplementedError
-
-    def _disconnect(
-        self, connection: EagerMixin, why: BaseException, isRead: bool
-    ) -> None:
-        try:
-            self._disconnectSelectable(connection, why, isRead)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            log.err()
 
     # Transports
 

@@ -68,6 +68,10 @@ class Sending(Enum):
 _INHERITED, _QUEUED, _GATHERING, _PULLED = Sending
 
 
+# The kernel takes nothing now.
+_FULL = (EWOULDBLOCK, ENOBUFS)
+
+
 class _Reactor(Protocol):
     """
     What a connection asks of its reactor.
@@ -202,7 +206,7 @@ class EagerMixin(OwnLogContext, _Base):
         except OSError as problem:
             # Full, or broken: doWrite will meet it again, and report it.
             sent = 0
-            self._metReset = problem.errno not in (EWOULDBLOCK, ENOBUFS, EPIPE)
+            self._noteError(problem)
         self.bytesSent += sent
         if sent < len(data):
             self.dataBuffer = data
@@ -215,13 +219,21 @@ class EagerMixin(OwnLogContext, _Base):
 
     def writeSomeData(self, data: bytes) -> int | ConnectionLost:
         """
-        Count what C{doWrite} sends, too.
+        Send for C{doWrite}.
         """
-        sent = super().writeSomeData(data)
-        # Else it is an error.
-        if isinstance(sent, int):
-            self.bytesSent += sent
+        if not data:
+            # (Twisted's calls the kernel even then, at each close.)
+            return 0
+        try:
+            sent = self.socket.send(memoryview(data)[: self.SEND_LIMIT])
+        except OSError as problem:
+            self._noteError(problem)
+            return 0 if problem.errno in _FULL else main.CONNECTION_LOST
+        self.bytesSent += sent
         return sent
+
+    def _noteError(self, problem: OSError) -> None:
+        self._metReset = problem.errno != EPIPE and problem.errno not in _FULL
 
     def reportWaiting(self) -> None:
         """
@@ -253,8 +265,8 @@ class EagerMixin(OwnLogContext, _Base):
         try:
             self.protocol.dataReceived(data)
         except BaseException:
-            if self._sending is _GATHERING:
-                self._sending = _QUEUED
+            # The reactor ends the connection, but not for every exception.
+            self.stopGathering()
             raise
         if self._sending is _GATHERING:
             self._sending = _QUEUED

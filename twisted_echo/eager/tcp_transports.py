@@ -7,7 +7,6 @@ from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol, IReactorFDSet
 
 from twisted_echo.eager.sending import EagerMixin, Sending
@@ -32,10 +31,6 @@ class EagerTCPMixin(EagerMixin):
         # An error means that the peer is gone, of which the next read tells.
         with suppress(OSError):
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, True)
-
-    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
-        # (Twisted's calls the kernel even with no bytes, at each close.)
-        return super().writeSomeData(data) if data else 0
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self._isNoDelayWanted = bool(enabled)

@@ -7,6 +7,7 @@ from socket import socket
 from typing import Any
 
 from twisted.internet import tcp, unix
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol, IReactorFDSet
 from twisted.python import log
 from twisted.python.failure import Failure
@@ -21,6 +22,8 @@ class EagerUNIXMixin(EagerMixin):
     The sending half for UNIX sockets, which pass descriptors too.
     """
 
+    _sendmsgQueue: list[int]
+
     def sendFileDescriptor(self, descriptor: int) -> None:
         """
         Send a descriptor along with a byte. From then on everything that is written
@@ -28,6 +31,18 @@ class EagerUNIXMixin(EagerMixin):
         """
         self._writeAsInherited()
         super().sendFileDescriptor(descriptor)  # type: ignore[misc]
+
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
+        """
+        Send for C{doWrite}: by Twisted's method, if there are descriptors to send.
+        """
+        if not self._sendmsgQueue:
+            return super().writeSomeData(data)
+        sent = super(EagerMixin, self).writeSomeData(data)
+        # Else it is an error.
+        if isinstance(sent, int):
+            self.bytesSent += sent
+        return sent
 
 
 class EagerUNIXServer(EagerUNIXMixin, unix.Server):

@@ -65,8 +65,8 @@ class WriteQueueMixin(_Base):
         Have C{doWrite} called when the kernel takes something again.
         """
         self._queued.pop(connection, None)
-        self._watched.add(connection)
         super().addWriter(connection)
+        self._watched.add(connection)
 
     def removeWriter(self, writer: Any) -> None:
         if not isinstance(writer, EagerMixin):
@@ -97,7 +97,11 @@ class WriteQueueMixin(_Base):
                 continue
             if connection.hasOnlyToSend():
                 del self._queued[connection]
-                connection.sendNow()
+                try:
+                    connection.sendNow()
+                except self.failures as problem:
+                    log.err()
+                    self._disconnect(connection, problem, False)
                 if connection.dataBuffer:
                     isMore = True
             else:
@@ -122,3 +126,17 @@ class WriteQueueMixin(_Base):
             connection.reportWaiting()
         elif why:
             self._disconnectSelectable(connection, why, False)
+
+    def _disconnect(
+        self, connection: EagerMixin, why: BaseException, isRead: bool
+    ) -> None:
+        """
+        End a connection outside C{log.callWithLogger}, which would log what its
+        protocol raises then.
+        """
+        try:
+            self._disconnectSelectable(connection, why, isRead)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            log.err()

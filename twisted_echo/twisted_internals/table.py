@@ -90,10 +90,11 @@ INTERNALS = (
         "the same; and leaves an adopted socket as it was found",
         {
             f"{_UNIX}.Connector": "_makeTransport",
-            f"{_UNIX}.Client": "_connectDone",
             f"{_UNIX}.Port": (
                 "_getLogPrefix _preexistingSocket _shouldShutdown transport"
             ),
+            f"{_UNIX}.Server": "_sendmsgQueue",
+            f"{_UNIX}.Client": "_connectDone _sendmsgQueue",
             _TCP: "_reservedFD",
             f"{_TCP}._reservedFD": "reserve",
         },
@@ -116,7 +117,7 @@ INTERNALS = (
         "eager.epoll_reactor",
         "replaces the poll loop",
         {
-            _EPOLL: "_add _doReadOrWrite _poller _selectables doPoll",
+            _EPOLL: "_doReadOrWrite _poller _remove _selectables doPoll",
             "twisted.python.context.ContextTracker": "contexts",
             "twisted.python.context.theContextTracker": "currentContext",
             "twisted.python.log": "callWithLogger",
@@ -261,7 +262,7 @@ SIGNATURES = (
     Signature(
         "eager.epoll_reactor",
         _EPOLL,
-        "_add",
+        "_remove",
         ("self", "xer", "primary", "other", "selectables", "event", "antievent"),
     ),
 )
