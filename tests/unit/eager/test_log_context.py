@@ -20,11 +20,7 @@ from tests.support.loop import (
 )
 
 
-class LogTests(LoopTestCase):
-    """
-    What is logged says whose doing it is.
-    """
-
+class LogTestCase(LoopTestCase):
     def logged(self) -> list[dict[str, Any]]:
         """
         What is logged from now on.
@@ -33,6 +29,116 @@ class LogTests(LoopTestCase):
         log.addObserver(events.append)
         self.addCleanup(log.removeObserver, events.append)
         return events
+
+
+class ErrorLogTests(LogTestCase):
+    """
+    What the epoll reactors log of errors. (Twisted's reactor on asyncio tells with none
+    of them whose it is. Ours does.)
+    """
+
+    def test_stack(self) -> None:
+        """
+        After each turn the stack of contexts is as it was, whatever happened.
+        """
+        stack = context.theContextTracker.currentContext().contexts
+        for kind in TCP + UNIX:
+            loop = self.eager()
+            before = list(stack)
+            for problem in (None, ZeroDivisionError(), KeyboardInterrupt()):
+                protocol, peer = loop.link(kind)
+                depths = []
+
+                def act(
+                    data: bytes, problem: Any = problem, depths: Any = depths
+                ) -> None:
+                    depths.append(len(stack))
+                    if problem is not None:
+                        raise problem
+
+                protocol.onReceived = act
+                peer.sendall(b"x")
+                loop.until(lambda depths=depths: depths)
+                self.assertEqual(stack, before)
+                self.assertGreater(depths[0], len(before))
+        self.flushLoggedErrors()
+
+    def test_errorOnce(self) -> None:
+        """
+        An exception in C{dataReceived} is logged once, with the connection's
+        prefix, and closes the connection with it.
+        """
+        for kind in TCP + UNIX:
+            for problem in (ZeroDivisionError, KeyboardInterrupt, SystemExit):
+
+                def scenario(
+                    loop: Loop, kind: str = kind, problem: Any = problem
+                ) -> Any:
+                    protocol, peer = loop.link(kind)
+                    events = self.logged()
+
+                    def act(data: bytes) -> None:
+                        raise problem
+
+                    protocol.onReceived = act
+                    peer.sendall(b"x")
+                    loop.until(lambda: protocol.reason)
+                    logged = self.flushLoggedErrors(problem)
+                    return (
+                        len(logged),
+                        protocol.reason,
+                        [
+                            _nameless(event["system"])
+                            for event in events
+                            if event["isError"]
+                        ],
+                    )
+
+                count, reason, systems = self.same(scenario)
+                self.assertEqual((count, reason), (1, problem))
+                self.assertIn("Recorder", systems[0])
+
+    def test_errorInConnectionLost(self) -> None:
+        """
+        So is one in C{connectionLost}, whether it comes of end-of-file, of an
+        exception or of a reset.
+        """
+        for how in ("close", "raise", "reset"):
+
+            def scenario(loop: Loop, how: str = how) -> Any:
+                protocol, peer = loop.link("accepted TCP")
+                events = self.logged()
+
+                def act(data: bytes) -> None:
+                    if how == "raise":
+                        raise ZeroDivisionError
+
+                def fall() -> None:
+                    raise ArithmeticError
+
+                protocol.onReceived, protocol.onLost = act, fall
+                peer.sendall(b"x")
+                loop.until(lambda: protocol.received)
+                if how == "close":
+                    peer.close()
+                elif how == "reset":
+                    close_with_reset(peer)
+                loop.until(lambda: protocol.reason)
+                self.flushLoggedErrors()
+                return protocol.reason, [
+                    (event["failure"].type, _nameless(event["system"]))
+                    for event in events
+                    if event["isError"]
+                ]
+
+            _, errors = self.same(scenario)
+            self.assertEqual(errors[-1][0], ArithmeticError)
+
+
+class LogTests(LogTestCase):
+    """
+    What is logged says whose doing it is.
+    """
 
     def systems(self, kind: str, act: Any) -> Any:
         """
@@ -170,32 +276,6 @@ class LogTests(LoopTestCase):
         self.assertIn("Recorder", system)
         self.assertEqual(events, [(("in a thread",), system)])
 
-    def test_stack(self) -> None:
-        """
-        After each turn the stack of contexts is as it was, whatever happened.
-        """
-        stack = context.theContextTracker.currentContext().contexts
-        for kind in TCP + UNIX:
-            loop = self.eager()
-            before = list(stack)
-            for problem in (None, ZeroDivisionError(), KeyboardInterrupt()):
-                protocol, peer = loop.link(kind)
-                depths = []
-
-                def act(
-                    data: bytes, problem: Any = problem, depths: Any = depths
-                ) -> None:
-                    depths.append(len(stack))
-                    if problem is not None:
-                        raise problem
-
-                protocol.onReceived = act
-                peer.sendall(b"x")
-                loop.until(lambda depths=depths: depths)
-                self.assertEqual(stack, before)
-                self.assertGreater(depths[0], len(before))
-        self.flushLoggedErrors()
-
     def test_newLogger(self) -> None:
         """
         Twisted's newer logger is heard as ever.
@@ -214,77 +294,6 @@ class LogTests(LoopTestCase):
             ]
 
         self.assertEqual(len(self.same(scenario)), 1)
-
-    def test_errorOnce(self) -> None:
-        """
-        An exception in C{dataReceived} is logged once, with the connection's
-        prefix, and closes the connection with it.
-        """
-        for kind in TCP + UNIX:
-            for problem in (ZeroDivisionError, KeyboardInterrupt, SystemExit):
-
-                def scenario(
-                    loop: Loop, kind: str = kind, problem: Any = problem
-                ) -> Any:
-                    protocol, peer = loop.link(kind)
-                    events = self.logged()
-
-                    def act(data: bytes) -> None:
-                        raise problem
-
-                    protocol.onReceived = act
-                    peer.sendall(b"x")
-                    loop.until(lambda: protocol.reason)
-                    logged = self.flushLoggedErrors(problem)
-                    return (
-                        len(logged),
-                        protocol.reason,
-                        [
-                            _nameless(event["system"])
-                            for event in events
-                            if event["isError"]
-                        ],
-                    )
-
-                count, reason, systems = self.same(scenario)
-                self.assertEqual((count, reason), (1, problem))
-                self.assertIn("Recorder", systems[0])
-
-    def test_errorInConnectionLost(self) -> None:
-        """
-        So is one in C{connectionLost}, whether it comes of end-of-file, of an
-        exception or of a reset.
-        """
-        for how in ("close", "raise", "reset"):
-
-            def scenario(loop: Loop, how: str = how) -> Any:
-                protocol, peer = loop.link("accepted TCP")
-                events = self.logged()
-
-                def act(data: bytes) -> None:
-                    if how == "raise":
-                        raise ZeroDivisionError
-
-                def fall() -> None:
-                    raise ArithmeticError
-
-                protocol.onReceived, protocol.onLost = act, fall
-                peer.sendall(b"x")
-                loop.until(lambda: protocol.received)
-                if how == "close":
-                    peer.close()
-                elif how == "reset":
-                    close_with_reset(peer)
-                loop.until(lambda: protocol.reason)
-                self.flushLoggedErrors()
-                return protocol.reason, [
-                    (event["failure"].type, _nameless(event["system"]))
-                    for event in events
-                    if event["isError"]
-                ]
-
-            _, errors = self.same(scenario)
-            self.assertEqual(errors[-1][0], ArithmeticError)
 
     def test_keyboardInterruptInConnectionLost(self) -> None:
         """

@@ -3,8 +3,10 @@ L{twisted_echo.eager.epoll_reactor}: what its poll loop does.
 """
 
 import errno
+import os
 import select
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IReactorUNIX
@@ -46,6 +48,22 @@ class Unreadable:
         self.lost.append(reason.type)
 
 
+class Readable(Unreadable):
+    """
+    A descriptor that counts how often it is asked to read.
+    """
+
+    def __init__(self, readable: socket.socket) -> None:
+        super().__init__(readable, AssertionError())
+        self.reads = 0
+        self.onRead: Callable[[], Any] = lambda: None
+
+    def doRead(self) -> None:
+        self.reads += 1
+        act, self.onRead = self.onRead, lambda: None
+        act()
+
+
 class FakePoller:
     """
     Gives the events it is told to, or fails.
@@ -54,11 +72,13 @@ class FakePoller:
     def __init__(self, poller: Any, *answers: Any) -> None:
         self.poller = poller
         self.answers = list(answers)
+        self.asked: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.poller, name)
 
     def poll(self, *arguments: Any) -> Any:
+        self.asked.append(arguments)
         answer = self.answers.pop(0) if self.answers else []
         if isinstance(answer, BaseException):
             raise answer
@@ -70,26 +90,6 @@ class PollTests(LoopTestCase):
         loop = self.eager()
         for interface in (IReactorFDSet, IReactorSocket, IReactorUNIX):
             verifyObject(interface, loop.reactor)
-
-    def test_unknownDescriptor(self) -> None:
-        """
-        Events for descriptors that nobody has are ignored, and the others are
-        dispatched.
-        """
-        loop = self.eager()
-        protocol, peer = loop.link("accepted TCP")
-        number = protocol.transport.fileno()
-        peer.sendall(b"x")
-        loop.reactor._poller = FakePoller(
-            loop.reactor._poller,
-            [
-                (99_999, select.EPOLLIN),
-                (99_998, select.EPOLLHUP),
-                (number, select.EPOLLIN),
-            ],
-        )
-        loop.turn()
-        self.assertEqual(protocol.received, b"x")
 
     def test_several(self) -> None:
         """
@@ -129,43 +129,6 @@ class PollTests(LoopTestCase):
             return sorted((each.received, str(each.reason)) for each, _ in pairs)
 
         self.assertEqual([each[0] for each in self.same(scenario)], [b"", b"x"])
-
-    def test_interrupted(self) -> None:
-        """
-        C{EINTR} ends a turn, any other error is raised.
-        """
-
-        def scenario(loop: Loop) -> Any:
-            raised = []
-            for number in (errno.EINTR, errno.EBADF):
-                poller = loop.reactor._poller
-                loop.reactor._poller = FakePoller(poller, OSError(number, "fake"))
-                try:
-                    loop.turn()
-                except OSError as problem:
-                    raised.append(problem.errno)
-                loop.reactor._poller = poller
-            return raised
-
-        self.assertEqual(self.same(scenario), [errno.EBADF])
-
-    def test_otherDescriptors(self) -> None:
-        """
-        What is none of our connections is dispatched as ever.
-        """
-        for problem in (ZeroDivisionError(), KeyboardInterrupt()):
-
-            def scenario(loop: Loop, problem: BaseException = problem) -> Any:
-                one, other = socket.socketpair()
-                self.addCleanup(one.close)
-                self.addCleanup(other.close)
-                other.send(b"x")
-                reader = Unreadable(one, problem)
-                loop.reactor.addReader(reader)
-                loop.until(lambda: reader.lost)
-                return reader.lost, len(self.flushLoggedErrors(type(problem)))
-
-            self.same(scenario)
 
     def test_tooManyFiles(self) -> None:
         """
@@ -232,6 +195,183 @@ class PollTests(LoopTestCase):
                 return heard
 
             self.same(scenario)
+
+
+class EventTests(LoopTestCase):
+    """
+    What the poller gives.
+    """
+
+    def test_unknownDescriptor(self) -> None:
+        """
+        Events for descriptors that nobody has are ignored, and the others are
+        dispatched.
+        """
+        loop = self.eager()
+        protocol, peer = loop.link("accepted TCP")
+        number = protocol.transport.fileno()
+        peer.sendall(b"x")
+        loop.reactor._poller = FakePoller(
+            loop.reactor._poller,
+            [
+                (99_999, select.EPOLLIN),
+                (99_998, select.EPOLLHUP),
+                (number, select.EPOLLIN),
+            ],
+        )
+        loop.turn()
+        self.assertEqual(protocol.received, b"x")
+
+    def test_interrupted(self) -> None:
+        """
+        C{EINTR} ends a turn, any other error is raised.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            raised = []
+            for number in (errno.EINTR, errno.EBADF):
+                poller = loop.reactor._poller
+                loop.reactor._poller = FakePoller(poller, OSError(number, "fake"))
+                try:
+                    loop.turn()
+                except OSError as problem:
+                    raised.append(problem.errno)
+                loop.reactor._poller = poller
+            return raised
+
+        self.assertEqual(self.same(scenario), [errno.EBADF])
+
+    def test_otherDescriptors(self) -> None:
+        """
+        What is none of our connections is dispatched as ever.
+        """
+        for problem in (ZeroDivisionError(), KeyboardInterrupt()):
+
+            def scenario(loop: Loop, problem: BaseException = problem) -> Any:
+                one, other = socket.socketpair()
+                self.addCleanup(one.close)
+                self.addCleanup(other.close)
+                other.send(b"x")
+                reader = Unreadable(one, problem)
+                loop.reactor.addReader(reader)
+                loop.until(lambda: reader.lost)
+                return reader.lost, len(self.flushLoggedErrors(type(problem)))
+
+            self.same(scenario)
+
+    def descriptor(self, loop: Loop, readable: socket.socket) -> "Readable":
+        reader = Readable(readable)
+        loop.reactor.addReader(reader)
+        self.addCleanup(loop.reactor.removeReader, reader)
+        return reader
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        one, other = socket.socketpair()
+        self.addCleanup(one.close)
+        self.addCleanup(other.close)
+        return one, other
+
+    def stale(self, isNested: bool) -> Any:
+        """
+        A descriptor closes another one, of whom an event is still to come, and a third
+        one gets its number.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            (one, _), (two, _), (three, peer) = (self.pair() for _ in range(3))
+            first = self.descriptor(loop, one)
+            second = self.descriptor(loop, two)
+            number = two.fileno()
+            thirds = []
+
+            def replace() -> None:
+                loop.reactor.removeReader(second)
+                two.close()
+                new = socket.socket(fileno=os.dup2(three.fileno(), number))
+                self.addCleanup(new.close)
+                thirds.append(self.descriptor(loop, new))
+
+            def turn_reactor() -> None:
+                loop.reactor.callLater(0, replace)
+                loop.turn()
+
+            first.onRead = turn_reactor if isNested else replace
+            events = [(first.fileno(), select.EPOLLIN), (number, select.EPOLLIN)]
+            real = loop.reactor._poller
+            loop.reactor._poller = FakePoller(real, events)
+            loop.turn()
+            loop.reactor._poller = real
+            struck = thirds[0].reads
+            # Its own events it gets.
+            peer.send(b"x")
+            loop.until(lambda: thirds[0].reads > struck)
+            return struck, first.reads, second.reads
+
+        stock, eager = (
+            scenario(Loop(self, each))
+            for each in (self.reactors.stock, self.reactors.eager)
+        )
+        return stock, eager
+
+    def test_stale(self) -> None:
+        """
+        An event does not strike a descriptor that has been registered since with the
+        same number, as it does on Twisted's.
+        """
+        for isNested in (False, True):
+            stock, eager = self.stale(isNested)
+            self.assertEqual((stock, eager), ((1, 1, 0), (0, 1, 0)))
+
+    def test_registeredAgain(self) -> None:
+        """
+        A descriptor that another one removes and adds whenever it is read gets its
+        events, and does not have to wait.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            (one, _), (two, _) = (self.pair() for _ in range(2))
+            first = self.descriptor(loop, one)
+            second = self.descriptor(loop, two)
+
+            def toggle() -> None:
+                loop.reactor.removeReader(second)
+                loop.reactor.addReader(second)
+
+            first.onRead = toggle
+            events = [(each.fileno(), select.EPOLLIN) for each in (first, second)]
+            loop.reactor._poller = FakePoller(loop.reactor._poller, events)
+            loop.turn()
+            return first.reads, second.reads
+
+        self.assertEqual(self.same(scenario), (1, 1))
+
+    def test_timeout(self) -> None:
+        """
+        After an end of turn that has called the program the reactor does not wait, for
+        the program may have scheduled calls. After others it waits as long as before.
+        """
+
+        def scheduled(reactor: Any) -> None:
+            reactor.callLater(0, lambda: None)
+
+        def stopped(reactor: Any) -> None:
+            reactor.callLater(0, reactor.crash)
+
+        for act in (scheduled, stopped):
+            for kind in TCP + UNIX:
+                loop = self.eager()
+                protocol, _ = loop.link(kind)
+                poller = FakePoller(loop.reactor._poller)
+                loop.reactor._poller = poller
+                protocol.transport.write(b"x")
+                loop.turn(7.0)
+                loop.turn(7.0)
+                protocol.onLost = lambda act=act, loop=loop: act(loop.reactor)
+                protocol.transport.loseConnection()
+                loop.turn(7.0)
+                self.assertEqual(
+                    [each[0] for each in poller.asked], [7.0, 7.0, 0], kind
+                )
 
 
 class NestedTests(LoopTestCase):

@@ -429,7 +429,8 @@ class ProducerTests(LoopTestCase):
 
     def test_eagerAgain(self) -> None:
         """
-        Without its producer a connection sends at once again.
+        Without its producer a connection sends what C{dataReceived} has written as
+        soon as that returns, and the rest when the turn ends.
         """
         for kind in TCP + UNIX:
             for streaming in (True, False):

@@ -228,7 +228,8 @@ class SendTests(LoopTestCase):
 
     def test_noSendOfAnythingElse(self) -> None:
         """
-        A closing, half-closed or aborted connection sends nothing at once.
+        A connection that is told to close, to half-close or to abort sends nothing
+        before the turn ends.
         """
         for kind in self.kinds:
             for end in ("loseConnection", "loseWriteConnection", "abortConnection"):

@@ -9,7 +9,6 @@ from typing import Any
 
 import twisted.internet
 from OpenSSL import SSL
-from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
 )
@@ -26,7 +25,6 @@ from tests.support.loop import (
     Producer,
     Recorder,
 )
-from twisted_echo.reactor import EagerEPollReactor
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -152,8 +150,8 @@ class TLSTests(LoopTestCase):
             events = [each for each in protocol.events if each[0] != "received"]
             return got, echoed, rest, events
 
-        theirs = scenario(self.loop(EPollReactor))
-        ours = scenario(self.loop(EagerEPollReactor))
+        theirs = scenario(self.loop(self.reactors.stock))
+        ours = scenario(self.loop(self.reactors.eager))
         self.assertEqual(ours, theirs)
         self.assertEqual(ours[:3], (b"secret secret", True, b""))
 
@@ -203,7 +201,7 @@ class TLSTests(LoopTestCase):
             loop.until(lambda: client.reason and server.reason)
             return client.received == sent + b"end", client.reason, server.reason
 
-        theirs = scenario(self.loop(EPollReactor))
-        ours = scenario(self.loop(EagerEPollReactor))
+        theirs = scenario(self.loop(self.reactors.stock))
+        ours = scenario(self.loop(self.reactors.eager))
         self.assertEqual(ours, theirs)
         self.assertTrue(ours[0])
