@@ -93,20 +93,17 @@ INTERNALS = (
             f"{_UNIX}.Port": (
                 "_getLogPrefix _preexistingSocket _shouldShutdown transport"
             ),
-            f"{_UNIX}.Server": "_sendmsgQueue",
             f"{_UNIX}.Client": "_connectDone _sendmsgQueue",
+            f"{_UNIX}.Server": "_sendmsgQueue",
             _TCP: "_reservedFD",
             f"{_TCP}._reservedFD": "reserve",
         },
     ),
     Internals(
         "eager.reactor_mixin",
-        "ends connections as Twisted does, and adopts sockets with eager transports",
+        "adopts sockets with eager transports",
         {
-            _POSIX: (
-                "_disconnectSelectable _supportedAddressFamilies "
-                "adoptStreamConnection adoptStreamPort"
-            ),
+            _POSIX: ("_supportedAddressFamilies adoptStreamConnection adoptStreamPort"),
             f"{_TCP}.Server": "_fromConnectedSocket",
             f"{_TCP}.Port": "_fromListeningDescriptor",
             f"{_UNIX}.Server": "_fromConnectedSocket",
