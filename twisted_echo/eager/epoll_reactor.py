@@ -18,6 +18,7 @@ or::
 """
 
 import errno
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.python import context, log
@@ -83,11 +84,12 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
                 outer.update({**self._removed, **outer})
                 self._removed = outer
 
-    def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
+    def _poll(self, timeout: float | None) -> Iterable[tuple[int, int]]:
         try:
-            return self._poller.poll(
+            events: Iterable[tuple[int, int]] = self._poller.poll(
                 -1 if timeout is None else timeout, len(self._selectables)
             )
+            return events
         except OSError as problem:
             if problem.errno == errno.EINTR:
                 return []

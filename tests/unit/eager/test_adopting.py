@@ -10,6 +10,7 @@ from twisted.internet import error
 from twisted.internet.protocol import Factory
 
 from tests.support.loop import (
+    ASYNCIO,
     Loop,
     LoopTestCase,
     Recorder,
@@ -126,3 +127,11 @@ def _port(address: Any) -> Any:
 
 def _nameless(text: str) -> str:
     return re.sub(r"port=\d+", "port=ANY", text)
+
+
+class AsyncioFactoryTests(FactoryTests):
+    reactors = ASYNCIO
+
+
+class AsyncioAdoptTests(AdoptTests):
+    reactors = ASYNCIO

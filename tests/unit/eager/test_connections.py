@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
 from zope.interface.verify import verifyObject
 
 from tests.support.loop import (
+    ASYNCIO,
     TCP,
     UNIX,
     HalfCloseable,
@@ -538,3 +539,27 @@ class ConnectedUNIXTests(EveryKind, LoopTestCase):
 
 class AdoptedUNIXTests(EveryKind, LoopTestCase):
     kind = "adopted UNIX"
+
+
+class AsyncioAcceptedTCPTests(AcceptedTCPTests):
+    reactors = ASYNCIO
+
+
+class AsyncioConnectedTCPTests(ConnectedTCPTests):
+    reactors = ASYNCIO
+
+
+class AsyncioAdoptedTCPTests(AdoptedTCPTests):
+    reactors = ASYNCIO
+
+
+class AsyncioAcceptedUNIXTests(AcceptedUNIXTests):
+    reactors = ASYNCIO
+
+
+class AsyncioConnectedUNIXTests(ConnectedUNIXTests):
+    reactors = ASYNCIO
+
+
+class AsyncioAdoptedUNIXTests(AdoptedUNIXTests):
+    reactors = ASYNCIO

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet import error
 
 from tests.support.loop import (
+    ASYNCIO,
     TURNS,
     UNIX,
     Loop,
@@ -238,3 +239,7 @@ class DescriptorTests(LoopTestCase):
             socket.send_fds(peer, [b"x"], [own])
             loop.read(protocol.transport.getHandle())
             self.assertEqual(read_exactly(peer, 1), b"x")
+
+
+class AsyncioDescriptorTests(DescriptorTests):
+    reactors = ASYNCIO

@@ -11,6 +11,7 @@ from twisted.python import context, log
 from twisted.python.threadpool import ThreadPool
 
 from tests.support.loop import (
+    ASYNCIO,
     TCP,
     TURNS,
     UNIX,
@@ -324,3 +325,7 @@ def _nameless(system: str) -> str:
     A prefix without what is another at each run.
     """
     return re.sub(r"/tmp/[^']*", "PATH", re.sub(r",\d+,", ",N,", system))
+
+
+class AsyncioLogTests(LogTests):
+    reactors = ASYNCIO

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from tests.support.loop import (
+    ASYNCIO,
     TCP,
     UNIX,
     Loop,
@@ -480,3 +481,7 @@ class NestedTests(LoopTestCase):
         events = self.same(scenario)
         self.assertIn(("resume",), events)
         self.assertEqual(events[-1], ("returned",))
+
+
+class AsyncioPollTests(PollTests):
+    reactors = ASYNCIO

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.loop import (
+    ASYNCIO,
     TCP,
     UNIX,
     Loop,
@@ -473,3 +474,7 @@ class ProducerTests(LoopTestCase):
             protocol.transport.unregisterProducer()
             protocol.transport.write(b"x")
             self.assertEqual(tap.offered, [], end)
+
+
+class AsyncioProducerTests(ProducerTests):
+    reactors = ASYNCIO

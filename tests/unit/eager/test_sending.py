@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet import error
 
 from tests.support.loop import (
+    ASYNCIO,
     PATIENCE,
     TCP,
     UNIX,
@@ -598,3 +599,19 @@ class ConnectingTests(LoopTestCase):
             loop.until(lambda: connector.state == "disconnected")
             connector.connect()
         connector.stopConnecting()
+
+
+class AsyncioSendTests(SendTests):
+    reactors = ASYNCIO
+
+
+class AsyncioPeerTests(PeerTests):
+    reactors = ASYNCIO
+
+
+class AsyncioNoDelayTests(NoDelayTests):
+    reactors = ASYNCIO
+
+
+class AsyncioConnectingTests(ConnectingTests):
+    reactors = ASYNCIO

@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from tests.support.clients import _Connections as Certificate
 from tests.support.loop import (
+    ASYNCIO,
     TCP,
     TURNS,
     HalfCloseable,
@@ -205,3 +206,7 @@ class TLSTests(LoopTestCase):
         ours = scenario(self.loop(self.reactors.eager))
         self.assertEqual(ours, theirs)
         self.assertTrue(ours[0])
+
+
+class AsyncioTLSTests(TLSTests):
+    reactors = ASYNCIO
