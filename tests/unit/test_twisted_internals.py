@@ -98,6 +98,21 @@ class UnfitTests(SynchronousTestCase):
                 self.assertIn(f".{name}", str(reason))
         self.assertIsNone(unfit("eager"))
 
+    def test_without(self) -> None:
+        """
+        What only a module needs that is not used is not asked for: each of the eager
+        reactors does without what the other one builds on.
+        """
+        epoll, asyncio = "eager.epoll_reactor", "eager.asyncio_reactor"
+        self.assertIsNone(unfit("eager", without=asyncio))
+        self.remove(epollreactor.EPollReactor, "_remove")
+        self.assertIsNone(unfit("eager", without=epoll))
+        self.assertIsNone(unfit(asyncio))
+        for user, without in (("eager", None), ("eager", asyncio), (epoll, None)):
+            self.assertIn("EPollReactor._remove", str(unfit(user, without)))
+        # Another module, whose name only begins with the same words, is asked.
+        self.assertIn("EPollReactor._remove", str(unfit("eager", "eager.epoll")))
+
     def test_several(self) -> None:
         """
         Several are told in one sentence, with the version.

@@ -72,6 +72,10 @@ _INHERITED, _QUEUED, _GATHERING, _PULLED = Sending
 _FULL = (EWOULDBLOCK, ENOBUFS)
 
 
+def _isReset(problem: OSError) -> bool:
+    return problem.errno != EPIPE and problem.errno not in _FULL
+
+
 class _Reactor(Protocol):
     """
     What a connection asks of its reactor.
@@ -110,12 +114,10 @@ class EagerMixin(OwnLogContext, _Base):
         Begin: the connection is made. What every chunk asks for becomes the instance's
         own, which is faster to load than the class's.
         """
-        self.bytesSent = self.bytesSent
-        self.dataBuffer = self.dataBuffer
+        self.bytesSent, self.dataBuffer = self.bytesSent, self.dataBuffer
         self.disconnecting = self.disconnecting
         self.producer, self.producerPaused = self.producer, self.producerPaused
-        self.bufferSize = self.bufferSize
-        self.SEND_LIMIT = self.SEND_LIMIT
+        self.bufferSize, self.SEND_LIMIT = self.bufferSize, self.SEND_LIMIT
         self._sending = _PULLED if self._hasPullProducer() else _QUEUED
 
     # Writing
@@ -131,12 +133,8 @@ class EagerMixin(OwnLogContext, _Base):
                 self._tempDataLen = gathered = self._tempDataLen + len(data)
                 if gathered > self.bufferSize:
                     self._maybePauseProducer()
-        elif (
-            self._sending is _QUEUED
-            and type(data) is bytes
-            # Not while a client's protocol is being built.
-            and self.connected
-        ):
+        elif self._sending is _QUEUED and type(data) is bytes and self.connected:
+            # (It is not while a client's protocol is being built.)
             if data:
                 self._queue(data)
         else:
@@ -146,17 +144,13 @@ class EagerMixin(OwnLogContext, _Base):
         """
         Do what Twisted's C{write} does, in one call.
         """
-        isFirst = not self._tempDataBuffer
-        self._tempDataBuffer.append(data)
-        self._tempDataLen = waiting = self._tempDataLen + len(data)
-        if (
-            self.producer is not None
-            and waiting + len(self.dataBuffer) > self.bufferSize
-        ):
-            self._maybePauseProducer()
-        if isFirst:
-            # (Else it is queued, or watched, already.)
+        if not self._tempDataBuffer:
+            # (Else it is queued, or watched, already. First: a producer may raise.)
             self.reactor.addWriter(self)
+        self._tempDataBuffer.append(data)
+        self._tempDataLen += len(data)
+        if self.producer is not None:
+            self._maybePauseProducer()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """
@@ -206,7 +200,7 @@ class EagerMixin(OwnLogContext, _Base):
         except OSError as problem:
             # Full, or broken: doWrite will meet it again, and report it.
             sent = 0
-            self._noteError(problem)
+            self._metReset = _isReset(problem)
         self.bytesSent += sent
         if sent < len(data):
             self.dataBuffer = data
@@ -227,13 +221,10 @@ class EagerMixin(OwnLogContext, _Base):
         try:
             sent = self.socket.send(memoryview(data)[: self.SEND_LIMIT])
         except OSError as problem:
-            self._noteError(problem)
+            self._metReset = _isReset(problem)
             return 0 if problem.errno in _FULL else main.CONNECTION_LOST
         self.bytesSent += sent
         return sent
-
-    def _noteError(self, problem: OSError) -> None:
-        self._metReset = problem.errno != EPIPE and problem.errno not in _FULL
 
     def reportWaiting(self) -> None:
         """
@@ -254,9 +245,8 @@ class EagerMixin(OwnLogContext, _Base):
         if not data:
             return main.CONNECTION_LOST if self._metReset else main.CONNECTION_DONE
         if self._sending is not _QUEUED or self.dataBuffer or self._tempDataBuffer:
-            # What is written waits behind what waits already, however many reads
-            # that takes: nothing is done about it here, which would cost more
-            # with every piece.
+            # What is written waits behind what waits already. To do more about it
+            # here would cost more with every piece.
             self.protocol.dataReceived(data)
             if self.dataBuffer:
                 self.reportWaiting()
@@ -265,7 +255,6 @@ class EagerMixin(OwnLogContext, _Base):
         try:
             self.protocol.dataReceived(data)
         except BaseException:
-            # The reactor ends the connection, but not for every exception.
             self.stopGathering()
             raise
         if self._sending is _GATHERING:

@@ -315,6 +315,26 @@ class ErrorTests(LoopTestCase):
         self.assertEqual(events[-1], ("lost", ZeroDivisionError))
         self.assertEqual(errors, [ZeroDivisionError])
 
+    def test_pause(self) -> None:
+        """
+        A producer that raises when it is paused keeps nothing from being sent.
+        """
+        for kind in TCP + UNIX:
+
+            def scenario(loop: Loop, kind: str = kind) -> Any:
+                protocol, peer = loop.link(kind)
+                producer = Producer(protocol.events)
+                producer.onPause = self.raising(ZeroDivisionError())
+                protocol.transport.registerProducer(producer, True)
+                self.assertRaises(
+                    ZeroDivisionError, protocol.transport.write, b"x" * 66_000
+                )
+                producer.onPause = lambda: None
+                protocol.transport.write(b"after")
+                return loop.take(peer, 66_005) == b"x" * 66_000 + b"after"
+
+            self.assertTrue(self.same(scenario))
+
     def test_connectionLost(self) -> None:
         def prepare(bad: Any) -> None:
             bad.onLost = self.raising(ZeroDivisionError())
