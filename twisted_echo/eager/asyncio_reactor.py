@@ -50,6 +50,12 @@ class EagerAsyncioSelectorReactor(EagerReactorMixin, AsyncioSelectorReactor):
     _contexts: list[Any]
 
     def __init__(self, eventloop: AbstractEventLoop | None = None) -> None:
+        """
+        @param eventloop: see L{install}.
+        @raise TypeError: if it is no loop, or one without C{add_reader}.
+        """
+        if eventloop is not None:
+            _checkLoop(eventloop)
         # The loop gives no numbers: each connection stands for its own.
         self._connections: dict[Any, Any] = {}
         super().__init__(eventloop)
@@ -98,6 +104,28 @@ class EagerAsyncioSelectorReactor(EagerReactorMixin, AsyncioSelectorReactor):
             # the loop runs again.
             self._scheduleTurnEnd()
 
+    def watchForWriting(self, connection: EagerMixin) -> None:
+        try:
+            super().watchForWriting(connection)
+        except RuntimeError:
+            # uvloop watches a descriptor with an error no longer, and does not tell.
+            # Once removed, it can be watched anew.
+            self._asyncioEventloop.remove_writer(connection.fileno())
+            if connection in self._connections:
+                self.removeReader(connection)
+                self.addReader(connection)
+            super().watchForWriting(connection)
+
+
+def _checkLoop(eventloop: object) -> None:
+    # The abstract one has a method that raises, and Windows' own leaves it so.
+    lacking = AbstractEventLoop.add_reader
+    if getattr(type(eventloop), "add_reader", lacking) is lacking:
+        raise TypeError(
+            "the eager reactor needs an event loop that has add_reader, such as"
+            f" asyncio's SelectorEventLoop or uvloop's, got {eventloop!r}"
+        )
+
 
 def install(eventloop: AbstractEventLoop | None = None) -> None:
     """
@@ -105,6 +133,7 @@ def install(eventloop: AbstractEventLoop | None = None) -> None:
 
     @param eventloop: the loop: asyncio's own, uvloop's, or any that has C{add_reader}.
         By default the one that runs, or a new one.
+    @raise TypeError: if it is no loop, or one without C{add_reader}.
     @raise UnfitTwisted: if this Twisted does not suit it; nothing is installed.
     """
     from twisted.internet.main import installReactor

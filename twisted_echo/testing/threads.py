@@ -271,6 +271,9 @@ def _dispose(reactor: PosixReactorBase) -> None:
         reactor.removeReader(reader)
         reactor._internalReaders.discard(reader)
         reader.connectionLost(None)
-    poller = getattr(reactor, "_poller", None)
-    if poller is not None:
-        poller.close()
+    try:
+        from twisted.internet.epollreactor import EPollReactor
+    except ImportError:
+        return
+    if isinstance(reactor, EPollReactor):
+        reactor._poller.close()
