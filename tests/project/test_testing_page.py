@@ -83,7 +83,7 @@ class ExampleTests(SynchronousTestCase):
     @slow
     def test_reactors(self) -> None:
         examples = EXAMPLES
-        for name in ("eager", "epoll", "asyncio", "select"):
+        for name in ("eager", "eager-asyncio", "epoll", "asyncio", "select"):
             done = run_to_end(
                 [*TRIAL, f"--reactor={name}", "test_with_trial"],
                 new_folder(self),

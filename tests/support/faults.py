@@ -19,6 +19,7 @@ from twisted_echo.testing.command_process import Books, Vitals
 from twisted_echo.testing.fault_proxy import FaultProxy
 
 __all__ = [
+    "EAGER_ASYNCIO",
     "EPOLL",
     "EXEC_WITH_LIMIT",
     "HEADER_V1",
@@ -40,6 +41,7 @@ Seconds that a machine which is only busy may add to a deadline and its lateness
 """
 
 EPOLL = ("--reactor=epoll",)
+EAGER_ASYNCIO = ("--reactor=eager-asyncio",)
 
 HEADER_V1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 7\r\n"
 HEADER_V2 = (

@@ -19,6 +19,7 @@ from tests.support.fault_clients import (
     exchange,
 )
 from tests.support.faults import (
+    EAGER_ASYNCIO,
     EPOLL,
     MIB,
     SLACK,
@@ -352,3 +353,12 @@ class EPollTLSClientFaultTests(ClientFaultTests):
 
     tls = True
     reactor = EPOLL
+
+
+@slow
+class EagerAsyncioClientFaultTests(ClientFaultTests):
+    """
+    By the eager reactor on asyncio's loop.
+    """
+
+    reactor = EAGER_ASYNCIO

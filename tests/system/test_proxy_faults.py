@@ -13,6 +13,7 @@ from tests.support.fault_clients import (
     is_cut_off,
 )
 from tests.support.faults import (
+    EAGER_ASYNCIO,
     EPOLL,
     HEADER_V1,
     HEADER_V2,
@@ -287,3 +288,12 @@ class EPollTLSProxyFaultTests(ProxyFaultTests):
 
     tls = True
     reactor = EPOLL
+
+
+@slow
+class EagerAsyncioProxyFaultTests(ProxyFaultTests):
+    """
+    By the eager reactor on asyncio's loop.
+    """
+
+    reactor = EAGER_ASYNCIO

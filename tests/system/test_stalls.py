@@ -488,7 +488,7 @@ class StoppedProcessTests(SynchronousTestCase):
 
     @slow
     def test_others(self) -> None:
-        for name in ("epoll", "asyncio"):
+        for name in ("epoll", "asyncio", "eager-asyncio"):
             self.stopped(name)
             self.stopped(name, f"unix:{new_folder(self)}/{name}")
 

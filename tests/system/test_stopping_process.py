@@ -101,7 +101,7 @@ class ProcessTests(SynchronousTestCase):
             "tests.system.test_stopping.TableTests",
             "tests.system.test_last_read.LastReadTests",
         ]
-        for name in "epoll", "asyncio", "eager":
+        for name in "epoll", "asyncio", "eager", "eager-asyncio":
             run = [sys.executable, "-m", "twisted.trial", f"--reactor={name}", *cases]
             path = {"PYTHONPATH": str(PROJECT)}
             tested = finished(self, run, env=path)
