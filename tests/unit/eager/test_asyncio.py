@@ -425,3 +425,20 @@ class InstallTests(SynchronousTestCase):
             ],
         )
         self.assertEqual(installed, "False")
+
+    def test_installTwice(self) -> None:
+        """
+        When there is a reactor, the error is Twisted's own.
+        """
+        self.assertEqual(
+            self.printed(
+                "from twisted_echo.asyncio_reactor import install\n"
+                "from twisted.internet.error import ReactorAlreadyInstalledError\n"
+                "install()\n"
+                "try:\n"
+                "    install()\n"
+                "except ReactorAlreadyInstalledError:\n"
+                "    print('refused')\n"
+            ),
+            "refused\n",
+        )
