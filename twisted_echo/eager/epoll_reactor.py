@@ -18,7 +18,6 @@ or::
 """
 
 import errno
-from collections.abc import Iterable
 from typing import Any
 
 from twisted.python import context, log
@@ -67,33 +66,29 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
         End the turn: send what was written. Then wait for events, and dispatch them.
         """
         contexts = context.theContextTracker.currentContext().contexts
-        isWithin = len(contexts) > 1
-        if isWithin:
+        outer = None
+        if len(contexts) > 1:
+            # Within a call of doRead, say: events of an outer poll may still wait.
             stopGathering(contexts)
-        if self._queued and self.flushWriteQueue():
-            timeout = 0
-        outer = self._removed
-        if isWithin:
-            self._removed = {}
-        elif outer:
-            outer.clear()
+            outer, self._removed = self._removed, {}
         try:
-            self.dispatch(contexts, self._poll(timeout), self._selectables)
+            if self._queued and self.flushWriteQueue():
+                timeout = 0
+            if self._removed:
+                self._removed.clear()
+            try:
+                events = self._poller.poll(
+                    -1 if timeout is None else timeout, len(self._selectables)
+                )
+            except OSError as problem:
+                if problem.errno == errno.EINTR:
+                    return
+                raise
+            self.dispatch(contexts, events, self._selectables)
         finally:
-            if isWithin:
+            if outer is not None:
                 outer.update({**self._removed, **outer})
                 self._removed = outer
-
-    def _poll(self, timeout: float | None) -> Iterable[tuple[int, int]]:
-        try:
-            events: Iterable[tuple[int, int]] = self._poller.poll(
-                -1 if timeout is None else timeout, len(self._selectables)
-            )
-            return events
-        except OSError as problem:
-            if problem.errno == errno.EINTR:
-                return []
-            raise
 
     def dispatchOther(self, selectable: Any, fd: int, event: int) -> None:
         log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
