@@ -215,8 +215,8 @@ class EagerMixin(OwnLogContext, _Base):
         """
         Send for C{doWrite}.
         """
-        if not data:
-            # (Twisted's calls the kernel even then, at each close.)
+        if not data and not self.disconnecting:
+            # (Twisted's calls the kernel even then. At a close, that tells of a reset.)
             return 0
         try:
             sent = self.socket.send(memoryview(data)[: self.SEND_LIMIT])

@@ -321,6 +321,24 @@ class PeerTests(LoopTestCase):
                     [("made",), ("returned",), ("lost", error.ConnectionLost)],
                 )
 
+    def test_resetThenLoseConnection(self) -> None:
+        """
+        So it is when the connection is closed before the reset is read, with nothing
+        to send.
+        """
+        for kind in TCP:
+            for half in (Recorder, HalfCloseable):
+
+                def scenario(loop: Loop, kind: str = kind, half: Any = half) -> Any:
+                    protocol, peer = loop.link(kind, half())
+                    close_with_reset(peer)
+                    wait_for_event(protocol.transport.getHandle(), select.POLLHUP)
+                    protocol.transport.loseConnection()
+                    loop.until(lambda: protocol.reason)
+                    return protocol.events
+
+                self.assertEqual(self.same(scenario)[-1][1], error.ConnectionLost)
+
     def test_closed(self) -> None:
         """
         After a regular end it is C{ConnectionDone}, whatever was written since.
