@@ -21,6 +21,23 @@ from tests.support.workers_case import WorkersTestCase
 
 COMMAND = ("twistd", "-n", "--reactor=eager-asyncio")
 
+NOTES_REACTOR = """\
+import os, sys
+if "twisted_echo.command.workers.worker" in sys.orig_argv:
+    from twisted.internet import main
+    install = main.installReactor
+
+    def noted(reactor):
+        install(reactor)
+        with open(f"{os.environ['FOLDER']}/{os.getpid()}.reactor", "w") as file:
+            file.write(type(reactor).__name__)
+
+    main.installReactor = noted
+"""
+"""
+A C{sitecustomize} by which each worker notes what its reactor is.
+"""
+
 
 class AsyncioCommandTests(WorkersTestCase):
     """
@@ -50,12 +67,21 @@ class AsyncioCommandTests(WorkersTestCase):
         """
         folder = new_folder(self)
         make_certificate(folder)
+        (folder / "sitecustomize.py").write_text(NOTES_REACTOR)
         server, service = self.start(
             listen=["ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"],
             folder=folder,
             command=COMMAND,
+            env={"PYTHONPATH": str(folder), "FOLDER": str(folder)},
         )
         self.assertIn("EagerAsyncioSelectorReactor", server.stdout)
+        self.assertEqual(
+            {
+                pid: (folder / f"{pid}.reactor").read_text()
+                for pid in service.pids.values()
+            },
+            dict.fromkeys(service.pids.values(), "EagerAsyncioSelectorReactor"),
+        )
         context = ssl.create_default_context(cafile=str(folder / "cert.pem"))
         for _ in range(20):
             plain = socket.create_connection(server.address, DEADLINE)

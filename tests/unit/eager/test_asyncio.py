@@ -5,6 +5,8 @@ Each scenario runs in a process of its own; uvloop's are among the slow tests.
 """
 
 import sys
+from importlib.util import find_spec
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -280,6 +282,53 @@ reactor.callWhenRunning(begin)
 reactor.run()
 """
 
+AIOHTTP = """
+# Each request of a web server's asks the echo service of the same process.
+from aiohttp import ClientSession, web
+from twisted_echo import EchoConfig, EchoService
+
+service = EchoService(EchoConfig(listen=("tcp:0:interface=127.0.0.1",)))
+
+async def echoed(request):
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", service.addresses[0].port
+    )
+    writer.write(await request.read() + b"\\n")
+    line = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return web.Response(body=line)
+
+async def main():
+    service.startService()
+    await service.whenListening().asFuture(loop)
+    application = web.Application()
+    application.router.add_post("/", echoed)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = "http://127.0.0.1:%d/" % runner.addresses[0][1]
+    async with ClientSession() as session:
+        async def ask(number):
+            data = b"%d" % number * 1000
+            async with session.post(url, data=data) as answer:
+                return await answer.read() == data + b"\\n"
+        print(set(await asyncio.gather(*map(ask, range(20)))))
+    await runner.cleanup()
+    await service.stopService().asFuture(loop)
+    print("stopped", service.snapshot().opened)
+    reactor.stop()
+
+def begin():
+    task = loop.create_task(main())
+    task.add_done_callback(lambda each: each.exception() and reactor.stop())
+    global kept
+    kept = task
+
+reactor.callWhenRunning(begin)
+reactor.run()
+"""
+
 SCRAPY = """
 from importlib import import_module
 path = "twisted_echo.asyncio_reactor.EagerAsyncioSelectorReactor"
@@ -305,6 +354,23 @@ for wrong in Proactor(), asyncio.SelectorEventLoop, "uvloop", 1:
         install(wrong)
     except TypeError as problem:
         print(problem)
+print("twisted.internet.reactor" in sys.modules)
+"""
+
+UNFIT = """
+import importlib, sys
+from twisted_echo.twisted_internals.check import UnfitTwisted
+
+module, _, name = sys.argv[1].partition(":")
+owner = importlib.import_module(module)
+*path, name = name.split(".")
+for each in path:
+    owner = getattr(owner, each)
+delattr(owner, name)
+try:
+    importlib.import_module(sys.argv[2]).install()
+except UnfitTwisted as problem:
+    print(problem)
 print("twisted.internet.reactor" in sys.modules)
 """
 
@@ -376,6 +442,14 @@ class LoopTests(SynchronousTestCase):
         """
         self.assertEqual(self.printed(BESIDE), "b'hello\\n'\nb'HELLO'\nstopped 0\n")
 
+    def test_aiohttp(self) -> None:
+        """
+        So do a web server and a client of aiohttp's, beside a service.
+        """
+        if find_spec("aiohttp") is None:
+            raise SkipTest("aiohttp is missing")
+        self.assertEqual(self.printed(AIOHTTP), "{True}\nstopped 20\n")
+
 
 @slow
 class UvloopTests(LoopTests):
@@ -391,8 +465,8 @@ class InstallTests(SynchronousTestCase):
     How a program comes by it.
     """
 
-    def printed(self, source: str) -> str:
-        command: Command = finished(self, [sys.executable, "-c", source])
+    def printed(self, source: str, *arguments: str) -> str:
+        command: Command = finished(self, [sys.executable, "-c", source, *arguments])
         self.assertEqual(command.process.returncode, 0, command.report("ended"))
         return command.stdout
 
@@ -442,3 +516,33 @@ class InstallTests(SynchronousTestCase):
             ),
             "refused\n",
         )
+
+    def test_unfit(self) -> None:
+        """
+        Under a Twisted that does not suit, the error says what is lacking, and nothing
+        is installed.
+        """
+        for lacks, says in (
+            ("twisted.internet.tcp:Port._fromListeningDescriptor", "Port._fromL"),
+            ("twisted.internet.unix:Connector", "twisted.internet.unix.Connector"),
+            ("twisted.internet.asyncioreactor:AsyncioSelectorReactor", "Asyncio"),
+        ):
+            error, installed = self.printed(
+                UNFIT, lacks, "twisted_echo.asyncio_reactor"
+            ).splitlines()
+            self.assertRegex(
+                error, "Twisted .* lacks what twisted_echo.eager builds on"
+            )
+            self.assertIn(says, error)
+            self.assertEqual(installed, "False")
+
+    def test_otherUnfit(self) -> None:
+        """
+        What one of the two reactors alone needs may be lacking for the other.
+        """
+        asyncio, epoll = "twisted_echo.asyncio_reactor", "twisted_echo.reactor"
+        for lacks, suits in (
+            ("twisted.internet.epollreactor:EPollReactor", asyncio),
+            ("twisted.internet.asyncioreactor:AsyncioSelectorReactor", epoll),
+        ):
+            self.assertEqual(self.printed(UNFIT, lacks, suits), "True\n", suits)

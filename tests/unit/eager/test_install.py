@@ -75,7 +75,7 @@ class SomeTests(TestCase):
 RAISES = """
 import gc, socket
 from weakref import ref
-from twisted_echo.reactor import install
+from twisted_echo.MODULE import install
 install()
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
@@ -101,7 +101,7 @@ ours.close()
 peer.sendall(b"x")
 while not ended:
     reactor.iterate(0.01)
-reactor.iterate()
+reactor.iterate(0.01)
 print(ended, [each() for each in weak])
 """
 
@@ -140,12 +140,13 @@ class ProgramTests(LoopTestCase):
         The connection of a protocol that raised is gone without the garbage
         collector. (In a process of its own: trial's observers keep the error.)
         """
-        command = self.python(RAISES)
-        self.assertEqual(
-            command.stdout,
-            "[<class 'ZeroDivisionError'>] [None, None]\n",
-            command.report("ended"),
-        )
+        for module in "reactor", "asyncio_reactor":
+            command = self.python(RAISES.replace("MODULE", module))
+            self.assertEqual(
+                command.stdout,
+                "[<class 'ZeroDivisionError'>] [None, None]\n",
+                command.report("ended"),
+            )
 
     def test_installTwice(self) -> None:
         """
