@@ -1,7 +1,8 @@
 """
-The eager reactor, and its transports, which send when they are told to.
+The eager reactors, and their transports, which send once in a turn.
 
-It knows nothing of sessions or of echo. Of C{twisted_echo} it imports
-L{twisted_echo.twisted_internals} alone. Programs install it by its public name,
-C{twisted_echo.reactor}. Begin with L{twisted_echo.eager.sending}.
+They know nothing of sessions or of echo. Of C{twisted_echo} they import
+L{twisted_echo.twisted_internals} alone. Programs install them by their public names,
+C{twisted_echo.reactor} and C{twisted_echo.asyncio_reactor}. Begin with
+L{twisted_echo.eager.sending}.
 """

@@ -63,7 +63,7 @@ class Backpressure:
 
     def outputWaits(self) -> None:
         """
-        Called by the eager reactor's transports when output begins to wait, and with
+        Called by the eager reactors' transports when output begins to wait, and with
         each chunk that comes while it does.
         """
         if self._session is not None:

@@ -213,7 +213,7 @@ class StatefulSession:
     def bytesSent(self) -> int | None:
         """
         How many bytes have been sent; under TLS, as they were before. None if the
-        transport does not count them: those of the eager reactor do, and so does
+        transport does not count them: those of the eager reactors do, and so does
         the TLS of this package.
         """
         return sentBytes(self.transport)

@@ -1,6 +1,7 @@
 """
-How long one connection holds an eager reactor: what C{docs/eager-reactor.md} says, counted
-turn by turn, with another connection's echo beside it.
+How long one connection holds an eager reactor, as
+C{docs/eager-reactor.md} says: counted turn by turn, with another connection's echo
+beside it.
 """
 
 import socket
@@ -121,8 +122,8 @@ class Greedy:
 
 class LongestTurnTests(LoopTestCase):
     """
-    One turn of a connection is one read and two sends at most, of limited sizes, and then
-    the others have theirs.
+    In a turn, a connection is read once and sends twice, at most, and then the others
+    have their turn.
     """
 
     # One turn of a test is two iterations of asyncio's loop.

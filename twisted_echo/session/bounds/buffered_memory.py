@@ -5,7 +5,7 @@ What must hold:
 
   - after a sweep of the deadlines the sum is exact. Between two it lacks less than
     C{WORTH_COUNTING} bytes of input for each session; under another reactor than the
-    eager one also what waits to be sent, up to the transport's C{bufferSize} (64 KiB);
+    eager ones also what waits to be sent, up to the transport's C{bufferSize} (64 KiB);
   - when the sum is over the limit by a sixteenth of it, at the latest, sessions are cut
     off: in that moment, for until the next turn of the reactor each of the others can
     bring a chunk more; and what was held for them is given up in that moment, too;
