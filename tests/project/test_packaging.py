@@ -180,11 +180,14 @@ class TLSTests(SynchronousTestCase):
 class ImportTests(SynchronousTestCase):
     def test_noReactor(self) -> None:
         """
-        No module installs a reactor by being imported.
+        No module installs a reactor by being imported. (Except for the servers that the
+        benchmark measures: Twisted's own SMTP and SSH import the reactor. Each server
+        runs in a process that has chosen one before.)
         """
         modules = [
             module.name
             for module in pkgutil.walk_packages(twisted_echo.__path__, "twisted_echo.")
+            if not module.name.startswith("twisted_echo.bench.programs.")
         ]
         self.assertIn("twisted_echo.tap", modules)
         run = subprocess.run(
