@@ -7,6 +7,7 @@ from tests.support.fault_clients import (
     Stopwatch,
 )
 from tests.support.faults import (
+    EAGER_ASYNCIO,
     EPOLL,
     NO_DEADLINES,
     FaultTestCase,
@@ -122,3 +123,12 @@ class EPollTLSDeadlineFaultTests(DeadlineFaultTests):
 
     tls = True
     reactor = EPOLL
+
+
+@slow
+class EagerAsyncioDeadlineFaultTests(DeadlineFaultTests):
+    """
+    By the eager reactor on asyncio's loop.
+    """
+
+    reactor = EAGER_ASYNCIO

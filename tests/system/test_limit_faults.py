@@ -12,6 +12,7 @@ from tests.support.fault_clients import (
     exchange,
 )
 from tests.support.faults import (
+    EAGER_ASYNCIO,
     EPOLL,
     NO_DEADLINES,
     FaultTestCase,
@@ -221,3 +222,12 @@ class EPollTLSLimitFaultTests(LimitFaultTests):
 
     tls = True
     reactor = EPOLL
+
+
+@slow
+class EagerAsyncioLimitFaultTests(LimitFaultTests):
+    """
+    By the eager reactor on asyncio's loop.
+    """
+
+    reactor = EAGER_ASYNCIO

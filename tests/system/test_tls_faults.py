@@ -15,6 +15,7 @@ from tests.support.fault_clients import (
     is_cut_off,
 )
 from tests.support.faults import (
+    EAGER_ASYNCIO,
     EPOLL,
     FaultTestCase,
     numbered,
@@ -188,3 +189,12 @@ class EPollTLSFaultTests(TLSFaultTests):
     """
 
     reactor = EPOLL
+
+
+@slow
+class EagerAsyncioTLSFaultTests(TLSFaultTests):
+    """
+    By the eager reactor on asyncio's loop.
+    """
+
+    reactor = EAGER_ASYNCIO

@@ -263,15 +263,21 @@ class ProgramTests(LoopTestCase):
         Under a Twisted that does not suit, who asks for it by name is refused and
         told why.
         """
-        for program, launcher, lacks in (
-            ("twistd", UNFIT, "Port._fromListeningDescriptor"),
-            ("twist", UNFIT, "Port._fromListeningDescriptor"),
-            ("trial", UNFIT, "Port._fromListeningDescriptor"),
-            ("twistd", LACKS_CLASS, "twisted.internet.unix.Connector"),
+        for program, name, launcher, lacks in (
+            ("twistd", "eager", UNFIT, "Port._fromListeningDescriptor"),
+            ("twistd", "eager-asyncio", UNFIT, "Port._fromListeningDescriptor"),
+            ("twist", "eager", UNFIT, "Port._fromListeningDescriptor"),
+            ("trial", "eager", UNFIT, "Port._fromListeningDescriptor"),
+            ("twistd", "eager", LACKS_CLASS, "twisted.internet.unix.Connector"),
+            ("twistd", "eager-asyncio", LACKS_CLASS, "twisted.internet.unix.Connector"),
         ):
             command = Command(
                 self,
-                [script(program), "--reactor=eager", *(["-n"] * (program == "twistd"))]
+                [
+                    script(program),
+                    f"--reactor={name}",
+                    *(["-n"] * (program == "twistd")),
+                ]
                 + (["echo"] if program != "trial" else ["test_some"]),
                 folder=new_folder(self),
                 launcher=launcher,
