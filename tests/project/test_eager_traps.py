@@ -2,11 +2,17 @@
 C{docs/eager-reactor.md}: the ways out of its traps.
 """
 
+import re
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+from textwrap import dedent
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.marks import slow
+from tests.support.paths import DOCS
 from tests.support.processes import environment, finished, new_folder, script
 from tests.support.python_process import PYTEST, need_pytest_twisted, run_to_end
 
@@ -34,6 +40,46 @@ class SomeTests(TestCase):
         from twisted.internet import reactor
         print("reactor:", type(reactor).__name__)
 """
+
+# What Scrapy does with its settings, as far as it concerns the reactor.
+AS_SCRAPY = """
+import asyncio
+from importlib import import_module
+
+module = import_module("its_name")
+module.install()
+from twisted.internet import reactor
+loop = asyncio.get_event_loop()
+print(type(reactor) is module.EagerAsyncioSelectorReactor, type(loop))
+print(loop is reactor._asyncioEventloop)
+"""
+
+
+class ScrapyTests(SynchronousTestCase):
+    """
+    Scrapy's setting C{ASYNCIO_EVENT_LOOP}.
+    """
+
+    def test_uvloop(self) -> None:
+        """
+        The module of the page installs the reactor on uvloop's loop, which is the
+        current one then.
+        """
+        if find_spec("uvloop") is None:
+            raise SkipTest("uvloop is missing")
+        (block,) = re.findall(
+            r"^  ```python\n(.*?)^  ```$",
+            (DOCS / "eager-reactor.md").read_text(),
+            re.M | re.S,
+        )
+        folder = new_folder(self)
+        (folder / "its_name.py").write_text(dedent(block))
+        command = finished(self, [sys.executable, "-c", AS_SCRAPY], folder=folder)
+        self.assertEqual(
+            command.stdout,
+            "True <class 'uvloop.Loop'>\nTrue\n",
+            command.report("ended"),
+        )
 
 
 class PytestTwistedTests(SynchronousTestCase):

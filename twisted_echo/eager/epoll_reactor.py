@@ -1,5 +1,5 @@
 """
-The eager reactor: Twisted's epoll reactor with a shorter way for one chunk.
+The eager reactor on epoll: Twisted's epoll reactor with a shorter way for one chunk.
 
 Its TCP and UNIX connections are those of L{twisted_echo.eager.tcp_transports} and
 L{twisted_echo.eager.unix_transports}. Its poll loop calls the C{doRead} of such a

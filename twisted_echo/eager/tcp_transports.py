@@ -1,5 +1,5 @@
 """
-The TCP transports of the eager reactor, and what makes them.
+The TCP transports of the eager reactors, and what makes them.
 """
 
 from contextlib import suppress

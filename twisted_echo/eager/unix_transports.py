@@ -1,5 +1,5 @@
 """
-The UNIX transports of the eager reactor, and what makes them.
+The UNIX transports of the eager reactors, and what makes them.
 """
 
 import os
