@@ -10,7 +10,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from tests.support.clients import connect, until
+from tests.support.clients import connect, in_thread, until
 from tests.support.upper import LOOPBACK, Upper, upper
 from twisted_echo import (
     SessionFactory,
@@ -29,7 +29,8 @@ class RunningTests(TestCase):
             client = connect(service.addresses[0])
             client.sendall(b"hello\n")
             await until(lambda: service.snapshot().bytesReceived)
-            self.assertEqual(client.recv(100), b"HELLO\n")
+            # (The reactor has to turn once more, before it sends.)
+            self.assertEqual(await in_thread(lambda: client.recv(100)), b"HELLO\n")
             client.close()
             ended = [each.whenEnded() for each in service.factory.sessions]
             for each in ended:
