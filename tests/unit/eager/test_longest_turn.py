@@ -1,7 +1,6 @@
 """
-How long one connection holds an eager reactor, as
-C{docs/eager-reactor.md} says: counted turn by turn, with another connection's echo
-beside it.
+How long one connection holds an eager reactor, as the page of the reactor says: counted
+turn by turn, with another connection's echo and a timer beside it.
 """
 
 import socket
@@ -139,6 +138,7 @@ class LongestTurnTests(LoopTestCase):
         greedy = Greedy(loop, kind)
         transport = greedy.protocol.transport
         other, client = self.echo(loop)
+        ticks = self.tick(loop)
         begin(transport)
         received, sent = [], []
         for _ in range(TURNS):
@@ -150,14 +150,30 @@ class LongestTurnTests(LoopTestCase):
             self.assertLessEqual(len(sends), 2 * self.iterations, begin)
             received += reads
             sent += sends
-        # The other one had each turn.
+        # The other one, and a timer, had each turn.
         loop.take(client, TURNS)
         self.assertGreaterEqual(len(other.events), TURNS // self.iterations, begin)
+        self.assertGreaterEqual(len(ticks), TURNS // self.iterations, begin)
         self.assertLessEqual(max(received), transport.bufferSize)
         self.assertLessEqual(max(sent), transport.SEND_LIMIT)
         # It was greedy.
         self.assertGreater(len(received), TURNS // 2, begin)
         self.assertGreater(sum(sent), len(PIECE), begin)
+
+    def tick(self, loop: Loop) -> list[None]:
+        """
+        Have a timer due in each turn.
+
+        @return: an item for each time.
+        """
+        ticks: list[None] = []
+
+        def tick() -> None:
+            ticks.append(None)
+            loop.reactor.callLater(0, tick)
+
+        tick()
+        return ticks
 
     def echo(self, loop: Loop) -> tuple[Recorder, socket.socket]:
         protocol, peer = loop.link("adopted UNIX")
