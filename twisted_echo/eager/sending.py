@@ -213,11 +213,8 @@ class EagerMixin(OwnLogContext, _Base):
 
     def writeSomeData(self, data: bytes) -> int | ConnectionLost:
         """
-        Send for C{doWrite}.
+        Send for C{doWrite}. (Nothing, at a close: so the kernel tells of an error.)
         """
-        if not data and not self.disconnecting:
-            # (Twisted's calls the kernel even then. At a close, that tells of a reset.)
-            return 0
         try:
             sent = self.socket.send(memoryview(data)[: self.SEND_LIMIT])
         except OSError as problem:

@@ -441,6 +441,69 @@ class ErrorTests(LoopTestCase):
 
                 self.assertEqual(self.same(scenario), error.ConnectionLost, prepare)
 
+    def test_resetWhilePaused(self) -> None:
+        """
+        A reset that nobody has read of is met by who closes or half-closes, with
+        nothing to send.
+        """
+        for kind in TCP:
+            for half in (Recorder, HalfCloseable):
+                for act in ("loseConnection", "loseWriteConnection"):
+
+                    def scenario(
+                        loop: Loop, kind: str = kind, half: Any = half, act: str = act
+                    ) -> Any:
+                        protocol, peer = loop.link(kind, half())
+                        protocol.transport.pauseProducing()
+                        close_with_reset(peer)
+                        wait_for_event(protocol.transport.getHandle(), select.POLLHUP)
+                        getattr(protocol.transport, act)()
+                        loop.until(lambda: protocol.reason)
+                        return protocol.events
+
+                    self.assertEqual(
+                        self.same(scenario), [("made",), ("lost", error.ConnectionLost)]
+                    )
+
+    def test_halfClosedTwice(self) -> None:
+        """
+        Who half-closes a second time, there or later, ends the connection.
+        """
+        for kind in TCP + UNIX:
+            for isWithin in (False, True):
+
+                def scenario(
+                    loop: Loop, kind: str = kind, isWithin: bool = isWithin
+                ) -> Any:
+                    protocol, _peer = loop.link(kind, HalfCloseable())
+                    again = protocol.transport.loseWriteConnection
+                    if isWithin:
+                        protocol.onWriteLost = again
+                    again()
+                    if not isWithin:
+                        loop.until(lambda: len(protocol.events) > 1)
+                        again()
+                    loop.until(lambda: protocol.reason)
+                    return protocol.events
+
+                expected = [("made",), ("write lost",), ("lost", error.ConnectionLost)]
+                self.assertEqual(self.same(scenario), expected)
+
+    def test_closedInReadConnectionLost(self) -> None:
+        """
+        A protocol that half-closes closes when its peer has closed.
+        """
+        for kind in TCP + UNIX:
+
+            def scenario(loop: Loop, kind: str = kind) -> Any:
+                protocol, peer = loop.link(kind, HalfCloseable())
+                protocol.onReadLost = protocol.transport.loseConnection
+                peer.close()
+                loop.until(lambda: protocol.reason)
+                return protocol.events
+
+            self.same(scenario)
+
 
 class AsyncioErrorTests(ErrorTests):
     reactors = ASYNCIO
