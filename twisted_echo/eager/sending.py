@@ -17,7 +17,7 @@ What must hold, so that nothing else changes:
 from collections.abc import Iterable
 from enum import Enum
 from errno import ENOBUFS, EPIPE, EWOULDBLOCK
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet import main, tcp
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -211,6 +211,13 @@ class EagerMixin(OwnLogContext, _Base):
             # In doRead, then. The write queue resumes it.
             self.startWriting()
 
+    def doWrite(self) -> Any:
+        """
+        Send what waits. (A program that cannot wait may call this in C{dataReceived}.)
+        """
+        self.stopGathering()
+        return super().doWrite()
+
     def writeSomeData(self, data: bytes) -> int | ConnectionLost:
         """
         Send for C{doWrite}. (Nothing, at a close: so the kernel tells of an error.)
@@ -272,6 +279,15 @@ class EagerMixin(OwnLogContext, _Base):
             self._countGathered()
             if self._tempDataBuffer:
                 self.startWriting()
+
+    def writingStopped(self) -> None:
+        """
+        Go on as Twisted does, if something waits that the reactor no longer knows of:
+        a program has called C{stopWriting}. The next write starts it again.
+        """
+        if self._tempDataBuffer and self._sending is not _INHERITED:
+            self._countGathered()
+            self._sending = _INHERITED
 
     def _countGathered(self) -> None:
         """

@@ -71,9 +71,11 @@ class WriteQueueMixin(_Base):
     def removeWriter(self, writer: Any) -> None:
         if not isinstance(writer, EagerMixin):
             super().removeWriter(writer)
-        elif self._queued.pop(writer, None) is None:
+            return
+        if self._queued.pop(writer, None) is None:
             self._watched.discard(writer)
             super().removeWriter(writer)
+        writer.writingStopped()
 
     def removeAll(self) -> list[Any]:
         queued = list(self._queued)

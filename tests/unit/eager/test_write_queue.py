@@ -529,6 +529,77 @@ class AsyncioErrorTests(ErrorTests):
             self.assertEqual(self.same(scenario), (b"written", 1, None))
 
 
+class ByHandTests(LoopTestCase):
+    """
+    What a program itself tells the reactor, or a transport, about writing.
+    """
+
+    def test_stopped(self) -> None:
+        """
+        What is written after C{stopWriting} is sent, and what waited is sent before.
+        """
+
+        def in_data_received(protocol: Any, peer: Any, act: Any) -> None:
+            _do_in_data_received(protocol, peer, act)
+
+        def at_once(protocol: Any, peer: Any, act: Any) -> None:
+            act()
+
+        for kind in TCP + UNIX:
+            for where in (at_once, in_data_received):
+                for size in (1, 300_000):
+
+                    def scenario(
+                        loop: Loop,
+                        kind: str = kind,
+                        where: Any = where,
+                        size: int = size,
+                    ) -> Any:
+                        protocol, peer = loop.link(kind)
+                        transport = protocol.transport
+
+                        def act() -> None:
+                            transport.write(b"a" * size)
+                            transport.stopWriting()
+                            protocol.events.append(("acted",))
+
+                        where(protocol, peer, act)
+                        loop.until(lambda: ("acted",) in protocol.events)
+                        loop.turn()
+                        transport.write(b"b")
+                        loop.reactor.removeWriter(transport)
+                        transport.write(b"c")
+                        data = loop.take(peer, size + 2)
+                        return data.strip(b"a"), len(data), loop.reactor.getWriters()
+
+                    self.assertEqual(self.same(scenario), (b"bc", size + 2, []))
+
+    def test_doWrite(self) -> None:
+        """
+        A protocol sends in C{dataReceived}, as it cannot wait, and writes more then.
+        """
+        for kind in TCP + UNIX:
+            for size in (1, 300_000):
+
+                def scenario(loop: Loop, kind: str = kind, size: int = size) -> Any:
+                    protocol, peer = loop.link(kind)
+
+                    def act() -> None:
+                        protocol.transport.write(b"a" * size)
+                        protocol.transport.doWrite()
+                        protocol.transport.write(b"b")
+
+                    _do_in_data_received(protocol, peer, act)
+                    data = loop.take(peer, size + 1)
+                    return data.strip(b"a"), len(data), loop.reactor.getWriters()
+
+                self.assertEqual(self.same(scenario), (b"b", size + 1, []))
+
+
+class AsyncioByHandTests(ByHandTests):
+    reactors = ASYNCIO
+
+
 class LostTests(LoopTestCase):
     """
     A connection that is lost with something queued.
