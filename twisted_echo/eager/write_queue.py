@@ -79,7 +79,8 @@ class WriteQueueMixin(_Base):
 
     def removeAll(self) -> list[Any]:
         queued = list(self._queued)
-        self._queued.clear()
+        for each in queued:
+            self.removeWriter(each)
         return list({*super().removeAll(), *queued})
 
     def getWriters(self) -> list[Any]:

@@ -595,6 +595,21 @@ class ByHandTests(LoopTestCase):
 
                 self.assertEqual(self.same(scenario), (b"b", size + 1, []))
 
+    def test_removeAll(self) -> None:
+        """
+        So is what is written after C{removeAll}.
+        """
+        for kind in TCP + UNIX:
+
+            def scenario(loop: Loop, kind: str = kind) -> Any:
+                protocol, peer = loop.link(kind)
+                protocol.transport.write(b"a")
+                removed = loop.reactor.removeAll()
+                protocol.transport.write(b"b")
+                return removed == [protocol.transport], loop.take(peer, 2)
+
+            self.assertEqual(self.same(scenario), (True, b"ab"))
+
 
 class AsyncioByHandTests(ByHandTests):
     reactors = ASYNCIO
