@@ -28,7 +28,7 @@ from zope.interface import implementer
 from twisted_echo.eager.log_context import OwnLogContext
 from twisted_echo.eager.optional_interfaces import IOutputObserver, IProtocolWithTLS
 
-__all__ = ["EagerMixin", "Sending"]
+__all__ = ["EagerMixin", "Sending", "WritingMixin"]
 
 if TYPE_CHECKING:
     _Base = tcp.Connection
@@ -81,22 +81,21 @@ class _Reactor(Protocol):
     What a connection asks of its reactor.
     """
 
-    def watchForWriting(self, connection: "EagerMixin") -> None: ...
+    def watchForWriting(self, connection: "WritingMixin") -> None: ...
 
 
-@implementer(ITLSTransport)
-class EagerMixin(OwnLogContext, _Base):
+class WritingMixin(OwnLogContext, _Base):
     """
-    The sending half: goes before a subclass of C{tcp.Connection}.
+    What is written to a connection, up to the C{send}.
 
     @ivar bytesSent: how many bytes the kernel has taken so far.
     """
 
     bytesSent = 0
     # The state is kept, and not worked out of Twisted's flags with each chunk. Every
-    # method that changes one of those is overridden below. (Each constructor sets it: a
-    # default of the class's, of a type written in Python, would keep the interpreter
-    # from specializing its loads and stores, for 1,100 instructions a line.)
+    # method that changes one of those is overridden in EagerMixin. (Each constructor
+    # sets it: a default of the class's, of a type written in Python, would keep the
+    # interpreter from specializing loads and stores of it, for 1,100 instructions.)
     _sending: Sending
     # Whether a send has met a reset. The kernel reports that once: a recv after it sees
     # an end-of-file. (EPIPE is no such report.)
@@ -108,19 +107,6 @@ class EagerMixin(OwnLogContext, _Base):
         Whether the connection is inside its own C{doRead}, and gathers what is written.
         """
         return self._sending is _GATHERING
-
-    def _beginSending(self) -> None:
-        """
-        Begin: the connection is made. What every chunk asks for becomes the instance's
-        own, which is faster to load than the class's.
-        """
-        self.bytesSent, self.dataBuffer = self.bytesSent, self.dataBuffer
-        self.disconnecting = self.disconnecting
-        self.producer, self.producerPaused = self.producer, self.producerPaused
-        self.bufferSize, self.SEND_LIMIT = self.bufferSize, self.SEND_LIMIT
-        self._sending = _PULLED if self._hasPullProducer() else _QUEUED
-
-    # Writing
 
     def write(self, data: bytes) -> None:
         """
@@ -163,8 +149,6 @@ class EagerMixin(OwnLogContext, _Base):
                 super().writeSequence(pieces)
                 return
         self.write(b"".join(pieces))
-
-    # Sending
 
     def hasOnlyToSend(self) -> bool:
         """
@@ -238,7 +222,49 @@ class EagerMixin(OwnLogContext, _Base):
         if producer is not None and IOutputObserver.providedBy(producer):
             producer.outputWaits()
 
-    # Receiving
+    def stopGathering(self) -> None:
+        """
+        Leave what has been gathered to the write queue. (The reactor calls this when it
+        is turned from within C{doRead}.)
+        """
+        if self._sending is _GATHERING:
+            self._sending = _QUEUED
+            self._countGathered()
+            if self._tempDataBuffer:
+                self.startWriting()
+
+    def writingStopped(self) -> None:
+        """
+        Go on as Twisted does, if something waits that the reactor no longer knows of:
+        a program has called C{stopWriting}. The next write starts it again.
+        """
+        if self._tempDataBuffer and self._sending is not _INHERITED:
+            self._countGathered()
+            self._sending = _INHERITED
+
+    def _countGathered(self) -> None:
+        """
+        Count what has been gathered, which is not done with each piece.
+        """
+        self._tempDataLen = sum(map(len, self._tempDataBuffer))
+
+
+@implementer(ITLSTransport)
+class EagerMixin(WritingMixin):
+    """
+    The sending half: goes before a subclass of C{tcp.Connection}.
+    """
+
+    def _beginSending(self) -> None:
+        """
+        Begin: the connection is made. What every chunk asks for becomes the instance's
+        own, which is faster to load than the class's.
+        """
+        self.bytesSent, self.dataBuffer = self.bytesSent, self.dataBuffer
+        self.disconnecting = self.disconnecting
+        self.producer, self.producerPaused = self.producer, self.producerPaused
+        self.bufferSize, self.SEND_LIMIT = self.bufferSize, self.SEND_LIMIT
+        self._sending = _PULLED if self._hasPullProducer() else _QUEUED
 
     def _dataReceived(  # type: ignore[override]
         self, data: bytes | None
@@ -266,34 +292,6 @@ class EagerMixin(OwnLogContext, _Base):
             if self._tempDataBuffer:
                 self.sendNow()
         return None
-
-    # What changes the state
-
-    def stopGathering(self) -> None:
-        """
-        Leave what has been gathered to the write queue. (The reactor calls this when it
-        is turned from within C{doRead}.)
-        """
-        if self._sending is _GATHERING:
-            self._sending = _QUEUED
-            self._countGathered()
-            if self._tempDataBuffer:
-                self.startWriting()
-
-    def writingStopped(self) -> None:
-        """
-        Go on as Twisted does, if something waits that the reactor no longer knows of:
-        a program has called C{stopWriting}. The next write starts it again.
-        """
-        if self._tempDataBuffer and self._sending is not _INHERITED:
-            self._countGathered()
-            self._sending = _INHERITED
-
-    def _countGathered(self) -> None:
-        """
-        Count what has been gathered, which is not done with each piece.
-        """
-        self._tempDataLen = sum(map(len, self._tempDataBuffer))
 
     def _writeAsInherited(self) -> None:
         """

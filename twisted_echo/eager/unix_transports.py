@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IProtocol, IReactorFDSet
 from twisted.python import log
 from twisted.python.failure import Failure
 
-from twisted_echo.eager.sending import EagerMixin, Sending
+from twisted_echo.eager.sending import EagerMixin, Sending, WritingMixin
 
 __all__ = ["EagerUNIXClient", "EagerUNIXConnector", "EagerUNIXPort", "EagerUNIXServer"]
 
@@ -38,7 +38,7 @@ class EagerUNIXMixin(EagerMixin):
         """
         if not self._sendmsgQueue:
             return super().writeSomeData(data)
-        sent = super(EagerMixin, self).writeSomeData(data)
+        sent = super(WritingMixin, self).writeSomeData(data)
         # Else it is an error.
         if isinstance(sent, int):
             self.bytesSent += sent
