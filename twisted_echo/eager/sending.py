@@ -48,6 +48,7 @@ class Sending(Enum):
                                 PULLED <--------------------------+
 
         any --TLS, a descriptor, half-closed, lost--> INHERITED, for good
+        any --the program stops the writing of what waits--> INHERITED, for good
 
     In all of them the write queue sends at the end of the turn.
 
@@ -204,7 +205,8 @@ class WritingMixin(OwnLogContext, _Base):
 
     def writeSomeData(self, data: bytes) -> int | ConnectionLost:
         """
-        Send for C{doWrite}. (Nothing, at a close: so the kernel tells of an error.)
+        Send for C{doWrite}. It also calls the kernel when there are no bytes left, at a
+        close: the kernel then reports an error of the connection.
         """
         try:
             sent = self.socket.send(memoryview(data)[: self.SEND_LIMIT])
