@@ -3,7 +3,7 @@ Types of the commands' arguments. Each refusal says what was given and what is a
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from twisted_echo.bench.plan import Target, parse_target
 from twisted_echo.bench.programs.program_reactors import REACTORS
 from twisted_echo.bench.turns import Pair
 
+_C = TypeVar("_C")
 _N = TypeVar("_N", int, float)
 
 LARGEST_LINE = 16 * 1024 * 1024
@@ -54,6 +55,25 @@ def numbers(
             raise argparse.ArgumentTypeError(
                 f"each {error}; such as {example}"
             ) from None
+
+    return read
+
+
+def choices(known: Mapping[str, _C]) -> Callable[[str], list[_C]]:
+    """
+    Make a reader of names with commas between, without repetitions.
+
+    @param known: what each name stands for.
+    """
+
+    def read(text: str) -> list[_C]:
+        names = dict.fromkeys(text.split(","))
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(
+                    f"each must be of {', '.join(known)}; got {name!r}"
+                )
+        return [known[name] for name in names]
 
     return read
 

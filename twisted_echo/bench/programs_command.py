@@ -13,7 +13,7 @@ from twisted_echo.bench.gains import Gain, Gains
 from twisted_echo.bench.machine import check, split_processors
 from twisted_echo.bench.metering import STOLEN
 from twisted_echo.bench.program_runs import Effort, compare_programs
-from twisted_echo.bench.programs.kinds import KINDS, Kind
+from twisted_echo.bench.programs.kinds import KINDS
 from twisted_echo.bench.programs.program_reactors import REACTORS
 from twisted_echo.bench.screen import print_markdown, print_table, progress_bar
 from twisted_echo.bench.turns import present
@@ -49,23 +49,15 @@ examples:
 """
 
 
-def kinds(text: str) -> list[Kind]:
-    """
-    @raise ArgumentTypeError: if one is unknown.
-    """
-    names = dict.fromkeys(text.split(","))
-    for name in names:
-        if name not in KINDS:
-            raise argparse.ArgumentTypeError(
-                f"each must be of {', '.join(KINDS)}; got {name!r}"
-            )
-    return [KINDS[name] for name in names]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--quick", action="store_true", help="few rounds, short ones: some minutes")
-    add("--only", type=kinds, metavar="KIND,...", help="measure these kinds (all)")
+    add(
+        "--only",
+        type=arguments.choices(KINDS),
+        metavar="KIND,...",
+        help="measure these kinds (all)",
+    )
     add(
         "--reactors",
         type=arguments.pairs,

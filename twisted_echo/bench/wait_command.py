@@ -12,7 +12,7 @@ from twisted_echo.bench import arguments
 from twisted_echo.bench.compare import Settings, facts
 from twisted_echo.bench.errors import BadRequest, need
 from twisted_echo.bench.machine import check, split_processors
-from twisted_echo.bench.neighbors.neighbor import NEIGHBORS, Neighbor
+from twisted_echo.bench.neighbors.neighbor import NEIGHBORS
 from twisted_echo.bench.screen import print_markdown, print_table, progress_bar
 from twisted_echo.bench.turns import present
 from twisted_echo.bench.wait_runs import WaitEffort, compare_waits
@@ -39,24 +39,11 @@ examples:
 """
 
 
-def neighbors(text: str) -> list[Neighbor]:
-    """
-    @raise ArgumentTypeError: if one is unknown.
-    """
-    names = dict.fromkeys(text.split(","))
-    for name in names:
-        if name not in NEIGHBORS:
-            raise argparse.ArgumentTypeError(
-                f"each must be of {', '.join(NEIGHBORS)}; got {name!r}"
-            )
-    return [NEIGHBORS[name] for name in names]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--only",
-        type=neighbors,
+        type=arguments.choices(NEIGHBORS),
         metavar="NAME,...",
         help="measure beside these neighbors (all)",
     )
