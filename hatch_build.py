@@ -1,0 +1,133 @@
+"""
+Build the compiled part of the package into its wheel, or beside its source for an
+editable install. C{python hatch_build.py} does the latter alone.
+
+The environment variable C{TWISTED_ECHO_COMPILED} decides:
+
+  - unset or empty: build it if that is possible, and do without it if not;
+  - C{no}: do not build it;
+  - C{yes}: it must be built, or else the installation fails.
+
+The compiler and its flags are those of Python and of the environment (C{CC}, C{CFLAGS},
+C{LDFLAGS} and so on).
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).parent
+VARIABLE = "TWISTED_ECHO_COMPILED"
+MODULE = "twisted_echo.compiled.speedups"
+SOURCE = "twisted_echo/compiled/speedups.c"
+BUILT = SOURCE.removesuffix(".c") + str(sysconfig.get_config_var("EXT_SUFFIX"))
+
+
+class CannotBuild(Exception):
+    """
+    The compiled part cannot be built. The argument says why.
+    """
+
+
+def build(folder: Path) -> Path:
+    """
+    Compile into a folder.
+
+    @return: the built file.
+    @raise CannotBuild: if there is no compiler, or no header of this Python's, or if
+        this Python or this system is one that the source is not written for.
+    """
+    if sys.implementation.name != "cpython" or sys.platform == "win32":
+        raise CannotBuild("it is for CPython on POSIX systems")
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        raise CannotBuild("this Python is free-threaded")
+    try:
+        from setuptools import Distribution, Extension
+        from setuptools.command.build_ext import build_ext
+        from setuptools.errors import BaseError, CCompilerError
+    except ImportError as error:
+        raise CannotBuild(str(error)) from error
+
+    digest = hashlib.sha256((ROOT / SOURCE).read_bytes()).hexdigest()
+    extension = Extension(
+        MODULE,
+        # Relative, and without the folder's name in debugging information, so that the
+        # same source gives the same bytes wherever it is built.
+        [SOURCE],
+        define_macros=[("SOURCE_DIGEST", f'"{digest}"')],
+        extra_compile_args=[f"-ffile-prefix-map={ROOT}=."],
+    )
+    command = build_ext(Distribution({"ext_modules": [extension]}))
+    command.build_lib = str(folder)
+    command.build_temp = str(folder / "temporary")
+    try:
+        with contextlib.chdir(ROOT):
+            command.ensure_finalized()
+            command.run()
+    except (BaseError, CCompilerError, OSError) as error:
+        raise CannotBuild(str(error)) from error
+    return Path(command.get_ext_fullpath(MODULE))
+
+
+def put_beside_source(built: Path) -> None:
+    """
+    Put what was built where an editable install imports it from. It takes the place of
+    what was there in one step, since processes may be starting that import it.
+    """
+    # The folder that it was built in may be on another file system.
+    near = shutil.copy(built, ROOT / f"{BUILT}.new")
+    os.replace(near, ROOT / BUILT)
+
+
+class CompiledPartHook(BuildHookInterface[Any]):
+    """
+    What hatchling calls before and after it makes a wheel.
+    """
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """
+        Build as L{VARIABLE} says.
+
+        @param version: C{standard} or C{editable}.
+        """
+        wanted = os.environ.get(VARIABLE, "")
+        if wanted not in ("", "yes", "no"):
+            raise ValueError(f"{VARIABLE} is {wanted!r}, it must be yes, no, or unset")
+        self.folder = tempfile.TemporaryDirectory()
+        try:
+            if wanted == "no":
+                raise CannotBuild(f"{VARIABLE}=no")
+            built = build(Path(self.folder.name))
+        except CannotBuild as why:
+            if wanted == "yes":
+                raise
+            self.app.display_warning(f"{MODULE} is not built: {why}")
+            if version == "editable":
+                # An earlier installation may have left one.
+                (ROOT / BUILT).unlink(missing_ok=True)
+            return
+        if version == "editable":
+            put_beside_source(built)
+        else:
+            build_data["force_include"][str(built)] = BUILT
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact: str) -> None:
+        """
+        Remove what was built, now that the wheel has it.
+        """
+        self.folder.cleanup()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        put_beside_source(build(Path(folder)))

@@ -1,0 +1,132 @@
+"""
+Whether the compiled part is used, by L{twisted_echo.compiled.choice}.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.processes import DEADLINE, environment, new_folder
+from twisted_echo.compiled import choice
+
+SHOW = """\
+from twisted_echo.compiled.choice import implementation, speedups
+print(speedups is not None, implementation)
+"""
+
+STALE = """\
+import twisted_echo.compiled.speedups as speedups
+speedups.SOURCE_DIGEST = "another"
+"""
+
+MISSING = """\
+import sys
+sys.modules["twisted_echo.compiled.speedups"] = None
+"""
+
+BROKEN = """\
+import sys
+class Broken:
+    def find_spec(self, name, path, target=None):
+        if name == "twisted_echo.compiled.speedups":
+            raise ImportError("undefined symbol: PyOther")
+sys.meta_path.insert(0, Broken())
+"""
+
+FREE_THREADED = """\
+import sysconfig
+sysconfig.get_config_vars()["Py_GIL_DISABLED"] = 1
+"""
+
+
+class ChoiceTests(SynchronousTestCase):
+    def run_with(self, value: str, before: str = "") -> tuple[int, str]:
+        """
+        Import it in a process of its own, with a value of the variable.
+
+        @param before: what the process executes before.
+        @return: the process's status, and the last line that it printed.
+        """
+        run = subprocess.run(
+            [sys.executable, "-c", before + SHOW],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE,
+            cwd=new_folder(self),
+            env={**environment(), choice.VARIABLE: value},
+            check=False,
+        )
+        return run.returncode, run.stdout.splitlines()[-1]
+
+    def assert_without(self, before: str, reason: str) -> None:
+        """
+        It is done without, for a reason; and if it must be there, this is an error.
+        """
+        self.assertEqual(
+            self.run_with("", before), (0, f"False pure Python ({reason})")
+        )
+        self.assertEqual(
+            self.run_with("yes", before),
+            (1, f"ImportError: TWISTED_ECHO_COMPILED=yes, but {reason}"),
+        )
+
+    def need_compiled(self) -> None:
+        if choice.speedups is None:
+            raise SkipTest(f"this needs the compiled part: {choice.implementation}")
+
+    def test_unset(self) -> None:
+        """
+        Without the variable, or with an empty one, it is used if it is there.
+        """
+        self.need_compiled()
+        self.assertEqual(self.run_with(""), (0, "True compiled"))
+        self.assertEqual(self.run_with("yes"), (0, "True compiled"))
+
+    def test_no(self) -> None:
+        self.assertEqual(
+            self.run_with("no"), (0, "False pure Python (TWISTED_ECHO_COMPILED=no)")
+        )
+
+    def test_otherValue(self) -> None:
+        message = "TWISTED_ECHO_COMPILED is 'false', it must be yes, no, or unset"
+        self.assertEqual(self.run_with("false"), (1, f"ValueError: {message}"))
+
+    def test_missing(self) -> None:
+        self.assert_without(MISSING, "the compiled part was not built")
+
+    def test_cannotBeLoaded(self) -> None:
+        """
+        The reason is the one that Python gives.
+        """
+        self.assert_without(
+            BROKEN, "the compiled part cannot be loaded: undefined symbol: PyOther"
+        )
+
+    def test_otherSource(self) -> None:
+        """
+        What was built from another source than the one that is there is not used.
+        """
+        self.need_compiled()
+        if not Path(choice.__file__).with_name("speedups.c").exists():
+            raise SkipTest("this needs an editable install")
+        self.assert_without(
+            STALE,
+            "the compiled part was built from another speedups.c; "
+            "build it again, by installing twisted-echo again",
+        )
+
+    def test_freeThreaded(self) -> None:
+        self.assert_without(FREE_THREADED, "this Python is free-threaded")
+
+    def test_underCI(self) -> None:
+        """
+        CI tests the compiled part, unless a step of it says that it does without.
+        """
+        if os.environ.get("CI") == "true" and choice.VARIABLE not in os.environ:
+            self.assertEqual(choice.implementation, "compiled")
+            self.assertIsNotNone(choice.speedups)

@@ -1,0 +1,5 @@
+from typing import Final
+
+SOURCE_DIGEST: Final[str]
+
+def trivial() -> int: ...
