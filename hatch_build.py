@@ -108,7 +108,7 @@ class CompiledPartHook(BuildHookInterface[Any]):
             built = build(Path(self.folder.name))
         except CannotBuild as why:
             if wanted == "yes":
-                raise
+                raise CannotBuild(f"{VARIABLE}=yes, but {why}") from why
             self.app.display_warning(f"{MODULE} is not built: {why}")
             if version == "editable":
                 # An earlier installation may have left one.

@@ -2,85 +2,40 @@
 What is in the wheel and the sdist, and what importing the package does.
 """
 
-import importlib.util
 import pkgutil
 import re
-import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from email import message_from_string
 from email.message import Message
 from pathlib import Path
-from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_echo
+from tests.support.building import COMPILED, BuildingTestCase
 from tests.support.certificates import make_certificate
 from tests.support.marks import slow
-from tests.support.paths import PROJECT
 from tests.support.processes import DEADLINE, environment, new_folder
 
 PLUGIN = "twisted/plugins/twisted_echo_plugin.py"
 
 
-class BuildTests(SynchronousTestCase):
-    def built(self) -> tuple[Path, Path]:
+class WheelTests(BuildingTestCase):
+    def assert_contents(self, project: Path, dist: Path, built: set[str]) -> str:
         """
-        Build from a copy of the project, with the litter of a used one.
+        The wheel, built by way of the sdist, holds the package and the plugin, what was
+        compiled, and nothing else.
 
-        @return: the copy, and the folder of what was built.
+        @return: the name of the wheel.
         """
-        for module in ("build", "hatchling"):
-            if importlib.util.find_spec(module) is None:
-                raise SkipTest(f"{module} is not installed")
-        if not (PROJECT / "pyproject.toml").exists():
-            raise SkipTest("these tests are not in the project's folder")
-        folder = new_folder(self)
-        copy = folder / "project"
-        shutil.copytree(
-            PROJECT,
-            copy,
-            ignore=shutil.ignore_patterns(
-                # Python writes the last two while other tests run.
-                *(".*", "_trial_temp*", "dist", "build", "tests.*"),
-                *("__pycache__", "dropin.cache*"),
-            ),
-        )
-        for place in ("twisted/plugins", "twisted_echo"):
-            (copy / place / "dropin.cache").write_bytes(b"litter")
-            (copy / place / "__pycache__").mkdir(exist_ok=True)
-            (copy / place / "__pycache__" / "x.cpython-311.pyc").write_bytes(b"litter")
-        run = subprocess.run(
-            [
-                *(sys.executable, "-m", "build", "--no-isolation"),
-                *("--outdir", folder / "dist", copy),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=4 * DEADLINE,
-            cwd=folder,
-            env=environment(),
-            check=False,
-        )
-        self.assertEqual(run.returncode, 0, run.stdout)
-        return copy, folder / "dist"
-
-    @slow
-    def test_wheel(self) -> None:
-        """
-        The wheel, built by way of the sdist, holds the package and the plugin and
-        nothing else.
-        """
-        project, dist = self.built()
         (archive,) = dist.glob("*.tar.gz")
         with tarfile.open(archive) as sdist:
             sources = {name.partition("/")[2] for name in sdist.getnames()}
         (archive,) = dist.glob("*.whl")
-        self.assertTrue(archive.name.endswith("-py3-none-any.whl"))
         with zipfile.ZipFile(archive) as wheel:
             names = wheel.namelist()
             (metadata,) = (name for name in names if name.endswith("/METADATA"))
@@ -88,18 +43,45 @@ class BuildTests(SynchronousTestCase):
 
         expected = {
             path.relative_to(project).as_posix()
-            for path in (project / "twisted_echo").rglob("*.py")
+            for path in (project / "twisted_echo").rglob("*.py*")
+            if path.suffix in (".py", ".pyi")
         }
         expected |= {"twisted_echo/py.typed", PLUGIN}
         files = {name for name in names if ".dist-info/" not in name}
-        self.assertEqual(files, expected)
+        self.assertEqual(files, expected | built)
         self.assertTrue(any(name.endswith("/licenses/LICENSE") for name in names))
 
         self.assertLessEqual(expected, sources)
         self.assertLessEqual({"pyproject.toml", "README.md", "LICENSE"}, sources)
+        self.assertLessEqual({"hatch_build.py", f"{COMPILED}/speedups.c"}, sources)
         self.assertIn("tests/project/test_packaging.py", sources)
         for name in sources:
-            self.assertNotRegex(name, r"dropin\.cache|__pycache__|\.pyc$")
+            self.assertNotRegex(name, r"dropin\.cache|__pycache__|\.pyc$|\.so$")
+        return archive.name
+
+    @slow
+    def test_compiled(self) -> None:
+        """
+        The wheel has the compiled part, and is for this Python and platform alone.
+        """
+        self.need_compiler()
+        project = self.copied()
+        dist, _ = self.built(project)
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        name = self.assert_contents(project, dist, {f"{COMPILED}/speedups{suffix}"})
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+        self.assertTrue(name.endswith(f"-{python}-{python}-{platform}.whl"), name)
+
+    @slow
+    def test_pure(self) -> None:
+        """
+        Without the compiled part, one wheel is for all.
+        """
+        project = self.copied()
+        dist, _ = self.built(project, wanted="no")
+        name = self.assert_contents(project, dist, set())
+        self.assertTrue(name.endswith("-py3-none-any.whl"), name)
 
     def assert_metadata(self, metadata: Message) -> None:
         """

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypedDict
 
 from twisted.internet.defer import Deferred, succeed
 
+from twisted_echo.compiled.choice import implementation
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
 from twisted_echo.service import SessionService
@@ -70,10 +71,12 @@ def _installed() -> dict[str, str]:
 
 def buildInfo(reactor: object) -> dict[str, str]:
     """
-    Return the versions of the software, and the reactor, as they are exported.
+    Return the versions of the software, whether its compiled part is used, and the
+    reactor, as they are exported.
     """
     return {
         **_installed(),
+        "implementation": implementation,
         "python": platform.python_version(),
         "reactor": type(reactor).__name__,
     }

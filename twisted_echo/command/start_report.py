@@ -46,7 +46,7 @@ def logStarted(
     Log that the service listens.
 
     @param admin: where its admin port listens, if it has one.
-    @param software: the versions, by
+    @param software: the versions and the like, by
         L{buildInfo<twisted_echo.admin.status_view.buildInfo>}.
     """
     workers = served.workerCount
@@ -55,13 +55,15 @@ def logStarted(
         + ("" if workers == 1 else "{workers} workers with ")
         + "{reactor}; limits: {limits}; "
         + ("no admin port" if admin is None else "admin on {admin}")
-        + "; twisted-echo {version}, Twisted {twisted}, Python {python}",
+        + "; twisted-echo {version} ({implementation}),"
+        + " Twisted {twisted}, Python {python}",
         event="started",
         addresses=CommaSeparated(readable(each) for each in served.addresses),
         workers=workers,
         limits=ReadableLimits(served.limits),
         admin=None if admin is None else readable(admin),
         version=software["version"],
+        implementation=software["implementation"],
         twisted=software["twisted"],
         python=software["python"],
         reactor=software["reactor"],

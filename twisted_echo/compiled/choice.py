@@ -25,8 +25,8 @@ __all__ = ["VARIABLE", "implementation", "speedups"]
 
 VARIABLE = "TWISTED_ECHO_COMPILED"
 _STALE = (
-    "the compiled part was built from another speedups.c; "
-    "build it again, by installing twisted-echo again"
+    "the compiled part was built from another speedups.c, "
+    "install twisted-echo again to build it anew"
 )
 
 
@@ -46,7 +46,7 @@ def _load(source: Path) -> ModuleType:
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise _Unusable("this Python is free-threaded")
     try:
-        from twisted_echo.compiled import speedups
+        import twisted_echo.compiled.speedups as speedups
     except ModuleNotFoundError:
         raise _Unusable("the compiled part was not built") from None
     except ImportError as error:
@@ -70,13 +70,13 @@ def _choose(wanted: str, source: Path) -> tuple[ModuleType | None, str]:
     if wanted not in ("", "yes", "no"):
         raise ValueError(f"{VARIABLE} is {wanted!r}, it must be yes, no, or unset")
     if wanted == "no":
-        return None, f"pure Python ({VARIABLE}=no)"
+        return None, f"pure Python: {VARIABLE}=no"
     try:
         return _load(source), "compiled"
     except _Unusable as why:
         if wanted == "yes":
             raise ImportError(f"{VARIABLE}=yes, but {why}") from why.__cause__
-        return None, f"pure Python ({why})"
+        return None, f"pure Python: {why}"
 
 
 implementation: str

@@ -14,6 +14,7 @@ from tests.support.clients import FakeEndpoint, PausablePort
 from tests.support.counting_transports import DONE, Counting
 from twisted_echo import EchoConfig, EchoFactory, SessionService
 from twisted_echo.admin.status_view import ServiceView, buildInfo
+from twisted_echo.compiled import choice
 from twisted_echo.lifecycle import State
 from twisted_echo.session.statistics import MOST_ROWS
 
@@ -76,6 +77,7 @@ class StateTests(ViewTestCase):
             buildInfo(self),
             {
                 "version": version("twisted-echo"),
+                "implementation": choice.implementation,
                 "twisted": version("twisted"),
                 "python": platform.python_version(),
                 "reactor": "StateTests",

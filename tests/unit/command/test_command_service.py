@@ -4,7 +4,7 @@ L{twisted_echo.command.command_service}: the start, and what is seen of the serv
 
 from twisted.application.service import IService
 from twisted.internet.error import CannotListenError
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
 from tests.support.command_service import CommandServiceTestCase
@@ -12,6 +12,7 @@ from twisted_echo.admin import status_view as view
 from twisted_echo.admin.status_view import _installed
 from twisted_echo.command.start_errors import CannotStart
 from twisted_echo.command.start_report import ReadableLimits
+from twisted_echo.compiled import choice
 from twisted_echo.lifecycle import State
 
 
@@ -39,10 +40,15 @@ class CommandServiceTests(CommandServiceTestCase):
             ("limits", ReadableLimits(self.served.limits)),
             ("admin", "127.0.0.1:9"),
             ("reactor", "FakeReactor"),
+            ("implementation", choice.implementation),
         ):
             self.assertEqual(event[field], value)
         for field in ("version", "twisted", "python"):
             self.assertTrue(event[field])
+        self.assertIn(
+            f"; twisted-echo {event['version']} ({choice.implementation}), Twisted ",
+            formatEvent(event),
+        )
 
     def test_unprivileged(self) -> None:
         """

@@ -67,9 +67,7 @@ class ChoiceTests(SynchronousTestCase):
         """
         It is done without, for a reason; and if it must be there, this is an error.
         """
-        self.assertEqual(
-            self.run_with("", before), (0, f"False pure Python ({reason})")
-        )
+        self.assertEqual(self.run_with("", before), (0, f"False pure Python: {reason}"))
         self.assertEqual(
             self.run_with("yes", before),
             (1, f"ImportError: TWISTED_ECHO_COMPILED=yes, but {reason}"),
@@ -89,7 +87,7 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_no(self) -> None:
         self.assertEqual(
-            self.run_with("no"), (0, "False pure Python (TWISTED_ECHO_COMPILED=no)")
+            self.run_with("no"), (0, "False pure Python: TWISTED_ECHO_COMPILED=no")
         )
 
     def test_otherValue(self) -> None:
@@ -116,8 +114,8 @@ class ChoiceTests(SynchronousTestCase):
             raise SkipTest("this needs an editable install")
         self.assert_without(
             STALE,
-            "the compiled part was built from another speedups.c; "
-            "build it again, by installing twisted-echo again",
+            "the compiled part was built from another speedups.c, "
+            "install twisted-echo again to build it anew",
         )
 
     def test_freeThreaded(self) -> None:
