@@ -33,8 +33,8 @@ PAGES = {
 FOREIGN = {
     "twistd": "--uid --gid --pidfile --logfile --logger --nodaemon --reactor --help",
     "twist": "--log-format",
-    "docker": "--time --ulimit",
-    "pip": "--no-cache-dir",
+    "docker": "--from --time --ulimit",
+    "pip": "--no-cache-dir --no-deps --wheel-dir",
     "systemctl": "--now",
     "mypy": "--strict",
     "ruff format": "--check",

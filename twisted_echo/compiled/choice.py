@@ -63,7 +63,7 @@ def _choose(wanted: str, source: Path) -> tuple[ModuleType | None, str]:
     """
     Choose by the value of L{VARIABLE}.
 
-    @return: the compiled part, or L{None}; and what L{implementation} says.
+    @return: the compiled part, or C{None}; and what L{implementation} says.
     @raise ValueError: if the value is none that it may have.
     @raise ImportError: if the compiled part must be used and cannot be.
     """
@@ -92,5 +92,5 @@ else:
         os.environ.get(VARIABLE, ""), Path(__file__).with_name("speedups.c")
     )
     """
-    The compiled part, or L{None}.
+    The compiled part, or C{None}.
     """
