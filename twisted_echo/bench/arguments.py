@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from twisted_echo.bench.cases import Case, parse_case
 from twisted_echo.bench.errors import BadRequest
 from twisted_echo.bench.plan import Target, parse_target
 from twisted_echo.bench.programs.program_reactors import REACTORS
@@ -76,6 +77,16 @@ def choices(known: Mapping[str, _C]) -> Callable[[str], list[_C]]:
         return [known[name] for name in names]
 
     return read
+
+
+def cases(text: str) -> list[Case]:
+    """
+    Read cases of C{compare}, with commas between, without repetitions.
+    """
+    try:
+        return [parse_case(each) for each in dict.fromkeys(text.split(","))]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def target(text: str) -> Target:

@@ -14,8 +14,8 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
-from types import TracebackType
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from twisted_echo.bench.errors import BrokenServer, ChildFailed
@@ -58,6 +58,7 @@ class Child:
 
     @param talks: whether it reads what L{tell} says and is heard by L{heard}; else
         what it prints is kept for L{wait_for}, as its errors always are.
+    @param environment: variables that it has beside those of this process.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Child:
         processors: Collection[int] = (),
         niceness: int = 0,
         talks: bool = False,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.name = name
         self._rest = b""
@@ -80,6 +82,7 @@ class Child:
             stdout=subprocess.PIPE if talks else self._log,
             stderr=self._log,
             bufsize=0,
+            env={**os.environ, **environment},
         )
         self.pid = self._process.pid
 

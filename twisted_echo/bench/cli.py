@@ -17,6 +17,7 @@ from twisted_echo.bench import (
     programs_command,
     split,
     storm_command,
+    tables_command,
     wait_command,
 )
 from twisted_echo.bench.errors import BenchError
@@ -25,10 +26,11 @@ PROGRAM = "python -m twisted_echo.bench"
 COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "load": (load_command, "put load on any echo server, checking every byte"),
     "compare": (compare_command, "measure this service beside others, in one run"),
-    "storm": (storm_command, "measure an open session beside a storm of handshakes"),
+    "storm": (storm_command, "measure an open session beside a storm of connections"),
     "programs": (programs_command, "measure kinds of Twisted programs on two reactors"),
     "wait": (wait_command, "measure how long a busy connection makes others wait"),
     "plot": (plot, "draw what compare has measured"),
+    "tables": (tables_command, "write the tables of what compare has measured"),
     "split": (split, "what splitting lines costs, I/O left out"),
 }
 
@@ -38,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description=f"Benchmarks of servers. COMMAND is one of: {names}.",
-        epilog="COMMAND --help tells more. All but split need"
+        epilog="COMMAND --help tells more. All but split and tables need"
         " pip install 'twisted-echo[bench]'.",
     )
     commands = parser.add_subparsers(metavar="COMMAND")

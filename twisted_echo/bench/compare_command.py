@@ -6,247 +6,138 @@ import argparse
 import contextlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
 
 from twisted_echo.bench import arguments
-from twisted_echo.bench.compare import (
-    OVERHEAD,
-    Settings,
-    compare,
-    facts,
-    prepare,
-)
-from twisted_echo.bench.comparison import Case, Comparison, Run, cases, ratio, spread
+from twisted_echo.bench.cases import CASES, QUICK, Case, servers_of
+from twisted_echo.bench.compare import Comparer, Settings, expected_seconds, facts
+from twisted_echo.bench.comparison import Comparison
 from twisted_echo.bench.errors import BadRequest, need
 from twisted_echo.bench.machine import check, split_processors
 from twisted_echo.bench.metering import STOLEN
-from twisted_echo.bench.result import BUSY
-from twisted_echo.bench.screen import microseconds, print_table, progress_bar
-from twisted_echo.bench.servers import LONGEST, OURS, PER_LINE, SERVERS, Server
+from twisted_echo.bench.screen import print_markdown, print_table, progress_bar
+from twisted_echo.bench.servers import OURS, PER_LINE, PURE, SERVERS, Server
+from twisted_echo.bench.tables import case_tables
 from twisted_echo.testing.self_signed import MissingExtra, make_certificate
 
+ROUNDS, SECONDS = 12, 0.5
+QUICK_ROUNDS, QUICK_SECONDS = 3, 0.25
+OUR_NAMES = {OURS, PURE, PER_LINE, "fast-line-lists", "answering-lines"}
+"""
+The servers whose failure is one of the command's.
+"""
 
-class Preset(TypedDict):
-    """
-    What is measured where the options do not say.
-    """
-
-    sizes: tuple[int, ...]
-    depths: tuple[int, ...]
-    connections: tuple[int, ...]
-    rounds: int
-    seconds: float
-
-
-COMPLETE: Preset = {
-    "sizes": (16, 64, 1024, 8192, 65536),
-    "depths": (1, 64),
-    "connections": (50, 1000),
-    "rounds": 5,
-    "seconds": 1.5,
-}
-QUICK: Preset = {
-    "sizes": (64,),
-    "depths": (1, 64),
-    "connections": (50,),
-    "rounds": 3,
-    "seconds": 0.5,
-}
-
+_CASES = "\n".join(f"  {each}" for each in CASES.values())
 EPILOG = f"""\
+cases:
+{_CASES}
+or one of your own, CONNECTIONSxBYTESxDEPTH: 1000x64x1 is for 1,000 connections, lines
+of 64 bytes, and one line in flight.
+
 servers: {", ".join(SERVERS)}
-(echo is twistd echo with its defaults; fast-lines is a FastLineReceiver that
-answers line by line on the eager reactor; raw servers know nothing of lines)
+(echo is twistd echo with its defaults; raw servers know nothing of lines)
 
-Every size is measured with every depth on the first number of connections; lines
-of about 64 bytes on the others. Ratios are ours over theirs, round by round: the
-median, and the least and the most in brackets. Below 1, ours took less.
-
-With --churn, 20 places have one connection after the other, with a line of 64 bytes,
-and the figures of lines are those of connections.
+The table of a case has the server's processor time per line, and ours over theirs: the
+median of the rounds, and the interval that holds the true median with 95 %. Below 1,
+ours took less. In by-line, ours is the FastLineReceiver with lineReceived and sendLine.
 
 examples:
   compare --quick
-  compare --quick --tls --churn
-  compare --only line-receiver,uvloop-raw --sizes 64 --depths 1 --rounds 7
+  compare --cases ping-pong,churn --only line-receiver,uvloop-raw
+  compare --tls --cases ping-pong,churn
   compare --json result.json && plot result.json -o result.png
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--quick", action="store_true", help="a few cases, short: a minute or two")
+    add(
+        "--quick",
+        action="store_true",
+        help=f"{', '.join(QUICK)}; few rounds, short ones: a minute or two",
+    )
+    add(
+        "--cases",
+        type=arguments.cases,
+        metavar="NAME,...",
+        help="measure these cases; the names are below (all)",
+    )
     add(
         "--only",
+        type=arguments.choices(SERVERS),
         metavar="NAME,...",
-        help=f"measure these servers, and {OURS}; the names are below (all)",
-    )
-    _add_cases(parser)
-    add("--no-pin", action="store_true", help="let all run on any processor")
-    add("--json", metavar="FILE", help="write all runs to FILE, for plot")
-    arguments.add_shared(parser)
-
-
-def _add_cases(parser: argparse.ArgumentParser) -> None:
-    """
-    What each server is measured with.
-    """
-    add = parser.add_argument
-    add(
-        "--sizes",
-        type=arguments.sizes,
-        metavar="BYTES,...",
-        help="bytes of a line, delimiter included (16,64,1024,8192,65536)",
-    )
-    add(
-        "--depths",
-        type=arguments.numbers(1, 100_000, " of lines", "1,64"),
-        metavar="N,...",
-        help="lines in flight per connection, at most 256 KiB of them (1,64)",
-    )
-    add(
-        "--connections",
-        type=arguments.numbers(1, 60_000, "", "50,1000"),
-        metavar="N,...",
-        help="numbers of connections (50,1000)",
+        help="measure these servers, and ours; the names are below (all)",
     )
     add(
         "--rounds",
         type=arguments.number(int, 1, 1000),
         metavar="N",
-        help="how often all is measured (5)",
+        help=f"how often all is measured ({ROUNDS})",
     )
     add(
         "--seconds",
         type=arguments.seconds,
         metavar="SECONDS",
-        help="how long each run lasts (1.5)",
+        help=f"how long each burst of lines lasts ({SECONDS:g})",
     )
     add("--tls", action="store_true", help="measure over TLS")
-    add(
-        "--churn",
-        action="store_true",
-        help="measure connections that come and go: connect, one line there and back,"
-        " close; a line is a connection then, and --depths does not go with it",
-    )
-
-
-def chosen(only: str | None, *, tls: bool = False) -> list[Server]:
-    """
-    @raise BadRequest: if one is unknown, or not installed but asked for.
-    """
-    names = list(SERVERS) if only is None else [OURS, *only.split(",")]
-    for name in names:
-        if name not in SERVERS:
-            raise BadRequest(
-                f"--only: {name!r} is no server; it must be of {', '.join(SERVERS)}"
-            )
-    servers = [server for server in SERVERS.values() if server.name in names]
-    for server in list(servers):
-        if obstacle := server.obstacle(tls):
-            if only is not None:
-                raise BadRequest(f"--only: {obstacle}")
-            print(f"left out: {obstacle}", file=sys.stderr)
-            servers.remove(server)
-    return servers
-
-
-def row(comparison: Comparison, case: Case, server: str) -> list[str]:
-    runs = comparison.of(server, case)
-    if not runs:
-        return [comparison.labels[server], "not measured"]
-
-    def cpu(run: Run) -> float:
-        return run.cpu_us
-
-    def rate(run: Run) -> float:
-        return run.lines_per_second
-
-    def against(ours: str, value: Callable[[Run], float]) -> str:
-        if server == ours or ours not in comparison.labels:
-            return ""
-        found = ratio(comparison.of(ours, case), runs, value)
-        return "" if found is None else str(found)
-
-    def median(values: list[float]) -> float:
-        found = spread(values)
-        return found.median if found else 0.0
-
-    busy = "*" if median([run.load_busy for run in runs]) > BUSY else " "
-    return [
-        comparison.labels[server],
-        f"{median([cpu(run) for run in runs]):.3f}",
-        against(OURS, cpu),
-        against(PER_LINE, cpu),
-        f"{median([rate(run) for run in runs]):,.0f}{busy}",
-        against(OURS, rate),
-        microseconds(median([run.latency_us["p50"] for run in runs])),
-        microseconds(median([run.latency_us["p99"] for run in runs])),
-        against(OURS, lambda run: run.latency_us["p99"]),
-    ]
-
-
-def print_comparison(comparison: Comparison) -> None:
-    columns = [
-        "server",
-        "cpu µs/line",
-        "cpu echo/this",
-        "cpu FastLineR./this",
-        "lines/s",
-        "lines/s echo/this",
-        "p50",
-        "p99",
-        "p99 echo/this",
-    ]
-    for case in comparison.cases:
-        table = [columns]
-        table += [row(comparison, case, server) for server in comparison.labels]
-        if PER_LINE not in comparison.labels:
-            table = [[*each[:3], *each[4:]] for each in table]
-        print_table(str(case), table[0], table[1:])
-    if any(case.size > LONGEST for case in comparison.cases):
-        print(f"{OURS} has a larger --max-length for lines above {LONGEST:,} B")
-    if any(run.load_busy > BUSY for run in comparison.runs):
-        print("* the load generator was the limit: the server can do more")
-    disturbed = sum(run.stolen > STOLEN for run in comparison.runs)
-    if disturbed:
-        print(
-            f"{disturbed} of {len(comparison.runs)} runs were disturbed by the"
-            " hypervisor, each time that they were tried: look at the spread"
-        )
+    add("--no-pin", action="store_true", help="let all run on any processor")
+    add("--markdown", action="store_true", help="print the tables as Markdown")
+    add("--json", metavar="FILE", help="write all runs to FILE, for plot and tables")
+    arguments.add_progress(parser)
 
 
 def what_to_measure(
-    options: argparse.Namespace,
-) -> tuple[list[Server], list[Case], Settings]:
+    cases: Sequence[Case], asked: Sequence[Server] | None, *, tls: bool
+) -> tuple[list[tuple[Case, Server]], dict[str, str]]:
     """
-    @raise BadRequest: if it cannot be measured, or not here.
+    @return: each server under each case, and why some are left out.
+    @raise BadRequest: if one that was asked for cannot run, or none can.
     """
-    preset = QUICK if options.quick else COMPLETE
-    if options.churn:
-        if options.depths:
-            raise BadRequest(
-                "--churn: a connection has one line, so --depths does not go with it"
-            )
-        preset = {**preset, "sizes": (64,), "depths": (1,), "connections": (20,)}
-    wanted = cases(
-        options.sizes or preset["sizes"],
-        options.depths or preset["depths"],
-        options.connections or preset["connections"],
-        tls=options.tls,
-        churn=options.churn,
-    )
-    settings = Settings(
-        rounds=options.rounds or preset["rounds"],
-        seconds=options.seconds or preset["seconds"],
-        processes=options.processes,
-        processors=((), ()) if options.no_pin else split_processors(),
-    )
-    prepare(wanted, settings)
-    return chosen(options.only, tls=options.tls), wanted, settings
+    missing = {
+        each.name: why for each in SERVERS.values() if (why := each.obstacle(tls))
+    }
+    plan, unmeasurable = [], []
+    for case in cases:
+        ours, *others = servers_of(case)
+        if ours in missing:
+            unmeasurable.append(f"{case.name}: {missing[ours]}")
+            continue
+        names = [ours, *(each for each in others if each in SERVERS)]
+        wanted = names if asked is None else [ours, *(each.name for each in asked)]
+        plan += [
+            (case, SERVERS[name])
+            for name in names
+            if name in wanted and name not in missing
+        ]
+    measured = {server.name for _, server in plan}
+    for each in asked or ():
+        if each.name not in measured:
+            why = missing.get(each.name, f"{each.name} is for none of these cases")
+            raise BadRequest(f"--only: {why}")
+    if not plan:
+        raise BadRequest("; ".join(unmeasurable))
+    return plan, missing
+
+
+def new_comparison(
+    plan: Sequence[tuple[Case, Server]], missing: dict[str, str], settings: Settings
+) -> Comparison:
+    cases = list(dict.fromkeys(case for case, _ in plan))
+    wanted = {server.name for _, server in plan}
+    absent = {
+        name: why
+        for name, why in missing.items()
+        if name != PURE and any(name in servers_of(case) for case in cases)
+    }
+    labels = {
+        each.name: each.label
+        for each in SERVERS.values()
+        if each.name in wanted or each.name in absent
+    }
+    return Comparison(facts(settings), labels, cases, absent)
 
 
 @contextlib.contextmanager
@@ -265,33 +156,58 @@ def throw_away_certificate(wanted: bool) -> Iterator[str]:
         yield folder
 
 
+def report(comparison: Comparison, *, markdown: bool) -> None:
+    show = print_markdown if markdown else print_table
+    for table in case_tables(comparison):
+        show(*table)
+    for name, why in comparison.missing.items():
+        print(
+            f"compare: not measured: {comparison.labels[name]}: {why}", file=sys.stderr
+        )
+    for each in comparison.failures:
+        label = comparison.labels[each.server]
+        print(f"compare: {each.case}: {label}: {each.why}", file=sys.stderr)
+    disturbed = sum(run.stolen > STOLEN for run in comparison.runs)
+    if disturbed:
+        print(
+            f"{disturbed} of {len(comparison.runs)} runs were disturbed by the"
+            " hypervisor, each time that they were tried: look at the intervals",
+            file=sys.stderr,
+        )
+
+
 def run(options: argparse.Namespace) -> int:
     need("compare", ["hdrh.histogram", "rich"])
     check("compare")
-    servers, wanted, settings = what_to_measure(options)
+    usual = [CASES[name] for name in QUICK] if options.quick else [*CASES.values()]
+    cases = [each._replace(tls=options.tls) for each in options.cases or usual]
+    settings = Settings(
+        rounds=options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS),
+        seconds=options.seconds or (QUICK_SECONDS if options.quick else SECONDS),
+        processors=((), ()) if options.no_pin else split_processors(),
+    )
+    plan, missing = what_to_measure(cases, options.only, tls=options.tls)
+    comparison = new_comparison(plan, missing, settings)
     arguments.prepare_output(options.json)
-    total = settings.rounds * len(wanted) * len(servers)
     print(
-        f"{total} runs, about {total * (settings.seconds + OVERHEAD) / 60:.1f} min;"
-        f" {len(servers)} servers, {len(wanted)} cases, {settings.rounds} rounds,"
+        f"{len(plan) * settings.rounds} runs, about"
+        f" {expected_seconds(plan, settings) / 60:.1f} min; {len(comparison.cases)}"
+        f" cases, {settings.rounds} rounds of {settings.seconds:g} s,"
         f" {'pinned' if settings.processors[0] else 'not pinned'}",
         file=sys.stderr,
     )
-    labels = {server.name: server.label for server in servers}
-    comparison = Comparison(facts(settings), labels)
     try:
         with (
             progress_bar("compare", options.progress) as show,
             throw_away_certificate(options.tls) as folder,
         ):
             settings = replace(settings, certificate=folder)
-            compare(comparison, servers, wanted, settings, show)
+            Comparer(plan, comparison, settings, show).run()
     finally:
         # Also of a comparison that Ctrl-C has ended; but what an older one has left
         # is worth more than nothing.
         if options.json and (comparison.runs or comparison.failures):
             Path(options.json).write_text(comparison.to_json())
-        print_comparison(comparison)
-        for failure in comparison.failures:
-            print(f"compare: {failure}", file=sys.stderr)
-    return 1 if comparison.failures else 0
+        report(comparison, markdown=options.markdown)
+    # That a rival breaks a line is a result.
+    return int(any(each.server in OUR_NAMES for each in comparison.failures))

@@ -1,66 +1,22 @@
 """
-What C{compare} has measured, as data: cases, runs, and the ratios between them.
+What C{compare} has measured, as data: cases, runs, what failed, and the ratios.
 
-Pure. A ratio is taken round by round, ours over theirs, so that what slows the
-whole machine for a while slows both sides of it; then come the median of the
-rounds, and the least and the most.
+Pure. A ratio is taken round by round, ours over theirs; then come the median of the
+rounds and its interval.
 """
 
 import json
-import statistics
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from twisted_echo.bench.cases import Case, servers_of
 from twisted_echo.bench.errors import BadRequest
 from twisted_echo.bench.latency import PERCENTILES
-from twisted_echo.bench.plan import IN_FLIGHT
+from twisted_echo.bench.spreads import Spread, median_interval, paired_ratios
 
-FORMAT = "twisted-echo compare 1"
-USUAL_SIZE = 64
+FORMAT = "twisted-echo compare 2"
 
-
-class Case(NamedTuple):
-    """
-    @ivar churn: whether each line has a connection of its own.
-    """
-
-    connections: int
-    size: int
-    depth: int
-    tls: bool = False
-    churn: bool = False
-
-    def __str__(self) -> str:
-        return (
-            f"{self.connections:,} connections{' over TLS' * self.tls},"
-            f" {self.size:,} B a line,"
-            f" {'one line each' if self.churn else f'{self.depth} in flight'}"
-        )
-
-
-def cases(
-    sizes: Sequence[int],
-    depths: Sequence[int],
-    connections: Sequence[int],
-    *,
-    tls: bool = False,
-    churn: bool = False,
-) -> list[Case]:
-    """
-    Every size with every depth on the first number of connections, and lines of
-    about 64 bytes on the other numbers. Long lines are fewer in flight.
-    """
-    first, *others = connections
-    wanted = [(first, size, depth) for size in sizes for depth in depths]
-    usual = min(sizes, key=lambda size: abs(size - USUAL_SIZE))
-    wanted += [(many, usual, depth) for many in others for depth in depths]
-    return list(
-        dict.fromkeys(
-            Case(many, size, max(1, min(depth, IN_FLIGHT // size)), tls, churn)
-            for many, size, depth in wanted
-        )
-    )
+Facts = dict[str, str | int | float | bool]
 
 
 @dataclass(frozen=True)
@@ -68,22 +24,33 @@ class Run:
     """
     One server under one case in one round.
 
-    @ivar cpu_us: the server's processor time per line, in microseconds.
-    @ivar latency_us: percentiles, by name.
-    @ivar load_busy: the share of a processor that the busiest load process took.
+    @ivar case: its name.
+    @ivar lines: how many came back.
+    @ivar cpu_us: the server's processor time per line, in microseconds; per connection,
+        of a churn.
+    @ivar latency_us: percentiles, by name, if lines were due at a rate; else empty.
     @ivar stolen: the share of a processor that the hypervisor took meanwhile.
     @ivar tries: how often it was measured, this being the least disturbed time.
     """
 
     server: str
-    case: Case
+    case: str
     round: int
-    lines_per_second: float
+    lines: int
     cpu_us: float
     latency_us: dict[str, float]
-    load_busy: float
     stolen: float
-    tries: int
+    tries: int = 1
+
+
+class Failed(NamedTuple):
+    """
+    A server that was not measured under a case, or not in all rounds.
+    """
+
+    server: str
+    case: str
+    why: str
 
 
 @dataclass
@@ -91,25 +58,70 @@ class Comparison:
     """
     @ivar made: when, with what, how: facts for people.
     @ivar labels: the servers' names for people, by name, in order.
+    @ivar missing: why a server could not be measured at all, by name.
     """
 
-    made: dict[str, str | int | float | bool]
+    made: Facts
     labels: dict[str, str]
+    cases: list[Case]
+    missing: dict[str, str] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    @property
-    def cases(self) -> list[Case]:
-        return list(dict.fromkeys(run.case for run in self.runs))
+    failures: list[Failed] = field(default_factory=list)
 
     def of(self, server: str, case: Case) -> list[Run]:
-        return [run for run in self.runs if (run.server, run.case) == (server, case)]
+        return [
+            each
+            for each in self.runs
+            if (each.server, each.case) == (server, case.name)
+        ]
+
+    def has_failed(self, server: str, case: Case) -> bool:
+        return any(each[:2] == (server, case.name) for each in self.failures)
+
+    def servers(self, case: Case) -> list[str]:
+        """
+        Those that a case is for, missing ones included, ours first.
+        """
+        return [each for each in servers_of(case) if each in self.labels]
+
+    def cpu(self, server: str, case: Case) -> Spread | None:
+        """
+        Processor time per line, over the rounds; None, if there is none.
+        """
+        found = [each.cpu_us for each in self.of(server, case)]
+        return median_interval(found) if found else None
+
+    def latency(self, server: str, case: Case, name: str) -> Spread | None:
+        """
+        One of the percentiles, over the rounds; None, if there is none.
+        """
+        found = [
+            each.latency_us[name] for each in self.of(server, case) if each.latency_us
+        ]
+        return median_interval(found) if found else None
+
+    def ratio(self, server: str, case: Case) -> Spread | None:
+        """
+        Our processor time over a server's, of the rounds that both have; None, if
+        there are none.
+        """
+
+        def by_round(name: str) -> dict[int, float]:
+            return {each.round: each.cpu_us for each in self.of(name, case)}
+
+        found = paired_ratios(by_round(servers_of(case)[0]), by_round(server))
+        return median_interval(found) if found else None
 
     def to_json(self) -> str:
-        runs = [asdict(run) | run.case._asdict() for run in self.runs]
-        for run in runs:
-            del run["case"]
-        return json.dumps({"format": FORMAT, **vars(self), "runs": runs}, indent=1)
+        """
+        One line for each run, so that a program can read it, and a person too.
+        """
+        fields: dict[str, Any] = {"format": FORMAT, **vars(self)}
+        fields["cases"] = [each._asdict() for each in self.cases]
+        fields["failures"] = [each._asdict() for each in self.failures]
+        runs = ",\n  ".join(json.dumps(asdict(each)) for each in fields.pop("runs"))
+        head = json.dumps(fields, indent=1).removesuffix("\n}")
+        return f'{head},\n "runs": [\n  {runs}\n ]\n}}\n'
 
     @classmethod
     def from_json(cls, text: str) -> "Comparison":
@@ -121,7 +133,8 @@ class Comparison:
             fields = json.loads(text)
             if fields.pop("format") != FORMAT:
                 raise BadRequest(f"{wrong}: its format must be {FORMAT!r}")
-            fields["runs"] = [Run(case=_case(run), **run) for run in fields["runs"]]
+            for name, kind in (("cases", Case), ("runs", Run), ("failures", Failed)):
+                fields[name] = [kind(**each) for each in fields[name]]
             comparison = cls(**fields)
             comparison._check()
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -132,28 +145,24 @@ class Comparison:
         """
         @raise ValueError: naming what is not of its kind.
         """
-        labels = self.labels
-        _require("made", isinstance(self.made, dict))
-        _require("labels", isinstance(labels, dict))
-        _require("labels", all(isinstance(each, str) for each in labels.values()))
+        for name in ("made", "labels", "missing"):
+            _require(name, isinstance(vars(self)[name], dict))
+            words = vars(self)[name].values() if name != "made" else ()
+            _require(name, all(isinstance(each, str) for each in words))
+        for case in self.cases:
+            _require("name", isinstance(case.name, str))
+            _check_numbers(case._asdict(), "connections", "size", "depth")
+            _check_numbers(case._asdict(), "rate", "churn", "tls", may_be_zero=True)
+        names = {case.name for case in self.cases}
         for run in self.runs:
-            _require("server", run.server in labels)
-            _require("latency_us", run.latency_us.keys() == PERCENTILES.keys())
-            numbers = {**run.case._asdict(), **vars(run), **run.latency_us}
-            for name in numbers.keys() - {"case", "server", "latency_us"}:
-                value = numbers[name]
-                _require(name, isinstance(value, (int, float)) and value < _TOO_LARGE)
-                _require(name, value > 0 or (value == 0 and name in _MAY_BE_ZERO))
+            _require("server", run.server in self.labels)
+            _require("case", run.case in names)
+            _check_numbers(vars(run), "round", "lines", "cpu_us", "tries")
+            _check_numbers(vars(run), "stolen", may_be_zero=True)
+            if run.latency_us != {}:
+                _check_numbers(run.latency_us, *PERCENTILES)
 
 
-def _case(run: dict[str, Any]) -> Case:
-    """
-    Take a run's case out of its fields. TLS and churn came later than the format.
-    """
-    return Case(**{each: run.pop(each) for each in Case._fields if each in run})
-
-
-_MAY_BE_ZERO = ("load_busy", "stolen", "tls", "churn")
 _TOO_LARGE = 1e15
 
 
@@ -162,35 +171,11 @@ def _require(name: str, holds: bool) -> None:
         raise ValueError(f"{name} is wrong or missing")
 
 
-class Spread(NamedTuple):
-    """
-    The median of some rounds, the least and the most.
-    """
-
-    median: float
-    least: float
-    most: float
-
-    def __str__(self) -> str:
-        if self.least == self.most:
-            return f"{self.median:.3g}"
-        return f"{self.median:.3g} ({self.least:.3g}-{self.most:.3g})"
-
-
-def spread(values: Iterable[float]) -> Spread | None:
-    found = sorted(values)
-    if not found:
-        return None
-    return Spread(statistics.median(found), found[0], found[-1])
-
-
-def ratio(
-    ours: Sequence[Run], theirs: Sequence[Run], value: Callable[[Run], float]
-) -> Spread | None:
-    """
-    Ours over theirs, of the rounds that both have.
-    """
-    other = {run.round: value(run) for run in theirs}
-    return spread(
-        value(run) / other[run.round] for run in ours if other.get(run.round, 0) > 0
-    )
+def _check_numbers(
+    fields: dict[str, Any], *names: str, may_be_zero: bool = False
+) -> None:
+    for name in names:
+        value = fields.get(name)
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name} is no number")
+        _require(name, (0 < value < _TOO_LARGE) or (may_be_zero and value == 0))

@@ -1,138 +1,228 @@
 """
-How a picture of C{plot} looks: lines, bars, axes, colours.
+How a picture of C{plot} looks: points, lines, axes, colours.
 
-Colours are those of Okabe and Ito, which colour-blind people can tell apart; what
-shares a colour differs by marker and dashes. Ours are thick and on top.
+Colours are those of Okabe and Ito, which colour-blind people can tell apart, and none
+is needed to read a picture: each point and each line is labelled. Ours are bold.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from twisted_echo.bench.comparison import Spread, spread
-from twisted_echo.bench.servers import OURS, PER_LINE
+from twisted_echo.bench.spreads import Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
+__all__ = ["DARK", "LIGHT", "Line", "Point", "Theme", "draw_lines", "draw_points"]
 
-class Style(NamedTuple):
-    color: str
-    marker: str
-    dashes: str
+SMALL, NORMAL, LARGE = 9.5, 10.5, 13
 
 
-STYLES = {
-    OURS: Style("#D55E00", "o", "-"),
-    PER_LINE: Style("#E69F00", "s", "-"),
-    "line-receiver": Style("#0072B2", "s", "--"),
-    "line-only-receiver": Style("#56B4E9", "D", "--"),
-    "asyncio-raw": Style("#009E73", "o", "-"),
-    "asyncio-lines": Style("#009E73", "s", "--"),
-    "asyncio-streams": Style("#009E73", "^", ":"),
-    "uvloop-raw": Style("#CC79A7", "o", "-"),
-    "uvloop-lines": Style("#CC79A7", "s", "--"),
-    "uvloop-streams": Style("#CC79A7", "^", ":"),
-}
-OTHER = Style("#555555", "x", "-.")
-
-
-def size_label(size: float, _: object = None) -> str:
+class Theme(NamedTuple):
     """
-    Write a size as people do: 64 B, 8 KiB.
+    Colours for one kind of background.
     """
-    if size >= 1024 and size % 1024 == 0:
-        return f"{size / 1024:g} KiB"
-    return f"{size:g} B"
+
+    background: str
+    text: str
+    quiet: str
+    grid: str
+    ours: str
+    twisted: str
+    asyncio: str
+    uvloop: str
+    others: str
+
+    def of(self, server: str) -> str:
+        """
+        The colour of a server, by its name.
+        """
+        family = server.partition("-")[0]
+        known = {
+            "line": self.twisted,
+            "asyncio": self.asyncio,
+            "uvloop": self.uvloop,
+            "rloop": self.others,
+            "aiofastnet": self.others,
+        }
+        return known.get(family, self.ours)
+
+    def settings(self) -> dict[str, object]:
+        """
+        What matplotlib is told.
+        """
+        quiet = ("xtick.color", "axes.edgecolor", "axes.labelcolor")
+        return {
+            "figure.facecolor": self.background,
+            "axes.facecolor": self.background,
+            "savefig.facecolor": self.background,
+            "text.color": self.text,
+            "ytick.color": self.text,
+            "grid.color": self.grid,
+            "font.size": NORMAL,
+            "xtick.labelsize": SMALL,
+            "ytick.labelsize": SMALL,
+            **dict.fromkeys(quiet, self.quiet),
+        }
 
 
-def number_label(value: float, _: object = None) -> str:
+LIGHT = Theme(
+    background="#ffffff",
+    text="#1a1a1a",
+    quiet="#595959",
+    grid="#e4e4e4",
+    ours="#c04a00",
+    twisted="#0072b2",
+    asyncio="#00805e",
+    uvloop="#a8558a",
+    others="#6b6b6b",
+)
+DARK = Theme(
+    background="#0d1117",
+    text="#e6edf3",
+    quiet="#9aa4af",
+    grid="#252c35",
+    ours="#ff9b45",
+    twisted="#56b4e9",
+    asyncio="#2fc79a",
+    uvloop="#e29ac6",
+    others="#b9c1ca",
+)
+
+
+class Point(NamedTuple):
+    """
+    @ivar value: None, if there is none.
+    @ivar note: what is written beside it.
+    """
+
+    server: str
+    label: str
+    value: Spread | None
+    note: str
+    is_ours: bool
+
+
+class Line(NamedTuple):
+    server: str
+    label: str
+    values: list[float]
+    is_ours: bool
+
+
+def figure_label(value: float, _: object = None) -> str:
     return f"{value:,.10g}"
 
 
-def draw_lines(
-    axes: "Axes",
-    labels: Mapping[str, str],
-    xs: Sequence[float],
-    values: Callable[[str, int], Sequence[float]],
-) -> None:
+def log_axis(axis: "Axis") -> None:
     """
-    Draw a line for each server, with how far its rounds spread.
-
-    @param labels: the servers, those last that are to be on top.
-    @param values: of a server at an index of C{xs}, one for each round.
-    """
-    for server, label in labels.items():
-        spreads = [spread(values(server, index)) for index in range(len(xs))]
-        points = [
-            (x, each) for x, each in zip(xs, spreads, strict=True) if each is not None
-        ]
-        if not points:
-            continue
-        draw_line(axes, server, label, points)
-    axes.grid(True, which="major", color="#dddddd", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def draw_line(
-    axes: "Axes", server: str, label: str, points: Sequence[tuple[float, Spread]]
-) -> None:
-    style = STYLES.get(server, OTHER)
-    ours = server in (OURS, PER_LINE)
-    at = [x for x, _ in points]
-    axes.plot(
-        at,
-        [each.median for _, each in points],
-        label=label,
-        color=style.color,
-        marker=style.marker,
-        linestyle=style.dashes,
-        linewidth=3.2 if server == OURS else 2.2 if ours else 1.3,
-        markersize=8 if server == OURS else 6 if ours else 4.5,
-        zorder=4 if server == OURS else 3 if ours else 2,
-    )
-    least = [each.least for _, each in points]
-    most = [each.most for _, each in points]
-    if ours:
-        axes.fill_between(at, least, most, color=style.color, alpha=0.2, linewidth=0)
-    else:
-        axes.vlines(at, least, most, color=style.color, alpha=0.6)
-
-
-def draw_bars(axes: "Axes", bars: Sequence[tuple[str, str, Spread, str]]) -> None:
-    """
-    Draw a bar for each server: its name, its label, its value, and a note on it.
-    """
-    for at, (server, _, value, note) in enumerate(bars):
-        axes.barh(
-            at,
-            value.median,
-            xerr=[[value.median - value.least], [value.most - value.median]],
-            color=STYLES.get(server, OTHER).color,
-            alpha=1.0 if server in (OURS, PER_LINE) else 0.6,
-            ecolor="#333333",
-            capsize=2,
-        )
-        axes.text(value.most, at, f" {note}", va="center", fontsize=8)
-    axes.set_yticks(range(len(bars)), [label for _, label, _, _ in bars])
-    for text, bar in zip(axes.get_yticklabels(), bars, strict=True):
-        text.set_fontweight("bold" if bar[0] == OURS else "normal")
-    # Room for the notes.
-    axes.set_xlim(0, max(value.most for _, _, value, _ in bars) * 1.45)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def log_axis(axis: "Axis", label: Callable[[float, object], str]) -> None:
-    """
-    Make an axis logarithmic, with labels in plain numbers.
+    Label a logarithmic axis with plain numbers.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-    axis.set_major_formatter(FuncFormatter(label))
+    axis.set_major_formatter(FuncFormatter(figure_label))
     axis.set_minor_formatter(NullFormatter())
+    axis.set_tick_params(which="both", length=0)
 
 
-def ticks(axes: "Axes", at: Sequence[float], label: Callable[[float], str]) -> None:
-    axes.set_xticks(at, [label(each) for each in at])
-    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+def bare(axes: "Axes") -> None:
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_axisbelow(True)
+
+
+def draw_points(axes: "Axes", points: Sequence[Point], theme: Theme) -> None:
+    """
+    Draw a point for each server on a logarithmic axis, with its interval, the first at
+    the top.
+    """
+    values = [each.value for each in points if each.value]
+    least = min(each.least for each in values)
+    most = max(each.most for each in values)
+    axes.set_xscale("log")
+    # At least a factor of three, so that small differences look small; and room for the
+    # notes.
+    span = max(most / least, 3.0)
+    left = least / span**0.08
+    axes.set_xlim(left, left * span**1.38)
+    for at, each in enumerate(points):
+        color = theme.of(each.server)
+        if each.value is None:
+            axes.text(left, at, f"  {each.note}", va="center", color=theme.quiet)
+            continue
+        low, middle, high = each.value.least, each.value.median, each.value.most
+        axes.hlines(at, left, middle, color=theme.grid, linewidth=2.2, zorder=1)
+        axes.hlines(at, low, high, color=color, linewidth=2.4, zorder=2)
+        size = 95 if each.is_ours else 48
+        axes.scatter(middle, at, s=size, color=color, zorder=3, linewidth=0)
+        weight = "bold" if each.is_ours else "normal"
+        axes.annotate(
+            each.note,
+            (high, at),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            weight=weight,
+            color=color if each.is_ours else theme.text,
+        )
+    axes.set_yticks(range(len(points)), [each.label for each in points])
+    for text, each in zip(axes.get_yticklabels(), points, strict=True):
+        if each.is_ours:
+            text.set(weight="bold", color=theme.ours)
+    axes.set_ylim(len(points) - 0.4, -0.6)
+    log_axis(axes.xaxis)
+    axes.grid(axis="x", linewidth=0.8)
+    bare(axes)
+
+
+def draw_lines(
+    axes: "Axes", places: Sequence[str], lines: Sequence[Line], theme: Theme
+) -> None:
+    """
+    Draw a line for each server, labelled at its end, on a logarithmic axis.
+    """
+    axes.set_yscale("log")
+    at = range(len(places))
+    for each in lines:
+        axes.plot(
+            at,
+            each.values,
+            color=theme.of(each.server),
+            marker="o",
+            linewidth=3.2 if each.is_ours else 1.6,
+            markersize=8 if each.is_ours else 5,
+            zorder=3 if each.is_ours else 2,
+        )
+    log_axis(axes.yaxis)
+    axes.set_xticks(at, places)
+    # Room for the labels.
+    axes.set_xlim(-0.15, (len(places) - 1) * 1.95)
+    axes.grid(axis="y", linewidth=0.8)
+    bare(axes)
+    _label_ends(axes, lines, theme)
+
+
+def _label_ends(axes: "Axes", lines: Sequence[Line], theme: Theme) -> None:
+    """
+    Write each line's label beside its end, below the one above.
+    """
+    low, high = axes.get_ylim()
+    height = (high / low) ** 0.085
+    limit = high
+    for each in sorted(lines, key=lambda line: -line.values[-1]):
+        wanted = min(each.values[-1], limit / height)
+        limit = wanted
+        axes.annotate(
+            each.label,
+            (len(each.values) - 1, wanted),
+            xytext=(12, 0),
+            textcoords="offset points",
+            va="center",
+            color=theme.of(each.server),
+            weight="bold" if each.is_ours else "normal",
+        )
+
+
+Panel = Callable[["Axes"], None]

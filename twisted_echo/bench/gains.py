@@ -7,17 +7,15 @@ then come their median and its interval.
 """
 
 import json
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
-from twisted_echo.bench.comparison import Spread
+from twisted_echo.bench.spreads import Spread, median_interval, paired_ratios
 from twisted_echo.bench.turns import Pair
 
 FORMAT = "twisted-echo programs 1"
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -56,24 +54,6 @@ class Gain(NamedTuple):
     ratio: Spread
 
 
-def median_interval(values: Sequence[float]) -> Spread:
-    """
-    The median, and the interval that holds the true one with 95 %, whatever the
-    distribution: from the k-th least value to the k-th largest. Of fewer than six
-    values that is the least and the most, and says less.
-    """
-    found = sorted(values)
-    count = len(found)
-    outside, probability = 0, 0.0
-    for index in range(count // 2):
-        # How many values are below the median has a binomial distribution.
-        probability += math.comb(count, index) / 2**count
-        if 2 * probability > 1 - CONFIDENCE:
-            break
-        outside = index
-    return Spread(statistics.median(found), found[outside], found[-1 - outside])
-
-
 @dataclass
 class Gains:
     """
@@ -99,7 +79,7 @@ class Gains:
             for reactor in pair
         ]
         stock, eager = times
-        ratios = [eager[each] / stock[each] for each in stock if each in eager]
+        ratios = paired_ratios(eager, stock)
         if not ratios:
             return None
         return Gain(

@@ -1,40 +1,54 @@
 """
 The panels of a picture of C{plot}.
 
-One for each depth, of the processor time per line by size, or as bars if there is
-one size only; one of latency percentiles; and one of how the time per line grows
-with connections. Points are medians of the rounds.
+One for each case, with the processor time of each server on a logarithmic axis, the
+least at the top; and one of latency, for the case in which lines are due at a rate.
 """
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from twisted_echo.bench.comparison import (
-    USUAL_SIZE,
-    Case,
-    Comparison,
-    Run,
-    ratio,
-    spread,
-)
+from twisted_echo.bench.cases import BY_LINE, Case, servers_of
+from twisted_echo.bench.comparison import Comparison
 from twisted_echo.bench.drawing import (
-    draw_bars,
+    LARGE,
+    SMALL,
+    Line,
+    Panel,
+    Point,
+    Theme,
     draw_lines,
-    log_axis,
-    number_label,
-    size_label,
-    ticks,
+    draw_points,
 )
-from twisted_echo.bench.errors import BadRequest
 from twisted_echo.bench.latency import PERCENTILES
-from twisted_echo.bench.servers import OURS, PER_LINE
+from twisted_echo.bench.tables import absence, figure
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Panel = Callable[["Axes"], None]
+__all__ = ["Picture"]
+
+WIDTH, ROW = 12.5, 0.27
+LABELS, BETWEEN, HEAD = 2.95, 1.2, 1.0
+"""
+Inches: of the picture, and of a server; for the labels of servers, between two panels,
+and above all.
+"""
+
+TITLES = {
+    "ping-pong": "One line in flight",
+    "pipelined": "64 lines in flight",
+    BY_LINE: "64 lines in flight, answered line by line",
+    "many": "2,000 connections",
+    "large": "Lines of 8 KiB",
+    "churn": "A connection for each line",
+    "steady": "A server that is mostly idle",
+}
+
+FEW = ("echo", "line-receiver", "asyncio-raw", "uvloop-raw", "rloop-raw")
+"""
+The servers whose latency is drawn.
+"""
 
 
 class Picture:
@@ -42,170 +56,134 @@ class Picture:
     The panels that a comparison has the data for.
     """
 
-    def __init__(self, comparison: Comparison) -> None:
+    def __init__(self, comparison: Comparison, theme: Theme) -> None:
         self._comparison = comparison
-        cases = comparison.cases
-        if not cases:
-            raise BadRequest("holds no runs, so there is nothing to draw")
-        self._connections = cases[0].connections
-        self._size = min(
-            (case.size for case in cases), key=lambda size: abs(size - USUAL_SIZE)
-        )
-        # Ours last, on top of the others.
-        labels = comparison.labels
-        names = sorted(labels, key=lambda name: (name == OURS, name == PER_LINE))
-        self._labels = {name: labels[name] for name in names}
-
-    def panels(self) -> list[Panel]:
-        cases = self._comparison.cases
-        here = [case for case in cases if case.connections == self._connections]
-        depths: dict[int, list[Case]] = {}
-        for size in sorted({case.size for case in here}):
-            # The most in flight are fewer for long lines, and belong together still.
-            ranked = sorted(case for case in here if case.size == size)
-            for rank, case in enumerate(ranked):
-                depths.setdefault(rank, []).append(case)
-        panels: list[Panel] = [
-            self._by_size(group) if len(group) > 1 else self._bars(group)
-            for group in depths.values()
+        self._theme = theme
+        self._cases = [
+            case
+            for case in comparison.cases
+            if any(comparison.of(each, case) for each in comparison.labels)
         ]
-        usual = min(case for case in here if case.size == self._size)
-        panels.append(self._latencies(usual))
-        scaling = [case for case in cases if case[1:] == usual[1:]]
-        if len(scaling) > 1:
-            panels.append(self._scaling(sorted(scaling)))
-        return panels
 
-    def _runs(self, server: str, case: Case) -> list[Run]:
-        return self._comparison.of(server, case)
+    def _points(self, case: Case) -> list[Point]:
+        comparison = self._comparison
+        points = []
+        for server in comparison.servers(case):
+            value = comparison.cpu(server, case)
+            note = absence(comparison, server, case)
+            if value is not None:
+                note = f"{figure(value.median)} µs"
+            label = comparison.labels[server]
+            is_ours = server == servers_of(case)[0]
+            points.append(Point(server, label, value, note, is_ours))
 
-    def _lines(
-        self,
-        axes: "Axes",
-        xs: Sequence[float],
-        values: Callable[[str, int], Sequence[float]],
-    ) -> None:
-        draw_lines(axes, self._labels, xs, values)
-        log_axis(axes.yaxis, number_label)
+        def rank(point: Point) -> float:
+            return point.value.median if point.value else float("inf")
 
-    def _by_size(self, group: list[Case]) -> Panel:
+        return sorted(points, key=rank)
+
+    def _case_panel(self, case: Case) -> Panel:
         def draw(axes: "Axes") -> None:
-            sizes: list[float] = [case.size for case in group]
-            axes.set(xscale="log", yscale="log")
-            self._lines(
-                axes,
-                sizes,
-                lambda server, at: [
-                    run.cpu_us for run in self._runs(server, group[at])
-                ],
-            )
-            ticks(axes, sizes, size_label)
-            axes.set_xlabel("bytes a line")
-            axes.set_ylabel("server's processor time, µs a line")
-            least, most = group[-1].depth, group[0].depth
-            depth = f"{most}" if least == most else f"{most} to {least} (long lines)"
-            axes.set_title(f"Processor time by size: {depth} in flight")
-
-        return draw
-
-    def _bars(self, group: list[Case]) -> Panel:
-        (case,) = group
-
-        def draw(axes: "Axes") -> None:
-            ours = self._runs(OURS, case)
-            bars = []
-            for server, label in self._labels.items():
-                runs = self._runs(server, case)
-                value = spread(run.cpu_us for run in runs)
-                if value is None:
-                    continue
-                note = f"{value.median:.3g}"
-                against = ratio(ours, runs, lambda run: run.cpu_us)
-                if against is not None and server != OURS:
-                    note += f"   ours/this {against.median:.2f}"
-                bars.append((server, label, value, note))
-            draw_bars(axes, bars)
-            axes.set_xlabel("server's processor time, µs a line")
-            axes.set_title(
-                f"Processor time: {size_label(case.size)} a line,"
-                f" {case.depth} in flight"
+            draw_points(axes, self._points(case), self._theme)
+            self._title(axes, TITLES.get(case.name, case.name), case)
+            axes.set_xlabel(
+                f"← less is better      µs per {case.unit}",
+                loc="left",
+                fontsize=SMALL,
             )
 
         return draw
 
-    def _latencies(self, case: Case) -> Panel:
+    def _latency_panel(self, case: Case) -> Panel:
+        names = [each for each in PERCENTILES if each != "max"]
+
         def draw(axes: "Axes") -> None:
-            names = list(PERCENTILES)
-            places: list[float] = list(range(len(names)))
-            axes.set(yscale="log")
-            self._lines(
-                axes,
-                places,
-                lambda server, at: [
-                    run.latency_us[names[at]] for run in self._runs(server, case)
-                ],
-            )
-            axes.set_xticks(places, names)
-            axes.set_ylabel("µs from sent to back")
-            axes.set_title(
-                f"Latency: {case.connections:,} connections,"
-                f" {size_label(case.size)} a line, {case.depth} in flight"
+            lines = []
+            for server in FEW:
+                found = [self._comparison.latency(server, case, each) for each in names]
+                values = [each.median for each in found if each]
+                if values:
+                    label = self._comparison.labels[server].partition(" (")[0]
+                    is_ours = server == servers_of(case)[0]
+                    lines.append(Line(server, label, values, is_ours))
+            draw_lines(axes, names, lines, self._theme)
+            self._title(axes, "Latency of that server", case)
+            axes.set_xlabel(
+                "↓ less is better      µs from due until back",
+                loc="left",
+                fontsize=SMALL,
             )
 
         return draw
 
-    def _scaling(self, group: list[Case]) -> Panel:
-        def draw(axes: "Axes") -> None:
-            counts: list[float] = [case.connections for case in group]
-            axes.set(xscale="log", yscale="log")
-            self._lines(
-                axes,
-                counts,
-                lambda server, at: [
-                    run.cpu_us for run in self._runs(server, group[at])
-                ],
-            )
-            ticks(axes, counts, number_label)
-            axes.set_xlabel("connections")
-            axes.set_ylabel("server's processor time, µs a line")
-            axes.set_title(
-                f"Scaling: {size_label(group[0].size)} a line,"
-                f" {group[0].depth} in flight"
-            )
+    def _title(self, axes: "Axes", title: str, case: Case) -> None:
+        axes.set_title(title, loc="left", fontsize=LARGE, weight="bold", pad=22)
+        axes.text(
+            0,
+            1,
+            str(case).partition(": ")[2],
+            transform=axes.transAxes,
+            va="bottom",
+            color=self._theme.quiet,
+            fontsize=SMALL,
+        )
 
-        return draw
+    def _panels(self) -> list[Panel]:
+        panels = [self._case_panel(case) for case in self._cases]
+        return panels + [self._latency_panel(case) for case in self._cases if case.rate]
 
     def draw(self) -> "Figure":
         from matplotlib.figure import Figure
 
-        panels = self.panels()
+        panels = self._panels()
         rows = (len(panels) + 1) // 2
-        figure = Figure(figsize=(13, 1.6 + 4.6 * rows), dpi=110, layout="constrained")
-        grid = figure.add_gridspec(rows, 2)
-        handles: dict[str, Artist] = {}
+        most = max(len(self._comparison.servers(case)) for case in self._cases)
+        panel_height = most * ROW
+        height = rows * (panel_height + BETWEEN) + HEAD
+        figure = Figure(figsize=(WIDTH, height), dpi=110)
+        grid = figure.add_gridspec(
+            rows,
+            2,
+            left=LABELS / WIDTH,
+            right=1 - 0.25 / WIDTH,
+            wspace=LABELS / (WIDTH / 2 - LABELS),
+            top=1 - (HEAD + 0.6) / height,
+            bottom=0.6 / height,
+            hspace=BETWEEN / panel_height,
+        )
         for at, panel in enumerate(panels):
             row, column = divmod(at, 2)
-            is_alone = at == len(panels) - 1 and column == 0
-            axes = figure.add_subplot(grid[row, :] if is_alone else grid[row, column])
-            panel(axes)
-            drawn, labels = axes.get_legend_handles_labels()
-            handles |= dict(zip(labels, drawn, strict=True))
-        order = [each for each in self._comparison.labels.values() if each in handles]
-        figure.legend(
-            [handles[each] for each in order],
-            order,
-            loc="outside lower center",
-            ncols=5,
-            frameon=False,
+            panel(figure.add_subplot(grid[row, column]))
+        figure.text(
+            0.02,
+            1 - 0.2 / height,
+            "How much processor time an echo server needs",
+            va="top",
+            fontsize=17,
+            weight="bold",
         )
-        figure.suptitle(f"Echo servers side by side\n{self._facts()}", fontsize=12)
+        figure.text(
+            0.02,
+            1 - 0.58 / height,
+            self._facts(),
+            va="top",
+            color=self._theme.quiet,
+            fontsize=SMALL,
+            linespacing=1.4,
+        )
         return figure
 
     def _facts(self) -> str:
         made = self._comparison.made
+        versions = [
+            f"{name} {made[name]}"
+            for name in ("uvloop", "rloop", "aiofastnet")
+            if made.get(name, "not installed") != "not installed"
+        ]
         return (
-            f"{made.get('python')}, Twisted {made.get('twisted')}, uvloop"
-            f" {made.get('uvloop')}, {made.get('date')}; medians of"
-            f" {made.get('rounds')} rounds of {made.get('seconds')} s, with the"
-            " least and the most"
+            f"{made.get('python')}, Twisted {made.get('twisted')},"
+            f" {', '.join(versions)}; {made.get('date')}. Medians of"
+            f" {made.get('rounds')} rounds, with 95 % intervals; all axes are"
+            " logarithmic.\nIn orange: ours, on the eager reactor. Raw servers send"
+            " back what they get, and know nothing of lines."
         )

@@ -5,9 +5,10 @@ C{plot}: a picture of what C{compare} has measured.
 import argparse
 from pathlib import Path
 
-from twisted_echo.bench.comparison import Comparison
+from twisted_echo.bench.drawing import DARK, LIGHT
 from twisted_echo.bench.errors import BadRequest, need
 from twisted_echo.bench.picture import Picture
+from twisted_echo.bench.tables_command import read_comparison
 
 FORMATS = (".png", ".svg")
 EPILOG = """\
@@ -25,27 +26,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.png|FILE.svg",
         help="the picture; its name says which kind",
     )
+    parser.add_argument("--dark", action="store_true", help="for dark pages")
 
 
 def run(options: argparse.Namespace) -> int:
-    need("plot", ["matplotlib.figure"])
+    (matplotlib,) = need("plot", ["matplotlib"])
     output = Path(options.output)
     if output.suffix.lower() not in FORMATS:
         raise BadRequest(
             f"--output: the name must end in {' or '.join(FORMATS)}, got {output.name}"
         )
-    try:
-        text = Path(options.file).read_text()
-    except (OSError, UnicodeError) as error:
-        raise BadRequest(f"{options.file}: {error}") from None
-    try:
-        figure = Picture(Comparison.from_json(text)).draw()
-    except BadRequest as error:
-        raise BadRequest(f"{options.file} {error}") from None
-    try:
-        # No date in it: the same data give the same picture.
-        dated = output.suffix.lower() == ".svg"
-        figure.savefig(output, metadata={"Date": None} if dated else None)
-    except OSError as error:
-        raise BadRequest(f"--output {output}: {error.strerror}") from None
+    theme = DARK if options.dark else LIGHT
+    comparison = read_comparison(options.file)
+    # No date in it: the same data give the same picture.
+    metadata = {"Date": None} if output.suffix.lower() == ".svg" else None
+    with matplotlib.rc_context(theme.settings()):
+        figure = Picture(comparison, theme).draw()
+        try:
+            figure.savefig(output, metadata=metadata)
+        except OSError as error:
+            raise BadRequest(f"--output {output}: {error.strerror}") from None
     return 0

@@ -10,7 +10,7 @@ kernel chooses the port.
 import asyncio
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,12 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
-from twisted_echo import FastLineReceiver
+from twisted_echo import (
+    AnsweringLineReceiver,
+    FastLineReceiver,
+    Session,
+    SessionFactory,
+)
 from twisted_echo.bench.servers import listen_string
 
 HOST = "127.0.0.1"
@@ -48,6 +53,23 @@ class FastLineEcho(_LineEcho, FastLineReceiver):
     pass
 
 
+class FastLineListEcho(FastLineEcho):
+    def linesReceived(self, lines: list[bytes]) -> None:
+        self.sendLines(lines)
+
+
+class AnsweringLineEcho(AnsweringLineReceiver):
+    """
+    Its answer is there at once. The session turns C{TCP_NODELAY} on.
+    """
+
+    delimiter = b"\n"
+    MAX_LENGTH = LONGEST
+
+    def answer(self, question: bytes) -> bytes:
+        return question
+
+
 class LineReceiverEcho(_LineEcho, LineReceiver):
     pass
 
@@ -68,7 +90,11 @@ def run_twisted(protocol: type[Protocol], certificate: str, *, eager: bool) -> N
     from twisted.internet import reactor as chosen
 
     reactor: Any = chosen
-    factory = Factory.forProtocol(protocol)
+    factory: Any
+    if issubclass(protocol, Session):
+        factory = SessionFactory.forProtocol(protocol)
+    else:
+        factory = Factory.forProtocol(protocol)
     factory.noisy = False
     description = f"{listen_string(certificate)}:backlog={BACKLOG}"
     endpoint = serverFromString(reactor, description)
@@ -85,7 +111,7 @@ class RawEcho(asyncio.Protocol):
     transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Both loops turn TCP_NODELAY on.
+        # All of the loops turn TCP_NODELAY on.
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
@@ -121,7 +147,17 @@ async def stream_echo(
         writer.close()
 
 
-async def serve(protocol: type[asyncio.Protocol] | None, certificate: str = "") -> None:
+def create_server(
+    loop: asyncio.AbstractEventLoop, *arguments: Any, **options: Any
+) -> Awaitable[asyncio.Server]:
+    return loop.create_server(*arguments, **options)
+
+
+async def serve(
+    protocol: type[asyncio.Protocol] | None,
+    certificate: str = "",
+    create: Callable[..., Awaitable[asyncio.Server]] = create_server,
+) -> None:
     """
     @param protocol: C{None} for streams.
     """
@@ -137,11 +173,13 @@ async def serve(protocol: type[asyncio.Protocol] | None, certificate: str = "") 
             stream_echo, HOST, 0, backlog=BACKLOG, limit=LONGEST, ssl=context
         )
     else:
-        server = await loop.create_server(
-            protocol, HOST, 0, backlog=BACKLOG, ssl=context
-        )
+        server = await create(loop, protocol, HOST, 0, backlog=BACKLOG, ssl=context)
     say(server.sockets[0].getsockname()[1], loop)
-    await server.serve_forever()
+    try:
+        # Not serve_forever: rloop's refuses every connection from then on.
+        await asyncio.Event().wait()
+    finally:
+        server.close()
 
 
 def run_asyncio(protocol: type[asyncio.Protocol] | None, certificate: str) -> None:
@@ -154,8 +192,24 @@ def run_uvloop(protocol: type[asyncio.Protocol] | None, certificate: str) -> Non
     uvloop.run(serve(protocol, certificate))
 
 
+def run_rloop(protocol: type[asyncio.Protocol], certificate: str) -> None:
+    import rloop
+
+    with asyncio.Runner(loop_factory=rloop.new_event_loop) as runner:
+        runner.run(serve(protocol, certificate))
+
+
+def run_aiofastnet(protocol: type[asyncio.Protocol], certificate: str) -> None:
+    import aiofastnet
+    import uvloop
+
+    uvloop.run(serve(protocol, certificate, aiofastnet.create_server))
+
+
 RUNNERS: dict[str, Callable[[str], None]] = {
     "fast-lines": partial(run_twisted, FastLineEcho, eager=True),
+    "fast-line-lists": partial(run_twisted, FastLineListEcho, eager=True),
+    "answering-lines": partial(run_twisted, AnsweringLineEcho, eager=True),
     "line-receiver": partial(run_twisted, LineReceiverEcho, eager=False),
     "line-only-receiver": partial(run_twisted, LineOnlyReceiverEcho, eager=False),
     "asyncio-raw": partial(run_asyncio, RawEcho),
@@ -164,6 +218,9 @@ RUNNERS: dict[str, Callable[[str], None]] = {
     "uvloop-raw": partial(run_uvloop, RawEcho),
     "uvloop-lines": partial(run_uvloop, LineEcho),
     "uvloop-streams": partial(run_uvloop, None),
+    "rloop-raw": partial(run_rloop, RawEcho),
+    "rloop-lines": partial(run_rloop, LineEcho),
+    "aiofastnet-raw": partial(run_aiofastnet, RawEcho),
 }
 
 

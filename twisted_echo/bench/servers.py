@@ -12,14 +12,11 @@ from twisted.internet.endpoints import quoteStringArgument
 from twisted_echo.bench.children import Child
 from twisted_echo.bench.errors import EXTRA
 from twisted_echo.bench.plan import Target
-from twisted_echo.echo import EchoConfig
+from twisted_echo.compiled.choice import VARIABLE, implementation
 
 OURS = "echo"
+PURE = "echo-pure"
 PER_LINE = "fast-lines"
-LONGEST = EchoConfig().maxLength
-"""
-The longest line of L{OURS} with its defaults.
-"""
 
 READY = r"listening on (?P<host>[\d.]+):(?P<port>\d+), by (?P<loop>\w+)"
 
@@ -28,6 +25,9 @@ TWISTD = "from twisted.scripts.twistd import run; run()"
 C{twistd}, wherever its script is installed.
 """
 
+COMPILED = implementation == "compiled"
+
+PURE_PYTHON = "pure Python"
 
 BRINGS = {"OpenSSL": "pip install 'twisted[tls]'"}
 """
@@ -39,20 +39,20 @@ What brings a module that may be missing, if not the extra.
 class Server:
     """
     @ivar label: for people.
-    @ivar needs: the module without which it cannot run.
+    @ivar needs: the modules without which it cannot run.
     @ivar tls_needs: the one without which it cannot speak TLS; None: it does not.
     """
 
     name: str
     label: str
-    needs: str = "twisted"
+    needs: tuple[str, ...] = ()
     tls_needs: str | None = "ssl"
 
     def arguments(self, certificate: str) -> list[str]:
         """
         What Python runs.
         """
-        if self.name != OURS:
+        if self.name not in (OURS, PURE):
             return ["-m", "twisted_echo.bench.rivals", self.name, certificate]
         listen = ["--listen", listen_string(certificate)]
         # All of its defaults but the port; no file in the current folder.
@@ -62,25 +62,25 @@ class Server:
         """
         Why it cannot run, and what to do; empty, if it can.
         """
+        if self.name == PURE and not COMPILED:
+            return f"{self.name} would be {OURS} again: {implementation}"
         if tls and self.tls_needs is None:
-            return f"{self.name} has no TLS: it is no session"
-        for module in (self.needs, tls and self.tls_needs):
+            return f"{self.name} has no TLS"
+        for module in (*self.needs, tls and self.tls_needs):
             if module and importlib.util.find_spec(module) is None:
                 return f"{self.name} needs {module}: {BRINGS.get(module, EXTRA)}"
         return ""
 
-    def start(
-        self, processors: Collection[int], size: int = 0, certificate: str = ""
-    ) -> Child:
+    def start(self, processors: Collection[int], certificate: str = "") -> Child:
         """
-        @param size: of the lines that it will get.
         @param certificate: the folder of C{key.pem} and C{cert.pem}; empty: no TLS.
         """
-        longer = []
-        if self.name == OURS and size > LONGEST:
-            longer = ["--max-length", str(size)]
-        arguments = [*self.arguments(certificate), *longer]
-        return Child(self.label, arguments, processors=processors)
+        return Child(
+            self.label,
+            self.arguments(certificate),
+            processors=processors,
+            environment={VARIABLE: "no"} if self.name == PURE else {},
+        )
 
 
 def listen_string(certificate: str) -> str:
@@ -109,15 +109,23 @@ def address(child: Child) -> Target:
 SERVERS = {
     server.name: server
     for server in (
-        Server(OURS, "twistd echo"),
-        Server(PER_LINE, "FastLineReceiver", tls_needs=None),
+        Server(OURS, f"twistd echo (eager, {'compiled' if COMPILED else PURE_PYTHON})"),
+        Server(PURE, f"twistd echo (eager, {PURE_PYTHON})"),
+        Server(PER_LINE, "FastLineReceiver (eager)", tls_needs=None),
+        Server(
+            "fast-line-lists", "FastLineReceiver, linesReceived (eager)", tls_needs=None
+        ),
+        Server("answering-lines", "AnsweringLineReceiver (eager)", tls_needs=None),
         Server("line-receiver", "Twisted LineReceiver", tls_needs="OpenSSL"),
         Server("line-only-receiver", "Twisted LineOnlyReceiver", tls_needs="OpenSSL"),
         Server("asyncio-raw", "asyncio, raw"),
         Server("asyncio-lines", "asyncio, lines"),
         Server("asyncio-streams", "asyncio, streams"),
-        Server("uvloop-raw", "uvloop, raw", "uvloop"),
-        Server("uvloop-lines", "uvloop, lines", "uvloop"),
-        Server("uvloop-streams", "uvloop, streams", "uvloop"),
+        Server("uvloop-raw", "uvloop, raw", ("uvloop",)),
+        Server("uvloop-lines", "uvloop, lines", ("uvloop",)),
+        Server("uvloop-streams", "uvloop, streams", ("uvloop",)),
+        Server("rloop-raw", "rloop, raw", ("rloop",), tls_needs=None),
+        Server("rloop-lines", "rloop, lines", ("rloop",), tls_needs=None),
+        Server("aiofastnet-raw", "aiofastnet on uvloop, raw", ("aiofastnet", "uvloop")),
     )
 }

@@ -7,7 +7,8 @@ What each step gains: the processor time of its server for a line.
 Each step's server is a process of its own, under `twistd`, on a port of the kernel's
 choice; the load is that of `python -m twisted_echo.bench`, which checks every byte. In
 every round each step is measured in turn, so that what slows the machine slows all. A
-ratio is step 0's time over the step's, round by round: the median, the least, the most.
+ratio is step 0's time over the step's, round by round: the median, and in brackets the
+interval that holds the true one with 95 %, or of few rounds the least and the most.
 """
 
 import argparse
@@ -17,13 +18,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from twisted_echo.bench.cases import Case
 from twisted_echo.bench.children import Child
-from twisted_echo.bench.compare import Settings, measure, prepare
-from twisted_echo.bench.comparison import Case, Run, ratio, spread
+from twisted_echo.bench.compare import Comparer, Settings
+from twisted_echo.bench.comparison import Comparison
 from twisted_echo.bench.servers import TWISTD, Server
+from twisted_echo.bench.spreads import Spread, median_interval, paired_ratios
 
 HERE = Path(__file__).parent
-CASES = {"ping-pong": Case(50, 64, 1), "pipelined": Case(50, 64, 1024)}
+CASES = [Case("ping-pong", 50, 64, 1), Case("pipelined", 50, 64, 1024)]
 
 
 class StepChild(Child):
@@ -47,9 +50,7 @@ class Step(Server):
         options = ["--pidfile=", *self.options]
         return ["-c", TWISTD, *options, "-ny", self.name]
 
-    def start(
-        self, processors: Collection[int], size: int = 0, certificate: str = ""
-    ) -> Child:
+    def start(self, processors: Collection[int], certificate: str = "") -> Child:
         return StepChild(self.label, self.arguments(), processors=processors)
 
 
@@ -67,28 +68,40 @@ def steps(folder: Path) -> list[Step]:
     return found
 
 
+def show(spread: Spread) -> str:
+    return f"{spread.median:.3g} ({spread.least:.3g}-{spread.most:.3g})"
+
+
+def print_case(comparison: Comparison, case: Case) -> None:
+    print(case)
+    times = {
+        step: {run.round: run.cpu_us for run in comparison.of(step, case)}
+        for step in comparison.labels
+    }
+    stock = next(iter(times.values()))
+    for step, own in times.items():
+        time = show(median_interval([*own.values()]))
+        gain = show(median_interval(paired_ratios(stock, own)))
+        label = comparison.labels[step]
+        print(f"  {label:18} {time:>22} µs a line  {gain:>20} times")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure the steps side by side.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each run")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each burst")
     options = parser.parse_args(arguments)
     settings = Settings(max(1, options.rounds), options.seconds)
-    prepare(list(CASES.values()), settings)
-    runs: dict[tuple[str, str], list[Run]] = {}
     with tempfile.TemporaryDirectory() as folder:
         found = steps(Path(folder))
-        for number in range(settings.rounds):
-            for name, case in CASES.items():
-                for step in found:
-                    run = measure(step, case, number, settings)
-                    runs.setdefault((name, step.label), []).append(run)
-    for name, case in CASES.items():
-        print(f"{name}: {case}")
-        for step in found:
-            own, stock = runs[name, step.label], runs[name, found[0].label]
-            time = spread(run.cpu_us for run in own)
-            gain = ratio(stock, own, lambda run: run.cpu_us)
-            print(f"  {step.label:18} {time!s:>22} µs a line  {gain!s:>20} times")
+        labels = {step.name: step.label for step in found}
+        comparison = Comparison({}, labels, CASES)
+        plan = [(case, step) for case in CASES for step in found]
+        Comparer(plan, comparison, settings).run()
+    for failure in comparison.failures:
+        raise SystemExit(f"{labels[failure.server]}, {failure.case}: {failure.why}")
+    for case in CASES:
+        print_case(comparison, case)
 
 
 if __name__ == "__main__":

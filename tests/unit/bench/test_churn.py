@@ -3,39 +3,24 @@ Tests for churns of C{python -m twisted_echo.bench}: connections that come and g
 is measured is not judged here.
 """
 
-import json
 import socket
 import ssl
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.bench import (
     Answer,
     FakeTransport,
-    LinuxCase,
     LoadCase,
     MisbehavingServer,
     bench,
     serve_both,
 )
 from tests.support.certificates import make_certificate
-from tests.support.marks import slow
 from tests.support.processes import new_folder
-from twisted_echo.bench import servers
 from twisted_echo.bench.children import Child
 from twisted_echo.bench.churn import Visit
-from twisted_echo.bench.comparison import Case, Comparison, cases
-from twisted_echo.bench.load import run_load
 from twisted_echo.bench.load_lines import Exchange, LineSource
-from twisted_echo.bench.plan import Plan, Target
-from twisted_echo.bench.servers import (
-    OURS,
-    SERVERS,
-    Server,
-    address,
-    listen_string,
-)
 
 LOAD = ("-m", "twisted_echo.bench", "load", "--churn")
 
@@ -185,106 +170,3 @@ class ChurnTests(LoadCase):
         for more in (("--depth", "2"), ("--rate", "5")):
             said = self.refused("127.0.0.1:7", "--churn", *more)
             self.assertIn("--churn: a connection has one line", said)
-
-
-class CompareTests(LinuxCase):
-    def test_cases(self) -> None:
-        (case,) = cases((64,), (1,), (20,), tls=True, churn=True)
-        self.assertEqual(
-            str(case), "20 connections over TLS, 64 B a line, one line each"
-        )
-        self.assertEqual(str(Case(5, 64, 2)), "5 connections, 64 B a line, 2 in flight")
-
-    def test_written(self) -> None:
-        """
-        What was written before there were TLS and churns can be read, too.
-        """
-        comparison = Comparison({}, {"a": "A"})
-        text = json.loads(comparison.to_json())
-        latencies = {"p50": 1, "p90": 1, "p99": 1, "p99.9": 1, "max": 1}
-        run = {"server": "a", "round": 1, "lines_per_second": 1, "cpu_us": 1}
-        run |= {"load_busy": 0, "stolen": 0, "tries": 1, "latency_us": latencies}
-        run |= {"connections": 2, "size": 64, "depth": 1}
-        old = Comparison.from_json(json.dumps(text | {"runs": [run]}))
-        self.assertEqual(old.cases, [Case(2, 64, 1)])
-        run |= {"tls": True, "churn": True}
-        new = Comparison.from_json(json.dumps(text | {"runs": [run]}))
-        self.assertEqual(new.cases, [Case(2, 64, 1, True, True)])
-        self.assertEqual(Comparison.from_json(new.to_json()), new)
-
-    def test_obstacles(self) -> None:
-        """
-        What cannot speak TLS is left out, or refused where it was asked for.
-        """
-        status, _, problems = bench("compare", "--tls", "--only", "fast-lines")
-        self.assertEqual((status, problems.count("\n")), (2, 1))
-        self.assertIn("--only: fast-lines has no TLS", problems)
-        self.assertEqual(SERVERS["fast-lines"].obstacle(tls=False), "")
-        self.patch(servers.importlib.util, "find_spec", lambda name: None)
-        absent = Server("some", "a server", needs="", tls_needs="OpenSSL")
-        self.assertEqual(absent.obstacle(tls=False), "")
-        self.assertEqual(
-            absent.obstacle(tls=True), "some needs OpenSSL: pip install 'twisted[tls]'"
-        )
-
-    def test_noDepths(self) -> None:
-        status, _, problems = bench("compare", "--churn", "--depths", "1,2")
-        self.assertEqual(status, 2)
-        self.assertIn("so --depths does not go with it", problems)
-
-    def test_noCertificate(self) -> None:
-        """
-        What is missing for a throw-away certificate is said.
-        """
-        from twisted_echo.bench import compare_command
-        from twisted_echo.testing.self_signed import MissingExtra
-
-        def missing(folder: Path) -> None:
-            raise MissingExtra("this", "that")
-
-        self.patch(compare_command, "make_certificate", missing)
-        status, _, problems = bench("compare", "--quick", "--tls", "--only", "echo")
-        self.assertEqual(status, 2)
-        self.assertIn("--tls: this is not installed: pip install that", problems)
-
-    def test_paths(self) -> None:
-        self.assertEqual(
-            listen_string("/a:b"),
-            r"ssl:0:interface=127.0.0.1:privateKey=/a\:b/key.pem:certKey=/a\:b/cert.pem",
-        )
-
-    @slow
-    def test_rivals(self) -> None:
-        """
-        Every server that has TLS sends every line back over it, and ends in order
-        every connection that has a line of its own.
-        """
-        folder = new_folder(self)
-        make_certificate(folder)
-        for server in SERVERS.values():
-            if server.obstacle(tls=True):
-                continue
-            with server.start((), certificate=str(folder)) as child:
-                where = address(child)
-                target = Target(where.host, where.port, tls=True, insecure=True)
-                for churn in (False, True):
-                    plan = Plan(target, connections=4, count=20, churn=churn)
-                    result = run_load(plan)
-                    self.assertEqual((server.name, result.failures), (server.name, []))
-                    self.assertEqual(result.lines, 20)
-
-    @slow
-    def test_compare(self) -> None:
-        """
-        Both at once, measured, printed and written.
-        """
-        path = new_folder(self) / "result.json"
-        options = ("--quick", "--only", "asyncio-raw", "--rounds", "1", "--seconds")
-        status, output, problems = bench(
-            "compare", *options, "0.3", "--tls", "--churn", "--json", str(path)
-        )
-        self.assertEqual(status, 0, problems)
-        self.assertIn("20 connections over TLS, 64 B a line, one line each\n", output)
-        comparison = Comparison.from_json(path.read_text())
-        self.assertEqual([run.server for run in comparison.runs], [OURS, "asyncio-raw"])
-        self.assertEqual(comparison.cases, [Case(20, 64, 1, tls=True, churn=True)])

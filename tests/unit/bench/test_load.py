@@ -392,7 +392,7 @@ class CommandTests(LoadCase):
     def test_tree(self) -> None:
         status, output, _ = bench()
         self.assertEqual(status, 0)
-        names = "one of: load, compare, storm, programs, wait, plot, split."
+        names = "one of: load, compare, storm, programs, wait, plot, tables, split."
         self.assertIn(names, " ".join(output.split()))
         status, _, problems = bench("nonsense")
         self.assertEqual(status, 2)

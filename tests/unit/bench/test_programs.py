@@ -20,7 +20,7 @@ from tests.support.marks import slow
 from tests.support.processes import new_folder
 from twisted_echo.bench import program_runs, programs_command
 from twisted_echo.bench.errors import BrokenServer, ChildFailed
-from twisted_echo.bench.gains import FORMAT, Gains, ProgramRun, median_interval
+from twisted_echo.bench.gains import FORMAT, Gains, ProgramRun
 from twisted_echo.bench.metering import least_disturbed
 from twisted_echo.bench.program_runs import Effort
 from twisted_echo.bench.programs import program_load
@@ -29,6 +29,7 @@ from twisted_echo.bench.programs.kind import HOST
 from twisted_echo.bench.programs.kinds import KINDS, Kind
 from twisted_echo.bench.programs.program_load import LoadOrder, ProgramLoad, carry_out
 from twisted_echo.bench.programs.program_reactors import REACTORS
+from twisted_echo.bench.spreads import median_interval
 from twisted_echo.bench.turns import Pair
 
 PAIR = Pair("epoll", "eager")
