@@ -1,5 +1,5 @@
 """
-An open session beside a storm of TLS handshakes: how long do its lines take?
+An open session beside a storm of connections: how long do its lines take?
 
 What must hold: a line's latency belongs to the time in which it was sent, whenever it
 is back; the storm comes from processes of its own, which yield to the session's, so
@@ -29,7 +29,7 @@ NICENESS = 19
 SIZE = 64
 TIMEOUT = 60.0
 """
-Seconds for a connection or a line: at once, many handshakes are before it.
+Seconds for a connection or a line: at once, many connections are before it.
 """
 
 LOOK_EVERY = 0.01
@@ -46,14 +46,14 @@ class Phase:
     What the session has seen in one time.
 
     @ivar lines: those sent in it.
-    @ivar handshakes: those that the storm had in it.
+    @ivar connections: those that the storm had in it.
     """
 
     name: str
     seconds: float
     lines: int
     latency_us: dict[str, float]
-    handshakes: int = 0
+    connections: int = 0
 
 
 class PingPong(Connection):
@@ -208,4 +208,4 @@ def run_storm(
             if result.failures:
                 raise BrokenServer(result.failures[0])
             phase = session.phase(name, *times)
-            tell(replace(phase, handshakes=result.lines))
+            tell(replace(phase, connections=result.lines))

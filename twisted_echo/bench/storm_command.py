@@ -1,5 +1,5 @@
 """
-C{storm}: how long the lines of an open session take while others shake hands.
+C{storm}: how long the lines of an open session take while others come and go.
 """
 
 import argparse
@@ -15,11 +15,12 @@ SHOWN = ("p50", "p99", "max")
 
 EPILOG = """\
 One session sends a line of 64 bytes a millisecond after the one before is back: first
-alone; then while all connections are made at once, each with a handshake, a line and
-its end; then while each of them is followed by the next, for --duration.
+alone; then while all connections are made at once, each with its handshake (over TLS),
+a line and its end; then while each of them is followed by the next, for --duration.
 
-A server of two ports shows both kinds of session beside the storm:
+A server of two ports shows a session in the clear beside a storm of handshakes, too:
 
+  storm 127.0.0.1:7007
   storm tls:127.0.0.1:7008 --insecure
   storm tls:127.0.0.1:7008 --insecure --beside 127.0.0.1:7007
 
@@ -34,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "target",
         type=arguments.target,
         metavar="TARGET",
-        help="where the handshakes go: tls:HOST:PORT",
+        help="where the connections go: HOST:PORT, tcp:HOST:PORT, tls:HOST:PORT or"
+        " unix:PATH",
     )
     add(
         "--beside",
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.connections,
         default=500,
         metavar="N",
-        help="handshakes at the same time (500)",
+        help="connections at the same time (500)",
     )
     add(
         "-t",
@@ -69,24 +71,26 @@ def print_phases(title: str, phases: list[Phase]) -> None:
         [
             each.name,
             f"{each.seconds:.3g}",
-            f"{each.handshakes:,}",
-            f"{each.handshakes / each.seconds:,.0f}",
+            f"{each.connections:,}",
+            f"{each.connections / each.seconds:,.0f}",
             f"{each.lines:,}",
             *(microseconds(each.latency_us.get(name)) for name in SHOWN),
         ]
         for each in phases
     ]
-    columns = ["handshakes", "seconds", "made", "made/s", "lines", *SHOWN]
+    columns = ["connections", "seconds", "made", "made/s", "lines", *SHOWN]
     print_table(title, columns, rows)
 
 
 def run(options: argparse.Namespace) -> int:
     need("storm", ["hdrh.histogram", "rich"])
-    if not options.target.tls:
-        raise BadRequest(f"TARGET must be tls:HOST:PORT, got {options.target}")
+    ends = (options.target, options.beside or options.target)
+    if not any(each.tls for each in ends) and (options.ca or options.insecure):
+        raise BadRequest(
+            "--ca and --insecure are for TLS: a target must be tls:HOST:PORT"
+        )
     target, beside = (
-        replace(each, ca=options.ca, insecure=options.insecure)
-        for each in (options.target, options.beside or options.target)
+        replace(each, ca=options.ca, insecure=options.insecure) for each in ends
     )
     plan = storm_plan(target, options.connections, options.duration)
     plan.shares(options.processes)

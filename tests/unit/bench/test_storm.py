@@ -1,5 +1,5 @@
 """
-Tests for C{python -m twisted_echo.bench storm}: a session beside the handshakes of
+Tests for C{python -m twisted_echo.bench storm}: a session beside the connections of
 others. What is measured is not judged here.
 """
 
@@ -41,7 +41,7 @@ class StormTests(SynchronousTestCase):
         need_extra()
 
     def storm(self, *arguments: str) -> list[dict[str, Any]]:
-        status, output, problems = bench("storm", *arguments, "--insecure", "--json")
+        status, output, problems = bench("storm", *arguments, "--json")
         self.assertEqual((status, problems), (0, ""))
         phases: list[dict[str, Any]] = json.loads(output)
         return phases
@@ -60,17 +60,30 @@ class StormTests(SynchronousTestCase):
 
         self.patch(storm, "run_processes", here)
         plain, tls, _ = serve_both(self)
-        alone, at_once, others = self.storm(tls, "--beside", plain, *self.short)
+        alone, at_once, others = self.storm(
+            *(tls, "--insecure", "--beside", plain, *self.short)
+        )
         self.assertEqual(
             [each["name"] for each in (alone, at_once, others)],
             [storm.ALONE, storm.AT_ONCE, storm.STORM],
         )
         self.assertGreater(alone["lines"], 0)
-        self.assertEqual((alone["handshakes"], at_once["handshakes"]), (0, 12))
-        self.assertGreaterEqual(others["handshakes"], 12)
+        self.assertEqual((alone["connections"], at_once["connections"]), (0, 12))
+        self.assertGreaterEqual(others["connections"], 12)
         for each in (alone, others):
             self.assertGreaterEqual(each["seconds"], 0.2)
         self.assertGreater(alone["latency_us"]["p50"], 0)
+
+    @slow
+    def test_plain(self) -> None:
+        """
+        Connections in the clear are a storm as well.
+        """
+        plain, _, _ = serve_both(self)
+        alone, at_once, others = self.storm(plain, *self.short)
+        self.assertEqual((alone["connections"], at_once["connections"]), (0, 12))
+        self.assertGreaterEqual(others["connections"], 12)
+        self.assertGreater(at_once["lines"] + others["lines"], 0)
 
     @slow
     def test_overTLS(self) -> None:
@@ -126,7 +139,8 @@ class StormTests(SynchronousTestCase):
         self.fails("cannot connect", f"tls:{plain}", *options[1:], plain)
 
     def test_arguments(self) -> None:
-        self.fails("TARGET must be tls:HOST:PORT, got h:7", "h:7", status=2)
+        self.fails("are for TLS: a target must be", "h:7", "--insecure", status=2)
+        self.fails("are for TLS: a target must be", "h:7", "--ca", "x", status=2)
         tls = "tls:127.0.0.1:7"
         more: Sequence[str] = ("-c", "2", "-p", "3")
         self.fails("3 processes need as many connections", tls, *more, status=2)
