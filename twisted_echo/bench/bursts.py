@@ -48,6 +48,12 @@ Connections that are made before a line from each has shown that they were accep
 below every backlog.
 """
 
+RECORD = 16_384
+"""
+The most bytes of a TLS record. What is left of one is not in the kernel, where a poll
+would see it.
+"""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -84,7 +90,7 @@ class LoadClient:
     def __init__(self, order: Order, exchange: Exchange) -> None:
         self._order = order
         self._exchange = exchange
-        self._most = order.size * order.depth
+        self._most = max(order.size * order.depth, RECORD)
         self.socket = socket.socket()
         self.send = self.socket.sendall
 

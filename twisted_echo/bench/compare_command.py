@@ -93,7 +93,8 @@ def what_to_measure(
     cases: Sequence[Case], asked: Sequence[Server] | None, *, tls: bool
 ) -> tuple[list[tuple[Case, Server]], dict[str, str]]:
     """
-    @return: each server under each case, and why some are left out.
+    @return: each server under each case, and why some are left out, if nothing else
+        was asked for.
     @raise BadRequest: if one that was asked for cannot run, or none can.
     """
     missing = {
@@ -119,7 +120,7 @@ def what_to_measure(
             raise BadRequest(f"--only: {why}")
     if not plan:
         raise BadRequest("; ".join(unmeasurable))
-    return plan, missing
+    return plan, {} if asked else missing
 
 
 def new_comparison(

@@ -88,6 +88,18 @@ class BurstTests(LoadCase):
             load.connect()
             self.assertEqual(load.burst(0.0).lines, lines)
 
+    def test_records(self) -> None:
+        """
+        Several lines that come back in one TLS record are all noticed.
+        """
+        _, tls, _ = serve_both(self)
+        load = self.new_load(self.order(tls, tls=True, rate=1))
+        load.connect()
+        client = load._clients[0]
+        client.send(client.next_lines(1) + client.next_lines(1))
+        client.take()
+        self.assertEqual(client._exchange.outstanding, 0)
+
     def talk(self, order: Order, *seconds: float) -> list[str]:
         """
         @return: what the process says.

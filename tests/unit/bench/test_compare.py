@@ -364,6 +364,8 @@ class CommandTests(LinuxCase):
         )
         with self.assertRaisesRegex(BadRequest, "rloop-raw needs no_such_module: pip"):
             compare_command.what_to_measure([TINY], [absent], tls=False)
+        asked = compare_command.what_to_measure([TINY], [SERVERS[OURS]], tls=False)
+        self.assertEqual(asked, ([(TINY, SERVERS[OURS])], {}))
 
     def test_refused(self) -> None:
         for options, says in (
