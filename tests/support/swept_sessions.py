@@ -127,7 +127,7 @@ class FakeHandshake:
 
     def fail(self, reason: EndReason, detail: str = "") -> None:
         self.failed.append((reason, detail))
-        self.factory.handshakeEnded(self, None)
+        self.factory.handshakeEnded(self)
 
 
 class SweepTestCase(SynchronousTestCase):

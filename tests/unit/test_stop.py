@@ -259,7 +259,7 @@ class Handshaking:
         return 0
 
     def fail(self, reason: EndReason, detail: str = "") -> None:
-        self.factory.handshakeEnded(self, None)
+        self.factory.handshakeEnded(self)
         self.factory.countRefused(None, reason, detail)
 
 

@@ -245,7 +245,9 @@ class UnfitTests(SynchronousTestCase):
 # The list is complete
 
 
-_OF_PYTHON = frozenset(("_asdict", "_exit", "_fields", "_replace", "_sslobj"))
+_OF_PYTHON = frozenset(
+    ("_accept", "_asdict", "_exit", "_fields", "_replace", "_sslobj")
+)
 """
 Private names of the standard library's, most of which are documented.
 """

@@ -25,9 +25,16 @@ from twisted.python import context, log
 from twisted_echo.twisted_internals.check import UnfitTwisted, require, unfit
 
 try:
-    from twisted.internet.epollreactor import EPollReactor
+    from twisted.internet.epollreactor import EPOLLOUT, EPollReactor
 
-    from twisted_echo.eager.reactor_mixin import EagerReactorMixin, stopGathering
+    from twisted_echo.eager.accepting import AcceptingMixin
+    from twisted_echo.eager.reactor_mixin import (
+        EAGER,
+        LOST,
+        READABLE,
+        EagerReactorMixin,
+        stopGathering,
+    )
 except (AttributeError, ImportError) as problem:
     # What is lacking is a class, without which there is nothing to install.
     raise UnfitTwisted(
@@ -41,6 +48,8 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
     """
     An epoll reactor whose connections send once in a turn.
     """
+
+    tellsHangup = True
 
     def _remove(
         self,
@@ -85,13 +94,38 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
                     return
                 raise
             self.dispatch(contexts, events, self._selectables)
+            if self._closed:
+                self._endClosed(contexts)
         finally:
             if outer is not None:
                 outer.update({**self._removed, **outer})
                 self._removed = outer
 
     def dispatchOther(self, selectable: Any, fd: int, event: int) -> None:
-        log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
+        isRead = event & READABLE and not event & EPOLLOUT
+        if isRead and type(selectable) in EAGER:
+            self._readLast(selectable)
+        elif isRead and isinstance(selectable, AcceptingMixin):
+            # It handles its errors itself.
+            selectable.doRead()
+        else:
+            log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
+
+    def _readLast(self, connection: Any) -> None:
+        """
+        Read from a connection whose peer has hung up.
+        """
+        closed = len(self._closed)
+        try:
+            why = connection.doRead()
+        except self.failures as problem:
+            log.err()
+            self._disconnect(connection, problem, False)
+        else:
+            if why is not None:
+                self._disconnect(connection, why, True, LOST)
+        # The write queue ends it, as the poller tells then.
+        del self._closed[closed:]
 
     doIteration = doPoll
 

@@ -1,12 +1,22 @@
 """
-Interfaces that producers and protocols may provide to the eager transports.
+Interfaces that producers, protocols and factories may provide to the eager transports.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
-__all__ = ["IOutputObserver", "IProtocolWithTLS"]
+__all__ = [
+    "IOutputObserver",
+    "IProtocolWithTLS",
+    "IWantsSocketOptions",
+    "SocketOptions",
+]
+
+SocketOptions: TypeAlias = tuple[tuple[int, int, int], ...]
+"""
+Options of a socket, each as the arguments of C{setsockopt}.
+"""
 
 
 class IOutputObserver(Interface):
@@ -31,3 +41,13 @@ class IProtocolWithTLS(Interface):
         """
         Begin TLS, with the arguments of C{ITLSTransport.startTLS}.
         """
+
+
+class IWantsSocketOptions(Interface):
+    """
+    A factory whose protocols set options of their TCP sockets. A port sets them before
+    it listens, where accepted sockets inherit them, and its connections say so: see
+    L{twisted_echo.eager.tcp_transports.EagerServer.handedDown}.
+    """
+
+    socketOptions = Attribute("The options, as L{SocketOptions}.")

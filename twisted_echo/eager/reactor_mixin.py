@@ -7,11 +7,18 @@ from collections.abc import Iterable, Mapping
 from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.error import UnsupportedAddressFamily
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionLost,
+    UnsupportedAddressFamily,
+)
 from twisted.internet.interfaces import IConnector, IListeningPort, IProtocolFactory
 from twisted.internet.protocol import ClientFactory, P
 from twisted.python import log
+from twisted.python.failure import Failure
 
+from twisted_echo.eager.connection_end import EndingMixin
+from twisted_echo.eager.log_context import OwnLogContext
 from twisted_echo.eager.sending import EagerMixin
 from twisted_echo.eager.tcp_transports import (
     EagerClient,
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     # The oldest Twisted that suits has it not.
     from twisted.internet.interfaces import Binding
 
-__all__ = ["EAGER", "READABLE", "EagerReactorMixin", "stopGathering"]
+__all__ = ["EAGER", "LOST", "READABLE", "EagerReactorMixin", "stopGathering"]
 
 EAGER = frozenset((EagerServer, EagerClient, EagerUNIXServer, EagerUNIXClient))
 """
@@ -42,6 +49,11 @@ a program's own are dispatched as Twisted does.
 READABLE = 1
 """
 C{EPOLLIN}, and nothing else.
+"""
+
+DONE, LOST = Failure(ConnectionDone()), Failure(ConnectionLost())
+"""
+Why connections are lost, as Twisted's reactors have it: one failure for all.
 """
 
 NO_CONTEXT: Mapping[object, object] = {}
@@ -63,10 +75,15 @@ class EagerReactorMixin(WriteQueueMixin):
 
     @ivar _removed: what was removed since the poll whose events are being dispatched,
         by its descriptor. An event for that is its own, whatever has the number now.
+    @ivar _closed: what was closed in its own C{doRead} since then.
+    @cvar tellsHangup: whether C{READABLE} alone means that the peer has not hung up.
     """
+
+    tellsHangup = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._removed: dict[Any, Any] = {}
+        self._closed: list[EndingMixin] = []
         super().__init__(*args, **kwargs)
 
     # Reading
@@ -108,8 +125,8 @@ class EagerReactorMixin(WriteQueueMixin):
                         if why is not None:
                             self._disconnect(selectable, why, True)
                 else:
-                    isEager = isinstance(selectable, EagerMixin)
-                    contexts[top] = selectable if isEager else NO_CONTEXT
+                    isOwn = isinstance(selectable, OwnLogContext)
+                    contexts[top] = selectable if isOwn else NO_CONTEXT
                     self.dispatchOther(selectable, fd, event)
         finally:
             contexts.pop()
@@ -119,6 +136,44 @@ class EagerReactorMixin(WriteQueueMixin):
         Handle an event of another kind, or of something else than an eager connection.
         """
         raise NotImplementedError
+
+    def closedWhileReading(self, connection: EndingMixin) -> None:
+        """
+        End a connection when all events of this poll are handled, if nothing is left to
+        send for it by then. (Else the write queue ends it.)
+        """
+        if self.tellsHangup:
+            self._closed.append(connection)
+
+    def _endClosed(self, contexts: list[object]) -> None:
+        top = len(contexts)
+        contexts.append(NO_CONTEXT)
+        try:
+            while self._closed:
+                connection = contexts[top] = self._closed.pop()
+                self._endIfSent(connection, DONE)
+        finally:
+            contexts.pop()
+
+    def _disconnect(
+        self, connection: Any, why: BaseException, isRead: bool, end: Failure = DONE
+    ) -> None:
+        """
+        @param end: why the connection is lost, if that is what the protocol makes of
+            the peer's end-of-file, and nothing is left to send.
+        """
+        super()._disconnect(connection, why, isRead)
+        if isRead and self.tellsHangup:
+            self._endIfSent(connection, end)
+
+    def _endIfSent(self, connection: EndingMixin, end: Failure) -> None:
+        if connection.canEnd():
+            try:
+                connection.connectionLost(end)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                log.err()
 
     # Transports
 

@@ -2,6 +2,7 @@
 The TCP transports of the eager reactors, and what makes them.
 """
 
+import sys
 from contextlib import suppress
 from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
@@ -9,18 +10,34 @@ from typing import Any
 from twisted.internet import tcp
 from twisted.internet.interfaces import IProtocol, IReactorFDSet
 
-from twisted_echo.eager.sending import EagerMixin, Sending
+from twisted_echo.eager.accepting import AcceptingMixin
+from twisted_echo.eager.connection_end import EndingMixin
+from twisted_echo.eager.optional_interfaces import IWantsSocketOptions, SocketOptions
+from twisted_echo.eager.sending import Sending
 
 __all__ = ["EagerClient", "EagerConnector", "EagerPort", "EagerServer"]
 
+NO_DELAY = (IPPROTO_TCP, TCP_NODELAY, 1)
 
-class EagerTCPMixin(EagerMixin):
+IS_INHERITED = sys.platform == "linux"
+"""
+Whether an accepted socket inherits the options of TCP from its listening socket. (Other
+platforms do so for some of them.)
+"""
+
+
+class EagerTCPMixin(EndingMixin):
     """
     The sending half for TCP.
     """
 
     # Whether the program has turned C{TCP_NODELAY} on.
     _isNoDelayWanted = False
+    handedDown: SocketOptions = ()
+    """
+    The options that are known to be inherited from the listening socket, in the order
+    in which they were set there. They need not be set again.
+    """
 
     def _beginSending(self) -> None:
         """
@@ -28,9 +45,11 @@ class EagerTCPMixin(EagerMixin):
         by the kernel until the peer has acknowledged what is on its way: for 40 ms.
         """
         super()._beginSending()
+        if NO_DELAY in self.handedDown:
+            return
         # An error means that the peer is gone, of which the next read tells.
         with suppress(OSError):
-            self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, True)
+            self.socket.setsockopt(*NO_DELAY)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self._isNoDelayWanted = bool(enabled)
@@ -49,6 +68,9 @@ class EagerServer(EagerTCPMixin, tcp.Server):
     An accepted or adopted TCP connection.
     """
 
+    # Whether the program has set some by this transport.
+    _hasOwnOptions = False
+
     def __init__(
         self,
         sock: socket,
@@ -61,6 +83,25 @@ class EagerServer(EagerTCPMixin, tcp.Server):
         self._sending = Sending.INHERITED
         super().__init__(sock, protocol, client, server, sessionno, reactor)
         self._beginSending()
+
+    @property
+    def handedDown(self) -> SocketOptions:  # type: ignore[override]
+        """
+        As far as its port knows: nothing, if the port has adopted its socket, or if the
+        program has changed an option by this transport.
+        """
+        server = self.server
+        if isinstance(server, EagerPort) and not self._hasOwnOptions:
+            return server.handedDown
+        return ()
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self._hasOwnOptions = True
+        super().setTcpNoDelay(enabled)
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self._hasOwnOptions = True
+        super().setTcpKeepAlive(enabled)
 
 
 class EagerClient(EagerTCPMixin, tcp.Client):
@@ -77,8 +118,30 @@ class EagerClient(EagerTCPMixin, tcp.Client):
         super()._connectDone()
 
 
-class EagerPort(tcp.Port):
+class EagerPort(AcceptingMixin, tcp.Port):
+    """
+    A TCP port that sets the options of its connections before it listens.
+
+    @ivar handedDown: the options with which every accepted socket begins.
+    """
+
     transport = EagerServer
+    handedDown: SocketOptions = ()
+
+    def createInternetSocket(self) -> socket:
+        """
+        Make the socket. (Nothing has connected to it yet. A socket that is adopted may
+        have a backlog, whose connections inherit nothing that is set now.)
+        """
+        listening: socket = super().createInternetSocket()
+        if IS_INHERITED:
+            wanted = IWantsSocketOptions(self.factory, None)
+            options = (NO_DELAY,) if wanted is None else wanted.socketOptions
+            with suppress(OSError):
+                for each in options:
+                    listening.setsockopt(*each)
+                self.handedDown = options
+        return listening
 
 
 class EagerConnector(tcp.Connector):

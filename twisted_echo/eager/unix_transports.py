@@ -12,12 +12,14 @@ from twisted.internet.interfaces import IProtocol, IReactorFDSet
 from twisted.python import log
 from twisted.python.failure import Failure
 
-from twisted_echo.eager.sending import EagerMixin, Sending, WritingMixin
+from twisted_echo.eager.accepting import AcceptingMixin
+from twisted_echo.eager.connection_end import EndingMixin
+from twisted_echo.eager.sending import Sending, WritingMixin
 
 __all__ = ["EagerUNIXClient", "EagerUNIXConnector", "EagerUNIXPort", "EagerUNIXServer"]
 
 
-class EagerUNIXMixin(EagerMixin):
+class EagerUNIXMixin(EndingMixin):
     """
     The sending half for UNIX sockets, which pass descriptors too.
     """
@@ -78,7 +80,7 @@ class EagerUNIXClient(EagerUNIXMixin, unix.Client):
         super()._connectDone()
 
 
-class EagerUNIXPort(unix.Port):
+class EagerUNIXPort(AcceptingMixin, unix.Port):
     """
     A UNIX port that leaves an adopted socket to its owner. Twisted's own does so
     for TCP alone: a UNIX socket it would shut down for everybody, and change or

@@ -19,11 +19,10 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IHalfCloseableProtocol,
-    IProtocolFactory,
     ITransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -40,48 +39,12 @@ from twisted_echo.net.transport_queries import (
 from twisted_echo.session.ends.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 
-__all__ = ["Layer", "LayerFactory", "LayerState"]
+__all__ = ["Layer", "LayerState"]
 
 _ABORTED = (EndReason.ABORTED, EndReason.ABORTED_IN_DRAIN)
 """
 The reasons for which a connection is aborted even while it ends in order.
 """
-
-
-class LayerFactory(WrappingFactory[Any]):
-    """
-    Puts a layer between connections and the sessions of a L{SessionFactory}.
-
-    @ivar sessionFactory: the factory of the sessions, however many layers are between.
-    """
-
-    noisy = False
-
-    def __init__(self, wrappedFactory: IProtocolFactory) -> None:
-        # Not `super()`: another base of a subclass wants more arguments.
-        WrappingFactory.__init__(self, wrappedFactory)
-        factory = wrappedFactory
-        while isinstance(factory, WrappingFactory):
-            factory = factory.wrappedFactory
-        if not isinstance(factory, SessionFactory):
-            raise TypeError(
-                "a layer goes before the sessions of a SessionFactory,"
-                f" got {wrappedFactory!r}"
-            )
-        self.sessionFactory: SessionFactory[Any] = factory
-
-    def buildProtocol(self, addr: IAddress | None) -> "Layer | None":
-        """
-        Make a layer for a connection from C{addr}, or refuse it.
-        """
-        return None if self.sessionFactory.refuses(addr) else self.makeLayer()
-
-    def makeLayer(self) -> "Layer":
-        """
-        Make a layer, whose wrapped protocol is a stand-in until it is ready.
-        """
-        layer: Layer = self.protocol(self, Protocol())
-        return layer
 
 
 class LayerState(Enum):
@@ -177,16 +140,14 @@ class Layer(BufferingLayer, ProtocolWrapper):
 
     # The session begins
 
-    def becomeReady(self, countedFor: IAddress | None) -> None:
+    def becomeReady(self) -> None:
         """
         Begin the session, or the layer above.
-
-        @param countedFor: what L{countsFor} returned before.
         """
         self._state = LayerState.READY
         self._cancelStep()
         factory = self._sessionFactory
-        began = factory.handshakeDone(self, countedFor)
+        began = factory.handshakeDone(self)
         try:
             self._beginWrapped()
         finally:
@@ -345,6 +306,6 @@ class Layer(BufferingLayer, ProtocolWrapper):
             why, detail = self._failure or default
             # First: what waits for the last handshake reports the sum.
             factory.countRefused(self.getPeer(), why, detail)
-            factory.handshakeEnded(self, self.countsFor())
+            factory.handshakeEnded(self)
             factory.countChanged()
         super().connectionLost(reason)

@@ -13,7 +13,8 @@ from ipaddress import IPv6Address as IPv6
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 
-from twisted_echo.endpoints.layers import Layer, LayerFactory, LayerState
+from twisted_echo.endpoints.layer_factory import LayerFactory
+from twisted_echo.endpoints.layers import Layer, LayerState
 from twisted_echo.endpoints.proxy_header import Address, BadHeader, parse
 from twisted_echo.session.ends.end_reason import EndReason
 
@@ -96,7 +97,7 @@ class _ProxyLayer(Layer):
         self._source = _addressOf(header.source)
         self._destination = _addressOf(header.destination)
         payload, self._held = self._held[header.size :], b""
-        self.becomeReady(None)
+        self.becomeReady()
         if payload and self.wrappedProtocol is not None:
             self.wrappedProtocol.dataReceived(payload)
 

@@ -18,7 +18,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python import log
 from twisted.python.failure import Failure
 
-from twisted_echo.endpoints.layers import Layer, LayerFactory
+from twisted_echo.endpoints.layer_factory import LayerFactory
+from twisted_echo.endpoints.layers import Layer
 from twisted_echo.session.ends.end_reason import EndReason
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.session.session import Session
@@ -78,7 +79,7 @@ class _TLSLayer(Layer, ServerHandshake):
             self._endInOrder()
             return
         self._countSuccess()
-        self.becomeReady(self.countsFor())
+        self.becomeReady()
         protocol = self.wrappedProtocol
         if IHandshakeListener.providedBy(protocol):
             protocol.handshakeCompleted()

@@ -25,6 +25,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_echo.eager.accepting import AcceptingMixin
 from twisted_echo.net.transport_queries import socketOf
 
 __all__ = ["RefusesInOrder", "readAway", "refuseInOrder"]
@@ -43,11 +44,34 @@ def readAway(transport: ITransport | None) -> None:
     without a reset. Does nothing if it has no socket.
     """
     handle = socketOf(transport)
+    if handle is not None:
+        _readAway(handle)
+
+
+def _readAway(handle: socket.socket) -> None:
     # The socket does not block: this ends when nothing is left, or it is broken.
     with suppress(OSError):
         for _ in range(_MOST_READS):
-            if handle is None or not handle.recv(_CHUNK):
+            if not handle.recv(_CHUNK):
                 break
+
+
+def _endInOrder(handle: socket.socket) -> None:
+    """
+    Send an end-of-file, and read and forget what has arrived.
+    """
+    with suppress(OSError):
+        handle.shutdown(socket.SHUT_WR)
+    _readAway(handle)
+
+
+def _refuse(accepted: socket.socket) -> None:
+    """
+    End a connection in order for which no transport was made.
+    """
+    accepted.setblocking(False)
+    _endInOrder(accepted)
+    accepted.close()
 
 
 class _Refused(Protocol):
@@ -58,9 +82,7 @@ class _Refused(Protocol):
     def makeConnection(self, transport: ITransport) -> None:
         handle = socketOf(transport)
         if handle is not None:
-            with suppress(OSError):
-                handle.shutdown(socket.SHUT_WR)
-        readAway(transport)
+            _endInOrder(handle)
         if IReadDescriptor.providedBy(transport):
             transport.connectionLost(Failure(ConnectionDone()))
         else:
@@ -92,4 +114,7 @@ def refuseInOrder(port: tcp.Port) -> None:
     """
     Give the connections that a port's factory refuses an orderly end.
     """
-    port.factory = RefusesInOrder(port.factory)  # type: ignore
+    if isinstance(port, AcceptingMixin):
+        port.refuse = _refuse
+    else:
+        port.factory = RefusesInOrder(port.factory)  # type: ignore

@@ -3,15 +3,27 @@ Options of a connection's socket: C{TCP_NODELAY} and keep-alive.
 """
 
 import socket
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import ITransport
 
-from twisted_echo.net.transport_queries import tcpSocketOf
+from twisted_echo.eager.optional_interfaces import SocketOptions
+from twisted_echo.eager.tcp_transports import EagerServer
+from twisted_echo.net.transport_queries import bottomTransport, tcpSocketOf
 from twisted_echo.validation.checks import whole
 
-__all__ = ["KeepAlive", "tuneSocket"]
+__all__ = ["KeepAlive", "socketOptions", "tuneSocket"]
+
+_NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+_KEEP_ALIVE = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+_NO_KEEP_ALIVE = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+
+# macOS names the idle time TCP_KEEPALIVE. A platform may lack any of them.
+_KEEP_ALIVE_OPTIONS = (
+    (getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None)), "idle"),
+    (getattr(socket, "TCP_KEEPINTVL", None), "interval"),
+    (getattr(socket, "TCP_KEEPCNT", None), "count"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +37,13 @@ class KeepAlive:
     @ivar idle: seconds of silence before the first probe.
     @ivar interval: seconds between two probes.
     @ivar count: the number of unanswered probes after which the connection is lost.
+    @ivar options: the same as L{socketOptions}.
     """
 
     idle: int = 60
     interval: int = 10
     count: int = 6
+    options: SocketOptions = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # The kernel's bounds: MAX_TCP_KEEPIDLE, -INTVL and -CNT of Linux.
@@ -42,42 +56,41 @@ class KeepAlive:
                 most=most,
             )
             object.__setattr__(self, name, value)
+        options = (
+            (socket.IPPROTO_TCP, option, getattr(self, name))
+            for option, name in _KEEP_ALIVE_OPTIONS
+            if option is not None
+        )
+        object.__setattr__(self, "options", (_NO_DELAY, _KEEP_ALIVE, *options))
 
 
-# macOS names the idle time TCP_KEEPALIVE. A platform may lack any of them.
-_KEEP_ALIVE_OPTIONS = (
-    (getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None)), "idle"),
-    (getattr(socket, "TCP_KEEPINTVL", None), "interval"),
-    (getattr(socket, "TCP_KEEPCNT", None), "count"),
-)
+def socketOptions(keepAlive: KeepAlive | None) -> SocketOptions:
+    """
+    The options of a connection's TCP socket, each as the arguments of C{setsockopt}.
+
+    @param keepAlive: None for none.
+    """
+    return (_NO_DELAY,) if keepAlive is None else keepAlive.options
 
 
 def tuneSocket(transport: ITransport, keepAlive: KeepAlive | None) -> None:
     """
-    Set C{TCP_NODELAY} and keep-alive on a TCP transport; leave any other alone.
-
-    @param keepAlive: None for none.
+    Give a TCP transport its L{socketOptions}; leave any other alone. The system is not
+    called if the socket is known to have inherited them.
     """
+    options, bottom = socketOptions(keepAlive), bottomTransport(transport)
+    inherited = bottom.handedDown if isinstance(bottom, EagerServer) else ()
+    if inherited == options:
+        return
     handle = tcpSocketOf(transport)
     if handle is None:
         return
-    for option in _optionsOf(keepAlive):
+    if keepAlive is None and _KEEP_ALIVE in inherited:
+        options = (*options, _NO_KEEP_ALIVE)
+    for option in options:
         try:
             handle.setsockopt(*option)
         except OSError:
             # The peer is gone, which some platforms report here; the next read will
             # report it, too.
             return
-
-
-@lru_cache(8)
-def _optionsOf(keepAlive: KeepAlive | None) -> tuple[tuple[int, int, int], ...]:
-    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-    if keepAlive is not None:
-        options.append((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
-        options.extend(
-            (socket.IPPROTO_TCP, option, getattr(keepAlive, name))
-            for option, name in _KEEP_ALIVE_OPTIONS
-            if option is not None
-        )
-    return tuple(options)

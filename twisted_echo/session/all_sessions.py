@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 
 from twisted_echo.scheduling.waiters import Waiters
@@ -29,7 +30,8 @@ class AllSessions(LogsFailures):
         with its L{SessionEnd}. The Deferreds are the factory's own: ask
         L{Session.whenEnded} for one of yours.
     @ivar handshakes: the connections that are to become sessions, in the order in which
-        they came.
+        they came, each with the address of the peer for which it counts; None if that
+        is not known yet.
     @ivar admission: which connections may become sessions.
     @ivar closing: why new sessions are closed at once; None while they are
         welcome.
@@ -41,7 +43,7 @@ class AllSessions(LogsFailures):
     def __init__(self) -> None:
         super().__init__()
         self.sessions: dict[Session, Deferred[SessionEnd]] = {}
-        self.handshakes: dict[Handshake, None] = {}
+        self.handshakes: dict[Handshake, IAddress | None] = {}
         self._untilNoHandshakes: Waiters[None] = Waiters()
 
     # The stop

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
+from zope.interface import implementer
 
-from twisted_echo.net.sockets import KeepAlive
+from twisted_echo.eager.optional_interfaces import IWantsSocketOptions, SocketOptions
+from twisted_echo.net.sockets import KeepAlive, socketOptions
 from twisted_echo.scheduling.fair_clock import FairClock
 from twisted_echo.scheduling.time_share import TimeShare
 from twisted_echo.session.all_sessions import AllSessions
@@ -47,6 +49,7 @@ def _keepAlive(name: str, value: KeepAlive | None) -> KeepAlive | None:
     return value if value is None else instance(name, value, KeepAlive)
 
 
+@implementer(IWantsSocketOptions)
 class SessionFactory(AllSessions, SessionMaker[_S]):
     """
     A factory that holds one Deferred for each of its sessions, from the
@@ -127,6 +130,13 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
         if self._fairClock is None:
             self._fairClock = FairClock(self.clock)
         return self._fairClock
+
+    @property
+    def socketOptions(self) -> SocketOptions:
+        """
+        The options of the sessions' sockets, which a port may set before it listens.
+        """
+        return socketOptions(self.keepAlive)
 
     # Limits
 
@@ -258,31 +268,26 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
         @param address: that of the peer for which it counts; None if it is not known
             yet.
         """
-        self.handshakes[handshake] = None
-        self.admission.come(address)
+        self.handshakes[handshake] = address
+        self.admission.handshakeCame(handshake)
         self._timeouts.start()
 
-    def handshakeEnded(self, handshake: Handshake, address: IAddress | None) -> None:
+    def handshakeEnded(self, handshake: Handshake) -> None:
         """
         Strike it off: it is lost. L{countChanged} is to be called.
-
-        @param address: the one that it was recorded with.
         """
-        self.handshakeDone(handshake, address)()
+        self.handshakeDone(handshake)()
 
-    def handshakeDone(
-        self, handshake: Handshake, address: IAddress | None
-    ) -> Callable[[], None]:
+    def handshakeDone(self, handshake: Handshake) -> Callable[[], None]:
         """
         Strike it off: it becomes a session now.
 
-        @param address: the one that it was recorded with.
         @return: to be called when that has begun, for those who wait for the end of
             all.
         """
         # Perhaps it was forgotten before.
         self.handshakes.pop(handshake, None)
-        self.admission.gone(handshake, address)
+        self.admission.gone(handshake)
         self._timeouts.forget(handshake)
         self._timeouts.restIfEmpty()
         return self._handshakesChanged
@@ -293,7 +298,7 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
         """
         self.sessions[session] = Deferred()
         session.serial = self.counters.sessionOpened()
-        self.admission.come(session.peer)
+        self.admission.sessionCame(session)
         self._timeouts.start()
 
     def sessionEnded(self, session: Session, end: SessionEnd) -> None:
@@ -306,7 +311,7 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
             self.countRefused(session.peer, EndReason.ERROR)
             return
         try:
-            self.admission.gone(session, session.peer)
+            self.admission.gone(session)
             self._timeouts.forget(session)
             self._timeouts.restIfEmpty()
             self.counters.sessionEnded(end)

@@ -68,6 +68,20 @@ INTERNALS = (
         },
     ),
     Internals(
+        "eager.connection_end",
+        "ends a connection that has nothing left to send",
+        {
+            _DESCRIPTOR: "_tempDataBuffer dataBuffer connected disconnecting",
+        },
+    ),
+    Internals(
+        "eager.accepting",
+        "accepts as Twisted's ports do, at less cost",
+        {
+            f"{_TCP}.Port": "_buildAddr sessionno transport",
+        },
+    ),
+    Internals(
         "eager.log_context",
         "finds the log context below a transport's own",
         {

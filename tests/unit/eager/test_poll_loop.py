@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IReactorUNIX
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
@@ -152,9 +153,11 @@ class PollTests(LoopTestCase):
                     return getattr(real, name)
 
                 def accept(self) -> Any:
+                    # (As from the kernel: until the reserve is given up.)
                     if not full:
+                        if tcp._reservedFD.available():
+                            raise OSError(errno.EMFILE, "fake")
                         full.append(True)
-                        raise OSError(errno.EMFILE, "fake")
                     return real.accept()
 
             port.socket = Full()

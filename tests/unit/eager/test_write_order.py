@@ -91,8 +91,8 @@ class OrderTestCase(LoopTestCase):
                 def scenario(loop: Loop, kind: str = kind, where: str = where) -> Any:
                     made, peer = loop.link(kind, protocol())
                     self.do(loop, where, made, peer, lambda: act(made.transport))
-                    events = [each for each in made.events if each[0] != "received"]
                     outcome = finish(loop, made, peer)
+                    events = [each for each in made.events if each[0] != "received"]
                     return outcome, events, made.reason
 
                 outcomes.append(self.same(scenario)[0])

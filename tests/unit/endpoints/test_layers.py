@@ -26,8 +26,9 @@ from tests.support.clients import (
 )
 from tests.support.tlsclient import TLSClient, TLSTestCase
 from twisted_echo import EchoConfig, EchoFactory, EchoProtocol, EndReason
+from twisted_echo.endpoints.layer_factory import LayerFactory
 from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
-from twisted_echo.endpoints.layers import Layer, LayerFactory
+from twisted_echo.endpoints.layers import Layer
 from twisted_echo.endpoints.proxy_layer import ProxyFactory
 from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.endpoints.tls_layer import TLSFactory

@@ -234,7 +234,7 @@ class Handshaking:
         return 0
 
     def fail(self, reason: EndReason, detail: str = "") -> None:
-        self.factory.handshakeEnded(self, self.address)
+        self.factory.handshakeEnded(self)
         self.factory.countRefused(self.address, reason, detail)
         self.factory.countChanged()
 
@@ -426,7 +426,7 @@ class FullTests(LimitsTestCase):
         self.limit(sessions=2)
         first, second = Handshaking(self.factory), Handshaking(self.factory)
         self.assertEqual(gate.calls, ["shut"])
-        self.factory.handshakeEnded(first, None)
+        self.factory.handshakeEnded(first)
         self.assertTrue(self.connect())
         self.assertEqual(gate.calls, ["shut"])
         second.fail(EndReason.HANDSHAKE_FAILED)
@@ -455,6 +455,29 @@ class PerPeerTests(LimitsTestCase):
         for session in sessions:
             session.connectionLost(DONE)
         self.assertFalse(self.factory.admission.peers, "somebody is remembered")
+
+    def test_setLater(self) -> None:
+        """
+        Nothing is counted without the limit. When it is set, it counts what is open by
+        then, and ends none of it; when it is removed, nothing is kept.
+        """
+        address = IPv4Address("TCP", "192.0.2.1", 1)
+        sessions = [self.connect(address) for _ in range(3)]
+        handshake = Handshaking(self.factory, address)
+        self.assertEqual(self.factory.admission.peers, {})
+        self.limit(sessionsPerPeer=3)
+        self.assertEqual(self.factory.admission.peers, {"192.0.2.1": 4})
+        self.limit(sessionsPerPeer=4)
+        self.assertEqual(self.factory.admission.peers, {"192.0.2.1": 4})
+        self.assertFalse(self.connect(address))
+        self.factory.handshakeEnded(handshake)
+        session = self.connect(address)
+        self.assertTrue(session)
+        self.limit(sessionsPerPeer=0)
+        self.assertEqual(self.factory.admission.peers, {})
+        for each in (*sessions, session):
+            each.connectionLost(DONE)
+        self.assertEqual(self.factory.admission.peers, {})
 
     def test_ipv4(self) -> None:
         first, other = (IPv4Address("TCP", f"192.0.2.{n}", 1) for n in (1, 2))
@@ -528,7 +551,7 @@ class PerPeerTests(LimitsTestCase):
         address = IPv4Address("TCP", "192.0.2.1", 1)
         handshake = Handshaking(self.factory, address)
         self.assertTrue(self.factory.refuses(address))
-        self.factory.handshakeEnded(handshake, address)
+        self.factory.handshakeEnded(handshake)
         self.assertFalse(self.factory.refuses(address))
 
     def test_changed(self) -> None:
@@ -573,7 +596,7 @@ class BooksTests(LimitsTestCase):
         def shaken() -> None:
             if factory.handshakes:
                 handshake = dice.choice(list(factory.handshakes))
-                factory.handshakeEnded(handshake, handshake.address)
+                factory.handshakeEnded(handshake)
                 session = self.connect(handshake.address)
                 if session is None:
                     factory.countChanged()
@@ -638,6 +661,7 @@ class HandshakesTests(LimitsTestCase):
         One that never says that it has ended keeps nobody waiting; if it does in
         the end, it still counted for its peer until then.
         """
+        self.factory.limits = Limits(sessionsPerPeer=2)
         address = IPv4Address("TCP", "127.0.0.1", 1)
         handshake = Handshaking(self.factory, address)
         ended = self.factory.whenHandshakesEnded()
@@ -647,7 +671,7 @@ class HandshakesTests(LimitsTestCase):
         self.assertEqual(self.factory.handshakes, {})
         self.assertEqual(events[0]["log_level"], LogLevel.error)
         self.assertEqual(self.factory.admission.peers, {"127.0.0.1": 1})
-        self.factory.handshakeEnded(handshake, address)
+        self.factory.handshakeEnded(handshake)
         self.assertEqual(self.factory.admission.peers, {})
 
     def test_whenHandshakesEnded(self) -> None:
@@ -659,7 +683,7 @@ class HandshakesTests(LimitsTestCase):
         cancelled, ended = (self.factory.whenHandshakesEnded() for _ in range(2))
         cancelled.cancel()
         self.failureResultOf(cancelled, CancelledError)
-        self.factory.handshakeEnded(first, None)
+        self.factory.handshakeEnded(first)
         self.assertNoResult(ended)
         second.fail(EndReason.HANDSHAKE_FAILED)
         self.successResultOf(ended)

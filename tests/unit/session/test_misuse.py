@@ -35,8 +35,8 @@ from twisted_echo import (
     SessionService,
     State,
 )
+from twisted_echo.endpoints.layer_factory import LayerFactory
 from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
-from twisted_echo.endpoints.layers import LayerFactory
 from twisted_echo.endpoints.proxy_layer import ProxyFactory
 from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.testing import FaultProxy, running, startForTest

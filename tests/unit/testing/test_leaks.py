@@ -86,7 +86,7 @@ class LeftBehindTests(TestCase):
             transport = None
 
             def fail(self, reason: Any, detail: str = "") -> None:
-                factory.handshakeEnded(self, None)  # type: ignore[arg-type]
+                factory.handshakeEnded(self)  # type: ignore[arg-type]
 
         factory.handshakeStarted(Shaking(), None)  # type: ignore[arg-type]
         elapse(clock, 1)

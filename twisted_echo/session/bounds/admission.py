@@ -9,9 +9,9 @@ What must hold:
 """
 
 from collections import Counter
-from collections.abc import Sized
+from collections.abc import Collection, Mapping
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IAddress
 
@@ -37,6 +37,15 @@ class Gate(Protocol):
         """
         Accept again.
         """
+
+
+class HasPeer(Protocol):
+    """
+    What is asked of a session.
+    """
+
+    @property
+    def peer(self) -> IAddress | None: ...
 
 
 class _Accepting(Enum):
@@ -77,10 +86,16 @@ class Admission:
     Decides for one factory.
     """
 
-    def __init__(self, limits: Limits, sessions: Sized, handshakes: Sized) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        sessions: Collection[HasPeer],
+        handshakes: Mapping[Any, IAddress | None],
+    ) -> None:
         """
         @param sessions: the sessions that are open.
-        @param handshakes: the connections that are to become sessions.
+        @param handshakes: the connections that are to become sessions, each with the
+            address of the peer for which it counts; None if that is not known yet.
         """
         self._stage = _OPEN
         self._limits = limits
@@ -88,7 +103,9 @@ class Admission:
         self._handshakes = handshakes
         self._gate: Gate | None = None
         self._accepting = _YES
-        # How many sessions and handshakes each peer has.
+        # The peer of each session and handshake that has one, and how many each peer
+        # has: only while a limit asks for it.
+        self._counted: dict[object, str] = {}
         self._peers: Counter[str] = Counter()
         # What has been sent its end-of-file since the stop began.
         self._leaving: set[object] = set()
@@ -101,12 +118,21 @@ class Admission:
         """
         Replace them. L{countChanged} is to be called.
         """
-        self._limits = limits
+        before, self._limits = self._limits, limits
+        if not limits.sessionsPerPeer:
+            self._counted.clear()
+            self._peers.clear()
+        elif not before.sessionsPerPeer:
+            for session in self._sessions:
+                self._count(session, session.peer)
+            for handshake, address in self._handshakes.items():
+                self._count(handshake, address)
 
     @property
     def peers(self) -> dict[str, int]:
         """
-        The number of connections of each peer that has any, by L{peerKey}.
+        The number of connections of each peer that has any, by L{peerKey}; empty
+        without a limit for each peer.
         """
         return dict(self._peers)
 
@@ -205,31 +231,41 @@ class Admission:
 
     # What comes and goes
 
-    def come(self, address: IAddress | None) -> None:
+    def sessionCame(self, session: HasPeer) -> None:
         """
-        A connection has come, and is among the sessions or handshakes already.
-
-        @param address: that of the peer for which it counts; None if it is not known
-            yet.
+        A session has come, and is among the sessions already.
         """
-        key = peerKey(address)
-        if key is not None:
-            self._peers[key] += 1
+        if self._limits.sessionsPerPeer:
+            self._count(session, session.peer)
         self.countChanged()
 
-    def gone(self, connection: object, address: IAddress | None) -> None:
+    def handshakeCame(self, handshake: object) -> None:
+        """
+        A connection has come that is to become a session, and is among the handshakes
+        already.
+        """
+        if self._limits.sessionsPerPeer:
+            self._count(handshake, self._handshakes[handshake])
+        self.countChanged()
+
+    def _count(self, connection: object, address: IAddress | None) -> None:
+        key = peerKey(address)
+        if key is not None:
+            self._counted[connection] = key
+            self._peers[key] += 1
+
+    def gone(self, connection: object) -> None:
         """
         A connection has gone. L{countChanged} is to be called, unless another takes
         its place.
-
-        @param address: that of the peer for which it has counted.
         """
         self._leaving.discard(connection)
-        key = peerKey(address)
-        if key is not None:
-            self._peers[key] -= 1
-            if not self._peers[key]:
-                del self._peers[key]
+        if self._counted:
+            key = self._counted.pop(connection, None)
+            if key is not None:
+                self._peers[key] -= 1
+                if not self._peers[key]:
+                    del self._peers[key]
 
     def forget(self, connection: object) -> None:
         """

@@ -195,7 +195,7 @@ class TimerTests(SweepTestCase):
         handshake = FakeHandshake(self.factory, 0)
         self.factory.handshakeStarted(handshake, None)
         self.assertEqual(self.timers(), 1)
-        self.factory.handshakeEnded(handshake, None)
+        self.factory.handshakeEnded(handshake)
         self.assertEqual(self.timers(), 0)
 
     def test_notPerMessage(self) -> None:

@@ -1,0 +1,164 @@
+"""
+L{twisted_echo.eager.accepting}: what is accepted in one turn, and how.
+"""
+
+import socket
+from typing import Any
+
+from twisted.internet.protocol import Factory
+
+from tests.support.loop import ASYNCIO, Loop, LoopTestCase, Recorder
+from tests.support.processes import new_folder
+from twisted_echo.eager import accepting
+from twisted_echo.eager.accepting import SHARE, acceptFrom
+
+
+class Counted(Factory[Any]):
+    """
+    Makes L{Recorder}s, each of which takes some time of a fake clock.
+    """
+
+    noisy = False
+
+    def __init__(self, loop: Loop) -> None:
+        self.made: list[Recorder] = []
+        self.loop = loop
+        self.now = 0.0
+        self.takes = 0.0
+
+    def seconds(self) -> float:
+        return self.now
+
+    def buildProtocol(self, addr: Any) -> Recorder:
+        self.now += self.takes
+        protocol = Recorder()
+        self.made.append(protocol)
+        self.loop._protocols.append(protocol)
+        return protocol
+
+
+class AcceptTests(LoopTestCase):
+    """
+    On the epoll reactor.
+    """
+
+    def listening(self, count: int, takes: float) -> tuple[Loop, Counted]:
+        loop = Loop(self, self.reactors.eager)
+        factory = Counted(loop)
+        factory.takes = takes
+        self.patch(accepting, "perf_counter", factory.seconds)
+        port = loop.reactor.listenTCP(0, factory, 500, interface="127.0.0.1")
+        for _ in range(count):
+            peer = socket.create_connection(("127.0.0.1", port.getHost().port))
+            self.addCleanup(peer.close)
+        return loop, factory
+
+    def test_share(self) -> None:
+        """
+        However many connections wait, a turn takes a share of time and then one more;
+        the next turns take the others.
+        """
+        loop, factory = self.listening(50, SHARE / 4)
+        loop.reactor.iterate(0) if self.reactors is not ASYNCIO else loop.turn()
+        first = len(factory.made)
+        self.assertIn(first, (4, 8) if self.reactors is ASYNCIO else (4,))
+        loop.until(lambda: len(factory.made) == 50)
+
+    def test_oneAtLeast(self) -> None:
+        """
+        A connection that takes longer than the share is accepted in a turn all the
+        same.
+        """
+        loop, factory = self.listening(3, SHARE * 9)
+        loop.until(lambda: len(factory.made) == 3)
+
+    def test_quick(self) -> None:
+        """
+        Connections that take no time are accepted in one turn, a hundred of them.
+        """
+        loop, factory = self.listening(100, 0.0)
+        loop.turn()
+        self.assertEqual(len(factory.made), 100)
+
+    def test_sameSocket(self) -> None:
+        """
+        What L{acceptFrom} returns is what C{accept} returns.
+        """
+        path = str(new_folder(self) / "socket")
+        unix = socket.socket(socket.AF_UNIX)
+        unix.bind(path)
+        unix.listen()
+        for listening in (socket.create_server(("127.0.0.1", 0)), unix):
+            with listening:
+                found = []
+                for accept in (listening.accept, lambda it=listening: acceptFrom(it)):
+                    peer = socket.socket(listening.family)
+                    self.addCleanup(peer.close)
+                    peer.connect(listening.getsockname())
+                    accepted, address = accept()
+                    self.addCleanup(accepted.close)
+                    self.assertEqual(address, peer.getsockname())
+                    found.append(
+                        (
+                            type(accepted),
+                            accepted.family,
+                            accepted.type,
+                            accepted.proto,
+                            accepted.get_inheritable(),
+                        )
+                    )
+                self.assertEqual(*found)
+
+    def test_nobodyWaits(self) -> None:
+        """
+        L{acceptFrom} raises what C{accept} raises.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            self.assertRaises(BlockingIOError, acceptFrom, listening)
+
+    def test_described(self) -> None:
+        """
+        Numbers, addresses and descriptions are those of Twisted's ports, for IPv6 and
+        for a client of a UNIX socket that has a path of four characters too.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            factory = Counted(loop)
+            ports = [loop.reactor.listenTCP(0, factory, interface="127.0.0.1")]
+            if socket.has_ipv6:
+                ports.append(loop.reactor.listenTCP(0, factory, interface="::1"))
+            described = []
+            for port in ports:
+                for _ in range(2):
+                    count = len(factory.made)
+                    peer = socket.create_connection(
+                        (port.interface, port.getHost().port)
+                    )
+                    self.addCleanup(peer.close)
+                    loop.until(lambda count=count: len(factory.made) > count)
+                    transport = factory.made[-1].transport
+                    own, number = str(peer.getsockname()[1]), str(port.getHost().port)
+                    for each in (
+                        transport.getPeer(),
+                        transport.getHost(),
+                        transport,
+                        transport.logPrefix(),
+                        transport.sessionno,
+                        transport.hostname,
+                    ):
+                        text = repr(each).replace(own, "PEER")
+                        described.append(text.replace(number, "PORT"))
+                port.stopListening()
+            loop.turn()
+            return described
+
+        self.same(scenario)
+
+
+class AsyncioAcceptTests(AcceptTests):
+    """
+    The same on asyncio's loop.
+    """
+
+    reactors = ASYNCIO

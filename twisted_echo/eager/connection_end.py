@@ -1,0 +1,57 @@
+"""
+The end of an eager connection that has nothing left to send.
+
+Twisted's transports end by way of C{doWrite}: the poller watches the connection until
+it can be written to, and then no byte is sent. Here it ends in the turn in which that
+is known, when the protocol's call has returned.
+
+What must hold:
+
+  - C{connectionLost} is never called within a call of the protocol;
+  - the reason is Twisted's. The empty send also tells whether the peer has reset the
+    connection, or has hung up. So a connection ends without it only where the poll has
+    just told: by an event after which the connection is read;
+  - what still waits, in whatever way, ends as inherited.
+"""
+
+from typing import Protocol, cast
+
+from twisted_echo.eager.sending import EagerMixin, Sending
+
+__all__ = ["EndingMixin"]
+
+_QUEUED = Sending.QUEUED
+
+
+class _Reactor(Protocol):
+    """
+    What a connection asks of its reactor.
+    """
+
+    def closedWhileReading(self, connection: "EndingMixin") -> None: ...
+
+
+class EndingMixin(EagerMixin):
+    """
+    The end in order: goes before a subclass of C{tcp.Connection}.
+    """
+
+    def canEnd(self) -> bool:
+        """
+        Whether it was closed and nothing is left to send. (A producer that is paused
+        still has something; in other states than C{QUEUED} the inherited C{doWrite}
+        knows.)
+        """
+        return bool(
+            self.disconnecting
+            and self.connected
+            and self._sending is _QUEUED
+            and not self.dataBuffer
+            and not self._tempDataBuffer
+            and not self.producerPaused
+        )
+
+    def loseConnection(self) -> None:
+        super().loseConnection()
+        if self.isGathering:
+            cast(_Reactor, self.reactor).closedWhileReading(self)
