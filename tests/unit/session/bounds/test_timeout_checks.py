@@ -34,6 +34,7 @@ from twisted_echo import (
     EndReason,
     SessionFactory,
 )
+from twisted_echo.net.tcp_info import outputProgress
 from twisted_echo.testing.clocks import elapse
 
 
@@ -381,6 +382,19 @@ class KernelTests(ServedTestCase):
             for _ in range(10):
                 await turn()
 
+    def assertStrikes(self, session: Any, clock: Clock) -> None:
+        """
+        The deadline strikes when nothing is acknowledged for as long as it allows. (The
+        kernels may go on for a moment, which is none of the clock's.)
+        """
+        for _ in range(50):
+            before = outputProgress(session.transport)
+            elapse(clock, 9.1)
+            if session.isAborted:
+                return
+            self.assertNotEqual(outputProgress(session.transport), before)
+        self.fail("the kernels do not come to rest")
+
     async def writeProgress(self, *endpoints: str) -> None:
         clock = Clock()
         session, client = await self.choked(clock, *endpoints)
@@ -394,9 +408,7 @@ class KernelTests(ServedTestCase):
             self.assertFalse(session.isAborted)
         elapse(clock, 6.9)
         self.assertFalse(session.isAborted)
-        # (The last of it may have been acknowledged only now.)
-        elapse(clock, 9.1)
-        self.assertTrue(session.isAborted)
+        self.assertStrikes(session, clock)
         await until(lambda: session.end)
         self.assertIs(session.end.reason, EndReason.WRITE_TIMEOUT)
 
@@ -427,8 +439,7 @@ class KernelTests(ServedTestCase):
             elapse(clock, 1)
             elapse(clock, 7.9)
             self.assertFalse(session.isAborted)
-            elapse(clock, 2.1)
-            self.assertTrue(session.isAborted)
+            self.assertStrikes(session, clock)
             await until(lambda: session.end)  # noqa: B023
             self.assertIs(session.end.reason, EndReason.WRITE_TIMEOUT)
 
@@ -452,8 +463,7 @@ class KernelTests(ServedTestCase):
         elapse(clock, 1.1)
         self.assertEqual(transport.offset, before)
         self.assertFalse(session.isAborted)
-        elapse(clock, 8)
-        self.assertTrue(session.isAborted)
+        self.assertStrikes(session, clock)
 
     async def test_inputIsNoProgress(self) -> None:
         """
