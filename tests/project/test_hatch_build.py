@@ -167,12 +167,15 @@ class CompilerTests(BuildingTestCase):
 
     def test_reproducible(self) -> None:
         """
-        Two wheels of one source are the same, bit for bit, wherever it lies.
+        Two wheels of one source are the same, bit for bit, wherever it lies, and by
+        whatever name of its folder it is built.
         """
         self.need_compiler()
         first, _ = self.wheel("yes")
-        self.project = self.copied()
-        second, _ = self.wheel("yes")
+        link = new_folder(self) / "link"
+        link.symlink_to(self.copied())
+        self.project = link
+        second, _ = self.wheel("yes", PWD=str(link))
         self.assertEqual(first.name, second.name)
         self.assertTrue(first.read_bytes() == second.read_bytes(), "they differ")
 
