@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.paths import PROJECT
 from twisted_echo.bench.cases import CASES
+from twisted_echo.bench.plot import source_of
 from twisted_echo.bench.tables_command import fill, read_comparison
 
 RESULT = PROJECT / "docs" / "benchmark.json"
@@ -21,6 +22,14 @@ class BenchmarkTests(SynchronousTestCase):
         for page in PAGES:
             text = (PROJECT / page).read_text()
             self.assertEqual(fill(text, comparison), text, page)
+
+    def test_pictures(self) -> None:
+        """
+        They were made from the same file.
+        """
+        for name in ("benchmark.png", "benchmark-dark.png"):
+            picture = (PROJECT / "docs" / name).read_bytes()
+            self.assertIn(source_of(str(RESULT)).encode(), picture, name)
 
     def test_complete(self) -> None:
         """

@@ -147,7 +147,9 @@ class Comparison:
         """
         for name in ("made", "labels", "missing"):
             _require(name, isinstance(vars(self)[name], dict))
-            words = vars(self)[name].values() if name != "made" else ()
+        _require("made", self.made.keys() >= _FACTS)
+        for name in ("labels", "missing"):
+            words = vars(self)[name].values()
             _require(name, all(isinstance(each, str) for each in words))
         for case in self.cases:
             _require("name", isinstance(case.name, str))
@@ -164,6 +166,7 @@ class Comparison:
 
 
 _TOO_LARGE = 1e15
+_FACTS = {"date", "python", "twisted", "rounds", "seconds", "implementation"}
 
 
 def _require(name: str, holds: bool) -> None:

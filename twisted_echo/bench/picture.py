@@ -20,7 +20,7 @@ from twisted_echo.bench.drawing import (
     draw_points,
 )
 from twisted_echo.bench.latency import PERCENTILES
-from twisted_echo.bench.tables import absence, figure
+from twisted_echo.bench.tables import absence, figure, versions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -175,15 +175,9 @@ class Picture:
 
     def _facts(self) -> str:
         made = self._comparison.made
-        versions = [
-            f"{name} {made[name]}"
-            for name in ("uvloop", "rloop", "aiofastnet")
-            if made.get(name, "not installed") != "not installed"
-        ]
         return (
-            f"{made.get('python')}, Twisted {made.get('twisted')},"
-            f" {', '.join(versions)}; {made.get('date')}. Medians of"
-            f" {made.get('rounds')} rounds, with 95 % intervals; all axes are"
+            f"{versions(self._comparison)}; {made['date']}. Medians of"
+            f" {made['rounds']} rounds, with 95 % intervals; all axes are"
             " logarithmic.\nIn orange: ours, on the eager reactor. Raw servers send"
             " back what they get, and know nothing of lines."
         )

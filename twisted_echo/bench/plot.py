@@ -3,6 +3,7 @@ C{plot}: a picture of what C{compare} has measured.
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 
 from twisted_echo.bench.drawing import DARK, LIGHT
@@ -29,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dark", action="store_true", help="for dark pages")
 
 
+def source_of(file: str) -> str:
+    """
+    What a picture says of the file that it was made from.
+    """
+    return f"SHA-256 {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"
+
+
 def run(options: argparse.Namespace) -> int:
     (matplotlib,) = need("plot", ["matplotlib"])
     output = Path(options.output)
@@ -38,8 +46,10 @@ def run(options: argparse.Namespace) -> int:
         )
     theme = DARK if options.dark else LIGHT
     comparison = read_comparison(options.file)
-    # No date in it: the same data give the same picture.
-    metadata = {"Date": None} if output.suffix.lower() == ".svg" else None
+    # No date in it: the same data give the same picture. It says which data.
+    metadata: dict[str, str | None] = {"Source": source_of(options.file)}
+    if output.suffix.lower() == ".svg":
+        metadata["Date"] = None
     with matplotlib.rc_context(theme.settings()):
         figure = Picture(comparison, theme).draw()
         try:

@@ -143,17 +143,24 @@ def _cases(comparison: Comparison) -> str:
     return "\n\n".join(f"**{table.title}**\n\n{table}" for table in tables)
 
 
-def _facts(comparison: Comparison) -> str:
+def versions(comparison: Comparison) -> str:
+    """
+    Of Python and of the libraries that were measured.
+    """
     made = comparison.made
-    libraries = ", ".join(
+    libraries = [
         f"{each} {made[each]}"
         for each in ("uvloop", "rloop", "aiofastnet")
-        if each in made and made[each] != "not installed"
-    )
+        if made.get(each, "not installed") != "not installed"
+    ]
+    return ", ".join([f"{made['python']}, Twisted {made['twisted']}", *libraries])
+
+
+def _facts(comparison: Comparison) -> str:
+    made = comparison.made
     return (
-        f"{made.get('date')}: {made.get('python')}, Twisted {made.get('twisted')},"
-        f" {libraries}; {made.get('rounds')} rounds of {made.get('seconds')} s;"
-        f" `twistd echo` is {made.get('implementation')}."
+        f"{made['date']}: {versions(comparison)}; {made['rounds']} rounds of"
+        f" {made['seconds']} s; `twistd echo` is {made['implementation']}."
     )
 
 

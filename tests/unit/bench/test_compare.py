@@ -131,7 +131,7 @@ class ComparisonTests(SynchronousTestCase):
         self.assertEqual(
             sum('"cpu_us"' in line for line in text.splitlines()), len(comparison.runs)
         )
-        empty = Comparison({}, {}, [])
+        empty = Comparison(comparison.made, {}, [])
         self.assertEqual(Comparison.from_json(empty.to_json()), empty)
 
     def test_notJson(self) -> None:
@@ -148,7 +148,7 @@ class ComparisonTests(SynchronousTestCase):
         text = a_comparison([CASES["steady"]], {OURS: 2.0}).to_json()
         nan = float("nan")
         for name, values in {
-            "made": (None, [], 1),
+            "made": (None, [], 1, {"date": "1999"}),
             "labels": (None, ["a"], {}, {"a": None}),
             "missing": (None, [], {"a": 1}),
             "cases": (None, [None], [{}], 1, []),
