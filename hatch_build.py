@@ -135,8 +135,8 @@ class CompiledPartHook(BuildHookInterface[Any]):
             put_beside_source(built)
         else:
             build_data["force_include"][str(built)] = BUILT
-        build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+            build_data["pure_python"] = False
+            build_data["infer_tag"] = True
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact: str) -> None:
         """
