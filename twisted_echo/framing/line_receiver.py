@@ -16,12 +16,12 @@ C{lineReceived} asks for it. C{python -m twisted_echo.bench split} measures both
 against the originals.
 """
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import ITransport
 from twisted.protocols.basic import LineOnlyReceiver, LineReceiver
 
+from twisted_echo.framing.line_hooks import LineHooks
 from twisted_echo.framing.lines import (
     LineSplitter,
     end_of_lines,
@@ -31,7 +31,6 @@ from twisted_echo.framing.lines import (
 from twisted_echo.framing.message_receiver import (
     GO_ON,
     WORTH_COUNTING,
-    BufferedReceiver,
     MessageReceiver,
 )
 from twisted_echo.framing.splitter import ReceiveBuffer
@@ -43,56 +42,24 @@ __all__ = ["FastLineOnlyReceiver", "FastLineReceiver"]
 require(__name__)
 
 
-class _LineHooks(BufferedReceiver[LineSplitter]):
-    """
-    The hooks and settings of both receivers.
-
-    A subclass that overrides C{blockReceived} counts in C{lineCount} itself, if
-    somebody wants to know.
-    """
-
-    if TYPE_CHECKING:
-        delimiter: bytes
-        MAX_LENGTH: int
-
-        def linesReceived(self, lines: list[bytes]) -> object: ...
-        def lineReceived(self, line: bytes) -> object: ...
-        def lineLengthExceeded(self, line: bytes) -> object: ...
-        def sendLine(self, line: bytes) -> object: ...
-
-    _foundBy = line_splitter(LineReceiver.delimiter, LineReceiver.MAX_LENGTH)
-
-    def _splitter(self) -> LineSplitter:
-        splitter, delimiter, limit = self._foundBy, self.delimiter, self.MAX_LENGTH
-        if splitter.delimiter != delimiter or splitter.limit != limit:
-            return line_splitter(delimiter, limit)
-        return splitter
-
-    def blockReceived(self, block: bytes) -> object:
-        """
-        Override this to take many lines at once, as they came.
-
-        @param block: one or more whole lines, each with its delimiter and none
-            longer than C{MAX_LENGTH}.
-        @return: something true to stop, as with C{linesReceived}.
-        """
-        lines = block.split(self.delimiter)
-        del lines[-1]
-        self.lineCount += len(lines)
-        return self.linesReceived(lines)
-
-    def sendLines(self, lines: Iterable[bytes]) -> None:
-        """
-        Send many lines by one write.
-
-        @param lines: the lines, without their delimiters. No line, no write.
-        """
-        block = bytes(self.delimiter).join([*lines, b""])
-        if block:
-            self.transport.write(block)
+# What a receiver splits a chunk for, if it makes no block. (Not the members of an Enum:
+# as the default of a class one would keep the interpreter from specializing loads of
+# the attribute.)
+_FOR_LINES, _FOR_LINE = "linesReceived", "lineReceived"
 
 
-class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
+class _NoTransport:
+    disconnecting = False
+
+
+_NO_TRANSPORT = _NoTransport()
+
+
+def _isInherited(hook: object, function: object) -> bool:
+    return getattr(hook, "__func__", None) is function
+
+
+class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
     """
     C{LineReceiver} of C{twisted.protocols.basic}, with blocks.
 
@@ -107,7 +74,14 @@ class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
     from the next line on. Likewise use C{pauseProducing} and C{setRawMode} instead of
     assigning C{paused} or C{line_mode}, and do not replace C{transport} between two
     lines.
+
+    C{makeConnection} notes the C{delimiter}, and which of the coarser hooks are
+    overridden, be it on the instance. To change one of them later, assign the
+    C{delimiter} of the instance; a hook that is replaced later is not called.
     """
+
+    # The finest hook that is all that a subclass wants, or "" if it may want blocks.
+    _splitsFor = ""
 
     if TYPE_CHECKING:
 
@@ -119,6 +93,13 @@ class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
         self.bytesReceived, self.lineCount = self.bytesReceived, self.lineCount
         self.paused, self.line_mode = self.paused, self.line_mode
         self._held, self._busyReceiving = self._held, self._busyReceiving
+        if self.delimiter is type(self).delimiter:
+            # (No property.)
+            self.delimiter = self.delimiter
+        # A block that nobody wants is not made, nor a list of one line.
+        if _isInherited(self.blockReceived, LineHooks.blockReceived):
+            lines = _isInherited(self.linesReceived, FastLineReceiver.linesReceived)
+            self._splitsFor = _FOR_LINE if lines else _FOR_LINES
         super().makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> Any:
@@ -137,6 +118,8 @@ class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
             or not self.line_mode
         ):
             return self._receive(data)
+        if self._splitsFor and len(data) <= self.MAX_LENGTH:
+            return self._receiveLines(data)
         # Nothing waits, which is the rule: no need to hold what can be handed on at
         # once, nor to ask the splitter for what the last byte tells.
         delimiter, limit = self.delimiter, self.MAX_LENGTH
@@ -165,9 +148,42 @@ class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
             why = self.blockReceived(data)
         finally:
             self._busyReceiving = False
-        if self._held is None or self._unlessStopped(why) is not GO_ON:
-            return why
-        return self._receive(b"")
+        return why if self._held is None else self._goOn(why)
+
+    def _receiveLines(self, data: bytes) -> object:
+        """
+        Receive more while nothing waits, if nobody wants a block. What ends in it is
+        legal, as all of it is no longer than one line may be.
+        """
+        delimiter = self.delimiter
+        if delimiter is None:
+            # To split, that means any white space.
+            raise TypeError("delimiter must be bytes, got None")
+        lines = data.split(delimiter)
+        rest = lines.pop()
+        if rest:
+            self._held = ReceiveBuffer(rest)
+        if not lines:
+            return self._receive(b"") if len(rest) >= WORTH_COUNTING else None
+        self.lineCount += len(lines)
+        self._busyReceiving = True
+        try:
+            if len(lines) == 1 and self._splitsFor is _FOR_LINE:
+                why = self.lineReceived(lines[0])
+                if why:
+                    check_stop(self, why)
+            else:
+                why = self.linesReceived(lines)
+        finally:
+            self._busyReceiving = False
+        return why if self._held is None else self._goOn(why)
+
+    def _goOn(self, why: object) -> object:
+        """
+        Deliver what waits, unless a hook's result stops this receiver.
+        """
+        go = self._unlessStopped(why) is GO_ON
+        return self._receive(b"") if go else why
 
     def _unlessStopped(self, why: object) -> object:
         transport = self.transport
@@ -180,9 +196,10 @@ class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
     def _deliverRest(self) -> object:
         if self._splitter() is self._foundBy:
             return self._deliverLines()
-        # They are found anew.
+        # They are found anew, also while the transport is closing: as this delivers
+        # none of them, it is no reason to stop.
         self._held = ReceiveBuffer(self.clearLineBuffer())
-        return None
+        return GO_ON
 
     def _handleOverlong(self, held: ReceiveBuffer) -> object:
         return self.lineLengthExceeded(self.clearLineBuffer())
@@ -208,11 +225,11 @@ class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
         return self._deliverLines()
 
     def _deliverLines(self) -> object:
-        transport = self.transport
+        transport = self.transport or _NO_TRANSPORT
         try:
             for line in self._undelivered:
                 why = self.lineReceived(line)
-                if why or (transport and transport.disconnecting):
+                if why or transport.disconnecting:
                     check_stop(self, why)
                     return why
         finally:
@@ -242,7 +259,7 @@ class FastLineReceiver(_LineHooks, MessageReceiver[LineSplitter], LineReceiver):
         self.clearLineBuffer()
 
 
-class FastLineOnlyReceiver(_LineHooks, LineOnlyReceiver):
+class FastLineOnlyReceiver(LineHooks, LineOnlyReceiver):
     """
     C{LineOnlyReceiver} of C{twisted.protocols.basic}, with blocks.
 
@@ -303,6 +320,10 @@ class FastLineOnlyReceiver(_LineHooks, LineOnlyReceiver):
             self._held = None
         return block, overlong
 
+    def sendLine(self, line: bytes) -> None:
+        # (The inherited one calls writeSequence, which looks at each piece.)
+        self.transport.write(b"".join((line, self.delimiter)))
+
     def linesReceived(self, lines: list[bytes]) -> object:
         """
         Override this to take many lines at once.
@@ -311,8 +332,9 @@ class FastLineOnlyReceiver(_LineHooks, LineOnlyReceiver):
             than C{MAX_LENGTH}.
         @return: something true if the rest of the chunk is to be dropped.
         """
+        transport = self.transport
         for line in lines:
-            if self.transport.disconnecting:
+            if transport.disconnecting:
                 return True
             self.lineReceived(line)
         return False

@@ -130,6 +130,78 @@ class HookTests(SynchronousTestCase):
                     self.assertTrue(lines)
                     self.assertEqual((rest, overlong), (b"", False))
 
+    def test_hooksOfTheInstance(self) -> None:
+        """
+        A hook may be replaced on the instance before the connection is made; the finest
+        one also later, and between two lines.
+        """
+        for hook, chunks in (
+            ("blockReceived", [b"a\r\n", b"b\r\nc\r\n"]),
+            ("linesReceived", [[b"a"], [b"b", b"c"]]),
+        ):
+            got: list[Any] = []
+            receiver: Any = FastLineReceiver()
+            setattr(receiver, hook, got.append)
+            receiver = connected(receiver)
+            for chunk in (b"a\r\n", b"b\r\nc\r\n"):
+                receiver.dataReceived(chunk)
+            self.assertEqual(got, chunks)
+        first: list[bytes] = []
+        second: list[bytes] = []
+
+        def lineReceived(line: bytes) -> None:
+            first.append(line)
+            receiver.lineReceived = second.append
+
+        for chunk in (b"a\r\n", b"a\r\nb\r\n"):
+            receiver = connected(FastLineReceiver())
+            receiver.lineReceived = lineReceived
+            receiver.dataReceived(chunk)
+        self.assertEqual((first, second), ([b"a", b"a"], [b"b"]))
+
+    def test_delimiterThatIsAProperty(self) -> None:
+        """
+        A delimiter may be worked out with each chunk; one of the class is the
+        instance's from C{makeConnection} on.
+        """
+
+        class Changing(FastLineReceiver):
+            ends = b";"
+
+            @property
+            def delimiter(self) -> bytes:  # type: ignore[override]
+                return self.ends
+
+        lines: list[bytes] = []
+        receiver: Any = connected(Changing())
+        receiver.lineReceived = lines.append
+        receiver.dataReceived(b"a;")
+        receiver.ends = b"."
+        receiver.dataReceived(b"b.")
+        receiver.sendLine(b"c")
+        self.assertEqual(lines, [b"a", b"b"])
+        self.assertEqual(receiver.transport.value(), b"c.")
+        receiver = connected(FastLineReceiver())
+        receiver.lineReceived = lines.append
+        receiver.delimiter = b"|"
+        receiver.dataReceived(b"d|")
+        self.assertEqual(lines[2:], [b"d"])
+
+    def test_sendLineIsOneWrite(self) -> None:
+        """
+        A line is sent by one write, and of the types that the originals take.
+        """
+        for kind, buffers in (
+            (FastLineReceiver, [b"a"]),
+            (FastLineOnlyReceiver, [b"a", bytearray(b"a"), memoryview(b"a")]),
+        ):
+            receiver: Any = connected(kind())
+            for buffer in buffers:
+                receiver.sendLine(buffer)
+            self.assertEqual(receiver.transport.value(), b"a\r\n" * len(buffers))
+            self.assertEqual(receiver.transport.writes, len(buffers))
+            self.assertRaises(TypeError, receiver.sendLine, "a")
+
     def test_overriddenBlockReceived(self) -> None:
         """
         Nothing finer than an overridden hook is called.

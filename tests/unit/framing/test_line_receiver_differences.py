@@ -191,6 +191,17 @@ class LikeLineReceiverTests(SynchronousTestCase):
             [("line", b"a"), ("raised",), ("line", b"b")],
         )
 
+    def test_newDelimiterWhileClosing(self) -> None:
+        """
+        What is found anew, by a delimiter that was assigned while the transport is
+        closing, comes with the next call, as it does in the original.
+        """
+        script = ["lose", ("delimiter", b"\n")]
+        steps = [("chunk", b"aaa\n"), "resume", "resume"]
+        theirs = run(LineReceiver, b"a", 99, script, steps)
+        self.assertEqual(run(FastLineReceiver, b"a", 99, script, steps), theirs)
+        self.assertIn(("line", b"a"), theirs[0])
+
     def test_noTransport(self) -> None:
         """
         Lines are delivered without a transport, too.

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.interfaces import ITransport
 from twisted.python.failure import Failure
 
 from twisted_echo.framing.line_receiver import FastLineReceiver
@@ -61,6 +62,11 @@ class AnsweringSession(RefusesOverlong):
     # Made when there is an answer that is not there at once: most have none.
     _answers: AnswerQueue | None = None
 
+    def makeConnection(self, transport: ITransport) -> None:
+        # (The instance's own is faster to load, with each question, than the class's.)
+        self._answers = self._answers
+        super().makeConnection(transport)
+
     def answer(self, question: bytes) -> Answer:
         """
         Override this, also by C{async def}, to answer a question.
@@ -102,9 +108,9 @@ class AnsweringSession(RefusesOverlong):
         except Exception:
             self._queue().add(Failure(), question)
         else:
-            if not answers and answer is None:
-                return None
-            if not answers and type(answer) is bytes:
+            if answers:
+                self._queue().add(answer, question)
+            elif type(answer) is bytes:
                 try:
                     self.sendAnswer(answer)
                 except Exception:
@@ -112,6 +118,8 @@ class AnsweringSession(RefusesOverlong):
                     self._queue().add(Failure(), question)
                 else:
                     return None
+            elif answer is None:
+                return None
             else:
                 self._queue().add(answer, question)
         return self._queue().isOver
