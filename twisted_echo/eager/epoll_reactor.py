@@ -25,7 +25,7 @@ from twisted.python import context, log
 from twisted_echo.twisted_internals.check import UnfitTwisted, require, unfit
 
 try:
-    from twisted.internet.epollreactor import EPOLLOUT, EPollReactor
+    from twisted.internet.epollreactor import EPOLLIN, EPOLLOUT, EPollReactor
 
     from twisted_echo.eager.accepting import AcceptingMixin
     from twisted_echo.eager.reactor_mixin import (
@@ -65,10 +65,20 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
             # It is closed already.
             numbers = (fd for fd, each in selectables.items() if each is xer)
             number = next(numbers, -1)
+        elif number not in primary:
+            return
         if number in selectables:
             # (Who had the number when the poll was made is the first.)
             self._removed.setdefault(number, selectables[number])
         super()._remove(xer, primary, other, selectables, event, antievent)
+
+    def removeReader(self, reader: Any) -> None:
+        if type(reader) not in EAGER:
+            super().removeReader(reader)
+            return
+        # (It is a socket, which is never polled continuously, as a file is.)
+        reads, writes, selectables = self._reads, self._writes, self._selectables
+        self._remove(reader, reads, writes, selectables, EPOLLIN, EPOLLOUT)
 
     def doPoll(self, timeout: float | None) -> None:
         """

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import LogEvent, Logger
 from twisted.python.failure import Failure
 
+from twisted_echo.eager.accepting import acceptFrom
 from twisted_echo.twisted_internals.check import require
 
 __all__ = [
@@ -119,7 +120,7 @@ class HoldableSocket:
         try:
             if self._isHeld():
                 raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
-            accepted = self.listening.accept()
+            accepted = acceptFrom(self.listening)
         except OSError as problem:
             self.problem = problem.errno
             raise

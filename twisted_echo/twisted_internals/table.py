@@ -128,7 +128,7 @@ INTERNALS = (
         "eager.epoll_reactor",
         "replaces the poll loop",
         {
-            _EPOLL: "_doReadOrWrite _poller _remove _selectables doPoll",
+            _EPOLL: "_doReadOrWrite _poller _reads _remove _selectables _writes doPoll",
             "twisted.python.context.ContextTracker": "contexts",
             "twisted.python.context.theContextTracker": "currentContext",
             "twisted.python.log": "callWithLogger",

@@ -14,6 +14,9 @@ class EndReason(Enum):
     the values.
     """
 
+    # (An enumeration hashes the names of its members, by a method in Python.)
+    __hash__ = object.__hash__
+
     PEER_CLOSED = "peer-closed"
     """The peer sent its end-of-file, when it had got the answers to all before it."""
     HALF_CLOSED = "half-closed"
