@@ -9,6 +9,7 @@ from twisted.internet.protocol import Factory
 
 from tests.support.loop import ASYNCIO, Loop, LoopTestCase, Recorder
 from tests.support.processes import new_folder
+from twisted_echo.command.workers.adopted import AdoptedEndpoint
 from twisted_echo.eager import accepting
 from twisted_echo.eager.accepting import SHARE, acceptFrom
 
@@ -63,6 +64,26 @@ class AcceptTests(LoopTestCase):
         first = len(factory.made)
         self.assertIn(first, (4, 8) if self.reactors is ASYNCIO else (4,))
         loop.until(lambda: len(factory.made) == 50)
+
+    def test_worker(self) -> None:
+        """
+        So does the port of a worker, on a socket that its supervisor has bound.
+        """
+        loop = self.eager()
+        factory = Counted(loop)
+        factory.takes = SHARE / 4
+        self.patch(accepting, "perf_counter", factory.seconds)
+        listening = socket.create_server(("127.0.0.1", 0), backlog=20)
+        for _ in range(9):
+            peer = socket.create_connection(listening.getsockname())
+            self.addCleanup(peer.close)
+        AdoptedEndpoint(loop.reactor, listening).listen(factory)
+        found = []
+        while len(factory.made) < 9:
+            before = len(factory.made)
+            loop.until(lambda before=before: len(factory.made) > before)
+            found.append(len(factory.made) - before)
+        self.assertEqual(max(found), 8 if self.reactors is ASYNCIO else 4)
 
     def test_oneAtLeast(self) -> None:
         """

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_echo.eager.accepting import AcceptingMixin
 from twisted_echo.net.listening import AdoptedPort
 from twisted_echo.twisted_internals.check import require
 
@@ -29,7 +30,7 @@ __all__ = ["AdoptedEndpoint"]
 require(__name__)
 
 
-class _TCPPort(AdoptedPort, tcp.Port):
+class _TCPPort(AdoptedPort, AcceptingMixin, tcp.Port):
     """
     A TCP port of Twisted's on a socket that listens already.
     """
@@ -44,7 +45,7 @@ class _TCPPort(AdoptedPort, tcp.Port):
         pass
 
 
-class _UNIXPort(AdoptedPort, unix.Port):
+class _UNIXPort(AdoptedPort, AcceptingMixin, unix.Port):
     """
     The same of a UNIX socket. Twisted's own changes the mode of the file and the
     backlog, and removes the file at the end.
