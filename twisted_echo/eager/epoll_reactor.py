@@ -112,6 +112,7 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
                 self._removed = outer
 
     def dispatchOther(self, selectable: Any, fd: int, event: int) -> None:
+        closed = len(self._closed)
         isRead = event & READABLE and not event & EPOLLOUT
         if isRead and type(selectable) in EAGER:
             self._readLast(selectable)
@@ -120,12 +121,13 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
             selectable.doRead()
         else:
             log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
+        # What was closed by that, the write queue ends: the poller tells why.
+        del self._closed[closed:]
 
     def _readLast(self, connection: Any) -> None:
         """
         Read from a connection whose peer has hung up.
         """
-        closed = len(self._closed)
         try:
             why = connection.doRead()
         except self.failures as problem:
@@ -134,8 +136,6 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
         else:
             if why is not None:
                 self._disconnect(connection, why, True, LOST)
-        # The write queue ends it, as the poller tells then.
-        del self._closed[closed:]
 
     doIteration = doPoll
 

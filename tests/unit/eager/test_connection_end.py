@@ -16,6 +16,7 @@ from tests.support.loop import (
     Producer,
     fail,
 )
+from twisted_echo.eager.unix_transports import EagerUNIXPort, EagerUNIXServer
 
 ADOPTED = ("adopted TCP", "adopted UNIX")
 
@@ -182,6 +183,17 @@ class EndTests(LoopTestCase):
                 events, isWithin = self.same(scenario)
                 self.assertEqual(events[-1], ("lost", error.ConnectionLost))
                 self.assertFalse(isWithin)
+
+    def test_subclass(self) -> None:
+        """
+        The same for a program's own subclass of a transport.
+        """
+
+        class Own(EagerUNIXServer):
+            pass
+
+        self.patch(EagerUNIXPort, "transport", Own)
+        self.test_hangup()
 
     def test_outsideOfReading(self) -> None:
         """
