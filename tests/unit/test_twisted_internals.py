@@ -265,7 +265,9 @@ def _modules() -> list[str]:
             except ImportError:
                 # An extra of the benchmark's, or another platform.
                 continue
-            found.append(each.name)
+            if inspect.getsourcefile(sys.modules[each.name]) is not None:
+                # (The compiled part has none that is Python's.)
+                found.append(each.name)
     return found
 
 

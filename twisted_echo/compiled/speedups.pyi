@@ -1,5 +1,25 @@
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from socket import socket
+from typing import Any, Final
 
 SOURCE_DIGEST: Final[str]
 
-def trivial() -> int: ...
+def prepare(
+    base: type[Any],
+    probe: socket,
+    exact: tuple[type[Any], ...],
+    queued: object,
+    gathering: object,
+    lost: BaseException,
+    doRead: Callable[[Any], object],
+    sendNow: Callable[[Any], object],
+    write: Callable[[Any, Any], object],
+    /,
+) -> None: ...
+def readReady(
+    events: Iterator[tuple[Any, int]],
+    contexts: list[Any],
+    selectables: Mapping[Any, Any],
+    removed: Mapping[Any, Any],
+    /,
+) -> tuple[tuple[Any, int], Any, Any] | None: ...

@@ -92,11 +92,9 @@ class WritingMixin(OwnLogContext, _Base):
     @ivar bytesSent: how many bytes the kernel has taken so far.
     """
 
-    bytesSent = 0
+    bytesSent: int
     # The state is kept, and not worked out of Twisted's flags with each chunk. Every
-    # method that changes one of those is overridden in EagerMixin. (Each constructor
-    # sets it: a default of the class's, of a type written in Python, would keep the
-    # interpreter from specializing loads and stores of it, for 1,100 instructions.)
+    # method that changes one of those is overridden in EagerMixin.
     _sending: Sending
     # Whether a send has met a reset. The kernel reports that once: a recv after it sees
     # an end-of-file. (EPIPE is no such report.)
@@ -188,13 +186,19 @@ class WritingMixin(OwnLogContext, _Base):
             self._metReset = _isReset(problem)
         self.bytesSent += sent
         if sent < len(data):
-            self.dataBuffer = data
-            self.offset = sent
-            cast(_Reactor, self.reactor).watchForWriting(self)
-            self.reportWaiting()
+            self._keepRest(data, sent)
         elif self.producerPaused:
             # In doRead, then. The write queue resumes it.
             self.startWriting()
+
+    def _keepRest(self, data: bytes, sent: int) -> None:
+        """
+        Have the rest of what was not all sent, sent as soon as the kernel takes it.
+        """
+        self.dataBuffer = data
+        self.offset = sent
+        cast(_Reactor, self.reactor).watchForWriting(self)
+        self.reportWaiting()
 
     def doWrite(self) -> Any:
         """
@@ -259,13 +263,9 @@ class EagerMixin(WritingMixin):
 
     def _beginSending(self) -> None:
         """
-        Begin: the connection is made. What every chunk asks for becomes the instance's
-        own, which is faster to load than the class's.
+        Begin: the connection is made.
         """
-        self.bytesSent, self.dataBuffer = self.bytesSent, self.dataBuffer
         self.disconnecting = self.disconnecting
-        self.producer, self.producerPaused = self.producer, self.producerPaused
-        self.bufferSize, self.SEND_LIMIT = self.bufferSize, self.SEND_LIMIT
         self._sending = _PULLED if self._hasPullProducer() else _QUEUED
 
     def _dataReceived(  # type: ignore[override]

@@ -14,6 +14,7 @@ from twisted_echo.eager.accepting import AcceptingMixin
 from twisted_echo.eager.connection_end import EndingMixin
 from twisted_echo.eager.optional_interfaces import IWantsSocketOptions, SocketOptions
 from twisted_echo.eager.sending import Sending
+from twisted_echo.eager.slots import Slots
 
 __all__ = ["EagerClient", "EagerConnector", "EagerPort", "EagerServer"]
 
@@ -63,7 +64,7 @@ class EagerTCPMixin(EndingMixin):
         return super().getTcpNoDelay() and self._isNoDelayWanted
 
 
-class EagerServer(EagerTCPMixin, tcp.Server):
+class EagerServer(Slots, EagerTCPMixin, tcp.Server):
     """
     An accepted or adopted TCP connection.
     """
@@ -80,7 +81,7 @@ class EagerServer(EagerTCPMixin, tcp.Server):
         sessionno: int,
         reactor: IReactorFDSet,
     ) -> None:
-        self._sending = Sending.INHERITED
+        self._fillSlots(Sending.INHERITED)
         super().__init__(sock, protocol, client, server, sessionno, reactor)
         self._beginSending()
 
@@ -104,13 +105,13 @@ class EagerServer(EagerTCPMixin, tcp.Server):
         super().setTcpKeepAlive(enabled)
 
 
-class EagerClient(EagerTCPMixin, tcp.Client):
+class EagerClient(Slots, EagerTCPMixin, tcp.Client):
     """
     A TCP connection that was made from here.
     """
 
     def __init__(self, *args: Any) -> None:
-        self._sending = Sending.INHERITED
+        self._fillSlots(Sending.INHERITED)
         super().__init__(*args)
 
     def _connectDone(self) -> None:

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted_echo.eager.accepting import AcceptingMixin
 from twisted_echo.eager.connection_end import EndingMixin
 from twisted_echo.eager.sending import Sending, WritingMixin
+from twisted_echo.eager.slots import Slots
 
 __all__ = ["EagerUNIXClient", "EagerUNIXConnector", "EagerUNIXPort", "EagerUNIXServer"]
 
@@ -47,7 +48,7 @@ class EagerUNIXMixin(EndingMixin):
         return sent
 
 
-class EagerUNIXServer(EagerUNIXMixin, unix.Server):
+class EagerUNIXServer(Slots, EagerUNIXMixin, unix.Server):
     """
     An accepted or adopted UNIX connection.
     """
@@ -61,18 +62,18 @@ class EagerUNIXServer(EagerUNIXMixin, unix.Server):
         sessionno: int,
         reactor: IReactorFDSet,
     ) -> None:
-        self._sending = Sending.INHERITED
+        self._fillSlots(Sending.INHERITED)
         super().__init__(sock, protocol, client, server, sessionno, reactor)
         self._beginSending()
 
 
-class EagerUNIXClient(EagerUNIXMixin, unix.Client):
+class EagerUNIXClient(Slots, EagerUNIXMixin, unix.Client):
     """
     A UNIX connection that was made from here.
     """
 
     def __init__(self, *args: Any) -> None:
-        self._sending = Sending.INHERITED
+        self._fillSlots(Sending.INHERITED)
         super().__init__(*args)
 
     def _connectDone(self) -> None:

@@ -59,6 +59,16 @@ INTERNALS = (
         },
     ),
     Internals(
+        "eager.slots",
+        "keeps what one line touches of a transport in the object itself",
+        {
+            _DESCRIPTOR: (
+                "_tempDataBuffer _tempDataLen dataBuffer SEND_LIMIT bufferSize "
+                "producer producerPaused"
+            ),
+        },
+    ),
+    Internals(
         "eager.write_queue",
         "queues connections instead of watching them, and ends them as Twisted does",
         {
