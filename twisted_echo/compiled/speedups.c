@@ -299,6 +299,7 @@ static int
 check(PyTypeObject *base, PyObject *socket)
 {
     PyObject *probe = PyObject_CallNoArgs((PyObject *)base);
+    PyTypeObject *before = socket_type;
     int isRight = probe != NULL && base->tp_basicsize == sizeof(Connection);
 #define CHECK(name) \
     if (isRight) \
@@ -309,6 +310,7 @@ check(PyTypeObject *base, PyObject *socket)
     socket_type = Py_TYPE(socket);
     if (isRight && descriptor_of(socket) == PyObject_AsFileDescriptor(socket))
         return 0;
+    socket_type = before;
     PyErr_SetString(PyExc_ImportError, "the compiled part does not suit this Python: set "
                                        "TWISTED_ECHO_COMPILED=no");
     return -1;
@@ -319,14 +321,15 @@ static PyObject *
 prepare(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyTypeObject *base;
-    PyObject *socket, *types, *method;
+    PyObject *socket, *all[7], *method;
 
     if (!PyArg_ParseTuple(args, "O!OO!OOOOOO", &PyType_Type, &base, &socket, &PyTuple_Type,
-                          &types, &queued, &gathering, &lost, &do_read, &send_now,
-                          &write_to) || check(base, socket) < 0)
+                          &all[0], &all[1], &all[2], &all[3], &all[4], &all[5], &all[6])
+        || check(base, socket) < 0)
         return NULL;
     Py_INCREF(args); /* which keeps them, for good */
-    exact_types = types;
+    exact_types = all[0], queued = all[1], gathering = all[2], lost = all[3];
+    do_read = all[4], send_now = all[5], write_to = all[6];
     for (PyMethodDef *each = methods; each->ml_name; each++) {
         method = PyDescr_NewMethod(base, each);
         if (!method || PyObject_SetAttrString((PyObject *)base, each->ml_name, method) < 0)
