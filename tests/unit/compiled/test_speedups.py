@@ -27,13 +27,15 @@ from twisted_echo.eager.slots import Slots
 PATIENCE = 500
 
 
-def walks(first: int, last: int, *before: str, **settings: str) -> str:
+def walks(
+    first: int, last: int, *before: str, **settings: str
+) -> "subprocess.CompletedProcess[str]":
     """
     Run the walks of L{tests.support.compiled_fuzz} in a process.
 
     @param before: a command that runs Python.
     @param settings: variables of its environment.
-    @return: what they print.
+    @return: what they print, and among their errors what the command before says.
     """
     run = subprocess.run(
         [
@@ -49,7 +51,7 @@ def walks(first: int, last: int, *before: str, **settings: str) -> str:
     )
     if run.returncode:
         raise AssertionError(run.stderr)
-    return run.stdout
+    return run
 
 
 class WalkTests(SynchronousTestCase):
@@ -60,8 +62,8 @@ class WalkTests(SynchronousTestCase):
         """
         (A line begins with the seed of its walk.)
         """
-        ours = walks(first, last, TWISTED_ECHO_COMPILED="yes")
-        reference = walks(first, last, TWISTED_ECHO_COMPILED="no")
+        ours = walks(first, last, TWISTED_ECHO_COMPILED="yes").stdout
+        reference = walks(first, last, TWISTED_ECHO_COMPILED="no").stdout
         self.assertEqual(ours.splitlines(), reference.splitlines())
         self.assertIn("QUEUED", ours)
 
@@ -78,16 +80,19 @@ class WalkTests(SynchronousTestCase):
     @slow
     def test_memory(self) -> None:
         """
-        Valgrind finds no use of memory that is not its own.
+        Valgrind finds no use of memory that is not its own. (It finds one in CPython
+        itself, where no call of the compiled part is on the stack.)
         """
         valgrind = shutil.which("valgrind")
         if valgrind is None:
             raise SkipTest("valgrind is not installed")
-        walks(
-            *(0, 12, valgrind, "-q", "--error-exitcode=9"),
+        run = walks(
+            *(0, 12, valgrind, "--num-callers=40"),
             PYTHONMALLOC="malloc",
             TWISTED_ECHO_COMPILED="yes",
         )
+        self.assertIn("ERROR SUMMARY", run.stderr)
+        self.assertNotIn("speedups", run.stderr)
 
 
 class ConnectionTests(LoopTestCase):
