@@ -27,13 +27,14 @@
 #endif
 
 #define READ_MOST 65536 /* what Twisted's transports read at once */
-#define COPY_MOST 4096  /* a smaller read is copied out of the buffer it came into */
-#define READABLE 1      /* EPOLLIN, and nothing else */
+#define COPY_MOST 4096 /* a smaller read is copied out of the buffer it came into */
+#define READABLE 1 /* EPOLLIN, and nothing else */
 
 /* What a connection keeps, sorted as Python sorts __slots__; any of it may be NULL. */
 #define SLOTS(X) \
     X(SEND_LIMIT) X(_sending) X(_tempDataBuffer) X(_tempDataLen) X(bufferSize) \
-    X(bytesSent) X(dataBuffer) X(producer) X(producerPaused) X(protocol) X(socket)
+    X(bytesSent) X(connected) X(dataBuffer) X(disconnecting) X(producer) \
+    X(producerPaused) X(protocol) X(socket)
 #define FIELD(name) PyObject *name;
 
 typedef struct {
@@ -55,16 +56,12 @@ static PyObject *exact_types, *queued, *gathering, *lost, *do_read, *send_now, *
 static PyTypeObject *socket_type;
 
 /* Call a method, with an argument or none. */
-static PyObject *
-call(void *object, PyObject *name, PyObject *argument)
-{
+static PyObject *call(void *object, PyObject *name, PyObject *argument) {
     PyObject *all[] = {object, argument};
     return PyObject_VectorcallMethod(name, all, argument ? 2 : 1, NULL);
 }
 
-static int
-store(PyObject **field, PyObject *value)
-{
+static int store(PyObject **field, PyObject *value) {
     PyObject *before = *field;
     if (value == NULL)
         return -1;
@@ -73,18 +70,14 @@ store(PyObject **field, PyObject *value)
     return 0;
 }
 
-static Py_ssize_t
-number_in(PyObject *field)
-{
+static Py_ssize_t number_in(PyObject *field) {
     Py_ssize_t number = field && PyLong_CheckExact(field) ? PyLong_AsSsize_t(field) : -1;
     if (number == -1)
         PyErr_Clear();
     return number;
 }
 
-static int
-is_exact(void *object)
-{
+static int is_exact(void *object) {
     PyObject *type = (PyObject *)Py_TYPE((PyObject *)object);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(exact_types); i++)
         if (PyTuple_GET_ITEM(exact_types, i) == type)
@@ -93,9 +86,7 @@ is_exact(void *object)
 }
 
 /* How many pieces have been written to a plain transport; -1 for any other. */
-static Py_ssize_t
-count_pieces(Connection *self)
-{
+static Py_ssize_t count_pieces(Connection *self) {
     PyObject *pieces = self->_tempDataBuffer;
     return pieces && PyList_CheckExact(pieces) && is_exact(self)
         ? PyList_GET_SIZE(pieces) : -1;
@@ -103,24 +94,18 @@ count_pieces(Connection *self)
 
 /* The descriptor of a plain socket, or -1: where CPython keeps it, which prepare() has
  * checked. It is looked up each time. Once a socket is closed, another may have it. */
-static int
-descriptor_of(PyObject *socket)
-{
+static int descriptor_of(PyObject *socket) {
     return socket && Py_IS_TYPE(socket, socket_type) ? *(int *)(socket + 1) : -1;
 }
 
 /* Receive bytes. NULL without an exception: errno tells. */
-static PyObject *
-receive(int descriptor, Py_ssize_t most)
-{
+static PyObject *receive(int descriptor, Py_ssize_t most) {
     static PyObject *buffer; /* of READ_MOST bytes, which nobody else has */
     PyObject *data;
     ssize_t size;
-
     if (buffer == NULL && !(buffer = PyBytes_FromStringAndSize(NULL, READ_MOST)))
         return NULL;
-    do
-        size = recv(descriptor, PyBytes_AS_STRING(buffer), most, MSG_DONTWAIT);
+    do size = recv(descriptor, PyBytes_AS_STRING(buffer), most, MSG_DONTWAIT);
     while (size < 0 && errno == EINTR);
     if (size < 0)
         return NULL;
@@ -132,15 +117,13 @@ receive(int descriptor, Py_ssize_t most)
     return data;
 }
 
-static PyObject *
-sendNow(Connection *self, PyObject *Py_UNUSED(none))
-{
+static PyObject *sendNow(Connection *self, PyObject *Py_UNUSED(none)) {
     int descriptor = descriptor_of(self->socket);
-    Py_ssize_t size, limit = number_in(self->SEND_LIMIT), count = count_pieces(self);
+    Py_ssize_t size, sum, limit = number_in(self->SEND_LIMIT), count = count_pieces(self);
     PyObject *data, *result = NULL, *pieces = self->_tempDataBuffer;
     ssize_t sent;
-
-    if (descriptor < 0 || limit < 1 || count < 1)
+    if (descriptor < 0 || limit < 1 || count < 1
+        || !PyBytes_Check(PyList_GET_ITEM(pieces, 0)))
         return PyObject_CallOneArg(send_now, (PyObject *)self);
     data = count == 1 ? Py_NewRef(PyList_GET_ITEM(pieces, 0))
                       : call(empty, n_join, pieces);
@@ -159,7 +142,8 @@ sendNow(Connection *self, PyObject *Py_UNUSED(none))
                              isReset ? Py_True : Py_False) < 0)
             goto end;
     }
-    if (store(&self->bytesSent, PyLong_FromSsize_t(number_in(self->bytesSent) + sent)) < 0)
+    sum = number_in(self->bytesSent) + sent;
+    if (store(&self->bytesSent, PyLong_FromSsize_t(sum)) < 0)
         goto end;
     if (sent < size)
         result = PyObject_CallMethod((PyObject *)self, "_keepRest", "On", data,
@@ -174,12 +158,9 @@ end:
 }
 
 /* Hand on what was received when nothing waits, and send what that made be written. */
-static PyObject *
-hand_on(Connection *self, PyObject *data)
-{
+static PyObject *hand_on(Connection *self, PyObject *data) {
     PyObject *protocol = Py_NewRef(self->protocol);
     PyObject *type, *value, *traceback, *result;
-
     store(&self->_sending, Py_NewRef(gathering));
     result = call(protocol, n_dataReceived, data);
     Py_DECREF(protocol);
@@ -196,21 +177,16 @@ hand_on(Connection *self, PyObject *data)
         return NULL;
     }
     Py_DECREF(result);
-    if (self->_sending == gathering) {
-        store(&self->_sending, Py_NewRef(queued));
-        if (count_pieces(self))
-            return sendNow(self, NULL);
-    }
-    return Py_NewRef(Py_None);
+    if (self->_sending != gathering)
+        return Py_NewRef(Py_None);
+    store(&self->_sending, Py_NewRef(queued));
+    return count_pieces(self) ? sendNow(self, NULL) : Py_NewRef(Py_None);
 }
 
-static PyObject *
-doRead(Connection *self, PyObject *Py_UNUSED(none))
-{
+static PyObject *doRead(Connection *self, PyObject *Py_UNUSED(none)) {
     int descriptor = descriptor_of(self->socket);
     Py_ssize_t most = number_in(self->bufferSize);
     PyObject *data, *why;
-
     if (descriptor < 0 || most < 1 || most > READ_MOST || !is_exact(self))
         return PyObject_CallOneArg(do_read, (PyObject *)self);
     data = receive(descriptor, most);
@@ -225,11 +201,8 @@ doRead(Connection *self, PyObject *Py_UNUSED(none))
     return why;
 }
 
-static PyObject *
-writePiece(Connection *self, PyObject *data)
-{
+static PyObject *writePiece(Connection *self, PyObject *data) {
     Py_ssize_t size;
-
     if (self->_sending != gathering || !PyBytes_CheckExact(data)
         || count_pieces(self) < 0 || self->producer == NULL)
         return PyObject_CallFunctionObjArgs(write_to, self, data, NULL);
@@ -247,12 +220,9 @@ writePiece(Connection *self, PyObject *data)
 
 /* Read from exact transports, until an event, or what doRead returns, is for others.
  * Return that event, whose it is, and what doRead has returned; None at the end. */
-static PyObject *
-readReady(PyObject *Py_UNUSED(module), PyObject *args)
-{
+static PyObject *readReady(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *events, *contexts, *selectables, *removed, *pair, *why;
     Py_ssize_t top;
-
     if (!PyArg_UnpackTuple(args, "readReady", 4, 4, &events, &contexts, &selectables,
                            &removed) || (top = PyList_Size(contexts)) < 0)
         return NULL;
@@ -261,7 +231,6 @@ readReady(PyObject *Py_UNUSED(module), PyObject *args)
         PyObject *found = event ? PyDict_GetItemWithError(selectables, fd) : NULL;
         PyObject *before = found ? PyDict_GetItemWithError(removed, fd) : NULL;
         int isPlain;
-
         if (found == NULL || (before && before != found)) {
             Py_DECREF(pair);
             if (PyErr_Occurred())
@@ -270,12 +239,9 @@ readReady(PyObject *Py_UNUSED(module), PyObject *args)
         }
         Py_INCREF(found);
         isPlain = is_exact(found) && PyLong_AsLong(event) == READABLE;
-        if (!isPlain)
-            why = Py_NewRef(Py_None);
-        else if (PyList_SetItem(contexts, top - 1, Py_NewRef(found)) == 0)
+        why = isPlain ? NULL : Py_NewRef(Py_None);
+        if (isPlain && PyList_SetItem(contexts, top - 1, Py_NewRef(found)) == 0)
             why = call(found, n_doRead, NULL);
-        else
-            why = NULL;
         if (why && (!isPlain || why != Py_None))
             return Py_BuildValue("(NNN)", pair, found, why);
         Py_XDECREF(why);
@@ -295,9 +261,7 @@ static PyMethodDef methods[] = {
 };
 
 /* Check that a struct, and where a socket has its descriptor, are what is said here. */
-static int
-check(PyTypeObject *base, PyObject *socket)
-{
+static int check(PyTypeObject *base, PyObject *socket) {
     PyObject *probe = PyObject_CallNoArgs((PyObject *)base);
     PyTypeObject *before = socket_type;
     int isRight = probe != NULL && base->tp_basicsize == sizeof(Connection);
@@ -317,12 +281,9 @@ check(PyTypeObject *base, PyObject *socket)
 }
 
 /* Say what the Python code has, and give the base of its transports their methods. */
-static PyObject *
-prepare(PyObject *Py_UNUSED(module), PyObject *args)
-{
+static PyObject *prepare(PyObject *Py_UNUSED(module), PyObject *args) {
     PyTypeObject *base;
     PyObject *socket, *all[7], *method;
-
     if (!PyArg_ParseTuple(args, "O!OO!OOOOOO", &PyType_Type, &base, &socket, &PyTuple_Type,
                           &all[0], &all[1], &all[2], &all[3], &all[4], &all[5], &all[6])
         || check(base, socket) < 0)
@@ -345,13 +306,9 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int
-execute(PyObject *module)
-{
-    if (exact_types) {
-        PyErr_SetString(PyExc_ImportError, "it can be loaded once in a process");
-        return -1;
-    }
+static int execute(PyObject *module) {
+    if (exact_types)
+        return PyErr_SetString(PyExc_ImportError, "it can be loaded once in a process"), -1;
     NAMES(INTERN)
     if (!(exact_types = PyTuple_New(0)) || !(empty = PyBytes_FromStringAndSize(NULL, 0)))
         return -1;
@@ -367,8 +324,6 @@ static struct PyModuleDef definition = {
     .m_slots = slots,
 };
 
-PyMODINIT_FUNC
-PyInit_speedups(void)
-{
+PyMODINIT_FUNC PyInit_speedups(void) {
     return PyModuleDef_Init(&definition);
 }

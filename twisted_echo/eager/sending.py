@@ -265,7 +265,6 @@ class EagerMixin(WritingMixin):
         """
         Begin: the connection is made.
         """
-        self.disconnecting = self.disconnecting
         self._sending = _PULLED if self._hasPullProducer() else _QUEUED
 
     def _dataReceived(  # type: ignore[override]

@@ -23,7 +23,9 @@ class Slots:
         "_tempDataLen",
         "bufferSize",
         "bytesSent",
+        "connected",
         "dataBuffer",
+        "disconnecting",
         "producer",
         "producerPaused",
         "protocol",
@@ -37,6 +39,7 @@ class Slots:
         me: Any = self
         me._sending = state
         me.bytesSent, me.dataBuffer = 0, b""
+        me.connected = me.disconnecting = 0
         me.producer, me.producerPaused = None, False
         # A program may have set these two for all connections, or in a subclass, which
         # hides the slot.

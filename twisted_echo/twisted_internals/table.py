@@ -64,7 +64,7 @@ INTERNALS = (
         {
             _DESCRIPTOR: (
                 "_tempDataBuffer _tempDataLen dataBuffer SEND_LIMIT bufferSize "
-                "producer producerPaused"
+                "producer producerPaused connected disconnecting"
             ),
         },
     ),
