@@ -11,6 +11,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from tests.support.compiled import use_python
 from tests.support.loop import Loop, LoopTestCase
 from tests.support.processes import new_folder
 from twisted_echo import EchoConfig, EchoService, Limits
@@ -64,8 +65,13 @@ def counted() -> Iterator[Counter[str]]:
 
 class LifeTests(LoopTestCase):
     """
-    A service on the eager reactor.
+    A service on the eager reactor. (The profiler sees the calls of Python code alone.
+    The compiled part makes the same: L{tests.unit.compiled.test_speedups}.)
     """
+
+    def setUp(self) -> None:
+        super().setUp()
+        use_python(self)
 
     def serve(self, endpoint: str, **settings: Any) -> tuple[Loop, EchoService]:
         loop = self.eager()
