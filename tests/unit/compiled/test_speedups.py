@@ -75,7 +75,7 @@ class WalkTests(SynchronousTestCase):
 
     @slow
     def test_sameInMany(self) -> None:
-        self.same(12, 300)
+        self.same(12, 150)
 
     @slow
     def test_memory(self) -> None:
