@@ -6,10 +6,13 @@ What must hold:
   - protocols and transports are made as Twisted's C{Port.doRead} makes them;
   - however many connections wait, one turn of the reactor spends no more than one
     L{SHARE} on them, and then one connection;
+  - a port that is being closed accepts in its last turn what Twisted's would accept:
+    there is no next turn, and what is left in the backlog is reset;
   - an error of C{accept} is left to Twisted's C{doRead}, which meets it again.
 """
 
 from collections.abc import Callable
+from errno import EBADF
 from socket import NI_NUMERICHOST, NI_NUMERICSERV, getnameinfo, socket
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -80,17 +83,21 @@ class AcceptingMixin(OwnLogContext, _Base):
         # (It may have been replaced by something that holds connections back.)
         isPlain = type(listening) is socket
         while accepted < most:
+            # (A port that is being closed has no turn after this one.)
+            if accepted and perf_counter() >= ends and not self.disconnecting:
+                return
             try:
                 made = acceptFrom(listening) if isPlain else listening.accept()
             except BlockingIOError:
                 break
-            except OSError:
+            except OSError as error:
+                if error.errno == EBADF:
+                    # A nested turn has closed this port. C{doRead} needs its socket.
+                    raise
                 super().doRead()
                 return
             accepted += 1
             self._begin(*made)
-            if perf_counter() >= ends:
-                break
         self.numberAccepts = most + _MORE if accepted == most else max(1, accepted)
 
     def _begin(self, accepted: socket, address: Any) -> None:

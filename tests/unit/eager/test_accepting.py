@@ -3,7 +3,10 @@ L{twisted_echo.eager.accepting}: what is accepted in one turn, and how.
 """
 
 import socket
+from collections.abc import Callable
+from errno import EBADF
 from typing import Any
+from unittest import SkipTest
 
 from twisted.internet.protocol import Factory
 
@@ -17,6 +20,8 @@ from twisted_echo.eager.accepting import SHARE, acceptFrom
 class Counted(Factory[Any]):
     """
     Makes L{Recorder}s, each of which takes some time of a fake clock.
+
+    @ivar third: called when the third is made.
     """
 
     noisy = False
@@ -26,6 +31,7 @@ class Counted(Factory[Any]):
         self.loop = loop
         self.now = 0.0
         self.takes = 0.0
+        self.third: Callable[[], object] = lambda: None
 
     def seconds(self) -> float:
         return self.now
@@ -35,6 +41,8 @@ class Counted(Factory[Any]):
         protocol = Recorder()
         self.made.append(protocol)
         self.loop._protocols.append(protocol)
+        if len(self.made) == 3:
+            self.third()
         return protocol
 
 
@@ -92,6 +100,58 @@ class AcceptTests(LoopTestCase):
         """
         loop, factory = self.listening(3, SHARE * 9)
         loop.until(lambda: len(factory.made) == 3)
+
+    def test_stops(self) -> None:
+        """
+        A port that stops listening while it accepts goes on as far as Twisted's, though
+        its share is used up. Nobody who waits is reset.
+        """
+        for takes in (SHARE / 9, SHARE / 2, SHARE * 9):
+
+            def scenario(loop: Loop, takes: float = takes) -> Any:
+                factory = Counted(loop)
+                factory.takes = takes
+                self.patch(accepting, "perf_counter", factory.seconds)
+                port = loop.reactor.listenTCP(0, factory, 500, interface="127.0.0.1")
+                factory.third = port.stopListening
+                peers = []
+                for _ in range(60):
+                    address = ("127.0.0.1", port.getHost().port)
+                    peers.append(socket.create_connection(address))
+                    self.addCleanup(peers[-1].close)
+                loop.until(lambda: not port.connected)
+                for peer in peers:
+                    peer.setblocking(False)
+                    self.assertRaises(BlockingIOError, peer.recv, 1)
+                return len(factory.made)
+
+            self.assertEqual(self.same(scenario), 60)
+
+    def test_closedByNestedTurn(self) -> None:
+        """
+        A port that a nested turn has closed while it accepts says so, as Twisted's.
+        """
+        if self.reactors is ASYNCIO:
+            raise SkipTest("asyncio's loop does not nest")
+
+        def scenario(loop: Loop) -> Any:
+            factory = Counted(loop)
+            port = loop.reactor.listenTCP(0, factory, interface="127.0.0.1")
+
+            def close() -> None:
+                port.stopListening()
+                while port.connected:
+                    loop.reactor.iterate(0)
+
+            factory.third = close
+            for _ in range(5):
+                address = ("127.0.0.1", port.getHost().port)
+                self.addCleanup(socket.create_connection(address).close)
+            loop.until(lambda: len(factory.made) == 3)
+            return [repr(each.value) for each in self.flushLoggedErrors(OSError)]
+
+        closed = OSError(EBADF, "Bad file descriptor")
+        self.assertEqual(self.same(scenario), [repr(closed)])
 
     def test_quick(self) -> None:
         """
