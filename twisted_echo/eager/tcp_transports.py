@@ -69,7 +69,7 @@ class EagerServer(Slots, EagerTCPMixin, tcp.Server):
     An accepted or adopted TCP connection.
     """
 
-    # Whether the program has set some by this transport.
+    # Whether the program may have set some: by this transport, or on its socket.
     _hasOwnOptions = False
 
     def __init__(
@@ -89,12 +89,17 @@ class EagerServer(Slots, EagerTCPMixin, tcp.Server):
     def handedDown(self) -> SocketOptions:  # type: ignore[override]
         """
         As far as its port knows: nothing, if the port has adopted its socket, or if the
-        program has changed an option by this transport.
+        program has set an option by this transport or has asked for its handle.
         """
         server = self.server
         if isinstance(server, EagerPort) and not self._hasOwnOptions:
             return server.handedDown
         return ()
+
+    def getHandle(self) -> socket:
+        self._hasOwnOptions = True
+        handle: socket = super().getHandle()
+        return handle
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self._hasOwnOptions = True
@@ -123,7 +128,9 @@ class EagerPort(AcceptingMixin, tcp.Port):
     """
     A TCP port that sets the options of its connections before it listens.
 
-    @ivar handedDown: the options with which every accepted socket begins.
+    @ivar handedDown: the options with which every accepted socket begins, unless the
+        program changes them on this port's C{socket}. Then it has what it asked for:
+        nobody looks, as that would be a call of the system for each connection.
     """
 
     transport = EagerServer

@@ -3,7 +3,8 @@ Options of a connection's socket: C{TCP_NODELAY} and keep-alive.
 """
 
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from twisted.internet.interfaces import ITransport
 
@@ -26,7 +27,7 @@ _KEEP_ALIVE_OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KeepAlive:
     """
     When the kernel probes a silent peer (C{tcp(7)}).
@@ -37,13 +38,11 @@ class KeepAlive:
     @ivar idle: seconds of silence before the first probe.
     @ivar interval: seconds between two probes.
     @ivar count: the number of unanswered probes after which the connection is lost.
-    @ivar options: the same as L{socketOptions}.
     """
 
     idle: int = 60
     interval: int = 10
     count: int = 6
-    options: SocketOptions = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # The kernel's bounds: MAX_TCP_KEEPIDLE, -INTVL and -CNT of Linux.
@@ -56,17 +55,23 @@ class KeepAlive:
                 most=most,
             )
             object.__setattr__(self, name, value)
-        options = (
+
+    @cached_property
+    def options(self) -> SocketOptions:
+        """
+        The same as L{socketOptions}.
+        """
+        times = (
             (socket.IPPROTO_TCP, option, getattr(self, name))
             for option, name in _KEEP_ALIVE_OPTIONS
             if option is not None
         )
-        object.__setattr__(self, "options", (_NO_DELAY, _KEEP_ALIVE, *options))
+        return (_NO_DELAY, _KEEP_ALIVE, *times)
 
 
 def socketOptions(keepAlive: KeepAlive | None) -> SocketOptions:
     """
-    The options of a connection's TCP socket, each as the arguments of C{setsockopt}.
+    The options of a TCP socket that is new, each as the arguments of C{setsockopt}.
 
     @param keepAlive: None for none.
     """
@@ -77,15 +82,17 @@ def tuneSocket(transport: ITransport, keepAlive: KeepAlive | None) -> None:
     """
     Give a TCP transport its L{socketOptions}; leave any other alone. The system is not
     called if the socket is known to have inherited them.
+
+    @param keepAlive: None for none: it is turned off. Whoever has made the listening
+        socket may have turned it on there.
     """
     options, bottom = socketOptions(keepAlive), bottomTransport(transport)
-    inherited = bottom.handedDown if isinstance(bottom, EagerServer) else ()
-    if inherited == options:
+    if isinstance(bottom, EagerServer) and bottom.handedDown == options:
         return
     handle = tcpSocketOf(transport)
     if handle is None:
         return
-    if keepAlive is None and _KEEP_ALIVE in inherited:
+    if keepAlive is None:
         options = (*options, _NO_KEEP_ALIVE)
     for option in options:
         try:

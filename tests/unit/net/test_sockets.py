@@ -4,6 +4,8 @@ L{twisted_echo.net.sockets}: what is set on a socket, and on which.
 
 import socket
 import sys
+from copy import copy
+from dataclasses import asdict
 from unittest import skipUnless
 
 from twisted.internet.testing import StringTransport
@@ -73,6 +75,19 @@ class KeepAliveTests(SynchronousTestCase):
                     f" got {value!r}",
                 )
 
+    def test_fields(self) -> None:
+        """
+        What it is made of is what makes it: its options are no field.
+        """
+        value = KeepAlive(idle=11)
+        before = repr(value)
+        self.assertEqual(asdict(value), {"idle": 11, "interval": 10, "count": 6})
+        for same in (KeepAlive(**asdict(value)), copy(value)):
+            self.assertEqual((same, same.options), (value, value.options))
+        self.assertEqual(asdict(value), {"idle": 11, "interval": 10, "count": 6})
+        self.assertEqual(repr(value), before)
+        self.assertIs(value.options, value.options)
+
 
 class TuneTests(SynchronousTestCase):
     """
@@ -97,11 +112,12 @@ class TuneTests(SynchronousTestCase):
 
     def test_noKeepAlive(self) -> None:
         """
-        Without keep-alive it gets C{TCP_NODELAY} alone.
+        Without keep-alive it gets C{TCP_NODELAY}, and keep-alive is turned off: its
+        listening socket may have handed it down.
         """
         handle = self.handle(socket.AF_INET)
         tuneSocket(Transport(handle), None)
-        self.assertEqual(handle.options, [(*NO_DELAY, 1)])
+        self.assertEqual(handle.options, [(*NO_DELAY, 1), (*KEEP_ALIVE, 0)])
 
     def test_others(self) -> None:
         """
@@ -143,7 +159,7 @@ class TuneTests(SynchronousTestCase):
         self.assertIs(bottomTransport(outer), bottom)
         self.assertIs(bottomTransport(bottom), bottom)
         tuneSocket(outer, None)
-        self.assertEqual(handle.options, [(*NO_DELAY, 1)])
+        self.assertEqual(handle.options, [(*NO_DELAY, 1), (*KEEP_ALIVE, 0)])
 
 
 class AcceptedTests(ServedTestCase):

@@ -25,6 +25,8 @@ from twisted_echo.net.transport_queries import bottomTransport
 
 KEEP_ALIVE = KeepAlive(idle=11, interval=12, count=13)
 
+NO_KEEP_ALIVE = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+
 TCP = "tcp:0:interface=127.0.0.1"
 TUNED = {"no delay": 1, "keep-alive": 1, "idle": 11, "interval": 12, "count": 13}
 
@@ -186,19 +188,55 @@ class OptionTests(LoopTestCase):
 
     def test_changedByProtocol(self) -> None:
         """
-        A protocol that has turned one off before its session begins has them set, as
-        with every other transport.
+        A protocol that has set one before its session begins, or has asked for the
+        handle, has them set, as with every other transport: keep-alive, or none.
         """
-        for change in ("setTcpNoDelay", "setTcpKeepAlive"):
+        changes: tuple[Callable[[Any], object], ...] = (
+            lambda transport: transport.setTcpNoDelay(False),
+            lambda transport: transport.setTcpNoDelay(True),
+            lambda transport: transport.setTcpKeepAlive(False),
+            lambda transport: transport.setTcpKeepAlive(True),
+            lambda transport: transport.getHandle().setsockopt(*NO_KEEP_ALIVE),
+        )
+        for change in changes:
 
             class Changes(EchoProtocol):
-                def makeConnection(self, transport: Any, change: str = change) -> None:
-                    getattr(transport, change)(False)
+                def makeConnection(self, transport: Any, change: Any = change) -> None:
+                    change(transport)
                     super().makeConnection(transport)
 
-            transport = self.session(*self.serve(kind=Changes))
+            loop, service = self.serve(kind=Changes)
+            transport = self.session(loop, service)
             self.assertEqual(transport.handedDown, ())
             self.assertTuned(transport)
+            service.factory.keepAlive = None
+            transport = self.session(loop, service)
+            self.assertTuned(transport, **{"keep-alive": 0})
+
+    def test_adoptedWithKeepAlive(self) -> None:
+        """
+        A session that wants no keep-alive has none, though it was adopted from a port
+        that hands it down.
+        """
+        loop = self.eager()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setsockopt(*KEEP_ALIVE.options[1])
+            listening.setblocking(False)
+            factory = EchoFactory(EchoConfig(keepAlive=None), clock=loop.reactor)
+            port = loop.reactor.adoptStreamPort(
+                listening.fileno(), listening.family, factory
+            )
+        address = port.getHost()
+        peer = socket.create_connection((address.host, address.port))
+        self.addCleanup(peer.close)
+        loop.until(lambda: factory.sessions)
+        (session,) = factory.sessions
+        handle = session.transport.getHandle()
+        self.assertEqual(options(handle)["keep-alive"], 0)
+        session.abort()
+        loop.until(lambda: not factory.sessions)
+        port.stopListening()
+        loop.until(lambda: not port.connected)
 
     def test_otherProgram(self) -> None:
         """
