@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable
 from errno import EBADF
 from typing import Any
-from unittest import SkipTest
 
 from twisted.internet.protocol import Factory
 
@@ -127,32 +126,6 @@ class AcceptTests(LoopTestCase):
 
             self.assertEqual(self.same(scenario), 60)
 
-    def test_closedByNestedTurn(self) -> None:
-        """
-        A port that a nested turn has closed while it accepts says so, as Twisted's.
-        """
-        if self.reactors is ASYNCIO:
-            raise SkipTest("asyncio's loop does not nest")
-
-        def scenario(loop: Loop) -> Any:
-            factory = Counted(loop)
-            port = loop.reactor.listenTCP(0, factory, interface="127.0.0.1")
-
-            def close() -> None:
-                port.stopListening()
-                while port.connected:
-                    loop.reactor.iterate(0)
-
-            factory.third = close
-            for _ in range(5):
-                address = ("127.0.0.1", port.getHost().port)
-                self.addCleanup(socket.create_connection(address).close)
-            loop.until(lambda: len(factory.made) == 3)
-            return [repr(each.value) for each in self.flushLoggedErrors(OSError)]
-
-        closed = OSError(EBADF, "Bad file descriptor")
-        self.assertEqual(self.same(scenario), [repr(closed)])
-
     def test_quick(self) -> None:
         """
         Connections that take no time are accepted in one turn, a hundred of them.
@@ -235,6 +208,36 @@ class AcceptTests(LoopTestCase):
             return described
 
         self.same(scenario)
+
+
+class NestedTests(LoopTestCase):
+    """
+    On the epoll reactor alone: the loop of asyncio does not nest.
+    """
+
+    def test_closedByNestedTurn(self) -> None:
+        """
+        A port that a nested turn has closed while it accepts says so, as Twisted's.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            factory = Counted(loop)
+            port = loop.reactor.listenTCP(0, factory, interface="127.0.0.1")
+
+            def close() -> None:
+                port.stopListening()
+                while port.connected:
+                    loop.reactor.iterate(0)
+
+            factory.third = close
+            for _ in range(5):
+                address = ("127.0.0.1", port.getHost().port)
+                self.addCleanup(socket.create_connection(address).close)
+            loop.until(lambda: len(factory.made) == 3)
+            return [repr(each.value) for each in self.flushLoggedErrors(OSError)]
+
+        closed = OSError(EBADF, "Bad file descriptor")
+        self.assertEqual(self.same(scenario), [repr(closed)])
 
 
 class AsyncioAcceptTests(AcceptTests):
