@@ -26,8 +26,8 @@ from twisted_echo.twisted_internals.check import UnfitTwisted, require, unfit
 try:
     from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
+    from twisted_echo.eager.connection_end import EndingMixin
     from twisted_echo.eager.reactor_mixin import EAGER, READABLE, EagerReactorMixin
-    from twisted_echo.eager.sending import EagerMixin
 except (AttributeError, ImportError) as problem:
     # What is lacking is a class, without which there is nothing to install.
     raise UnfitTwisted(
@@ -75,7 +75,7 @@ class EagerAsyncioSelectorReactor(EagerReactorMixin, AsyncioSelectorReactor):
         self._connections.pop(reader, None)
         super().removeReader(reader)
 
-    def _readable(self, events: tuple[tuple[EagerMixin, int]]) -> None:
+    def _readable(self, events: tuple[tuple[EndingMixin, int]]) -> None:
         if self._thread != get_ident():
             self._thread = get_ident()
             self._contexts = context.theContextTracker.currentContext().contexts
@@ -104,7 +104,7 @@ class EagerAsyncioSelectorReactor(EagerReactorMixin, AsyncioSelectorReactor):
             # the loop runs again.
             self._scheduleTurnEnd()
 
-    def watchForWriting(self, connection: EagerMixin) -> None:
+    def watchForWriting(self, connection: EndingMixin) -> None:
         try:
             super().watchForWriting(connection)
         except RuntimeError:

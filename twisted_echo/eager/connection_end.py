@@ -2,16 +2,16 @@
 The end of an eager connection that has nothing left to send.
 
 Twisted's transports end by way of C{doWrite}: the poller watches the connection until
-it can be written to, and then no byte is sent. Here it ends in the turn in which that
-is known, when the protocol's call has returned.
+it can be written to, and then no byte is sent. Here the write queue ends it, when the
+turn ends: before the next poll, after the timers that are due.
 
 What must hold:
 
   - C{connectionLost} is never called within a call of the protocol;
   - the reason is Twisted's. The empty send also tells whether the peer has reset the
     connection, or has hung up. So a connection ends without it only where the poll has
-    just told: by an event after which the connection is read;
-  - what still waits, in whatever way, ends as inherited.
+    told in the same turn: by an event after which the connection was read;
+  - what waits by then, in whatever way, ends as inherited.
 """
 
 from typing import Protocol, cast

@@ -26,11 +26,11 @@ from twisted_echo.twisted_internals.check import UnfitTwisted, require, unfit
 
 try:
     from twisted.internet.epollreactor import EPOLLIN, EPOLLOUT, EPollReactor
+    from twisted.internet.main import CONNECTION_LOST
 
-    from twisted_echo.eager.accepting import AcceptingMixin
     from twisted_echo.eager.reactor_mixin import (
         EAGER,
-        LOST,
+        PORTS,
         READABLE,
         EagerReactorMixin,
         stopGathering,
@@ -92,7 +92,7 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
             outer, self._removed = self._removed, {}
         try:
             if self._queued and self.flushWriteQueue():
-                timeout = 0
+                timeout = self._longestWait(timeout)
             if self._removed:
                 self._removed.clear()
             try:
@@ -104,38 +104,45 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
                     return
                 raise
             self.dispatch(contexts, events, self._selectables)
-            if self._closed:
-                self._endClosed(contexts)
         finally:
             if outer is not None:
                 outer.update({**self._removed, **outer})
                 self._removed = outer
 
     def dispatchOther(self, selectable: Any, fd: int, event: int) -> None:
-        closed = len(self._closed)
-        isRead = event & READABLE and not event & EPOLLOUT
-        if isRead and type(selectable) in EAGER:
-            self._readLast(selectable)
-        elif isRead and isinstance(selectable, AcceptingMixin):
-            # It handles its errors itself.
-            selectable.doRead()
+        isRead, kind = event & READABLE and not event & EPOLLOUT, type(selectable)
+        if isRead and (kind in EAGER or kind in PORTS):
+            self._readOther(selectable)
         else:
             log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
-        # What was closed by that, the write queue ends: the poller tells why.
-        del self._closed[closed:]
 
-    def _readLast(self, connection: Any) -> None:
+    def _readOther(self, selectable: Any) -> None:
         """
-        Read from a connection whose peer has hung up.
+        Read from a connection whose peer has hung up, or from a port.
         """
         try:
-            why = connection.doRead()
+            why = selectable.doRead()
         except self.failures as problem:
             log.err()
-            self._disconnect(connection, problem, False)
-        else:
-            if why is not None:
-                self._disconnect(connection, why, True, LOST)
+            self._disconnect(selectable, problem, False)
+            return
+        if why is not None:
+            self._disconnect(selectable, why, True, CONNECTION_LOST)
+        elif selectable in self._queued:
+            # The kernel is asked why it is lost: the event does not tell.
+            self._queued[selectable] = False
+
+    def _longestWait(self, timeout: float | None) -> float | None:
+        """
+        How long the next poll waits at most, now that protocols were called. They may
+        have written, have set timers, or have stopped the reactor.
+        """
+        if self._queued or self._stopped or not self.running:
+            return 0
+        longest = self.timeout()
+        if timeout is None or longest is None:
+            return longest if timeout is None else timeout
+        return min(timeout, longest)
 
     doIteration = doPoll
 

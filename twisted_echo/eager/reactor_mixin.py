@@ -8,16 +8,11 @@ from socket import AF_UNIX, socket
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp
-from twisted.internet.error import (
-    ConnectionDone,
-    ConnectionLost,
-    UnsupportedAddressFamily,
-)
+from twisted.internet.error import UnsupportedAddressFamily
 from twisted.internet.interfaces import IConnector, IListeningPort, IProtocolFactory
-from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import ClientFactory, P
-from twisted.python import log
-from twisted.python.failure import Failure
+from twisted.python import context, log
 
 from twisted_echo.compiled.choice import speedups
 from twisted_echo.eager.connection_end import EndingMixin
@@ -42,7 +37,7 @@ if TYPE_CHECKING:
     # The oldest Twisted that suits has it not.
     from twisted.internet.interfaces import Binding
 
-__all__ = ["EAGER", "LOST", "READABLE", "EagerReactorMixin", "stopGathering"]
+__all__ = ["EAGER", "PORTS", "READABLE", "EagerReactorMixin", "stopGathering"]
 
 EAGER = frozenset((EagerServer, EagerClient, EagerUNIXServer, EagerUNIXClient))
 """
@@ -50,15 +45,16 @@ The classes of connections that L{EagerReactorMixin.dispatch} reads from. Subcla
 a program's own are dispatched as Twisted does.
 """
 
+PORTS = frozenset((EagerPort, EagerUNIXPort))
+"""
+The classes of ports that are read from likewise.
+"""
+
 READABLE = 1
 """
 C{EPOLLIN}, and nothing else.
 """
 
-DONE, LOST = Failure(ConnectionDone()), Failure(ConnectionLost())
-"""
-Why connections are lost, as Twisted's reactors have it: one failure for all.
-"""
 if speedups is not None:
     with socket() as probe:
         speedups.prepare(
@@ -130,7 +126,6 @@ class EagerReactorMixin(WriteQueueMixin):
 
     @ivar _removed: what was removed since the poll whose events are being dispatched,
         by its descriptor. An event for that is its own, whatever has the number now.
-    @ivar _closed: what was closed in its own C{doRead} since then.
     @cvar tellsHangup: whether C{READABLE} alone means that the peer has not hung up.
     """
 
@@ -138,7 +133,6 @@ class EagerReactorMixin(WriteQueueMixin):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._removed: dict[Any, Any] = {}
-        self._closed: list[EndingMixin] = []
         super().__init__(*args, **kwargs)
 
     # Reading
@@ -187,41 +181,28 @@ class EagerReactorMixin(WriteQueueMixin):
 
     def closedWhileReading(self, connection: EndingMixin) -> None:
         """
-        End a connection when all events of this poll are handled, if nothing is left to
-        send for it by then. (Else the write queue ends it.)
+        Note that a connection was closed within its own C{dataReceived}: by an event of
+        its own, if L{dispatch} has read it. (Others read by C{log.callWithLogger}.)
         """
         if self.tellsHangup:
-            self._closed.append(connection)
-
-    def _endClosed(self, contexts: list[object]) -> None:
-        top = len(contexts)
-        contexts.append(NO_CONTEXT)
-        try:
-            while self._closed:
-                connection = contexts[top] = self._closed.pop()
-                self._endIfSent(connection, DONE)
-        finally:
-            contexts.pop()
+            contexts = context.theContextTracker.currentContext().contexts
+            if contexts[-1] is connection:
+                self.endsKnown(connection, CONNECTION_DONE)
 
     def _disconnect(
-        self, connection: Any, why: BaseException, isRead: bool, end: Failure = DONE
+        self,
+        connection: Any,
+        why: BaseException,
+        isRead: bool,
+        end: Exception = CONNECTION_DONE,
     ) -> None:
         """
-        @param end: why the connection is lost, if that is what the protocol makes of
-            the peer's end-of-file, and nothing is left to send.
+        @param end: why the connection is lost, if the protocol closes it because of the
+            peer's end-of-file, and nothing is left to send.
         """
         super()._disconnect(connection, why, isRead)
-        if isRead and self.tellsHangup:
-            self._endIfSent(connection, end)
-
-    def _endIfSent(self, connection: EndingMixin, end: Failure) -> None:
-        if connection.canEnd():
-            try:
-                connection.connectionLost(end)
-            except KeyboardInterrupt:
-                raise
-            except BaseException:
-                log.err()
+        if isRead and self.tellsHangup and connection.disconnecting:
+            self.endsKnown(connection, end)
 
     # Transports
 

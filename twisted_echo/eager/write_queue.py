@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.python import log
+from twisted.python import context, log
 
-from twisted_echo.eager.sending import EagerMixin
+from twisted_echo.eager.connection_end import EndingMixin
 
 __all__ = ["WriteQueueMixin"]
 
@@ -46,21 +46,31 @@ class WriteQueueMixin(_Base):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # In the order in which they were queued. True for the one that is sending now.
-        self._queued: dict[EagerMixin, bool] = {}
+        # For one that was closed, why it is lost if nothing is left to send, once that
+        # is known: then the kernel need not be asked.
+        self._queued: dict[EndingMixin, bool | Exception] = {}
         # Those that the poller watches, since the kernel did not take everything.
-        self._watched: set[EagerMixin] = set()
+        self._watched: set[EndingMixin] = set()
         super().__init__(*args, **kwargs)
 
     def addWriter(self, writer: Any) -> None:
         """
         Queue a connected eager transport, and watch anything else for writing.
         """
-        if not isinstance(writer, EagerMixin) or not writer.connected:
+        if not isinstance(writer, EndingMixin) or not writer.connected:
             super().addWriter(writer)
         elif writer not in self._queued and writer not in self._watched:
             self._queued[writer] = False
 
-    def watchForWriting(self, connection: EagerMixin) -> None:
+    def endsKnown(self, connection: EndingMixin, why: Exception) -> None:
+        """
+        Note why a connection is lost, if it was closed and has nothing left to send
+        when the turn ends.
+        """
+        if self._queued.get(connection) is False:
+            self._queued[connection] = why
+
+    def watchForWriting(self, connection: EndingMixin) -> None:
         """
         Have C{doWrite} called when the kernel takes something again.
         """
@@ -69,7 +79,7 @@ class WriteQueueMixin(_Base):
         self._watched.add(connection)
 
     def removeWriter(self, writer: Any) -> None:
-        if not isinstance(writer, EagerMixin):
+        if not isinstance(writer, EndingMixin):
             super().removeWriter(writer)
             return
         if self._queued.pop(writer, None) is None:
@@ -95,7 +105,8 @@ class WriteQueueMixin(_Base):
         """
         isMore = False
         for connection in list(self._queued):
-            if connection not in self._queued:
+            known = self._queued.get(connection)
+            if known is None:
                 # Another one has ended it.
                 continue
             if connection.hasOnlyToSend():
@@ -107,13 +118,21 @@ class WriteQueueMixin(_Base):
                     self._disconnect(connection, problem, False)
                 if connection.dataBuffer:
                     isMore = True
+                continue
+            isMore = True
+            if isinstance(known, Exception) and connection.canEnd():
+                contexts = context.theContextTracker.currentContext().contexts
+                contexts.append(connection)
+                try:
+                    self._disconnect(connection, known, False)
+                finally:
+                    contexts.pop()
             else:
-                isMore = True
                 self._queued[connection] = True
                 log.callWithLogger(connection, self._finishWriting, connection)
         return isMore
 
-    def _finishWriting(self, connection: EagerMixin) -> None:
+    def _finishWriting(self, connection: EndingMixin) -> None:
         """
         Do what Twisted does with a connection that can be written to.
         """
@@ -131,7 +150,7 @@ class WriteQueueMixin(_Base):
             self._disconnectSelectable(connection, why, False)
 
     def _disconnect(
-        self, connection: EagerMixin, why: BaseException, isRead: bool
+        self, connection: EndingMixin, why: BaseException, isRead: bool
     ) -> None:
         """
         End a connection outside C{log.callWithLogger}, which would log what its

@@ -74,6 +74,8 @@ INTERNALS = (
         {
             _POSIX: "_disconnectSelectable",
             _DESCRIPTOR: "connected dataBuffer doWrite",
+            "twisted.python.context.ContextTracker": "contexts",
+            "twisted.python.context.theContextTracker": "currentContext",
             "twisted.python.log": "callWithLogger",
         },
     ),
@@ -127,11 +129,14 @@ INTERNALS = (
         "eager.reactor_mixin",
         "adopts sockets with eager transports",
         {
-            _POSIX: ("_supportedAddressFamilies adoptStreamConnection adoptStreamPort"),
+            _POSIX: "_supportedAddressFamilies adoptStreamConnection adoptStreamPort",
+            _DESCRIPTOR: "disconnecting",
             f"{_TCP}.Server": "_fromConnectedSocket",
             f"{_TCP}.Port": "_fromListeningDescriptor",
             f"{_UNIX}.Server": "_fromConnectedSocket",
             f"{_UNIX}.Port": "_fromListeningDescriptor",
+            "twisted.python.context.ContextTracker": "contexts",
+            "twisted.python.context.theContextTracker": "currentContext",
         },
     ),
     Internals(
@@ -139,6 +144,7 @@ INTERNALS = (
         "replaces the poll loop",
         {
             _EPOLL: "_doReadOrWrite _poller _reads _remove _selectables _writes doPoll",
+            _POSIX: "_stopped running timeout",
             "twisted.python.context.ContextTracker": "contexts",
             "twisted.python.context.theContextTracker": "currentContext",
             "twisted.python.log": "callWithLogger",

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from errno import EBADF
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
+from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from tests.support.loop import ASYNCIO, Loop, LoopTestCase, Recorder
 from tests.support.processes import new_folder
@@ -133,6 +136,53 @@ class AcceptTests(LoopTestCase):
         loop, factory = self.listening(100, 0.0)
         loop.turn()
         self.assertEqual(len(factory.made), 100)
+
+    def test_failingPort(self) -> None:
+        """
+        What C{doRead} of a program's own port raises, or returns, ends it, as with
+        Twisted; and so for a port that was given a C{doRead}.
+        """
+
+        def fails() -> Any:
+            raise ZeroDivisionError
+
+        def ends() -> Any:
+            return CONNECTION_LOST
+
+        for isOwnClass in (True, False):
+            for act, expected in ((fails, ZeroDivisionError), (ends, ConnectionLost)):
+
+                def scenario(
+                    loop: Loop, isOwn: bool = isOwnClass, act: Any = act
+                ) -> Any:
+                    lost: list[Any] = []
+                    factory = Counted(loop)
+                    port = loop.reactor.listenTCP(0, factory, interface="127.0.0.1")
+                    kind = type(port)
+
+                    class Own(kind):  # type: ignore[misc, valid-type]
+                        doRead = staticmethod(act)
+
+                    if isOwn:
+                        port.stopListening()
+                        port = Own(0, factory, 50, "127.0.0.1", loop.reactor)
+                        port.startListening()
+                    else:
+                        port.doRead = act
+
+                    def note(reason: Failure) -> None:
+                        lost.append(reason.type)
+                        kind.connectionLost(port, reason)
+
+                    port.connectionLost = note
+                    peer = socket.create_connection(("127.0.0.1", port.getHost().port))
+                    self.addCleanup(peer.close)
+                    loop.until(lambda: lost)
+                    loop.turn()
+                    return lost, len(self.flushLoggedErrors(ZeroDivisionError))
+
+                found = self.same(scenario)
+                self.assertEqual(found, ([expected], int(act is fails)))
 
     def test_sameSocket(self) -> None:
         """

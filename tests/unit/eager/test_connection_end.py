@@ -2,6 +2,8 @@
 L{twisted_echo.eager.connection_end}: connections that end with nothing left to send.
 """
 
+import select
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from twisted.internet import error
@@ -14,9 +16,14 @@ from tests.support.loop import (
     Loop,
     LoopTestCase,
     Producer,
+    close_with_reset,
     fail,
+    wait_for_event,
 )
+from twisted_echo.eager.tcp_transports import EagerPort, EagerServer
 from twisted_echo.eager.unix_transports import EagerUNIXPort, EagerUNIXServer
+from twisted_echo.eager.write_queue import WriteQueueMixin
+from twisted_echo.net.receive_queue import readArrived
 
 ADOPTED = ("adopted TCP", "adopted UNIX")
 
@@ -57,8 +64,8 @@ class EndTests(LoopTestCase):
         """
         Have a connection closed in C{dataReceived}, or by the peer's end-of-file.
 
-        @return: its protocol, as it was in the turn in which that happened, and what
-            its socket has been asked to send.
+        @return: its protocol, what had happened to it by the end of that turn, what its
+            socket has been asked to send, and what the peer has received.
         """
         protocol, peer = loop.link(kind, Watched(), tap=kind in ADOPTED)
         transport = protocol.transport
@@ -76,6 +83,9 @@ class EndTests(LoopTestCase):
             protocol.onReceived = close
             peer.sendall(b"bye")
         loop.read(transport)
+        if isinstance(loop.reactor, WriteQueueMixin):
+            # The turn ends. (Twisted has no such end.)
+            loop.reactor.flushWriteQueue()
         events = list(protocol.events)
         rest = loop.drain(peer)
         return protocol, events, getattr(handle, "offered", []), rest
@@ -192,8 +202,76 @@ class EndTests(LoopTestCase):
         class Own(EagerUNIXServer):
             pass
 
+        class OwnTCP(EagerServer):
+            pass
+
         self.patch(EagerUNIXPort, "transport", Own)
+        self.patch(EagerPort, "transport", OwnTCP)
         self.test_hangup()
+        self.test_reset()
+
+    def test_reset(self) -> None:
+        """
+        When the peer has reset the connection before it is read, that is the reason.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            protocol, peer = loop.link("accepted TCP", Watched())
+            protocol.onReceived = lambda _: protocol.transport.loseConnection()
+            peer.sendall(b"bye")
+            close_with_reset(peer)
+            loop.until(lambda: protocol.reason)
+            return protocol.events
+
+        self.assertEqual(self.same(scenario)[-1], ("lost", error.ConnectionLost))
+
+    def test_readByAnother(self) -> None:
+        """
+        A connection that is read while another one is, and is closed by that, has had
+        no event of its own: the kernel is asked.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            protocol, peer = loop.link("accepted TCP", Watched())
+            other, itsPeer = loop.link("accepted TCP", Watched())
+            other.onReceived = lambda _: readArrived(protocol.transport, atMost=1)
+            # (The kernel tells of the one that has input first.)
+            itsPeer.sendall(b"go")
+            wait_for_event(other.transport, select.POLLIN)
+            peer.sendall(b"bye")
+            wait_for_event(protocol.transport, select.POLLIN)
+            protocol.onReceived = lambda _: protocol.transport.loseConnection()
+            close_with_reset(peer)
+            loop.until(lambda: protocol.reason)
+            return protocol.events
+
+        self.assertEqual(self.same(scenario)[-1], ("lost", error.ConnectionLost))
+
+    def test_order(self) -> None:
+        """
+        Connections that are closed in one turn end in the order in which they were.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            closed: list[int] = []
+            lost: list[int] = []
+            for number in range(4):
+                protocol, peer = loop.link("accepted TCP", Watched())
+
+                def close(
+                    data: bytes, number: int = number, end: Any = protocol.transport
+                ) -> None:
+                    closed.append(number)
+                    end.loseConnection()
+
+                protocol.onReceived = close
+                protocol.onLost = lambda number=number: lost.append(number)
+                peer.sendall(b"bye")
+                wait_for_event(protocol.transport, select.POLLIN)
+            loop.until(lambda: len(lost) == 4)
+            return closed == lost
+
+        self.assertTrue(self.same(scenario))
 
     def test_outsideOfReading(self) -> None:
         """
@@ -227,8 +305,167 @@ class EndTests(LoopTestCase):
             else:
                 peer.sendall(b"bye")
             loop.read(transport)
+            loop.turn()
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
             loop.turn()
+
+
+class MeanwhileTests(LoopTestCase):
+    """
+    What happens between the close and the end of that turn.
+    """
+
+    def later(self, loop: Loop, kind: str, *, byPeer: bool, act: Any) -> Any:
+        """
+        Have something done by a timer that is due in the turn in which a connection is
+        closed.
+
+        @param act: called with the protocol.
+        """
+        protocol, peer = loop.link(kind, Watched())
+        transport = protocol.transport
+
+        def timed() -> None:
+            protocol.events.append(("timer", transport.connected))
+            act(protocol)
+
+        def close(data: bytes = b"") -> None:
+            transport.loseConnection()
+            loop.reactor.callLater(0, timed)
+
+        if byPeer:
+            protocol.onReadLost = close
+            peer.shutdown(1)
+        else:
+            protocol.onReceived = close
+            peer.sendall(b"bye")
+        rest = loop.drain(peer)
+        loop.until(lambda: protocol.reason)
+        return protocol.events, rest
+
+    def test_writtenLater(self) -> None:
+        """
+        What a timer writes that is due in the same turn is sent, as with Twisted.
+        """
+        for kind in TCP + UNIX:
+            for byPeer in (False, True):
+
+                def scenario(loop: Loop, kind: str = kind, is_: bool = byPeer) -> Any:
+                    return self.later(
+                        loop,
+                        kind,
+                        byPeer=is_,
+                        act=lambda protocol: protocol.transport.write(b"late"),
+                    )
+
+                events, rest = self.same(scenario)
+                self.assertEqual(rest, (b"late", "end of file"))
+                self.assertEqual(
+                    events[-2:], [("timer", 1), ("lost", error.ConnectionDone)]
+                )
+
+    def test_pulledLater(self) -> None:
+        """
+        A pull producer that a timer registers in the same turn is asked first.
+        """
+
+        def register(protocol: Any) -> None:
+            transport, producer = protocol.transport, Producer(protocol.events)
+
+            def produce() -> None:
+                transport.write(b"last")
+                transport.unregisterProducer()
+
+            producer.onResume = produce
+            transport.registerProducer(producer, False)
+
+        def scenario(loop: Loop) -> Any:
+            return self.later(loop, "accepted TCP", byPeer=False, act=register)
+
+        _events, rest = self.same(scenario)
+        self.assertEqual(rest, (b"last", "end of file"))
+
+    def test_stop(self) -> None:
+        """
+        A reactor that is stopped in the same turn ends the connection.
+        """
+
+        def scenario(loop: Loop) -> Any:
+            protocol, peer = loop.link("accepted TCP", Watched())
+
+            def stop(data: bytes) -> None:
+                protocol.transport.loseConnection()
+                loop.reactor.stop()
+
+            protocol.onReceived = stop
+            peer.sendall(b"bye")
+            loop.reactor.run(installSignalHandlers=False)
+            return protocol.events
+
+        self.assertEqual(self.same(scenario)[-1], ("lost", error.ConnectionLost))
+
+
+class Polls:
+    """
+    A poller that notes how long it may wait, and stops the reactor at its second poll.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.reactor = reactor
+        self.poller = reactor._poller
+        self.waits: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.poller, name)
+
+    def poll(self, wait: float, most: int) -> Any:
+        self.waits.append(wait)
+        if len(self.waits) != 2:
+            return self.poller.poll(wait, most)
+        if not self.reactor._stopped:
+            self.reactor.stop()
+        return []
+
+
+class WaitTests(LoopTestCase):
+    """
+    How long the reactor waits after a connection has ended.
+    """
+
+    def waits(self, act: Callable[[Any], Any]) -> Any:
+        """
+        @param act: called with the reactor when the connection is lost.
+        """
+        loop = self.eager()
+        protocol, peer = loop.link("accepted TCP", Watched())
+        reactor = loop.reactor
+        protocol.onReceived = lambda _: protocol.transport.loseConnection()
+        protocol.onLost = lambda: act(reactor)
+        peer.sendall(b"bye")
+        reactor._poller = polls = Polls(reactor)
+        reactor.run(installSignalHandlers=False)
+        self.assertEqual(protocol.reason, error.ConnectionDone)
+        return polls.waits[1]
+
+    def test_nothing(self) -> None:
+        """
+        It waits for an event: no turn is made for nothing.
+        """
+        self.assertEqual(self.waits(lambda _: None), -1)
+
+    def test_timer(self) -> None:
+        """
+        It waits no longer than until the next timer.
+        """
+        hour = 3600.0
+        waits = self.waits(lambda reactor: reactor.callLater(hour, list))
+        self.assertTrue(0 < waits <= hour, waits)
+
+    def test_stopped(self) -> None:
+        """
+        It does not wait when it was stopped.
+        """
+        self.assertEqual(self.waits(lambda reactor: reactor.stop()), 0)
 
 
 class AsyncioEndTests(EndTests):
