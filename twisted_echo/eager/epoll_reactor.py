@@ -139,10 +139,8 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
         """
         if self._queued or self._stopped or not self.running:
             return 0
-        longest = self.timeout()
-        if timeout is None or longest is None:
-            return longest if timeout is None else timeout
-        return min(timeout, longest)
+        waits = (timeout, self.timeout())
+        return min((each for each in waits if each is not None), default=None)
 
     doIteration = doPoll
 

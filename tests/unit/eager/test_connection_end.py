@@ -432,16 +432,26 @@ class WaitTests(LoopTestCase):
     How long the reactor waits after a connection has ended.
     """
 
-    def waits(self, act: Callable[[Any], Any]) -> Any:
+    def waits(
+        self,
+        act: Callable[[Any], Any],
+        before: Callable[[Loop], Any] = lambda _: None,
+        timer: float | None = None,
+    ) -> Any:
         """
         @param act: called with the reactor when the connection is lost.
+        @param before: called at the beginning.
+        @param timer: in how many seconds a timer is due that is set before.
         """
         loop = self.eager()
+        before(loop)
         protocol, peer = loop.link("accepted TCP", Watched())
         reactor = loop.reactor
         protocol.onReceived = lambda _: protocol.transport.loseConnection()
         protocol.onLost = lambda: act(reactor)
         peer.sendall(b"bye")
+        if timer is not None:
+            reactor.callLater(timer, list)
         reactor._poller = polls = Polls(reactor)
         reactor.run(installSignalHandlers=False)
         self.assertEqual(protocol.reason, error.ConnectionDone)
@@ -458,14 +468,54 @@ class WaitTests(LoopTestCase):
         It waits no longer than until the next timer.
         """
         hour = 3600.0
-        waits = self.waits(lambda reactor: reactor.callLater(hour, list))
+        for earlier in (None, 2 * hour):
+            waits = self.waits(
+                lambda reactor: reactor.callLater(hour, list), timer=earlier
+            )
+            self.assertTrue(0 < waits <= hour, waits)
+        waits = self.waits(
+            lambda reactor: reactor.callLater(2 * hour, list), timer=hour
+        )
         self.assertTrue(0 < waits <= hour, waits)
+
+    def test_iterate(self) -> None:
+        """
+        It waits no longer than the program that turns it says.
+        """
+        loop = self.eager()
+        protocol, peer = loop.link("accepted TCP", Watched())
+        reactor = loop.reactor
+
+        def close(data: bytes) -> None:
+            protocol.transport.loseConnection()
+            reactor.callLater(0, reactor.iterate, 0)
+
+        protocol.onReceived = close
+        peer.sendall(b"bye")
+        reactor._poller = polls = Polls(reactor)
+        reactor.run(installSignalHandlers=False)
+        self.assertEqual((protocol.reason, polls.waits[1]), (error.ConnectionDone, 0))
 
     def test_stopped(self) -> None:
         """
         It does not wait when it was stopped.
         """
         self.assertEqual(self.waits(lambda reactor: reactor.stop()), 0)
+        self.assertEqual(self.waits(lambda reactor: reactor.crash()), 0)
+
+    def test_written(self) -> None:
+        """
+        Nor when something was written to another connection.
+        """
+        found: list[Any] = []
+
+        def answer(reactor: Any) -> None:
+            found[0].transport.write(b"gone")
+
+        def link(loop: Loop) -> None:
+            found.append(loop.link("accepted TCP")[0])
+
+        self.assertEqual(self.waits(answer, before=link), 0)
 
 
 class AsyncioEndTests(EndTests):
