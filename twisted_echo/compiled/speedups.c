@@ -70,11 +70,12 @@ static int store(PyObject **field, PyObject *value) {
     return 0;
 }
 
+/* A count, or -1 for anything that is none, or so large that a sum might overflow. */
 static Py_ssize_t number_in(PyObject *field) {
     Py_ssize_t number = field && PyLong_CheckExact(field) ? PyLong_AsSsize_t(field) : -1;
     if (number == -1)
         PyErr_Clear();
-    return number;
+    return number <= PY_SSIZE_T_MAX / 2 ? number : -1;
 }
 
 static int is_exact(void *object) {
@@ -118,16 +119,30 @@ static PyObject *receive(int descriptor, Py_ssize_t most) {
 }
 
 static PyObject *sendNow(Connection *self, PyObject *Py_UNUSED(none)) {
-    int descriptor = descriptor_of(self->socket);
-    Py_ssize_t size, sum, limit = number_in(self->SEND_LIMIT), count = count_pieces(self);
-    PyObject *data, *result = NULL, *pieces = self->_tempDataBuffer;
+    PyObject *data, *pieces, *result = NULL;
+    Py_ssize_t size, limit, sum, count = count_pieces(self);
     ssize_t sent;
-    if (descriptor < 0 || limit < 1 || count < 1
-        || !PyBytes_Check(PyList_GET_ITEM(pieces, 0)))
+    int descriptor;
+    /* To join or to drop anything else may run Python code. */
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (!PyBytes_CheckExact(PyList_GET_ITEM(self->_tempDataBuffer, i)))
+            count = -1;
+    if (count < 1)
         return PyObject_CallOneArg(send_now, (PyObject *)self);
+    pieces = Py_NewRef(self->_tempDataBuffer);
     data = count == 1 ? Py_NewRef(PyList_GET_ITEM(pieces, 0))
                       : call(empty, n_join, pieces);
-    if (data == NULL || PyList_SetSlice(pieces, 0, count, NULL) < 0
+    if (data == NULL)
+        goto end;
+    /* A long join lets other threads run. So the rest is read after it. */
+    descriptor = descriptor_of(self->socket);
+    limit = number_in(self->SEND_LIMIT);
+    sum = number_in(self->bytesSent);
+    if (descriptor < 0 || limit < 1 || sum < 0 || number_in(self->_tempDataLen) < 0) {
+        result = PyObject_CallOneArg(send_now, (PyObject *)self);
+        goto end;
+    }
+    if (PyList_SetSlice(pieces, 0, count, NULL) < 0
         || store(&self->_tempDataLen, PyLong_FromLong(0)) < 0)
         goto end;
     size = PyBytes_GET_SIZE(data);
@@ -142,8 +157,7 @@ static PyObject *sendNow(Connection *self, PyObject *Py_UNUSED(none)) {
                              isReset ? Py_True : Py_False) < 0)
             goto end;
     }
-    sum = number_in(self->bytesSent) + sent;
-    if (store(&self->bytesSent, PyLong_FromSsize_t(sum)) < 0)
+    if (store(&self->bytesSent, PyLong_FromSsize_t(sum + sent)) < 0)
         goto end;
     if (sent < size)
         result = PyObject_CallMethod((PyObject *)self, "_keepRest", "On", data,
@@ -153,6 +167,7 @@ static PyObject *sendNow(Connection *self, PyObject *Py_UNUSED(none)) {
     else
         result = call(self, n_startWriting, NULL);
 end:
+    Py_DECREF(pieces);
     Py_XDECREF(data);
     return result;
 }
