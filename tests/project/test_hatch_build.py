@@ -31,7 +31,7 @@ SHOW = """\
 import sys
 sys.path.insert(0, {folder!r})
 from twisted_echo.compiled.choice import implementation
-print(implementation)
+print(implementation())
 """
 
 

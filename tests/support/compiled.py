@@ -17,8 +17,8 @@ def need_compiled() -> None:
     Skip the test if the compiled part is not used. (CI allows that only to its step
     that forbids its use.)
     """
-    if choice.speedups is None:
-        raise SkipTest(f"this needs the compiled part: {choice.implementation}")
+    if choice.implementation() != "compiled":
+        raise SkipTest(f"this needs the compiled part: {choice.implementation()}")
 
 
 def use_python(test: SynchronousTestCase) -> None:

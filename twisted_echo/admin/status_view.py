@@ -76,7 +76,7 @@ def buildInfo(reactor: object) -> dict[str, str]:
     """
     return {
         **_installed(),
-        "implementation": implementation,
+        "implementation": implementation(),
         "python": platform.python_version(),
         "reactor": type(reactor).__name__,
     }

@@ -83,7 +83,7 @@ def facts(settings: Settings) -> Facts:
         "rounds": settings.rounds,
         "seconds": settings.seconds,
         "pinned": bool(settings.processors[0]),
-        "implementation": implementation,
+        "implementation": implementation(),
     }
     for name in ("twisted-echo", "twisted", "uvloop", "rloop", "aiofastnet"):
         try:

@@ -25,7 +25,7 @@ TWISTD = "from twisted.scripts.twistd import run; run()"
 C{twistd}, wherever its script is installed.
 """
 
-COMPILED = implementation == "compiled"
+COMPILED = implementation() == "compiled"
 
 PURE_PYTHON = "pure Python"
 
@@ -63,7 +63,7 @@ class Server:
         Why it cannot run, and what to do; empty, if it can.
         """
         if self.name == PURE and not COMPILED:
-            return f"{self.name} would be {OURS} again: {implementation}"
+            return f"{self.name} would be {OURS} again: {implementation()}"
         if tls and self.tls_needs is None:
             return f"{self.name} has no TLS"
         for module in (*self.needs, tls and self.tls_needs):

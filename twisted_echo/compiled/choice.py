@@ -1,5 +1,5 @@
 """
-Whether the compiled part is used, chosen once, when this module is imported.
+Whether the compiled part is used. It is loaded, or not, when this module is imported.
 
 The environment variable C{TWISTED_ECHO_COMPILED} decides:
 
@@ -11,7 +11,9 @@ What must hold:
 
   - a file that was built from another C{speedups.c} than the one beside it is never
     used, since its structs may not be those that the Python code expects;
-  - free-threaded Pythons never use it: it relies on the interpreter's lock.
+  - free-threaded Pythons never use it: it relies on the interpreter's lock;
+  - whoever finds that it cannot be used says so by L{do_without}, so that
+    L{implementation} is true.
 """
 
 import hashlib
@@ -21,13 +23,37 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-__all__ = ["VARIABLE", "implementation", "speedups"]
+__all__ = ["VARIABLE", "do_without", "implementation", "speedups"]
 
 VARIABLE = "TWISTED_ECHO_COMPILED"
 _STALE = (
     "the compiled part was built from another speedups.c, "
     "install twisted-echo again to build it anew"
 )
+
+_wanted = os.environ.get(VARIABLE, "")
+_implementation = "compiled"
+
+
+def implementation() -> str:
+    """
+    Say what is used, for people: C{compiled}, or C{pure Python} with the reason.
+    """
+    return _implementation
+
+
+def do_without(why: str, cause: BaseException | None = None) -> None:
+    """
+    Use pure Python in this process.
+
+    @param why: the reason, for people.
+    @param cause: what was raised, if anything was.
+    @raise ImportError: if the compiled part must be used.
+    """
+    global _implementation
+    if _wanted == "yes":
+        raise ImportError(f"{VARIABLE}=yes, but {why}") from cause
+    _implementation = f"pure Python: {why}"
 
 
 class _Unusable(Exception):
@@ -59,38 +85,32 @@ def _load(source: Path) -> ModuleType:
     return speedups
 
 
-def _choose(wanted: str, source: Path) -> tuple[ModuleType | None, str]:
+def _choose(source: Path) -> ModuleType | None:
     """
     Choose by the value of L{VARIABLE}.
 
-    @return: the compiled part, or C{None}; and what L{implementation} says.
+    @param source: see L{_load}.
+    @return: the compiled part, or C{None}.
     @raise ValueError: if the value is none that it may have.
     @raise ImportError: if the compiled part must be used and cannot be.
     """
-    if wanted not in ("", "yes", "no"):
-        raise ValueError(f"{VARIABLE} is {wanted!r}, it must be yes, no, or unset")
-    if wanted == "no":
-        return None, f"pure Python: {VARIABLE}=no"
+    if _wanted not in ("", "yes", "no"):
+        raise ValueError(f"{VARIABLE} is {_wanted!r}, it must be yes, no, or unset")
+    if _wanted == "no":
+        do_without(f"{VARIABLE}=no")
+        return None
     try:
-        return _load(source), "compiled"
+        return _load(source)
     except _Unusable as why:
-        if wanted == "yes":
-            raise ImportError(f"{VARIABLE}=yes, but {why}") from why.__cause__
-        return None, f"pure Python: {why}"
+        do_without(str(why), why.__cause__)
+        return None
 
-
-implementation: str
-"""
-What is used, for people: C{compiled}, or C{pure Python} with the reason.
-"""
 
 if TYPE_CHECKING:
     # It may be None. But then mypy would not check by the stub what uses it.
     from twisted_echo.compiled import speedups
 else:
-    speedups, implementation = _choose(
-        os.environ.get(VARIABLE, ""), Path(__file__).with_name("speedups.c")
-    )
+    speedups = _choose(Path(__file__).with_name("speedups.c"))
     """
-    The compiled part, or C{None}.
+    The compiled part, or C{None} if it cannot be loaded. It is prepared before its use.
     """

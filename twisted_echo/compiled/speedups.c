@@ -290,8 +290,7 @@ static int check(PyTypeObject *base, PyObject *socket) {
     if (isRight && descriptor_of(socket) == PyObject_AsFileDescriptor(socket))
         return 0;
     socket_type = before;
-    PyErr_SetString(PyExc_ImportError, "the compiled part does not suit this Python: set "
-                                       "TWISTED_ECHO_COMPILED=no");
+    PyErr_SetString(PyExc_ImportError, "it does not suit this Python");
     return -1;
 }
 
@@ -322,6 +321,8 @@ static PyMethodDef functions[] = {
 };
 
 static int execute(PyObject *module) {
+    if (PyInterpreterState_Get() != PyInterpreterState_Main())
+        return PyErr_SetString(PyExc_ImportError, "it is for the main interpreter"), -1;
     if (exact_types)
         return PyErr_SetString(PyExc_ImportError, "it can be loaded once in a process"), -1;
     NAMES(INTERN)

@@ -3,6 +3,7 @@ What the eager reactors have in common: they make eager transports, read from th
 a log context that costs little, and send for them once in a turn.
 """
 
+import _socket
 from collections.abc import Iterable, Iterator, Mapping
 from socket import AF_UNIX, socket
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import ClientFactory, P
 from twisted.python import context, log
 
-from twisted_echo.compiled.choice import speedups
+from twisted_echo.compiled.choice import do_without, speedups
 from twisted_echo.eager.connection_end import EndingMixin
 from twisted_echo.eager.log_context import OwnLogContext
 from twisted_echo.eager.sending import EagerMixin, Sending, WritingMixin
@@ -54,20 +55,6 @@ READABLE = 1
 """
 C{EPOLLIN}, and nothing else.
 """
-
-if speedups is not None:
-    with socket() as probe:
-        speedups.prepare(
-            Slots,
-            probe,
-            tuple(EAGER),
-            Sending.QUEUED,
-            Sending.GATHERING,
-            CONNECTION_LOST,
-            tcp.Connection.doRead,
-            WritingMixin.sendNow,
-            WritingMixin.write,
-        )
 
 NO_CONTEXT: Mapping[object, object] = {}
 
@@ -115,9 +102,56 @@ def _readReady(
     return None
 
 
+def _probe() -> socket:
+    """
+    Make a socket as the standard library does, also while a program, or what tests it,
+    has put another class into C{socket.socket}.
+
+    @raise ImportError: if that class has nothing to do with the standard library's.
+    """
+    for each in getattr(socket, "__mro__", ()):
+        if each.__module__ == "socket":
+            # No __init__ or __new__ of a program's runs, which might refuse.
+            probe: socket = _socket.socket.__new__(each)
+            _socket.socket.__init__(probe)
+            return probe
+    raise ImportError(f"socket.socket is not the standard library's: {socket!r}")
+
+
+def _prepared() -> bool:
+    """
+    Tell the compiled part what it is used for.
+
+    @return: whether it is used.
+    @raise ImportError: if it must be used, and refuses.
+    """
+    if speedups is None:
+        return False
+    try:
+        probe = _probe()
+        try:
+            speedups.prepare(
+                Slots,
+                probe,
+                tuple(EAGER),
+                Sending.QUEUED,
+                Sending.GATHERING,
+                CONNECTION_LOST,
+                tcp.Connection.doRead,
+                WritingMixin.sendNow,
+                WritingMixin.write,
+            )
+        finally:
+            _socket.socket.close(probe)
+    except (ImportError, OSError) as error:
+        do_without(f"the compiled part cannot be used: {error}", error)
+        return False
+    return True
+
+
 # (A method, or a call for each event, would cost a line 620 instructions of 21,100,
 # counted by valgrind --tool=cachegrind.)
-readReady = _readReady if speedups is None else speedups.readReady
+readReady = speedups.readReady if _prepared() else _readReady
 
 
 class EagerReactorMixin(WriteQueueMixin):

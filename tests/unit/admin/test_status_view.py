@@ -77,7 +77,7 @@ class StateTests(ViewTestCase):
             buildInfo(self),
             {
                 "version": version("twisted-echo"),
-                "implementation": choice.implementation,
+                "implementation": choice.implementation(),
                 "twisted": version("twisted"),
                 "python": platform.python_version(),
                 "reactor": "StateTests",

@@ -40,13 +40,13 @@ class CommandServiceTests(CommandServiceTestCase):
             ("limits", ReadableLimits(self.served.limits)),
             ("admin", "127.0.0.1:9"),
             ("reactor", "FakeReactor"),
-            ("implementation", choice.implementation),
+            ("implementation", choice.implementation()),
         ):
             self.assertEqual(event[field], value)
         for field in ("version", "twisted", "python"):
             self.assertTrue(event[field])
         self.assertIn(
-            f"; twisted-echo {event['version']} ({choice.implementation}), Twisted ",
+            f"; twisted-echo {event['version']} ({choice.implementation()}), Twisted ",
             formatEvent(event),
         )
 

@@ -16,7 +16,17 @@ from twisted_echo.compiled import choice
 
 SHOW = """\
 from twisted_echo.compiled.choice import implementation, speedups
-print(speedups is not None, implementation)
+print(speedups is not None, implementation())
+"""
+
+USE = """\
+from twisted_echo.compiled.choice import implementation
+from twisted_echo.eager import reactor_mixin
+print("python" if reactor_mixin.readReady is reactor_mixin._readReady else "C",
+      implementation())
+"""
+"""
+The same once it is known whether what uses it can use it.
 """
 
 STALE = """\
@@ -44,7 +54,64 @@ sysconfig.get_config_vars()["Py_GIL_DISABLED"] = 1
 """
 
 
-class ChoiceTests(SynchronousTestCase):
+OTHER_SLOTS = """\
+from twisted_echo.eager import slots
+class Other:
+    __slots__ = ("another", *slots.Slots.__slots__)
+    _fillSlots = None
+slots.Slots = Other
+"""
+
+OTHER_SOCKETS = """\
+import socket
+class Other:
+    close = None
+socket.socket = Other
+"""
+
+NO_SOCKETS = """\
+import _socket, socket
+class Full(_socket.socket):
+    __new__ = _socket.socket.__new__
+    def __init__(self):
+        raise OSError(24, "Too many open files")
+_socket.socket = Full
+"""
+
+GUARDED_SOCKETS = """\
+import socket
+class Guarded(socket.socket):
+    def __new__(cls, *given, **named):
+        raise RuntimeError("tests make no sockets")
+    def __init__(self, *given, **named):
+        raise RuntimeError("tests make no sockets")
+socket.socket = Guarded
+"""
+
+REFUSED = """\
+from twisted_echo.compiled.choice import implementation
+prefix = "pure Python: the compiled part cannot be loaded: "
+assert implementation().startswith(prefix), implementation()
+"""
+
+SUBINTERPRETER = """\
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+def run(code):
+    other = interpreters.create()
+    try:
+        failed = interpreters.run_string(other, code)
+        assert not failed, failed
+    finally:
+        interpreters.destroy(other)
+"""
+
+
+class ChoiceTestCase(SynchronousTestCase):
+    show = SHOW
+
     def run_with(self, value: str, before: str = "") -> tuple[int, str]:
         """
         Import it in a process of its own, with a value of the variable.
@@ -53,7 +120,7 @@ class ChoiceTests(SynchronousTestCase):
         @return: the process's status, and the last line that it printed.
         """
         run = subprocess.run(
-            [sys.executable, "-c", before + SHOW],
+            [sys.executable, "-c", before + self.show],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -68,12 +135,17 @@ class ChoiceTests(SynchronousTestCase):
         """
         It is done without, for a reason; and if it must be there, this is an error.
         """
-        self.assertEqual(self.run_with("", before), (0, f"False pure Python: {reason}"))
+        without = "False" if self.show == SHOW else "python"
+        self.assertEqual(
+            self.run_with("", before), (0, f"{without} pure Python: {reason}")
+        )
         self.assertEqual(
             self.run_with("yes", before),
             (1, f"ImportError: TWISTED_ECHO_COMPILED=yes, but {reason}"),
         )
 
+
+class LoadTests(ChoiceTestCase):
     def test_unset(self) -> None:
         """
         Without the variable, or with an empty one, it is used if it is there.
@@ -118,11 +190,58 @@ class ChoiceTests(SynchronousTestCase):
     def test_freeThreaded(self) -> None:
         self.assert_without(FREE_THREADED, "this Python is free-threaded")
 
+    def test_subinterpreter(self) -> None:
+        """
+        It is the main interpreter's. Another, which may end first, does not take it.
+        """
+        need_compiled()
+        self.assertEqual(
+            self.run_with("", f"{SUBINTERPRETER}run({REFUSED!r})\n"),
+            (0, "True compiled"),
+        )
+        last = f"{SHOW}{SUBINTERPRETER}run({REFUSED!r})\n"
+        self.assertEqual(self.run_with("", last), (0, "True compiled"))
+
     def test_underCI(self) -> None:
         """
         CI tests the compiled part, unless a step of it says that it does without.
         """
         if os.environ.get("CI") == "true":
             wanted = os.environ.get(choice.VARIABLE) != "no"
-            self.assertEqual(choice.implementation == "compiled", wanted)
+            self.assertEqual(choice.implementation() == "compiled", wanted)
             self.assertEqual(choice.speedups is not None, wanted)
+
+
+class UseTests(ChoiceTestCase):
+    """
+    What was loaded, and cannot be used, is not what is said to be used.
+    """
+
+    show = USE
+
+    def setUp(self) -> None:
+        need_compiled()
+
+    def assert_refused(self, before: str, reason: str) -> None:
+        self.assert_without(before, f"the compiled part cannot be used: {reason}")
+
+    def test_used(self) -> None:
+        self.assertEqual(self.run_with("yes"), (0, "C compiled"))
+
+    def test_otherSlots(self) -> None:
+        self.assert_refused(OTHER_SLOTS, "it does not suit this Python")
+
+    def test_otherSockets(self) -> None:
+        self.assert_refused(
+            OTHER_SOCKETS,
+            "socket.socket is not the standard library's: <class '__main__.Other'>",
+        )
+
+    def test_noSocket(self) -> None:
+        self.assert_refused(NO_SOCKETS, "[Errno 24] Too many open files")
+
+    def test_guardedSockets(self) -> None:
+        """
+        It is used where tests guard against the making of sockets for a while.
+        """
+        self.assertEqual(self.run_with("yes", GUARDED_SOCKETS), (0, "C compiled"))
