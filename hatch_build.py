@@ -91,6 +91,9 @@ def build(folder: Path) -> Path:
             command.run()
     except (BaseError, CCompilerError, OSError) as error:
         raise CannotBuild(str(error)) from error
+    except ValueError as error:
+        # Such as an open quote.
+        raise CannotBuild(f"CC, CFLAGS or the like cannot be read: {error}") from error
     return Path(command.get_ext_fullpath(MODULE))
 
 
@@ -98,10 +101,18 @@ def put_beside_source(built: Path) -> None:
     """
     Put what was built where an editable install imports it from. It takes the place of
     what was there in one step, since processes may be starting that import it.
+
+    @raise CannotBuild: if nothing can be put there.
     """
-    # The folder that it was built in may be on another file system.
-    near = shutil.copy(built, ROOT / f"{BUILT}.new")
-    os.replace(near, ROOT / BUILT)
+    near = ROOT / f"{BUILT}.new"
+    try:
+        # The folder that it was built in may be on another file system.
+        shutil.copy(built, near)
+        os.replace(near, ROOT / BUILT)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            near.unlink()
+        raise CannotBuild(str(error)) from error
 
 
 class CompiledPartHook(BuildHookInterface[Any]):
@@ -123,20 +134,32 @@ class CompiledPartHook(BuildHookInterface[Any]):
             if wanted == "no":
                 raise CannotBuild(f"{VARIABLE}=no")
             built = build(Path(self.folder.name))
+            if version == "editable":
+                put_beside_source(built)
         except CannotBuild as why:
             if wanted == "yes":
                 raise CannotBuild(f"{VARIABLE}=yes, but {why}") from why
             self.app.display_warning(f"{MODULE} is not built: {why}")
             if version == "editable":
-                # An earlier installation may have left one.
-                (ROOT / BUILT).unlink(missing_ok=True)
+                self.remove_earlier()
             return
-        if version == "editable":
-            put_beside_source(built)
-        else:
+        if version != "editable":
             build_data["force_include"][str(built)] = BUILT
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
+
+    def remove_earlier(self) -> None:
+        """
+        Remove what an earlier editable installation has put beside the source.
+        """
+        earlier = ROOT / BUILT
+        # If there is none, it does not matter that the folder is read-only.
+        if not os.path.lexists(earlier):
+            return
+        try:
+            earlier.unlink()
+        except OSError as error:
+            self.app.display_warning(f"the earlier {MODULE} stays: {error}")
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact: str) -> None:
         """

@@ -79,6 +79,102 @@ class PlatformTests(SynchronousTestCase):
         with mock.patch.dict(sys.modules, {"setuptools": None}):
             self.assert_refused("import of setuptools halted; None in sys.modules")
 
+    def test_openQuote(self) -> None:
+        """
+        What the environment says of the compiler may be no words of a shell's.
+        """
+        if importlib.util.find_spec("setuptools") is None:
+            raise SkipTest("setuptools is not installed")
+        for name in ("CC", "CFLAGS", "AR"):
+            with (
+                mock.patch.dict(os.environ, {name: "'"}),
+                self.assertRaises(self.hook.CannotBuild) as caught,
+            ):
+                self.hook.build(new_folder(self))
+            self.assertIn(
+                "CC, CFLAGS or the like cannot be read: ", str(caught.exception)
+            )
+
+
+class EditableTests(SynchronousTestCase):
+    """
+    An editable install whose folder cannot be written to.
+
+    @ivar root: the folder. A file in its place refuses whatever a read-only folder
+        does, also to root.
+    @ivar warnings: what pip shows if asked to.
+    """
+
+    def setUp(self) -> None:
+        self.hook = hook()
+        self.root = new_folder(self) / "root"
+        self.root.write_bytes(b"")
+        self.patch(self.hook, "ROOT", self.root)
+        self.patch(self.hook, "build", self.build)
+        self.warnings: list[str] = []
+
+    def build(self, folder: Path) -> Path:
+        built = folder / "built"
+        built.write_bytes(b"built")
+        return built
+
+    def initialize(self, wanted: str) -> None:
+        app = SimpleNamespace(display_warning=self.warnings.append)
+        compiled = self.hook.CompiledPartHook(
+            str(self.root), {}, None, None, "", "wheel", app
+        )
+        with mock.patch.dict(os.environ, {self.hook.VARIABLE: wanted}):
+            try:
+                compiled.initialize("editable", {})
+            finally:
+                compiled.finalize("editable", {}, "")
+
+    def assert_warned(self, *expected: str) -> None:
+        self.assertEqual(len(self.warnings), len(expected), self.warnings)
+        for warning, each in zip(self.warnings, expected, strict=True):
+            self.assertIn(each, warning)
+
+    def test_readOnly(self) -> None:
+        """
+        It is installed in pure Python, with a warning.
+        """
+        self.initialize("")
+        self.assert_warned("speedups is not built: [Errno 20] Not a directory")
+
+    def test_readOnlyDemanded(self) -> None:
+        with self.assertRaises(self.hook.CannotBuild) as caught:
+            self.initialize("yes")
+        self.assertIn(
+            "TWISTED_ECHO_COMPILED=yes, but [Errno 20] Not a directory",
+            str(caught.exception),
+        )
+
+    def test_readOnlyUnwanted(self) -> None:
+        self.initialize("no")
+        self.assert_warned("speedups is not built: TWISTED_ECHO_COMPILED=no")
+
+    def test_earlierStays(self) -> None:
+        """
+        What an earlier installation has left may not be removable.
+        """
+        self.root.unlink()
+        (self.root / BUILT).mkdir(parents=True)
+        self.initialize("no")
+        self.assert_warned("speedups is not built: ", "the earlier twisted_echo.comp")
+
+    def test_nothingHalf(self) -> None:
+        """
+        If it cannot be moved to its place, no other file is left.
+        """
+        self.root.unlink()
+        (self.root / BUILT).mkdir(parents=True)
+        self.initialize("")
+        self.assert_warned("speedups is not built: ", "the earlier twisted_echo.comp")
+        self.assertEqual(
+            [each.name for each in (self.root / COMPILED).iterdir()],
+            [Path(BUILT).name],
+        )
+
 
 @slow
 class CompilerTests(BuildingTestCase):
