@@ -189,7 +189,10 @@ class MeasureTests(SynchronousTestCase):
             timeout=10 * DEADLINE,
         )
         self.assertEqual((ran.returncode, ran.stderr), (0, ""))
-        figures = re.findall(r"step (\d).* ([\d.]+) µs a line +([\d.]+) t", ran.stdout)
+        figures = re.findall(
+            r"step (\d), \w+ +([\d.]+) \(.*\) µs a line +([\d.]+) \(.*\) times",
+            ran.stdout,
+        )
         self.assertEqual([step for step, *_ in figures], list("01230123"))
         for _, time, gain in figures:
             self.assertGreater(float(time), 0)
