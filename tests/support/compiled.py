@@ -7,7 +7,8 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_echo.compiled import choice
-from twisted_echo.eager.slots import Slots
+from twisted_echo.eager import reactor_mixin
+from twisted_echo.eager.sending import WritingMixin
 
 __all__ = ["need_compiled", "use_python"]
 
@@ -25,8 +26,8 @@ def use_python(test: SynchronousTestCase) -> None:
     """
     Have the transports do everything in Python during the test, which sees each call.
     """
-    for name in ("doRead", "sendNow", "write"):
-        method = vars(Slots).get(name)
-        if method is not None:
-            delattr(Slots, name)
-            test.addCleanup(setattr, Slots, name, method)
+    test.patch(reactor_mixin, "readReady", reactor_mixin._readReady)
+    # The compiled methods leave classes that were changed to those that they replace.
+    test.patch(reactor_mixin, "_CODE", {each: [] for each in reactor_mixin.EAGER})
+    # (They ask after a change.)
+    test.patch(WritingMixin, "__doc__", "changed")

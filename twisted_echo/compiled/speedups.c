@@ -1,10 +1,10 @@
 /*
  * The compiled part of twisted-echo: what happens with each line, in C.
  *
- * The Python code is complete, and says what is right. These functions do the same for
- * the rule: an exact eager transport, with nothing that waits. All else they leave to
- * the Python methods. What a connection keeps is declared in Python, by __slots__, so
- * that both see the same attributes; here it is a struct, which prepare() checks.
+ * The Python code is complete, and says what is right. These methods take the place of
+ * some of it. They do the same for the rule: an exact eager transport, with nothing that
+ * waits. All else they leave to the methods that they replace. What a connection keeps
+ * is declared in Python, by __slots__; here it is a struct, which prepare() checks.
  *
  * What must hold:
  *
@@ -16,18 +16,12 @@
  * SOURCE_DIGEST: the SHA-256 of this file, which choice.py compares.
  */
 
-#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <errno.h>
 #include <sys/socket.h>
 
-#ifdef Py_GIL_DISABLED
-#error "this relies on the interpreter's lock, which a free-threaded Python lacks"
-#endif
-
 #define READ_MOST 65536 /* what Twisted's transports read at once */
-#define COPY_MOST 4096 /* a smaller read is copied out of the buffer it came into */
 #define READABLE 1 /* EPOLLIN, and nothing else */
 
 /* What a connection keeps, sorted as Python sorts __slots__; any of it may be NULL. */
@@ -44,15 +38,23 @@ typedef struct {
 
 /* The names of what is looked up. */
 #define NAMES(X) \
-    SLOTS(X) X(_dataReceived) X(_maybePauseProducer) X(_metReset) X(dataReceived) \
-    X(doRead) X(join) X(startWriting) X(stopGathering)
+    SLOTS(X) X(_dataReceived) X(_metReset) X(dataReceived) X(doRead) X(join) \
+    X(sendNow) X(startWriting) X(stopGathering)
 #define DECLARE(name) static PyObject *n_##name;
 #define INTERN(name) if (!(n_##name = PyUnicode_InternFromString(#name))) return -1;
 NAMES(DECLARE)
 
+#if PY_VERSION_HEX < 0x030C0000
+#define CHAIN _PyErr_ChainExceptions
+#else
+#define CHAIN(type, value, traceback) \
+    (Py_DECREF(type), Py_XDECREF(traceback), _PyErr_ChainExceptions1(value))
+#endif
+
 static PyObject *empty;
-/* What prepare() is given. */
-static PyObject *exact_types, *queued, *gathering, *lost, *do_read, *send_now, *write_to;
+/* What prepare() is given, and what its methods replace. */
+static PyObject *exact, *is_unchanged, *queued, *gathering, *lost;
+static PyObject *do_read, *send_now, *write_to;
 static PyTypeObject *socket_type;
 
 /* Call a method, with an argument or none. */
@@ -61,13 +63,15 @@ static PyObject *call(void *object, PyObject *name, PyObject *argument) {
     return PyObject_VectorcallMethod(name, all, argument ? 2 : 1, NULL);
 }
 
+/* None, unless a call has failed. */
+static PyObject *none_after(PyObject *result) {
+    return result ? (Py_DECREF(result), Py_NewRef(Py_None)) : NULL;
+}
+
 static int store(PyObject **field, PyObject *value) {
-    PyObject *before = *field;
-    if (value == NULL)
-        return -1;
-    *field = value;
-    Py_XDECREF(before);
-    return 0;
+    if (value != NULL)
+        Py_XSETREF(*field, value);
+    return value ? 0 : -1;
 }
 
 /* A count, or -1 for anything that is none, or so large that a sum might overflow. */
@@ -78,19 +82,31 @@ static Py_ssize_t number_in(PyObject *field) {
     return number <= PY_SSIZE_T_MAX / 2 ? number : -1;
 }
 
-static int is_exact(void *object) {
-    PyObject *type = (PyObject *)Py_TYPE((PyObject *)object);
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(exact_types); i++)
-        if (PyTuple_GET_ITEM(exact_types, i) == type)
+/* Whether a transport is of an exact type that nobody has changed: its slots are not
+ * hidden, nor its methods replaced. (A type has another version after a change of its
+ * attributes, or of a base's.) This may run Python code. */
+static int is_plain(void *self) {
+    static unsigned int versions[8], next;
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    PyObject *answer;
+    for (int i = 0; i < 8; i++)
+        if (versions[i] == type->tp_version_tag && versions[i])
             return 1;
-    return 0;
+    if (PySet_Contains(exact, (PyObject *)type) < 1)
+        return 0;
+    answer = PyObject_CallOneArg(is_unchanged, (PyObject *)type);
+    if (answer == Py_True)
+        versions[next++ % 8] = type->tp_version_tag;
+    else if (answer == NULL)
+        PyErr_WriteUnraisable(is_unchanged);
+    Py_XDECREF(answer);
+    return answer == Py_True;
 }
 
-/* How many pieces have been written to a plain transport; -1 for any other. */
+/* How many pieces wait, if what a plain transport has written is a list; else -1. */
 static Py_ssize_t count_pieces(Connection *self) {
     PyObject *pieces = self->_tempDataBuffer;
-    return pieces && PyList_CheckExact(pieces) && is_exact(self)
-        ? PyList_GET_SIZE(pieces) : -1;
+    return pieces && PyList_CheckExact(pieces) ? PyList_GET_SIZE(pieces) : -1;
 }
 
 /* The descriptor of a plain socket, or -1: where CPython keeps it, which prepare() has
@@ -99,29 +115,9 @@ static int descriptor_of(PyObject *socket) {
     return socket && Py_IS_TYPE(socket, socket_type) ? *(int *)(socket + 1) : -1;
 }
 
-/* Receive bytes. NULL without an exception: errno tells. */
-static PyObject *receive(int descriptor, Py_ssize_t most) {
-    static PyObject *buffer; /* of READ_MOST bytes, which nobody else has */
-    PyObject *data;
-    ssize_t size;
-    if (buffer == NULL && !(buffer = PyBytes_FromStringAndSize(NULL, READ_MOST)))
-        return NULL;
-    do size = recv(descriptor, PyBytes_AS_STRING(buffer), most, MSG_DONTWAIT);
-    while (size < 0 && errno == EINTR);
-    if (size < 0)
-        return NULL;
-    if (size <= COPY_MOST)
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(buffer), size);
-    data = buffer;
-    buffer = NULL;
-    _PyBytes_Resize(&data, size);
-    return data;
-}
-
 static PyObject *sendNow(Connection *self, PyObject *Py_UNUSED(none)) {
     PyObject *data, *pieces, *result = NULL;
-    Py_ssize_t size, limit, sum, count = count_pieces(self);
-    ssize_t sent;
+    Py_ssize_t size, limit, sum, sent, count = is_plain(self) ? count_pieces(self) : -1;
     int descriptor;
     /* To join or to drop anything else may run Python code. */
     for (Py_ssize_t i = 0; i < count; i++)
@@ -136,9 +132,9 @@ static PyObject *sendNow(Connection *self, PyObject *Py_UNUSED(none)) {
         goto end;
     /* A long join lets other threads run. So the rest is read after it. */
     descriptor = descriptor_of(self->socket);
-    limit = number_in(self->SEND_LIMIT);
-    sum = number_in(self->bytesSent);
-    if (descriptor < 0 || limit < 1 || sum < 0 || number_in(self->_tempDataLen) < 0) {
+    limit = number_in(self->SEND_LIMIT), sum = number_in(self->bytesSent);
+    if (descriptor < 0 || limit < 1 || sum < 0 || number_in(self->_tempDataLen) < 0
+        || !self->producerPaused || !PyBool_Check(self->producerPaused)) {
         result = PyObject_CallOneArg(send_now, (PyObject *)self);
         goto end;
     }
@@ -146,68 +142,67 @@ static PyObject *sendNow(Connection *self, PyObject *Py_UNUSED(none)) {
         || store(&self->_tempDataLen, PyLong_FromLong(0)) < 0)
         goto end;
     size = PyBytes_GET_SIZE(data);
-    do
-        sent = send(descriptor, PyBytes_AS_STRING(data), size < limit ? size : limit,
-                    MSG_DONTWAIT);
+    do sent = send(descriptor, PyBytes_AS_STRING(data), Py_MIN(size, limit), MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
-    if (sent < 0) {
-        int isReset = errno != EPIPE && errno != EWOULDBLOCK && errno != ENOBUFS;
-        sent = 0;
-        if (PyObject_SetAttr((PyObject *)self, n__metReset,
-                             isReset ? Py_True : Py_False) < 0)
-            goto end;
-    }
+    if (sent < 0 && PyObject_SetAttr((PyObject *)self, n__metReset,
+                                     errno == EPIPE || errno == EWOULDBLOCK
+                                     || errno == ENOBUFS ? Py_False : Py_True) < 0)
+        goto end;
+    sent = Py_MAX(sent, 0);
     if (store(&self->bytesSent, PyLong_FromSsize_t(sum + sent)) < 0)
         goto end;
     if (sent < size)
-        result = PyObject_CallMethod((PyObject *)self, "_keepRest", "On", data,
-                                     (Py_ssize_t)sent);
-    else if (self->producerPaused == Py_False)
-        result = Py_NewRef(Py_None);
+        result = PyObject_CallMethod((PyObject *)self, "_keepRest", "On", data, sent);
     else
-        result = call(self, n_startWriting, NULL);
+        result = self->producerPaused == Py_False ? Py_NewRef(Py_None)
+                                                  : call(self, n_startWriting, NULL);
 end:
     Py_DECREF(pieces);
     Py_XDECREF(data);
-    return result;
+    return none_after(result);
 }
 
 /* Hand on what was received when nothing waits, and send what that made be written. */
 static PyObject *hand_on(Connection *self, PyObject *data) {
-    PyObject *protocol = Py_NewRef(self->protocol);
-    PyObject *type, *value, *traceback, *result;
+    PyObject *type, *value, *traceback, *result, *protocol = Py_NewRef(self->protocol);
+    Py_ssize_t count;
     store(&self->_sending, Py_NewRef(gathering));
     result = call(protocol, n_dataReceived, data);
     Py_DECREF(protocol);
     if (result == NULL) {
         PyErr_Fetch(&type, &value, &traceback);
-        if ((result = call(self, n_stopGathering, NULL)) != NULL) {
-            PyErr_Restore(type, value, traceback);
-            type = value = traceback = NULL;
-        }
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-        Py_CLEAR(result);
+        Py_XDECREF(call(self, n_stopGathering, NULL));
+        CHAIN(type, value, traceback);
         return NULL;
     }
     Py_DECREF(result);
-    if (self->_sending != gathering)
-        return Py_NewRef(Py_None);
+    if (self->_sending != gathering) /* it may be deleted */
+        return none_after(PyObject_GetAttr((PyObject *)self, n__sending));
     store(&self->_sending, Py_NewRef(queued));
-    return count_pieces(self) ? sendNow(self, NULL) : Py_NewRef(Py_None);
+    if ((count = is_plain(self) ? count_pieces(self) : -1) >= 0)
+        return count ? sendNow(self, NULL) : Py_NewRef(Py_None);
+    result = PyObject_GetAttr((PyObject *)self, n__tempDataBuffer);
+    count = result ? PyObject_IsTrue(result) : -1;
+    Py_XDECREF(result);
+    return count < 0 ? NULL : none_after(count ? call(self, n_sendNow, NULL)
+                                               : Py_NewRef(Py_None));
 }
 
 static PyObject *doRead(Connection *self, PyObject *Py_UNUSED(none)) {
-    int descriptor = descriptor_of(self->socket);
-    Py_ssize_t most = number_in(self->bufferSize);
+    static char buffer[READ_MOST];
+    Py_ssize_t most = is_plain(self) ? number_in(self->bufferSize) : -1;
+    int descriptor = most > 0 && most <= READ_MOST ? descriptor_of(self->socket) : -1;
     PyObject *data, *why;
-    if (descriptor < 0 || most < 1 || most > READ_MOST || !is_exact(self))
+    ssize_t size;
+    if (descriptor < 0)
         return PyObject_CallOneArg(do_read, (PyObject *)self);
-    data = receive(descriptor, most);
-    if (data == NULL)
-        return PyErr_Occurred() ? NULL : Py_NewRef(errno == EWOULDBLOCK ? Py_None : lost);
-    if (PyBytes_GET_SIZE(data) && self->_sending == queued && self->dataBuffer == empty
+    do size = recv(descriptor, buffer, most, MSG_DONTWAIT);
+    while (size < 0 && errno == EINTR);
+    if (size < 0)
+        return Py_NewRef(errno == EWOULDBLOCK ? Py_None : lost);
+    if ((data = PyBytes_FromStringAndSize(buffer, size)) == NULL)
+        return NULL;
+    if (size && self->_sending == queued && self->dataBuffer == empty
         && count_pieces(self) == 0 && self->protocol)
         why = hand_on(self, data);
     else
@@ -216,98 +211,91 @@ static PyObject *doRead(Connection *self, PyObject *Py_UNUSED(none)) {
     return why;
 }
 
-static PyObject *writePiece(Connection *self, PyObject *data) {
-    Py_ssize_t size;
-    if (self->_sending != gathering || !PyBytes_CheckExact(data)
-        || count_pieces(self) < 0 || self->producer == NULL)
-        return PyObject_CallFunctionObjArgs(write_to, self, data, NULL);
-    if (PyList_Append(self->_tempDataBuffer, data) < 0)
-        return NULL;
-    if (self->producer != Py_None) {
-        size = number_in(self->_tempDataLen) + PyBytes_GET_SIZE(data);
-        if (store(&self->_tempDataLen, PyLong_FromSsize_t(size)) < 0)
-            return NULL;
-        if (size > number_in(self->bufferSize))
-            return call(self, n__maybePauseProducer, NULL);
+static PyObject *writePiece(Connection *self, PyObject *const *args, Py_ssize_t given,
+                            PyObject *names) {
+    PyObject *method, *result;
+    if (given == 1 && !names && PyBytes_CheckExact(args[0]) && is_plain(self)
+        && count_pieces(self) >= 0 && self->_sending == gathering && self->producer) {
+        int isCounted = self->producer != Py_None;
+        Py_ssize_t before = isCounted ? number_in(self->_tempDataLen) : 0;
+        Py_ssize_t size = before + PyBytes_GET_SIZE(args[0]);
+        if (!isCounted || (before >= 0 && size <= number_in(self->bufferSize)))
+            return PyList_Append(self->_tempDataBuffer, args[0]) < 0
+                || (isCounted && store(&self->_tempDataLen, PyLong_FromSsize_t(size)) < 0)
+                ? NULL : Py_NewRef(Py_None);
     }
-    return Py_NewRef(Py_None);
+    method = PyMethod_New(write_to, (PyObject *)self);
+    result = method ? PyObject_Vectorcall(method, args, given, names) : NULL;
+    Py_XDECREF(method);
+    return result;
 }
 
 /* Read from exact transports, until an event, or what doRead returns, is for others.
  * Return that event, whose it is, and what doRead has returned; None at the end. */
 static PyObject *readReady(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyObject *events, *contexts, *selectables, *removed, *pair, *why;
+    PyObject *events, *contexts, *selectables, *removed, *pair;
     Py_ssize_t top;
-    if (!PyArg_UnpackTuple(args, "readReady", 4, 4, &events, &contexts, &selectables,
-                           &removed) || (top = PyList_Size(contexts)) < 0)
+    if (!PyArg_ParseTuple(args, "OO!O!O!", &events, &PyList_Type, &contexts, &PyDict_Type,
+                          &selectables, &PyDict_Type, &removed))
         return NULL;
+    top = PyList_GET_SIZE(contexts) - 1;
     while ((pair = PyIter_Next(events)) != NULL) {
         PyObject *fd = PyTuple_GetItem(pair, 0), *event = PyTuple_GetItem(pair, 1);
         PyObject *found = event ? PyDict_GetItemWithError(selectables, fd) : NULL;
         PyObject *before = found ? PyDict_GetItemWithError(removed, fd) : NULL;
-        int isPlain;
-        if (found == NULL || (before && before != found)) {
-            Py_DECREF(pair);
-            if (PyErr_Occurred())
-                return NULL;
-            continue;
+        if (found && (before == NULL || before == found)) {
+            PyObject *why = NULL;
+            Py_INCREF(found);
+            if (PyLong_AsLong(event) != READABLE || !(
+                    is_plain(found) || PySet_Contains(exact, (PyObject *)Py_TYPE(found))))
+                return Py_BuildValue("(NNO)", pair, found, Py_None);
+            if (PyList_SetItem(contexts, top, Py_NewRef(found)) == 0)
+                why = call(found, n_doRead, NULL);
+            if (why && why != Py_None)
+                return Py_BuildValue("(NNN)", pair, found, why);
+            Py_XDECREF(why);
+            Py_DECREF(found);
         }
-        Py_INCREF(found);
-        isPlain = is_exact(found) && PyLong_AsLong(event) == READABLE;
-        why = isPlain ? NULL : Py_NewRef(Py_None);
-        if (isPlain && PyList_SetItem(contexts, top - 1, Py_NewRef(found)) == 0)
-            why = call(found, n_doRead, NULL);
-        if (why && (!isPlain || why != Py_None))
-            return Py_BuildValue("(NNN)", pair, found, why);
-        Py_XDECREF(why);
-        Py_DECREF(found);
         Py_DECREF(pair);
-        if (why == NULL)
+        if (PyErr_Occurred())
             return NULL;
     }
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 static PyMethodDef methods[] = {
-    {"doRead", (PyCFunction)doRead, METH_NOARGS, NULL},
-    {"sendNow", (PyCFunction)sendNow, METH_NOARGS, NULL},
-    {"write", (PyCFunction)writePiece, METH_O, NULL},
+    {"doRead", (PyCFunction)doRead, METH_NOARGS, "doRead($self)\n--\n\n"},
+    {"sendNow", (PyCFunction)sendNow, METH_NOARGS, "sendNow($self)\n--\n\n"},
+    {"write", (PyCFunction)(void (*)(void))writePiece, METH_FASTCALL | METH_KEYWORDS,
+     "write($self, data)\n--\n\n"},
     {NULL, NULL, 0, NULL},
 };
 
-/* Check that a struct, and where a socket has its descriptor, are what is said here. */
-static int check(PyTypeObject *base, PyObject *socket) {
-    PyObject *probe = PyObject_CallNoArgs((PyObject *)base);
-    PyTypeObject *before = socket_type;
-    int isRight = probe != NULL && base->tp_basicsize == sizeof(Connection);
-#define CHECK(name) \
-    if (isRight) \
-        isRight = PyObject_SetAttr(probe, n_##name, n_##name) == 0 \
-            && ((Connection *)probe)->name == n_##name;
-    SLOTS(CHECK)
-    Py_XDECREF(probe);
-    socket_type = Py_TYPE(socket);
-    if (isRight && descriptor_of(socket) == PyObject_AsFileDescriptor(socket))
-        return 0;
-    socket_type = before;
-    PyErr_SetString(PyExc_ImportError, "it does not suit this Python");
-    return -1;
-}
-
-/* Say what the Python code has, and give the base of its transports their methods. */
+/* Say what the Python code has, and put the methods into the classes whose methods they
+ * replace, for good. Check the struct, and where a socket has its descriptor. */
 static PyObject *prepare(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyTypeObject *base;
-    PyObject *socket, *all[7], *method;
-    if (!PyArg_ParseTuple(args, "O!OO!OOOOOO", &PyType_Type, &base, &socket, &PyTuple_Type,
-                          &all[0], &all[1], &all[2], &all[3], &all[4], &all[5], &all[6])
-        || check(base, socket) < 0)
+    PyTypeObject *base, *reading, *writing;
+    PyObject *socket, *method, *probe;
+    if (is_unchanged) /* connections rely on it */
+        return PyErr_SetString(PyExc_ImportError, "other classes use it already"), NULL;
+    Py_INCREF(args); /* which keeps what it has */
+    if (!PyArg_ParseTuple(args, "O!OO!OO!OOOOOOO!", &PyType_Type, &base, &socket,
+                          &PyType_Type, &reading, &do_read, &PyType_Type, &writing,
+                          &send_now, &write_to, &queued, &gathering, &lost, &is_unchanged,
+                          &PyFrozenSet_Type, &exact)
+        || !(probe = PyObject_CallNoArgs((PyObject *)base)))
         return NULL;
-    Py_INCREF(args); /* which keeps them, for good */
-    exact_types = all[0], queued = all[1], gathering = all[2], lost = all[3];
-    do_read = all[4], send_now = all[5], write_to = all[6];
+    socket_type = Py_TYPE(socket);
+#define CHECK(name) \
+    || PyObject_SetAttr(probe, n_##name, n_##name) || ((Connection *)probe)->name != n_##name
+    if (base->tp_basicsize != sizeof(Connection) SLOTS(CHECK)
+        || descriptor_of(socket) != PyObject_AsFileDescriptor(socket))
+        return PyErr_SetString(PyExc_ImportError, "it does not suit this Python"), NULL;
+    Py_DECREF(probe);
     for (PyMethodDef *each = methods; each->ml_name; each++) {
-        method = PyDescr_NewMethod(base, each);
-        if (!method || PyObject_SetAttrString((PyObject *)base, each->ml_name, method) < 0)
+        base = each == methods ? reading : writing;
+        if (!(method = PyDescr_NewMethod(base, each))
+            || PyObject_SetAttrString((PyObject *)base, each->ml_name, method) < 0)
             return NULL;
         Py_DECREF(method);
     }
@@ -323,10 +311,9 @@ static PyMethodDef functions[] = {
 static int execute(PyObject *module) {
     if (PyInterpreterState_Get() != PyInterpreterState_Main())
         return PyErr_SetString(PyExc_ImportError, "it is for the main interpreter"), -1;
-    if (exact_types)
-        return PyErr_SetString(PyExc_ImportError, "it can be loaded once in a process"), -1;
     NAMES(INTERN)
-    if (!(exact_types = PyTuple_New(0)) || !(empty = PyBytes_FromStringAndSize(NULL, 0)))
+    if (!(exact || (exact = PyFrozenSet_New(NULL)))
+        || !(empty = PyBytes_FromStringAndSize(NULL, 0)))
         return -1;
     return PyModule_AddStringConstant(module, "SOURCE_DIGEST", SOURCE_DIGEST);
 }
@@ -334,12 +321,7 @@ static int execute(PyObject *module) {
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "speedups",
-    .m_methods = functions,
-    .m_slots = slots,
+    PyModuleDef_HEAD_INIT, "speedups", NULL, 0, functions, slots, NULL, NULL, NULL,
 };
 
-PyMODINIT_FUNC PyInit_speedups(void) {
-    return PyModuleDef_Init(&definition);
-}
+PyMODINIT_FUNC PyInit_speedups(void) { return PyModuleDef_Init(&definition); }

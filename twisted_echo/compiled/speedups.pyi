@@ -7,13 +7,16 @@ SOURCE_DIGEST: Final[str]
 def prepare(
     base: type[Any],
     probe: socket,
-    exact: tuple[type[Any], ...],
+    reading: type[Any],
+    doRead: Callable[[Any], object],
+    writing: type[Any],
+    sendNow: Callable[[Any], object],
+    write: Callable[[Any, Any], object],
     queued: object,
     gathering: object,
     lost: BaseException,
-    doRead: Callable[[Any], object],
-    sendNow: Callable[[Any], object],
-    write: Callable[[Any, Any], object],
+    isUnchanged: Callable[[Any], bool],
+    exact: frozenset[type[Any]],
     /,
 ) -> None: ...
 def readReady(

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from socket import AF_UNIX, socket
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet import tcp
 from twisted.internet.error import UnsupportedAddressFamily
 from twisted.internet.interfaces import IConnector, IListeningPort, IProtocolFactory
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
@@ -19,12 +18,13 @@ from twisted_echo.compiled.choice import do_without, speedups
 from twisted_echo.eager.connection_end import EndingMixin
 from twisted_echo.eager.log_context import OwnLogContext
 from twisted_echo.eager.sending import EagerMixin, Sending, WritingMixin
-from twisted_echo.eager.slots import Slots
+from twisted_echo.eager.slots import Slots, codeOf
 from twisted_echo.eager.tcp_transports import (
     EagerClient,
     EagerConnector,
     EagerPort,
     EagerServer,
+    EagerTCPMixin,
 )
 from twisted_echo.eager.unix_transports import (
     EagerUNIXClient,
@@ -118,6 +118,17 @@ def _probe() -> socket:
     raise ImportError(f"socket.socket is not the standard library's: {socket!r}")
 
 
+_CODE: dict[type[Slots], list[object]] = {}
+
+
+def _isUnchanged(kind: type[Slots]) -> bool:
+    return codeOf(kind) == _CODE[kind]
+
+
+def _inheritedDoRead(connection: EagerTCPMixin) -> object:
+    return super(EagerTCPMixin, connection).doRead()
+
+
 def _prepared() -> bool:
     """
     Tell the compiled part what it is used for.
@@ -133,19 +144,23 @@ def _prepared() -> bool:
             speedups.prepare(
                 Slots,
                 probe,
-                tuple(EAGER),
+                EagerTCPMixin,
+                _inheritedDoRead,
+                WritingMixin,
+                WritingMixin.sendNow,
+                WritingMixin.write,
                 Sending.QUEUED,
                 Sending.GATHERING,
                 CONNECTION_LOST,
-                tcp.Connection.doRead,
-                WritingMixin.sendNow,
-                WritingMixin.write,
+                _isUnchanged,
+                EAGER,
             )
         finally:
             _socket.socket.close(probe)
     except (ImportError, OSError) as error:
         do_without(f"the compiled part cannot be used: {error}", error)
         return False
+    _CODE.update((each, codeOf(each)) for each in EAGER)
     return True
 
 

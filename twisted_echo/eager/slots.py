@@ -4,7 +4,7 @@ What one line touches of a connection, in one piece of memory.
 
 from typing import Any
 
-__all__ = ["Slots"]
+__all__ = ["Slots", "codeOf"]
 
 
 class Slots:
@@ -13,7 +13,7 @@ class Slots:
     itself, one after the other, and not in a dictionary: with many connections, each
     line finds less of what it needs in the processor's caches.
 
-    The compiled part knows these slots, and puts its methods into this class.
+    The compiled part knows these slots.
     """
 
     __slots__ = (
@@ -50,3 +50,13 @@ class Slots:
 
 _bufferSize: Any = Slots.__dict__["bufferSize"]
 _SEND_LIMIT: Any = Slots.__dict__["SEND_LIMIT"]
+
+
+def codeOf(kind: type[Slots]) -> list[object]:
+    """
+    List what the compiled part takes for granted of a class: that nothing hides a slot,
+    and the methods for which it stands.
+    """
+    names = (*Slots.__slots__, "_dataReceived", "sendNow")
+    reads = [vars(each).get("doRead") for each in kind.__mro__]
+    return [getattr(kind, name) for name in names] + reads

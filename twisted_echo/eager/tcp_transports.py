@@ -16,7 +16,13 @@ from twisted_echo.eager.optional_interfaces import IWantsSocketOptions, SocketOp
 from twisted_echo.eager.sending import Sending
 from twisted_echo.eager.slots import Slots
 
-__all__ = ["EagerClient", "EagerConnector", "EagerPort", "EagerServer"]
+__all__ = [
+    "EagerClient",
+    "EagerConnector",
+    "EagerPort",
+    "EagerServer",
+    "EagerTCPMixin",
+]
 
 NO_DELAY = (IPPROTO_TCP, TCP_NODELAY, 1)
 

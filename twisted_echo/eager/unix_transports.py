@@ -53,9 +53,6 @@ class EagerUNIXServer(Slots, EagerUNIXMixin, unix.Server):
     An accepted or adopted UNIX connection.
     """
 
-    # (It receives descriptors, which the compiled one does not.)
-    doRead = unix.Server.doRead
-
     def __init__(
         self,
         sock: socket,
@@ -74,9 +71,6 @@ class EagerUNIXClient(Slots, EagerUNIXMixin, unix.Client):
     """
     A UNIX connection that was made from here.
     """
-
-    # (It receives descriptors, which the compiled one does not.)
-    doRead = unix.Client.doRead
 
     def __init__(self, *args: Any) -> None:
         self._fillSlots(Sending.INHERITED)

@@ -86,6 +86,13 @@ class Guarded(socket.socket):
 socket.socket = Guarded
 """
 
+ANEW = """\
+import sys
+import twisted_echo.eager.reactor_mixin
+for name in [each for each in sys.modules if each.startswith("twisted_echo.eager")]:
+    del sys.modules[name]
+"""
+
 REFUSED = """\
 try:
     import twisted_echo.compiled.speedups
@@ -249,6 +256,12 @@ class UseTests(ChoiceTestCase):
 
     def test_noSocket(self) -> None:
         self.assert_refused(NO_SOCKETS, "[Errno 24] Too many open files")
+
+    def test_importedAnew(self) -> None:
+        """
+        It stays with the classes that use it, on whose objects it relies.
+        """
+        self.assert_refused(ANEW, "other classes use it already")
 
     def test_guardedSockets(self) -> None:
         """
