@@ -28,6 +28,6 @@ def use_python(test: SynchronousTestCase) -> None:
     """
     test.patch(reactor_mixin, "readReady", reactor_mixin._readReady)
     # The compiled methods leave classes that were changed to those that they replace.
-    test.patch(reactor_mixin, "_CODE", {each: [] for each in reactor_mixin.EAGER})
+    test.patch(reactor_mixin, "_CODE", {})
     # (They ask after a change.)
     test.patch(WritingMixin, "__doc__", "changed")

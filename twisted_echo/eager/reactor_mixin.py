@@ -122,7 +122,7 @@ _CODE: dict[type[Slots], list[object]] = {}
 
 
 def _isUnchanged(kind: type[Slots]) -> bool:
-    return codeOf(kind) == _CODE[kind]
+    return codeOf(kind) == _CODE.get(kind)
 
 
 def _inheritedDoRead(connection: EagerTCPMixin) -> object:
