@@ -58,7 +58,7 @@ FIELDS: dict[str, tuple[type | None, ...]] = {
     **dict.fromkeys(
         (
             *("peer", "peerSubject", "file", "option", "path", "line", "session"),
-            *("version", "twisted", "python", "reactor"),
+            *("version", "implementation", "twisted", "python", "reactor"),
             *("reason", "fault", "detail", "subject", "notAfter"),
         ),
         (str,),
@@ -146,6 +146,7 @@ class EventTests(SynchronousTestCase):
             if path.name in (
                 "receive_queue.py",
                 "tls_layer.py",
+                "accepting.py",
                 "asyncio_reactor.py",
                 "epoll_reactor.py",
                 "reactor_mixin.py",
