@@ -169,7 +169,8 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
         self._busyReceiving = True
         try:
             if len(lines) == 1 and self._splitsFor is _FOR_LINE:
-                why = self.lineReceived(lines[0])
+                # (What dataReceived returns, Twisted 26.4 warns of, if it is not None.)
+                why = self.lineReceived(lines[0]) or None
                 if why:
                     check_stop(self, why)
             else:
@@ -231,7 +232,7 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
                 why = self.lineReceived(line)
                 if why or transport.disconnecting:
                     check_stop(self, why)
-                    return why
+                    return why or None
         finally:
             if self._undelivered.__length_hint__():
                 self._hold(b"")

@@ -297,6 +297,23 @@ class HookTests(SynchronousTestCase):
         receiver.dataReceived(b"x")
         self.assertEqual(receiver.exceeded, [b"abcdef\r\nx"])
 
+    def test_falsyReturnOfLineReceived(self) -> None:
+        """
+        It is no result of C{dataReceived}: Twisted 26.4 warns of one that is not None.
+        """
+
+        class Receiver(Lines):
+            def lineReceived(self, line: bytes) -> object:
+                super().lineReceived(line)
+                if line == b"bye":
+                    self.transport.loseConnection()
+                return False
+
+        for chunk in (b"a\r\n", b"a\r\nb\r\n", b"bye\r\n", b"bye\r\nb\r\n"):
+            receiver = connected(Receiver())
+            self.assertIsNone(receiver.dataReceived(chunk))
+            self.assertTrue(receiver.lines)
+
     def test_linesInTwoHalves(self) -> None:
         """
         A hook that hands its lines on in two halves loses none of them, though
