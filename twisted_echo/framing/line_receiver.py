@@ -333,9 +333,9 @@ class FastLineOnlyReceiver(LineHooks, LineOnlyReceiver):
             than C{MAX_LENGTH}.
         @return: something true if the rest of the chunk is to be dropped.
         """
-        transport = self.transport
         for line in lines:
-            if transport.disconnecting:
+            # (A line may replace the transport.)
+            if self.transport.disconnecting:
                 return True
             self.lineReceived(line)
         return False

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.support.line_receivers import (
+    CountingTransport,
     Event,
     Lines,
     MendedLineOnlyReceiver,
@@ -374,6 +375,20 @@ class LikeLineOnlyReceiverTests(SynchronousTestCase):
         receiver.transport.loseConnection()
         receiver.dataReceived(b"a\r\n")
         self.assertEqual(receiver.blocks, 0)
+
+    def test_replacedTransport(self) -> None:
+        """
+        What counts is whether the transport is closing that the receiver has now.
+        """
+
+        def replace(receiver: OnlyLines, line: bytes) -> None:
+            receiver.transport = CountingTransport()
+            if line == b"bye":
+                receiver.transport.loseConnection()
+
+        receiver = connected(OnlyLines(), replace)
+        receiver.dataReceived(b"a\r\nbye\r\nb\r\n")
+        self.assertEqual(receiver.lines, [b"a", b"bye"])
 
     def test_returnMeansNothing(self) -> None:
         receiver = connected(OnlyLines(), lambda receiver, line: True)
