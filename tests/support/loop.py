@@ -33,6 +33,7 @@ from zope.interface import implementer
 from tests.support.processes import new_folder
 from twisted_echo.asyncio_reactor import EagerAsyncioSelectorReactor
 from twisted_echo.reactor import EagerEPollReactor
+from twisted_echo.service import SessionService
 
 PATIENCE = 20.0
 """
@@ -230,6 +231,19 @@ class Loop:
         for _ in range(2):
             self._asyncio.call_soon(self._asyncio.stop)
             self._asyncio.run_forever()
+
+    def serve(self, service: SessionService) -> None:
+        """
+        Start a service, and stop it when the test ends.
+        """
+        service.startService()
+
+        def stop() -> None:
+            service.stopNow()
+            for _ in range(20):
+                self.turn()
+
+        self.test.addCleanup(stop)
 
     def until(self, condition: Callable[[], Any]) -> None:
         """

@@ -16,7 +16,7 @@ from twisted_echo.bench.compare import Comparer, Settings, expected_seconds, fac
 from twisted_echo.bench.comparison import Comparison
 from twisted_echo.bench.errors import BadRequest, need
 from twisted_echo.bench.machine import check, split_processors
-from twisted_echo.bench.metering import STOLEN
+from twisted_echo.bench.metering import warn_if_disturbed
 from twisted_echo.bench.screen import print_markdown, print_table, progress_bar
 from twisted_echo.bench.servers import OURS, PER_LINE, PURE, SERVERS, Server
 from twisted_echo.bench.tables import case_tables
@@ -168,13 +168,7 @@ def report(comparison: Comparison, *, markdown: bool) -> None:
     for each in comparison.failures:
         label = comparison.labels[each.server]
         print(f"compare: {each.case}: {label}: {each.why}", file=sys.stderr)
-    disturbed = sum(run.stolen > STOLEN for run in comparison.runs)
-    if disturbed:
-        print(
-            f"{disturbed} of {len(comparison.runs)} runs were disturbed by the"
-            " hypervisor, each time that they were tried: look at the intervals",
-            file=sys.stderr,
-        )
+    warn_if_disturbed(comparison.runs)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -3,8 +3,9 @@ Look at what a process uses while it is measured, and measure again if the hyper
 disturbed that.
 """
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from twisted_echo.bench.machine import processor_seconds, stolen_seconds
@@ -66,3 +67,16 @@ def least_disturbed(measure_once: Callable[[], R], tries: int = TRIES) -> tuple[
         if runs[-1].stolen <= STOLEN:
             break
     return min(runs, key=lambda run: run.stolen), len(runs)
+
+
+def warn_if_disturbed(runs: Sequence[Disturbed]) -> None:
+    """
+    Say on standard error how many runs were disturbed each time that they were tried.
+    """
+    disturbed = sum(run.stolen > STOLEN for run in runs)
+    if disturbed:
+        print(
+            f"{disturbed} of {len(runs)} runs were disturbed by the hypervisor,"
+            " each time that they were tried: look at the intervals",
+            file=sys.stderr,
+        )

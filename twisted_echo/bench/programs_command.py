@@ -11,7 +11,7 @@ from twisted_echo.bench.compare import Settings, facts
 from twisted_echo.bench.errors import need
 from twisted_echo.bench.gains import Gain, Gains
 from twisted_echo.bench.machine import check, split_processors
-from twisted_echo.bench.metering import STOLEN
+from twisted_echo.bench.metering import warn_if_disturbed
 from twisted_echo.bench.program_runs import Effort, compare_programs
 from twisted_echo.bench.programs.kinds import KINDS
 from twisted_echo.bench.programs.program_reactors import REACTORS
@@ -103,13 +103,7 @@ def print_gains(gains: Gains, *, markdown: bool) -> None:
             for row, gain in zip(table, rows, strict=True):
                 row[0] = f"{row[0]}: {KINDS[gain.kind].operation}"
             print_markdown(title, columns, table)
-    disturbed = sum(run.stolen > STOLEN for run in gains.runs)
-    if disturbed:
-        print(
-            f"{disturbed} of {len(gains.runs)} runs were disturbed by the hypervisor,"
-            " each time that they were tried: look at the intervals",
-            file=sys.stderr,
-        )
+    warn_if_disturbed(gains.runs)
 
 
 def cells(gain: Gain) -> list[str]:

@@ -17,6 +17,7 @@ from twisted_echo.eager.sending import Sending
 from twisted_echo.eager.slots import Slots
 
 __all__ = [
+    "NO_DELAY",
     "EagerClient",
     "EagerConnector",
     "EagerPort",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 NO_DELAY = (IPPROTO_TCP, TCP_NODELAY, 1)
+"""
+The arguments of C{setsockopt} that turn C{TCP_NODELAY} on.
+"""
 
 IS_INHERITED = sys.platform == "linux"
 """

@@ -9,13 +9,12 @@ from functools import cached_property
 from twisted.internet.interfaces import ITransport
 
 from twisted_echo.eager.optional_interfaces import SocketOptions
-from twisted_echo.eager.tcp_transports import EagerServer
+from twisted_echo.eager.tcp_transports import NO_DELAY, EagerServer
 from twisted_echo.net.transport_queries import bottomTransport, tcpSocketOf
 from twisted_echo.validation.checks import whole
 
 __all__ = ["KeepAlive", "socketOptions", "tuneSocket"]
 
-_NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 _KEEP_ALIVE = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 _NO_KEEP_ALIVE = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
 
@@ -66,7 +65,7 @@ class KeepAlive:
             for option, name in _KEEP_ALIVE_OPTIONS
             if option is not None
         )
-        return (_NO_DELAY, _KEEP_ALIVE, *times)
+        return (NO_DELAY, _KEEP_ALIVE, *times)
 
 
 def socketOptions(keepAlive: KeepAlive | None) -> SocketOptions:
@@ -75,7 +74,7 @@ def socketOptions(keepAlive: KeepAlive | None) -> SocketOptions:
 
     @param keepAlive: None for none.
     """
-    return (_NO_DELAY,) if keepAlive is None else keepAlive.options
+    return (NO_DELAY,) if keepAlive is None else keepAlive.options
 
 
 def tuneSocket(transport: ITransport, keepAlive: KeepAlive | None) -> None:
@@ -83,8 +82,8 @@ def tuneSocket(transport: ITransport, keepAlive: KeepAlive | None) -> None:
     Give a TCP transport its L{socketOptions}; leave any other alone. The system is not
     called if the socket is known to have inherited them.
 
-    @param keepAlive: None for none: it is turned off. Whoever has made the listening
-        socket may have turned it on there.
+    @param keepAlive: None turns keep-alive off: it may have been turned on for the
+        listening socket.
     """
     options, bottom = socketOptions(keepAlive), bottomTransport(transport)
     if isinstance(bottom, EagerServer) and bottom.handedDown == options:

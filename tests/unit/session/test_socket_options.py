@@ -59,14 +59,7 @@ class OptionTests(LoopTestCase):
             EchoConfig(listen=[endpoint], keepAlive=KEEP_ALIVE), reactor=loop.reactor
         )
         service.factory.protocol = kind
-        service.startService()
-
-        def stop() -> None:
-            service.stopNow()
-            for _ in range(20):
-                loop.turn()
-
-        self.addCleanup(stop)
+        loop.serve(service)
         return loop, service
 
     def session(

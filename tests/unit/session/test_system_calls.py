@@ -77,14 +77,7 @@ class LifeTests(LoopTestCase):
         loop = self.eager()
         config = EchoConfig(listen=[endpoint], **settings)
         service = EchoService(config, reactor=loop.reactor)
-        service.startService()
-
-        def stop() -> None:
-            service.stopNow()
-            for _ in range(20):
-                loop.turn()
-
-        self.addCleanup(stop)
+        loop.serve(service)
         return loop, service
 
     def client(self, service: EchoService) -> socket.socket:
