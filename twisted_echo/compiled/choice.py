@@ -12,8 +12,8 @@ What must hold:
   - a file that was built from another C{speedups.c} than the one beside it is never
     used, since its structs may not be those that the Python code expects;
   - free-threaded Pythons never use it: it relies on the interpreter's lock;
-  - whoever finds that it cannot be used says so by L{do_without}, so that
-    L{implementation} is true.
+  - L{implementation} is true. So what finds that the compiled part cannot be used
+    calls L{do_without}.
 """
 
 import hashlib

@@ -231,7 +231,7 @@ class CompareTests(LinuxCase):
 
     def test_brokenServer(self) -> None:
         """
-        It is told of, not measured again, and the others are.
+        A failure is shown, and that server is not measured again; the others are.
         """
         comparison, shown = self.compare(
             [

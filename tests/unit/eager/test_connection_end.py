@@ -235,7 +235,7 @@ class EndTests(LoopTestCase):
             protocol, peer = loop.link("accepted TCP", Watched())
             other, itsPeer = loop.link("accepted TCP", Watched())
             other.onReceived = lambda _: readArrived(protocol.transport, atMost=1)
-            # (The kernel tells of the one that has input first.)
+            # (The poll returns first what was readable first.)
             itsPeer.sendall(b"go")
             wait_for_event(other.transport, select.POLLIN)
             peer.sendall(b"bye")
