@@ -46,8 +46,8 @@ else:
 def acceptFrom(listening: socket) -> tuple[socket, Any]:
     """
     C{listening.accept()}, for a socket that does not block, without the members of
-    enumerations that it makes: 15,000 instructions of 400,000 that a connection costs,
-    counted by C{valgrind --tool=cachegrind}.
+    enumerations that it makes, which cost 15,000 instructions (counted by C{valgrind
+    --tool=cachegrind}).
 
     @raise OSError: as C{accept} does.
     """
