@@ -5,7 +5,6 @@ The echo service, which composes the rest of the package.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
@@ -142,7 +141,9 @@ class EchoProtocol(RefusesOverlong, FastLineReceiver):
         self.transport.write(block)
 
     def endOfInput(self) -> None:
-        self.transport.write(self.clearLineBuffer())
+        rest = self.clearLineBuffer()
+        if rest:
+            self.transport.write(rest)
 
 
 class _CountingEcho(EchoProtocol):
@@ -233,13 +234,13 @@ class EchoFactory(SessionFactory[Session]):
             if config.measure and self.protocol is EchoProtocol:
                 self.protocol = _CountingEcho
 
-    def buildProtocol(self, addr: Any) -> Session | None:
-        protocol = super().buildProtocol(addr)
-        if isinstance(protocol, RefusesOverlong):
-            protocol.MAX_LENGTH = self.config.maxLength
-            if isinstance(protocol, EchoProtocol):
-                protocol.delimiter = self.config.delimiter
-        return protocol
+    def makeSession(self) -> Session:
+        session = super().makeSession()
+        if isinstance(session, RefusesOverlong):
+            session.MAX_LENGTH = self.config.maxLength
+            if isinstance(session, EchoProtocol):
+                session.delimiter = self.config.delimiter
+        return session
 
 
 class EchoService(SessionService):

@@ -97,7 +97,10 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
             # (No property.)
             self.delimiter = self.delimiter
         # A block that nobody wants is not made, nor a list of one line.
-        if _isInherited(self.blockReceived, LineHooks.blockReceived):
+        inherited = LineHooks.blockReceived
+        if type(self).blockReceived is inherited and _isInherited(
+            self.blockReceived, inherited
+        ):
             lines = _isInherited(self.linesReceived, FastLineReceiver.linesReceived)
             self._splitsFor = _FOR_LINE if lines else _FOR_LINES
         super().makeConnection(transport)

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import ITransport
 
 from twisted_echo.eager.optional_interfaces import SocketOptions
 from twisted_echo.eager.tcp_transports import NO_DELAY, EagerServer
-from twisted_echo.net.transport_queries import bottomTransport, tcpSocketOf
+from twisted_echo.net.transport_queries import tcpSocketOf
 from twisted_echo.validation.checks import whole
 
 __all__ = ["KeepAlive", "socketOptions", "tuneSocket"]
@@ -85,8 +85,8 @@ def tuneSocket(transport: ITransport, keepAlive: KeepAlive | None) -> None:
     @param keepAlive: None turns keep-alive off: it may have been turned on for the
         listening socket.
     """
-    options, bottom = socketOptions(keepAlive), bottomTransport(transport)
-    if isinstance(bottom, EagerServer) and bottom.handedDown == options:
+    options = socketOptions(keepAlive)
+    if isinstance(transport, EagerServer) and transport.handedDown == options:
         return
     handle = tcpSocketOf(transport)
     if handle is None:

@@ -149,11 +149,8 @@ def isGone(transport: ITransport | None) -> bool:
     """
     Whether the connection is lost. False for a transport that does not tell.
     """
-    bottom = bottomTransport(transport)
-    return bool(
-        getattr(bottom, "disconnected", False)
-        and not getattr(bottom, "connected", True)
-    )
+    # (A layer hands the question on.)
+    return bool(getattr(transport, "disconnected", False))
 
 
 def isConnected(transport: ITransport | None) -> bool:

@@ -46,27 +46,19 @@ class Counters:
         self.durations = Histogram(DURATION_BOUNDS)
         self.tls: TLSCounts | None = None
 
-    def sessionOpened(self) -> int:
-        """
-        A session has begun.
-
-        @return: its number, from 1 up.
-        """
-        self.opened += 1
-        return self.opened
-
     def sessionEnded(self, end: SessionEnd) -> None:
         """
         A session has ended.
         """
-        self.ended[end.reason] += 1
-        self.lines += end.lines
-        self.bytesReceived += end.bytesReceived
-        if end.bytesSent is None or self.bytesSent is None:
+        reason, received, seconds, _, sent, lines = end
+        self.ended[reason] += 1
+        self.lines += lines
+        self.bytesReceived += received
+        if sent is None or self.bytesSent is None:
             self.bytesSent = None
         else:
-            self.bytesSent += end.bytesSent
-        self.durations.observe(end.seconds)
+            self.bytesSent += sent
+        self.durations.observe(seconds)
 
     def useTLS(self) -> TLSCounts:
         """

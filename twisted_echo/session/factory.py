@@ -7,6 +7,7 @@ C{counters.opened} is the sum of C{counters.ended}, plus the sessions that are o
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -98,8 +99,8 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
         if clock is not None and not hasattr(clock, "callLater"):
             raise TypeError(f"clock must be an IReactorTime, got {clock!r}")
         self.faults: dict[str, None] = {}
-        self._clock = clock
-        self._fairClock: FairClock | None = None
+        if clock is not None:
+            self.clock = clock
         self.keepAlive = keepAlive
         self.abortAfter = abortAfter
         self._deadlines = instance("deadlines", deadlines, Deadlines)
@@ -114,22 +115,18 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
         for name, around in FACTORY_WRAPPERS.items():
             watch(cls, SessionFactory, name, around)
 
-    @property
+    @cached_property
     def clock(self) -> IReactorTime:
-        if self._clock is None:
-            from twisted.internet import reactor
+        from twisted.internet import reactor
 
-            self._clock = IReactorTime(reactor)
-        return self._clock
+        return IReactorTime(reactor)
 
-    @property
+    @cached_property
     def fairClock(self) -> FairClock:
         """
         The same without the time that this process did not have: that of all deadlines.
         """
-        if self._fairClock is None:
-            self._fairClock = FairClock(self.clock)
-        return self._fairClock
+        return FairClock(self.clock)
 
     @property
     def socketOptions(self) -> SocketOptions:
@@ -289,7 +286,6 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
         self.handshakes.pop(handshake, None)
         self.admission.gone(handshake)
         self._timeouts.forget(handshake)
-        self._timeouts.restIfEmpty()
         return self._handshakesChanged
 
     def sessionStarted(self, session: Session) -> None:
@@ -297,7 +293,8 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
         Record a session. Called by the session.
         """
         self.sessions[session] = Deferred()
-        session.serial = self.counters.sessionOpened()
+        counters = self.counters
+        counters.opened = session.serial = counters.opened + 1
         self.admission.sessionCame(session)
         self._timeouts.start()
 
@@ -311,12 +308,10 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
             self.countRefused(session.peer, EndReason.ERROR)
             return
         try:
-            self.admission.gone(session)
+            self.admission.sessionGone(session)
             self._timeouts.forget(session)
-            self._timeouts.restIfEmpty()
             self.counters.sessionEnded(end)
             self.sessionLog.ended(session, end, self.clock)
-            self.admission.countChanged()
         finally:
             ended.callback(end)
 

@@ -47,6 +47,7 @@ from twisted_echo.net.transport_queries import (
     abort,
     bottomTransport,
     isOpen,
+    sentBytes,
     takesProducers,
 )
 from twisted_echo.session.backpressure import Backpressure
@@ -147,20 +148,20 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
             self._enter(OPEN)
         factory = self._record = self.factory
         transport = self._connection = self.transport
+        bottom = bottomTransport(transport)
         if factory is not None:
             self._began = factory.clock.seconds()
             factory.sessionStarted(self)
-            tuneSocket(transport, factory.keepAlive)
+            tuneSocket(bottom, factory.keepAlive)
         divertStartTLS(self, transport)
         if self._misplaced:
             self.hookSkipped(self._misplaced)
-        if self.backpressure and self._sessionState is OPEN:
+        isWanted = self.backpressure and self._sessionState is OPEN
+        if isWanted and takesProducers(bottom):
             # Under TLS the bottom transport it is: TLS itself would not close
             # while a producer is registered with it.
-            bottom = bottomTransport(transport)
-            if takesProducers(bottom):
-                self._hasBackpressure = True
-                bottom.registerProducer(Backpressure(self, bottom), True)
+            self._hasBackpressure = True
+            bottom.registerProducer(Backpressure(self, bottom), True)
         super().connectionMade()
         if factory is not None and factory.closing is not None:
             self.close(factory.closing)
@@ -278,21 +279,22 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
         if self._atEnd:
             self._callAtEnd()
         if record is not None:
-            self.end = SessionEnd(
+            end = self.end = SessionEnd(
                 self._reason,
                 self.bytesReceived,
                 record.clock.seconds() - self._began,
                 self._detail,
-                self.bytesSent,
+                sentBytes(self.transport),
                 self.linesDelivered,
             )
             try:
-                record.sessionEnded(self, self.end)
+                record.sessionEnded(self, end)
             except Exception:
                 self.hookFailed("be struck off")
-            waiters, self._waiters = self._waiters, None
+            waiters = self._waiters
             if waiters is not None:
-                waiters.notify(self.end)
+                self._waiters = None
+                waiters.notify(end)
 
     def endIfGone(self) -> None:
         """

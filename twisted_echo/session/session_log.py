@@ -42,6 +42,10 @@ class LogSessions(Enum):
     ALL = "all"
 
 
+# (To ask an enumeration for one of its members costs more than a whole call.)
+_NONE, _PROBLEMS, _ALL = LogSessions
+
+
 def _escaped(detail: str) -> str:
     # A protocol may have let its peer choose it.
     return detail.encode("unicode_escape").decode("ascii")
@@ -82,10 +86,8 @@ class SessionLog:
         Log the end of a session.
         """
         problem = end.reason not in EXPECTED_ENDS
-        if self.sessions is not LogSessions.ALL and (
-            not problem
-            or self.sessions is LogSessions.NONE
-            or self._isTooMany(end.reason, clock)
+        if self.sessions is not _ALL and (
+            not problem or self.sessions is _NONE or self._isTooMany(end.reason, clock)
         ):
             return
         subject = session.peerSubject

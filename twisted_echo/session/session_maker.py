@@ -43,7 +43,7 @@ def _checkProtocol(protocol: object) -> None:
             f"{name} is no Session, so its connections could not be tracked; put"
             f" Session before it: class {name}Session(Session, {name})"
         )
-    elif not _isItself(made):
+    elif made.__hash__ is not _BY_IDENTITY:
         raise TypeError(f"{made.__name__} {_HASHED}")
 
 
@@ -68,14 +68,8 @@ def _checkCall(protocol: Callable[..., object]) -> None:
         ) from None
 
 
-def _isItself(kind: type[object]) -> bool:
-    """
-    Whether a dictionary tells the instances of a class apart.
-    """
-    inherited: object = object.__hash__
-    return kind.__hash__ is inherited
-
-
+# That by which a dictionary tells the instances of a class apart.
+_BY_IDENTITY: object = object.__hash__
 _HASHED = (
     "must not have a __hash__ of its own, for sessions are told apart by being"
     " themselves, however alike they are"
@@ -185,10 +179,13 @@ class SessionMaker(Factory[_S]):
         """
         # (A subclass's has the limits obeyed already, before it came to this.)
         if self._buildsItself:
-            return self._makeSession()
-        return self._makeRecorded(addr, self._makeSession)
+            return self.makeSession()
+        return self._makeRecorded(addr, self.makeSession)
 
-    def _makeSession(self) -> _S:
+    def makeSession(self) -> _S:
+        """
+        Make a session. Override this to set it up, or to make it in another way.
+        """
         assert self.protocol is not None
         protocol = self.protocol()
         if isinstance(protocol, Session):
@@ -219,7 +216,7 @@ class SessionMaker(Factory[_S]):
             return None
         if not isinstance(protocol, Session):
             problem = ", which is no Session"
-        elif not _isItself(type(protocol)):
+        elif type(protocol).__hash__ is not _BY_IDENTITY:
             problem = f", which {_HASHED}"
         else:
             factory: Any = self

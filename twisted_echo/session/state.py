@@ -72,8 +72,9 @@ class SessionState(IntEnum):
     """It is removed from the factory's record."""
 
 
-# (To ask an enumeration for one of its members costs more than a whole call.)
-NEW, OPEN, READING, DRAINING, FINISHED, ABORTED, LOST, ENDED = SessionState
+# What a session keeps is the plain number. The interpreter does not specialize loads of
+# an attribute whose default in the class is of a class made in Python, as members are.
+NEW, OPEN, READING, DRAINING, FINISHED, ABORTED, LOST, ENDED = map(int, SessionState)
 
 _BEFORE_THE_END = frozenset((ABORTED, LOST))
 NEXT = (
@@ -84,7 +85,7 @@ NEXT = (
     _BEFORE_THE_END,
     frozenset((LOST,)),
     frozenset((ENDED,)),
-    frozenset[SessionState](),
+    frozenset[int](),
 )
 """
 The states that may follow each L{SessionState}, in their order.
@@ -142,14 +143,15 @@ class StatefulSession:
     if TYPE_CHECKING:
         factory: FactoryInterface[Any] | None
 
-    def _enter(self, state: SessionState) -> None:
+    def _enter(self, state: int) -> None:
         """
         Go on to another state.
 
         @raise AssertionError: if it is none of L{NEXT}.
         """
         if state not in NEXT[self._sessionState]:
-            raise AssertionError(f"{state!r} cannot follow {self._sessionState!r}")
+            before = SessionState(self._sessionState)
+            raise AssertionError(f"{SessionState(state)!r} cannot follow {before!r}")
         self._sessionState = state
 
     def reportFailure(self, what: str) -> None:

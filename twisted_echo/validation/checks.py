@@ -11,7 +11,7 @@ from contextlib import suppress
 from math import isfinite
 from numbers import Real
 from operator import index
-from typing import Any, Generic, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar
 
 __all__ = [
     "Checked",
@@ -138,6 +138,10 @@ class Checked(Generic[_T]):
     An attribute that is checked whenever it is assigned.
     """
 
+    if TYPE_CHECKING:
+        # (What is kept is found where any attribute of an instance is.)
+        def __get__(self, instance: Any, owner: type | None = None) -> _T: ...
+
     def __init__(self, check: Callable[[str, Any], _T]) -> None:
         """
         @param check: called with the attribute's name and what is assigned; it
@@ -146,11 +150,7 @@ class Checked(Generic[_T]):
         self._check = check
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name, self._kept = name, "_" + name
-
-    def __get__(self, instance: Any, owner: type | None = None) -> _T:
-        value: _T = getattr(instance, self._kept)
-        return value
+        self._name = name
 
     def __set__(self, instance: Any, value: _T) -> None:
-        setattr(instance, self._kept, self._check(self._name, value))
+        vars(instance)[self._name] = self._check(self._name, value)

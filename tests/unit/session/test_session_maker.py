@@ -199,13 +199,14 @@ class KindTests(SynchronousTestCase):
             def buildProtocol(self, addr: Any) -> Any:
                 return self.made()
 
+        own = {"made": Lines, "buildProtocol": Building.buildProtocol}
         mixed = type("Mixed", (Building, SessionFactory), {})
-        for own in (
+        for kind in (
             mixed,
-            type("Own", (SessionFactory,), dict(vars(Building))),
+            type("Own", (SessionFactory,), own),
             type("Inherited", (mixed,), {}),
         ):
-            factory: Any = own(limits=Limits(sessions=1))
+            factory: Any = kind(limits=Limits(sessions=1))
             session = factory.buildProtocol(None)
             self.assertIs(session.factory, factory)
             session.makeConnection(FullTransport())
@@ -213,10 +214,10 @@ class KindTests(SynchronousTestCase):
             self.assertIsNone(factory.buildProtocol(None))
             self.assertEqual(factory.refused, {EndReason.REFUSED_FULL: 1})
             session.connectionLost(DONE)
-            factory = own()
+            factory = kind()
             factory.made = LineReceiver
             self.assertRefused(
-                factory, f"{own.__name__} has made a LineReceiver, which is no Session"
+                factory, f"{kind.__name__} has made a LineReceiver, which is no Session"
             )
 
     def test_preset(self) -> None:

@@ -25,9 +25,9 @@ class Traced(Session, FastLineReceiver):
     def __init__(self) -> None:
         self.states = [SessionState.NEW]
 
-    def _enter(self, state: SessionState) -> None:
+    def _enter(self, state: int) -> None:
         super()._enter(state)
-        self.states.append(state)
+        self.states.append(SessionState(state))
 
 
 class StateTests(SynchronousTestCase):
@@ -58,7 +58,7 @@ class StateTests(SynchronousTestCase):
         state = StatefulSession()
         with self.assertRaisesRegex(AssertionError, r"FINISHED.* cannot follow .*NEW"):
             state._enter(SessionState.FINISHED)
-        self.assertIs(state._sessionState, SessionState.NEW)
+        self.assertEqual(state._sessionState, SessionState.NEW)
 
     def test_peerLeaves(self) -> None:
         session = self.made()

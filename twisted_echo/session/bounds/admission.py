@@ -185,8 +185,10 @@ class Admission:
         have been sent their end-of-file do not count.
         """
         most = self._limits.sessions
+        if not most:
+            return False
         count = len(self._sessions) + len(self._handshakes) - len(self._leaving)
-        return 0 < most <= count
+        return most <= count
 
     def countChanged(self) -> None:
         """
@@ -212,9 +214,10 @@ class Admission:
         if self._stage is _REFUSING:
             return EndReason.STOPPED
         # What comes while no port accepts was being accepted together with others.
-        if self.isFull() and self._accepting is not _NO:
+        limits = self._limits
+        if limits.sessions and self._accepting is not _NO and self.isFull():
             return EndReason.REFUSED_FULL
-        most = self._limits.sessionsPerPeer
+        most = limits.sessionsPerPeer
         if most:
             key = peerKey(address)
             if key is not None and self._peers[key] >= most:
@@ -235,9 +238,20 @@ class Admission:
         """
         A session has come, and is among the sessions already.
         """
-        if self._limits.sessionsPerPeer:
+        limits = self._limits
+        if limits.sessionsPerPeer:
             self._count(session, session.peer)
-        self.countChanged()
+        if limits.sessions:
+            self.countChanged()
+
+    def sessionGone(self, session: HasPeer) -> None:
+        """
+        A session has gone, and is not among the sessions any more.
+        """
+        if self._counted or self._leaving:
+            self.gone(session)
+        if self._limits.sessions:
+            self.countChanged()
 
     def handshakeCame(self, handshake: object) -> None:
         """

@@ -85,16 +85,6 @@ class Timeouts:
         if self._timer is None:
             self._schedule(self._factory.deadlines.sweep)
 
-    def restIfEmpty(self) -> None:
-        """
-        Sweep no more if there is no session and no handshake.
-        """
-        factory, timer = self._factory, self._timer
-        if timer is not None and not factory.sessions and not factory.handshakes:
-            self._timer = None
-            if timer.active():
-                timer.cancel()
-
     def deadlinesChanged(self) -> None:
         """
         Look at every session soon, by the new deadlines.
@@ -130,10 +120,16 @@ class Timeouts:
 
     def forget(self, ended: Holder) -> None:
         """
-        Keep nothing of a session or a handshake that has ended.
+        Keep nothing of a session or a handshake that has ended. Sweep no more if it was
+        the last.
         """
         self._paused.pop(ended, None)
         self._buffered.forget(ended)
+        factory, timer = self._factory, self._timer
+        if timer is not None and not factory.sessions and not factory.handshakes:
+            self._timer = None
+            if timer.active():
+                timer.cancel()
 
     @property
     def pausedSessions(self) -> int:

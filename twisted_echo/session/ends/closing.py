@@ -17,9 +17,9 @@ from twisted_echo.net.transport_queries import (
     abort,
     bottomTransport,
     canHalfClose,
+    hasOutput,
     isClosing,
     pendingOutput,
-    sentBytes,
 )
 from twisted_echo.session.awaited_answers import AwaitsAnswers
 from twisted_echo.session.backpressure import BY_PROTOCOL
@@ -88,14 +88,9 @@ class ClosesInOrder(AwaitsAnswers):
         if state < DRAINING:
             # (If it came before the stop, it is as if there was none.)
             self._enter(DRAINING)
-            sent = sentBytes(self.transport)
             self.endOfInput()
-            self._isOwed = bool(
-                self._answersInFlight
-                or self._pausedFor
-                or sentBytes(self.transport) != sent
-                or pendingOutput(self.transport)
-            )
+            if self._answersInFlight or self._pausedFor or hasOutput(self.transport):
+                self._isOwed = True
         self.finishWhenAnswered()
 
     def writeConnectionLost(self) -> None:
@@ -195,12 +190,13 @@ class ClosesInOrder(AwaitsAnswers):
         if self.factory is not None:
             self.factory.endSent(self)
         transport = self.transport
+        if self._inputEnded:
+            # (The `Backpressure` unregisters itself, if it has to.)
+            transport.loseConnection()
+            return
         if self._hasBackpressure:
             self._hasBackpressure = False
             bottomTransport(transport).unregisterProducer()
-        if self._inputEnded:
-            transport.loseConnection()
-            return
         self.discardInput()
         if isTLS(transport):
             # TLS ends both directions at once, and then waits for the peer.

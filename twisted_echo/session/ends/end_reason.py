@@ -2,8 +2,8 @@
 Why sessions end, and what is left of one that has.
 """
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 __all__ = ["EXPECTED_ENDS", "REFUSALS", "Detail", "EndReason", "SessionEnd"]
 
@@ -112,8 +112,7 @@ class Detail(str):
         return detail
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEnd:
+class SessionEnd(NamedTuple):
     """
     What is left of a session that has ended.
 
