@@ -141,9 +141,9 @@ class EchoProtocol(RefusesOverlong, FastLineReceiver):
         self.transport.write(block)
 
     def endOfInput(self) -> None:
-        rest = self.clearLineBuffer()
-        if rest:
-            self.transport.write(rest)
+        held, _ = self.heldInput()
+        if held:
+            self.transport.write(self.clearLineBuffer())
 
 
 class _CountingEcho(EchoProtocol):

@@ -269,9 +269,9 @@ class MessageReceiver(BufferedReceiver[_S], _PauseableMixin):
         held, self._held = self._held, None
         rest = b"" if held is None else held.take()
         undelivered = list(self._undelivered)
-        self._messages = []
         if not undelivered:
             return rest
+        self._messages = []
         # They are found anew, if they are messages then. (Perhaps a subclass has not
         # counted them.)
         self.lineCount = max(0, self.lineCount - len(undelivered))

@@ -149,8 +149,12 @@ def isGone(transport: ITransport | None) -> bool:
     """
     Whether the connection is lost. False for a transport that does not tell.
     """
-    # (A layer hands the question on.)
-    return bool(getattr(transport, "disconnected", False))
+    # (A layer hands the first question on. A string transport that was aborted says that
+    # it is both.)
+    return bool(
+        getattr(transport, "disconnected", False)
+        and not getattr(bottomTransport(transport), "connected", True)
+    )
 
 
 def isConnected(transport: ITransport | None) -> bool:

@@ -54,7 +54,7 @@ from twisted_echo.session.backpressure import Backpressure
 from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
 from twisted_echo.session.ends.ending import ReportsEnd
 from twisted_echo.session.hook_checks import SESSION_WRAPPERS
-from twisted_echo.session.hooks import complaint, isWatched, misplaced, watch
+from twisted_echo.session.hooks import behind, complaint, isWatched, misplaced, watch
 from twisted_echo.session.starttls.start_tls import (
     StartsTLS,
     divertStartTLS,
@@ -91,6 +91,10 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
     _holders: tuple[Callable[[], int], ...] = ()
     # What is wrong with the order of the bases, if anything is.
     _misplaced = ""
+    # The hooks of the bases after this one.
+    _makeBehind = Protocol.makeConnection
+    _madeBehind = Protocol.connectionMade
+    _lostBehind = Protocol.connectionLost
 
     # The beginning
 
@@ -103,6 +107,9 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
             # keeps this.
             cls.__hash__ = object.__hash__  # type: ignore[method-assign]
         cls._misplaced = misplaced(cls, Session, "pauseProducing")
+        cls._makeBehind = behind(cls, Session, "makeConnection")
+        cls._madeBehind = behind(cls, Session, "connectionMade")
+        cls._lostBehind = behind(cls, Session, "connectionLost")
 
     def makeConnection(self, transport: ITransport) -> None:
         """
@@ -118,7 +125,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
                 f" a SessionFactory, got {factory!r}"
             )
         try:
-            super().makeConnection(transport)
+            self._makeBehind(transport)
         except BaseException:
             # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
             self.cannotBegin(transport)
@@ -162,7 +169,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
             # while a producer is registered with it.
             self._hasBackpressure = True
             bottom.registerProducer(Backpressure(self, bottom), True)
-        super().connectionMade()
+        self._madeBehind()
         if factory is not None and factory.closing is not None:
             self.close(factory.closing)
 
@@ -249,7 +256,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
         """
         self.transportLost(reason)
         try:
-            super().connectionLost(reason)
+            self._lostBehind(reason)
         except Exception:
             self.hookFailed("end")
         finally:

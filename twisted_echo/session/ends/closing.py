@@ -19,6 +19,7 @@ from twisted_echo.net.transport_queries import (
     canHalfClose,
     hasOutput,
     isClosing,
+    isGone,
     pendingOutput,
 )
 from twisted_echo.session.awaited_answers import AwaitsAnswers
@@ -29,6 +30,7 @@ from twisted_echo.session.state import (
     ABORTED,
     DRAINING,
     FINISHED,
+    LOST,
     OPEN,
     READING,
     isTLS,
@@ -77,10 +79,10 @@ class ClosesInOrder(AwaitsAnswers):
         """
         The peer will send nothing more: answer what is left, then close.
         """
-        if self._inputEnded or self.isGone:
+        state = self._sessionState
+        if self._inputEnded or state >= LOST or isGone(self._connection):
             return
         self._inputEnded = True
-        state = self._sessionState
         if state >= FINISHED:
             # The peer's answer to the end-of-file that it was sent.
             self.transport.loseConnection()
@@ -173,7 +175,7 @@ class ClosesInOrder(AwaitsAnswers):
         try:
             if (
                 self._sessionState is DRAINING
-                and not self.isGone
+                and not isGone(self._connection)
                 and not self._answersInFlight
                 and not self._pausedFor & BY_PROTOCOL
                 and not (self._pausedFor and self.hasUndeliveredLines())

@@ -52,7 +52,8 @@ class ReportsEnd(ClosesInOrder):
         back: lines that wait may turn out to be none, when the mode is switched.
         """
         try:
-            return max(0, self.lineCount - self.undeliveredLines())
+            delivered = self.lineCount - self.undeliveredLines()
+            return delivered if delivered > 0 else 0
         except Exception:
             self.hookFailed("tell what it has delivered")
             return self.lineCount
