@@ -149,8 +149,8 @@ def isGone(transport: ITransport | None) -> bool:
     """
     Whether the connection is lost. False for a transport that does not tell.
     """
-    # (A layer hands the first question on. A string transport that was aborted says that
-    # it is both.)
+    # (A layer hands the first question on. Twisted's StringTransport says that it is
+    # both when it was aborted.)
     return bool(
         getattr(transport, "disconnected", False)
         and not getattr(bottomTransport(transport), "connected", True)

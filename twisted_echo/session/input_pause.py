@@ -49,8 +49,8 @@ class PausesInput(StatefulSession):
         if self.isGone:
             return
         self._pausedFor |= reason
-        if reason == BY_TRANSPORT:
-            self.outputFull()
+        if reason == BY_TRANSPORT and self.factory is not None:
+            self.factory.inputStopped(self)
         if not self.paused:
             self.paused = True
             getattr(super(), "pauseProducing", self.transport.pauseProducing)()
@@ -62,8 +62,8 @@ class PausesInput(StatefulSession):
         if self.isGone:
             return
         self._pausedFor &= ~reason
-        if reason == BY_TRANSPORT:
-            self.outputEmptied()
+        if reason == BY_TRANSPORT and self.factory is not None:
+            self.factory.inputStarted(self)
         if self._pausedFor or self._sessionState >= FINISHED:
             return
         self.paused = False
@@ -74,16 +74,6 @@ class PausesInput(StatefulSession):
             self.hookFailed("take input again")
             return
         self.inputStarted()
-
-    def outputFull(self) -> None:
-        """
-        Called when the peer does not read, so its input is paused.
-        """
-
-    def outputEmptied(self) -> None:
-        """
-        Called when the peer has read what waited for it.
-        """
 
     def inputStarted(self) -> None:
         """

@@ -198,14 +198,6 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     # What its factory records
 
-    def outputFull(self) -> None:
-        if self.factory is not None:
-            self.factory.inputStopped(self)
-
-    def outputEmptied(self) -> None:
-        if self.factory is not None:
-            self.factory.inputStarted(self)
-
     def reportFailure(self, what: str) -> None:
         """
         Log the exception that is being handled, which a hook has raised. (Without a
