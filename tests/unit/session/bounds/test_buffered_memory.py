@@ -4,6 +4,7 @@ at any moment.
 """
 
 import socket
+from collections.abc import Callable
 from select import select
 from typing import Any
 
@@ -358,7 +359,8 @@ class BurstTests(TLSTestCase):
 
     async def burst(self, endpoint: Any, send: Any, isTLS: bool = False) -> None:
         """
-        @param send: given the clients, sends what the server will hold.
+        @param send: given the clients, and what tells whether it has sent enough,
+            sends what the server will hold.
         """
         test = self
 
@@ -393,8 +395,12 @@ class BurstTests(TLSTestCase):
         await until(
             lambda: len(factory.sessions) + len(factory.handshakes) == len(clients)
         )
-        await send(clients)
-        await until(lambda: factory.ended[EndReason.OVER_BUFFERED] > 10)
+
+        def isEnough() -> bool:
+            return factory.ended[EndReason.OVER_BUFFERED] > 10
+
+        await send(clients, isEnough)
+        await until(isEnough)
         for _ in range(100):
             await turn()
             factory.look()
@@ -406,28 +412,28 @@ class BurstTests(TLSTestCase):
         self.assertLessEqual(factory.most, most)
         self.assertGreater(factory.most, self.limit // 2)
 
-    async def partialLines(self, clients: list[socket.socket]) -> None:
+    async def partialLines(self, clients: list[socket.socket], _: Any) -> None:
         for client in clients:
             client.setblocking(False)
             client.send(bytes(60_000))
 
-    async def partialLinesByTLS(self, clients: list[Any]) -> None:
+    async def partialLinesByTLS(self, clients: list[Any], _: Any) -> None:
         for client in clients:
             client.socket.setblocking(False)
             client.socket.send(client.sealed(bytes(60_000), farewell=False))
 
-    async def unread(self, clients: list[socket.socket]) -> None:
+    async def unread(
+        self, clients: list[socket.socket], isEnough: Callable[[], bool]
+    ) -> None:
         def send() -> None:
-            left = dict.fromkeys(clients, 0)
-            while left:
-                _, writable, _ = select([], list(left), [], 0.5)
-                if not writable:
-                    return
-                for client in writable:
+            left = set(clients)
+            while left and not isEnough():
+                # A server that has no time looks as one that reads no more.
+                for client in select([], list(left), [], 0.05)[1]:
                     try:
-                        left[client] += client.send(b"0123456789abcde\n" * 2000)
+                        client.send(b"0123456789abcde\n" * 2000)
                     except OSError:
-                        del left[client]
+                        left.remove(client)
 
         for client in clients:
             client.setblocking(False)
