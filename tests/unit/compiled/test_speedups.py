@@ -19,13 +19,16 @@ from tests.support.compiled import need_compiled
 from tests.support.loop import Loop, LoopTestCase, Recorder, wait_for_event
 from tests.support.marks import slow
 from tests.support.paths import PROJECT
-from tests.support.processes import environment, read_exactly
+from tests.support.processes import DEADLINE, environment, read_exactly
 from twisted_echo.compiled.choice import speedups
 from twisted_echo.eager.sending import Sending, WritingMixin
 from twisted_echo.eager.slots import Slots
 from twisted_echo.eager.tcp_transports import EagerTCPMixin
 
-PATIENCE = 500
+PATIENCE = 40 * DEADLINE
+"""
+Seconds. Valgrind takes a minute of a processor that it has for itself.
+"""
 
 
 def walks(
