@@ -25,6 +25,7 @@ from twisted.python import context, log
 from twisted_echo.twisted_internals.check import UnfitTwisted, require, unfit
 
 try:
+    from twisted.internet.base import _topHandler
     from twisted.internet.epollreactor import EPOLLIN, EPOLLOUT, EPollReactor
     from twisted.internet.main import CONNECTION_LOST
 
@@ -44,12 +45,20 @@ except (AttributeError, ImportError) as problem:
 __all__ = ["EagerEPollReactor", "UnfitTwisted", "install"]
 
 
+# How many seconds a poll may wait; for more, Twisted is asked.
+_LONGEST = 2_000_000
+# How many cancelled calls Twisted keeps until they are due, however few others it has.
+_CANCELLATIONS = 50
+
+
 class EagerEPollReactor(EagerReactorMixin, EPollReactor):
     """
     An epoll reactor whose connections send once in a turn.
     """
 
     tellsHangup = True
+    # The log contexts of the thread in which the main loop runs.
+    _contexts: list[Any] | None = None
 
     def _remove(
         self,
@@ -80,11 +89,52 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
         reads, writes, selectables = self._reads, self._writes, self._selectables
         self._remove(reader, reads, writes, selectables, EPOLLIN, EPOLLOUT)
 
+    def mainLoop(self) -> None:
+        """
+        Turn until the reactor stops. (What catches and logs the exceptions of turns is
+        entered once, and not in each turn, which would be two calls.)
+        """
+        self._contexts = context.theContextTracker.currentContext().contexts
+        try:
+            while self._started:
+                with _topHandler:
+                    while self._started:
+                        self.runUntilCurrent()
+                        timeout = self.timeout()
+                        self.doIteration(self.running and timeout)
+        finally:
+            self._contexts = None
+        super().mainLoop()
+
+    def runUntilCurrent(self) -> None:
+        """
+        Look whether anything is due, in one call; in most turns nothing is.
+        """
+        timed = self._pendingTimedCalls
+        if (
+            (timed and timed[0].time <= self.seconds())
+            or self._newTimedCalls
+            or self.threadCallQueue
+            or self._justStopped
+            or self._cancellations > _CANCELLATIONS
+        ):
+            super().runUntilCurrent()
+
+    def timeout(self) -> float | None:
+        timed = self._pendingTimedCalls
+        if timed and not self._newTimedCalls:
+            left: float = timed[0].time - self.seconds()
+            if 0 < left < _LONGEST:
+                return left
+        return super().timeout()
+
     def doPoll(self, timeout: float | None) -> None:
         """
         End the turn: send what was written. Then wait for events, and dispatch them.
         """
-        contexts = context.theContextTracker.currentContext().contexts
+        contexts = self._contexts
+        if contexts is None:
+            contexts = context.theContextTracker.currentContext().contexts
         outer = None
         if len(contexts) > 1:
             # Within a call of doRead, say: events of an outer poll may still wait.

@@ -93,6 +93,7 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
         self.bytesReceived, self.lineCount = self.bytesReceived, self.lineCount
         self.paused, self.line_mode = self.paused, self.line_mode
         self._held, self._busyReceiving = self._held, self._busyReceiving
+        self._splitsFor = self._splitsFor
         if self.delimiter is type(self).delimiter:
             # (No property.)
             self.delimiter = self.delimiter

@@ -144,7 +144,12 @@ INTERNALS = (
         "replaces the poll loop",
         {
             _EPOLL: "_doReadOrWrite _poller _reads _remove _selectables _writes doPoll",
-            _POSIX: "_stopped running timeout",
+            _POSIX: (
+                "_cancellations _justStopped _newTimedCalls _pendingTimedCalls "
+                "_started _stopped mainLoop runUntilCurrent running seconds "
+                "threadCallQueue timeout"
+            ),
+            "twisted.internet.base": "_topHandler",
             "twisted.python.context.ContextTracker": "contexts",
             "twisted.python.context.theContextTracker": "currentContext",
             "twisted.python.log": "callWithLogger",
