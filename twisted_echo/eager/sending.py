@@ -68,9 +68,7 @@ class Sending(Enum):
 # As globals of this module they are found without a look into the class.
 _INHERITED, _QUEUED, _GATHERING, _PULLED = Sending
 
-
-# The kernel takes nothing now.
-_FULL = (EWOULDBLOCK, ENOBUFS)
+_FULL = (EWOULDBLOCK, ENOBUFS)  # The kernel takes nothing now.
 
 
 def _isReset(problem: OSError) -> bool:
@@ -325,6 +323,9 @@ class EagerMixin(WritingMixin):
         super().connectionLost(reason)
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        if streaming and self._sending is _QUEUED and self.producer is None:
+            self.producer, self.streamingProducer = producer, streaming
+            return  # (What Twisted does, in one call: each session registers one.)
         if streaming:
             if self._sending is _GATHERING:
                 self._countGathered()

@@ -136,7 +136,7 @@ class Listener:
             clock = IReactorTime(port.reactor)
             watchAcceptErrors(port, lambda *error: self._cannotAccept(clock, *error))
             refuseInOrder(port)
-            port.socket = HoldableSocket(port.socket, lambda: bool(self._holds))
+            port.socket = HoldableSocket(port.socket, self._holds.__len__)
         if self._holds:
             self._pauseOrResume()
 

@@ -104,7 +104,7 @@ class HoldableSocket:
 
     problem: int | None = None
 
-    def __init__(self, listening: socket.socket, isHeld: Callable[[], bool]) -> None:
+    def __init__(self, listening: socket.socket, isHeld: Callable[[], object]) -> None:
         """
         @param isHeld: called before each connection.
         """

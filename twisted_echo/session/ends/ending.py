@@ -88,20 +88,19 @@ class ReportsEnd(ClosesInOrder):
         self._enter(LOST)
 
     def _classify(self, reason: Failure) -> EndReason:
-        transport = self.transport
+        transport, closeReason = self.transport, self._closeReason
         # (Most end so.)
         isDone = reason.type is ConnectionDone
-        loss = DONE if isDone else self._lossOf(reason)
         # (By position: to pass them by name costs more than all the rest of it. Whether
         # there is TLS is asked only where it makes a difference.)
         return endReason(
-            loss,
+            DONE if isDone else self._lossOf(reason),
             self._abortReason,
-            self._closeReason,
+            closeReason,
             self._sessionState is FINISHED,
             self._inputEnded,
             self._isOwed,
-            not isDone and self._closeReason is not None and isTLS(transport),
+            not isDone and closeReason is not None and isTLS(transport),
             transport.disconnecting,
         )
 
