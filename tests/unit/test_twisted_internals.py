@@ -366,6 +366,16 @@ def _mentions(module: str) -> set[str]:
 
 
 @functools.cache
+def _own(cls: type) -> frozenset[str]:
+    """
+    The private names that a class accesses as its own, or defines.
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    accessed = {name for name, isOwn in _accesses(tree) if isOwn}
+    return frozenset(accessed | _definitions(tree))
+
+
+@functools.cache
 def _provided(cls: type) -> frozenset[str]:
     """
     The private names that one of Twisted's classes itself has or gives its instances.
@@ -452,17 +462,10 @@ class ListTests(SynchronousTestCase):
                     if each.__module__.partition(".")[0] == "twisted_echo":
                         unlisted |= {
                             f"{each.__module__}.{each.__qualname__}: {name}"
-                            for name in self.own(each)
+                            for name in _own(each)
                             & provided - self.listed(each.__module__)
                         }
         self.assertEqual(unlisted, set())
-
-    def own(self, cls: type) -> set[str]:
-        """
-        The private names that a class accesses as its own, or defines.
-        """
-        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-        return {name for name, isOwn in _accesses(tree) if isOwn} | _definitions(tree)
 
     def test_noneLeftOver(self) -> None:
         """
