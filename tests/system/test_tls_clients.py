@@ -215,6 +215,8 @@ class CertificateTests(ClientsTestCase):
                 await in_thread(other.shake)
                 other.send(b"who?\r\n", farewell=True)
                 answer = await in_thread(other.read_to_end)
+                # The server would wait for its end.
+                other.socket.close()
                 self.assertEqual(b"anna" in answer, isIn)
             self.assertEqual(self.factory.opened, opened + 1)
             assert self.factory.tls is not None
