@@ -186,6 +186,32 @@ class KindTests(SynchronousTestCase):
         factory.protocol = LineReceiver
         self.assertRefused(factory, "LineReceiver, which is no Session")
 
+    def test_makeSession(self) -> None:
+        """
+        A subclass sets its sessions up in C{makeSession}, also if another one of them
+        overrides C{buildProtocol}. They are checked as any others.
+        """
+
+        class Marking(SessionFactory[Any]):
+            protocol = Lines
+
+            def makeSession(self) -> Any:
+                session = super().makeSession()
+                session.mark = "made"
+                return session
+
+        class Building(Marking):
+            def buildProtocol(self, addr: Any) -> Any:
+                return super().buildProtocol(addr)
+
+        for kind in (Marking, Building):
+            factory = kind(limits=Limits(sessions=1), clock=Clock())
+            session = factory.buildProtocol(None)
+            self.assertEqual((session.mark, session.factory), ("made", factory))
+            session.makeConnection(FullTransport())
+            self.assertIsNone(factory.buildProtocol(None))
+            self.assertEqual(factory.refused, {EndReason.REFUSED_FULL: 1})
+
     def test_ownBuildProtocol(self) -> None:
         """
         A subclass that builds for itself, without asking the inherited method, has its
