@@ -22,7 +22,7 @@ from twisted.python import log
 
 from twisted_echo.eager.log_context import OwnLogContext
 
-__all__ = ["SHARE", "AcceptingMixin", "acceptFrom"]
+__all__ = ["SHARE", "AcceptingMixin", "acceptor"]
 
 SHARE = 0.001
 """
@@ -43,17 +43,20 @@ else:
     _Base = object
 
 
-def acceptFrom(listening: socket) -> tuple[socket, Any]:
+def acceptor(listening: socket) -> Callable[[], tuple[socket, Any]]:
     """
-    C{listening.accept()}, for a socket that does not block, without the members of
-    enumerations that it makes, which cost 15,000 instructions (counted by C{valgrind
+    Make C{listening.accept}, for a socket that does not block. It makes no members of
+    enumerations, which cost 15,000 instructions (counted by C{valgrind
     --tool=cachegrind}).
-
-    @raise OSError: as C{accept} does.
     """
-    descriptor, address = listening._accept()  # type: ignore[attr-defined]
+    take, proto = listening._accept, listening.proto  # type: ignore[attr-defined]
     family, kind = super(socket, listening).family, super(socket, listening).type
-    return socket(family, kind, listening.proto, descriptor), address
+
+    def accept() -> tuple[socket, Any]:
+        descriptor, address = take()
+        return socket(family, kind, proto, descriptor), address
+
+    return accept
 
 
 class AcceptingMixin(OwnLogContext, _Base):
@@ -81,13 +84,13 @@ class AcceptingMixin(OwnLogContext, _Base):
         ends = perf_counter() + SHARE
         listening = self.socket
         # (It may have been replaced by something that holds connections back.)
-        isPlain = type(listening) is socket
+        accept = acceptor(listening) if type(listening) is socket else listening.accept
         while accepted < most:
             # (A port that is being closed has no turn after this one.)
             if accepted and perf_counter() >= ends and not self.disconnecting:
                 return
             try:
-                made = acceptFrom(listening) if isPlain else listening.accept()
+                made = accept()
             except BlockingIOError:
                 break
             except OSError as error:

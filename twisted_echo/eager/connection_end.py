@@ -20,7 +20,7 @@ from twisted_echo.eager.sending import EagerMixin, Sending
 
 __all__ = ["EndingMixin"]
 
-_QUEUED = Sending.QUEUED
+_QUEUED, _GATHERING = Sending.QUEUED, Sending.GATHERING
 
 
 class _Reactor(Protocol):
@@ -52,6 +52,12 @@ class EndingMixin(EagerMixin):
         )
 
     def loseConnection(self) -> None:
-        super().loseConnection()
-        if self.isGathering:
+        if self._sending is not _QUEUED:
+            super().loseConnection()
+        elif self.connected and not self.disconnecting:
+            # The same, of a connection that neither has TLS nor has been half-closed.
+            self.stopReading()
+            self.startWriting()
+            self.disconnecting = 1
+        if self._sending is _GATHERING:
             cast(_Reactor, self.reactor).closedWhileReading(self)

@@ -81,13 +81,28 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
             self._removed.setdefault(number, selectables[number])
         super()._remove(xer, primary, other, selectables, event, antievent)
 
+    def addReader(self, reader: Any) -> None:
+        number = reader.fileno()
+        if type(reader) not in EAGER or number in self._writes:
+            super().addReader(reader)
+        elif number not in self._reads:
+            self._poller.register(number, EPOLLIN)
+            self._reads.add(number)
+            self._selectables[number] = reader
+
     def removeReader(self, reader: Any) -> None:
         if type(reader) not in EAGER:
             super().removeReader(reader)
             return
         # (It is a socket, which is never polled continuously, as a file is.)
-        reads, writes, selectables = self._reads, self._writes, self._selectables
-        self._remove(reader, reads, writes, selectables, EPOLLIN, EPOLLOUT)
+        number, reads, writes = reader.fileno(), self._reads, self._writes
+        selectables = self._selectables
+        if number in writes or number == -1:
+            self._remove(reader, reads, writes, selectables, EPOLLIN, EPOLLOUT)
+        elif number in reads:
+            self._removed.setdefault(number, selectables.pop(number))
+            self._poller.unregister(number)
+            reads.remove(number)
 
     def mainLoop(self) -> None:
         """
@@ -189,8 +204,10 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
         """
         if self._queued or self._stopped or not self.running:
             return 0
-        waits = (timeout, self.timeout())
-        return min((each for each in waits if each is not None), default=None)
+        wait: float | None = self.timeout()
+        if wait is None:
+            return timeout
+        return wait if timeout is None else min(wait, timeout)
 
     doIteration = doPoll
 

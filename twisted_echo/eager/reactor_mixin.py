@@ -175,10 +175,7 @@ class EagerReactorMixin(WriteQueueMixin):
 
     @ivar _removed: what was removed since the poll whose events are being dispatched,
         by its descriptor. An event for that is its own, whatever has the number now.
-    @cvar tellsHangup: whether C{READABLE} alone means that the peer has not hung up.
     """
-
-    tellsHangup = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._removed: dict[Any, Any] = {}
@@ -237,21 +234,6 @@ class EagerReactorMixin(WriteQueueMixin):
             contexts = context.theContextTracker.currentContext().contexts
             if contexts[-1] is connection:
                 self.endsKnown(connection, CONNECTION_DONE)
-
-    def _disconnect(
-        self,
-        connection: Any,
-        why: BaseException,
-        isRead: bool,
-        end: Exception = CONNECTION_DONE,
-    ) -> None:
-        """
-        @param end: why the connection is lost, if the protocol closes it because of the
-            peer's end-of-file, and nothing is left to send.
-        """
-        super()._disconnect(connection, why, isRead)
-        if isRead and self.tellsHangup and connection.disconnecting:
-            self.endsKnown(connection, end)
 
     # Transports
 

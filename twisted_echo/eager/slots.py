@@ -32,18 +32,18 @@ class Slots:
         "socket",
     )
 
-    def _fillSlots(self, state: object) -> None:
+    def _fillSlots(self, state: object, behind: Any) -> None:
         """
         Set what Twisted's classes have defaults for, which the slots hide.
+
+        @param behind: the class of Twisted's. A program may have set two of the
+            defaults there for all connections, or in a subclass, which hides the slot.
         """
         me: Any = self
         me._sending = state
         me.bytesSent, me.dataBuffer = 0, b""
         me.connected = me.disconnecting = 0
         me.producer, me.producerPaused = None, False
-        # A program may have set these two for all connections, or in a subclass, which
-        # hides the slot.
-        behind: Any = super()
         _bufferSize.__set__(self, behind.bufferSize)
         _SEND_LIMIT.__set__(self, behind.SEND_LIMIT)
 

@@ -14,6 +14,7 @@ from twisted_echo.eager.accepting import AcceptingMixin
 from twisted_echo.eager.connection_end import EndingMixin
 from twisted_echo.eager.optional_interfaces import IWantsSocketOptions, SocketOptions
 from twisted_echo.eager.sending import Sending
+from twisted_echo.eager.served import ServedMixin
 from twisted_echo.eager.slots import Slots
 
 __all__ = [
@@ -51,13 +52,14 @@ class EagerTCPMixin(EndingMixin):
     """
 
     def _beginSending(self) -> None:
+        super()._beginSending()
+        self._setNoDelay()
+
+    def _setNoDelay(self) -> None:
         """
-        Turn C{TCP_NODELAY} on, too. What a later turn writes would else be held back
+        Turn C{TCP_NODELAY} on. What a later turn writes would else be held back
         by the kernel until the peer has acknowledged what is on its way: for 40 ms.
         """
-        super()._beginSending()
-        if NO_DELAY in self.handedDown:
-            return
         # An error means that the peer is gone, of which the next read tells.
         with suppress(OSError):
             self.socket.setsockopt(*NO_DELAY)
@@ -74,13 +76,10 @@ class EagerTCPMixin(EndingMixin):
         return super().getTcpNoDelay() and self._isNoDelayWanted
 
 
-class EagerServer(Slots, EagerTCPMixin, tcp.Server):
+class EagerServer(Slots, ServedMixin, EagerTCPMixin, tcp.Server):
     """
     An accepted or adopted TCP connection.
     """
-
-    # Whether the program may have set some: by this transport, or on its socket.
-    _hasOwnOptions = False
 
     def __init__(
         self,
@@ -91,32 +90,25 @@ class EagerServer(Slots, EagerTCPMixin, tcp.Server):
         sessionno: int,
         reactor: IReactorFDSet,
     ) -> None:
-        self._fillSlots(Sending.INHERITED)
-        super().__init__(sock, protocol, client, server, sessionno, reactor)
-        self._beginSending()
+        self._fillSlots(Sending.QUEUED, tcp.Server)
+        self._begin(sock, protocol, client, server, sessionno, reactor)
+        if isinstance(server, EagerPort):
+            self.handedDown = server.handedDown
+        if NO_DELAY not in self.handedDown:
+            self._setNoDelay()
 
-    @property
-    def handedDown(self) -> SocketOptions:  # type: ignore[override]
-        """
-        As far as its port knows: nothing, if the port has adopted its socket, or if the
-        program has set an option by this transport or has asked for its handle.
-        """
-        server = self.server
-        if isinstance(server, EagerPort) and not self._hasOwnOptions:
-            return server.handedDown
-        return ()
-
+    # (The program may have set some: by this transport, or on its socket.)
     def getHandle(self) -> socket:
-        self._hasOwnOptions = True
+        self.handedDown = ()
         handle: socket = super().getHandle()
         return handle
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        self._hasOwnOptions = True
+        self.handedDown = ()
         super().setTcpNoDelay(enabled)
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        self._hasOwnOptions = True
+        self.handedDown = ()
         super().setTcpKeepAlive(enabled)
 
 
@@ -126,7 +118,7 @@ class EagerClient(Slots, EagerTCPMixin, tcp.Client):
     """
 
     def __init__(self, *args: Any) -> None:
-        self._fillSlots(Sending.INHERITED)
+        self._fillSlots(Sending.INHERITED, tcp.Client)
         super().__init__(*args)
 
     def _connectDone(self) -> None:

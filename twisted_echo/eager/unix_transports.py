@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted_echo.eager.accepting import AcceptingMixin
 from twisted_echo.eager.connection_end import EndingMixin
 from twisted_echo.eager.sending import Sending, WritingMixin
+from twisted_echo.eager.served import ServedMixin
 from twisted_echo.eager.slots import Slots
 
 __all__ = ["EagerUNIXClient", "EagerUNIXConnector", "EagerUNIXPort", "EagerUNIXServer"]
@@ -48,7 +49,7 @@ class EagerUNIXMixin(EndingMixin):
         return sent
 
 
-class EagerUNIXServer(Slots, EagerUNIXMixin, unix.Server):
+class EagerUNIXServer(Slots, ServedMixin, EagerUNIXMixin, unix.Server):
     """
     An accepted or adopted UNIX connection.
     """
@@ -62,9 +63,9 @@ class EagerUNIXServer(Slots, EagerUNIXMixin, unix.Server):
         sessionno: int,
         reactor: IReactorFDSet,
     ) -> None:
-        self._fillSlots(Sending.INHERITED)
-        super().__init__(sock, protocol, client, server, sessionno, reactor)
-        self._beginSending()
+        self._fillSlots(Sending.QUEUED, unix.Server)
+        self._sendmsgQueue = []
+        self._begin(sock, protocol, (client, None), server, sessionno, reactor)
 
 
 class EagerUNIXClient(Slots, EagerUNIXMixin, unix.Client):
@@ -73,7 +74,7 @@ class EagerUNIXClient(Slots, EagerUNIXMixin, unix.Client):
     """
 
     def __init__(self, *args: Any) -> None:
-        self._fillSlots(Sending.INHERITED)
+        self._fillSlots(Sending.INHERITED, unix.Client)
         super().__init__(*args)
 
     def _connectDone(self) -> None:

@@ -20,13 +20,17 @@ What must hold:
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.python import context, log
+from twisted.python.failure import Failure
 
 from twisted_echo.eager.connection_end import EndingMixin
 
 __all__ = ["WriteQueueMixin"]
+
+# (Each connection has the same, as with Twisted.)
+_DONE = Failure(CONNECTION_DONE)
 
 if TYPE_CHECKING:
     _Base = PosixReactorBase
@@ -40,9 +44,12 @@ class WriteQueueMixin(_Base):
 
     @cvar failures: the exceptions by which a protocol ends its connection. Others leave
         the loop, as the inherited reactor has it.
+    @cvar tellsHangup: whether an event that a connection can be read, and nothing else,
+        means that the peer has not hung up.
     """
 
     failures: type[BaseException] = BaseException
+    tellsHangup = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # In the order in which they were queued. True for the one that is sending now.
@@ -57,8 +64,10 @@ class WriteQueueMixin(_Base):
         """
         Queue a connected eager transport, and watch anything else for writing.
         """
-        if not isinstance(writer, EndingMixin) or not writer.connected:
+        if not isinstance(writer, EndingMixin):
             super().addWriter(writer)
+        elif not writer.connected:
+            self.watchForWriting(writer)
         elif writer not in self._queued and writer not in self._watched:
             self._queued[writer] = False
 
@@ -82,10 +91,11 @@ class WriteQueueMixin(_Base):
         if not isinstance(writer, EndingMixin):
             super().removeWriter(writer)
             return
-        if self._queued.pop(writer, None) is None:
-            self._watched.discard(writer)
+        if self._queued.pop(writer, None) is None and writer in self._watched:
+            self._watched.remove(writer)
             super().removeWriter(writer)
-        writer.writingStopped()
+        if writer._tempDataBuffer:
+            writer.writingStopped()
 
     def removeAll(self) -> list[Any]:
         queued = list(self._queued)
@@ -150,15 +160,33 @@ class WriteQueueMixin(_Base):
             self._disconnectSelectable(connection, why, False)
 
     def _disconnect(
-        self, connection: EndingMixin, why: BaseException, isRead: bool
+        self,
+        connection: Any,
+        why: BaseException,
+        isRead: bool,
+        end: Exception = CONNECTION_DONE,
     ) -> None:
         """
         End a connection outside C{log.callWithLogger}, which would log what its
         protocol raises then.
+
+        @param end: why the connection is lost, if the protocol closes it because of the
+            peer's end-of-file, and nothing is left to send.
         """
         try:
-            self._disconnectSelectable(connection, why, isRead)
+            if why is not CONNECTION_DONE or not isinstance(connection, EndingMixin):
+                self._disconnectSelectable(connection, why, isRead)
+            else:
+                # The same, in fewer calls.
+                self.removeReader(connection)
+                if isRead:
+                    connection.readConnectionLost(_DONE)
+                else:
+                    self.removeWriter(connection)
+                    connection.connectionLost(_DONE)
         except KeyboardInterrupt:
             raise
         except BaseException:
             log.err()
+        if isRead and self.tellsHangup and connection.disconnecting:
+            self.endsKnown(connection, end)

@@ -11,6 +11,7 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 from twisted.internet import tcp, unix
@@ -19,7 +20,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import LogEvent, Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.eager.accepting import acceptFrom
+from twisted_echo.eager.accepting import acceptor
 from twisted_echo.twisted_internals.check import require
 
 __all__ = [
@@ -111,6 +112,10 @@ class HoldableSocket:
         self.listening = listening
         self._isHeld = isHeld
 
+    @cached_property
+    def _accept(self) -> Callable[[], tuple[socket.socket, Any]]:
+        return acceptor(self.listening)
+
     def accept(self) -> tuple[socket.socket, Any]:
         """
         Accept the next connection.
@@ -120,7 +125,7 @@ class HoldableSocket:
         try:
             if self._isHeld():
                 raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
-            accepted = acceptFrom(self.listening)
+            accepted = self._accept()
         except OSError as problem:
             self.problem = problem.errno
             raise

@@ -73,7 +73,7 @@ INTERNALS = (
         "queues connections instead of watching them, and ends them as Twisted does",
         {
             _POSIX: "_disconnectSelectable",
-            _DESCRIPTOR: "connected dataBuffer doWrite",
+            _DESCRIPTOR: ("_tempDataBuffer connected dataBuffer disconnecting doWrite"),
             "twisted.python.context.ContextTracker": "contexts",
             "twisted.python.context.theContextTracker": "currentContext",
             "twisted.python.log": "callWithLogger",
@@ -83,7 +83,25 @@ INTERNALS = (
         "eager.connection_end",
         "ends a connection that has nothing left to send",
         {
-            _DESCRIPTOR: "_tempDataBuffer dataBuffer connected disconnecting",
+            _DESCRIPTOR: (
+                "_tempDataBuffer dataBuffer connected disconnecting startWriting "
+                "stopReading"
+            ),
+        },
+    ),
+    Internals(
+        "eager.served",
+        "begins and ends an accepted connection in one call each",
+        {
+            _DESCRIPTOR: (
+                "_getLogPrefix _tempDataBuffer _tempDataLen connected disconnected "
+                "disconnecting producer reactor"
+            ),
+            f"{_TCP}.Port": "_realPortNumber",
+            f"{_TCP}.Server": (
+                "_addressType _closeSocket client fileno hostname logstr protocol "
+                "readConnectionLost repstr server sessionno socket"
+            ),
         },
     ),
     Internals(
@@ -130,7 +148,6 @@ INTERNALS = (
         "adopts sockets with eager transports",
         {
             _POSIX: "_supportedAddressFamilies adoptStreamConnection adoptStreamPort",
-            _DESCRIPTOR: "disconnecting",
             f"{_TCP}.Server": "_fromConnectedSocket",
             f"{_TCP}.Port": "_fromListeningDescriptor",
             f"{_UNIX}.Server": "_fromConnectedSocket",

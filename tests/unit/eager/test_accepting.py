@@ -16,7 +16,7 @@ from tests.support.loop import ASYNCIO, Loop, LoopTestCase, Recorder
 from tests.support.processes import new_folder
 from twisted_echo.command.workers.adopted import AdoptedEndpoint
 from twisted_echo.eager import accepting
-from twisted_echo.eager.accepting import SHARE, acceptFrom
+from twisted_echo.eager.accepting import SHARE, acceptor
 
 
 class Counted(Factory[Any]):
@@ -186,7 +186,7 @@ class AcceptTests(LoopTestCase):
 
     def test_sameSocket(self) -> None:
         """
-        What L{acceptFrom} returns is what C{accept} returns.
+        What L{acceptor} makes returns what C{accept} returns.
         """
         path = str(new_folder(self) / "socket")
         unix = socket.socket(socket.AF_UNIX)
@@ -195,7 +195,7 @@ class AcceptTests(LoopTestCase):
         for listening in (socket.create_server(("127.0.0.1", 0)), unix):
             with listening:
                 found = []
-                for accept in (listening.accept, lambda it=listening: acceptFrom(it)):
+                for accept in (listening.accept, acceptor(listening)):
                     peer = socket.socket(listening.family)
                     self.addCleanup(peer.close)
                     peer.connect(listening.getsockname())
@@ -215,11 +215,11 @@ class AcceptTests(LoopTestCase):
 
     def test_nobodyWaits(self) -> None:
         """
-        L{acceptFrom} raises what C{accept} raises.
+        What L{acceptor} makes raises what C{accept} raises.
         """
         with socket.create_server(("127.0.0.1", 0)) as listening:
             listening.setblocking(False)
-            self.assertRaises(BlockingIOError, acceptFrom, listening)
+            self.assertRaises(BlockingIOError, acceptor(listening))
 
     def test_described(self) -> None:
         """
