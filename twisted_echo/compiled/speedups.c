@@ -1,12 +1,10 @@
 /*
  * The compiled part of twisted-echo: what happens with each line, in C.
  *
- * The Python code is complete, and says what is right. These methods take the place of
- * some of it. They do the same for the rule: an exact eager transport, with nothing that
- * waits. All else they leave to the methods that they replace. What a connection keeps
- * is declared in Python, by __slots__; here it is a struct, which prepare() checks.
- *
- * What must hold:
+ * The Python code is complete, and says what is right. These methods do the same for the
+ * rule: an exact eager transport, with nothing that waits. All else they leave to the
+ * methods that they replace. What a connection keeps is declared in Python, by
+ * __slots__; here it is a struct, which prepare() checks. What must hold:
  *
  *   - bytes, calls, exceptions and attributes are those of the Python code;
  *   - what is kept is read anew after each call that may run Python code;
@@ -17,7 +15,6 @@
  */
 
 #include <Python.h>
-
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -39,33 +36,26 @@ typedef struct {
 /* The names of what is looked up. */
 #define NAMES(X) \
     SLOTS(X) X(_dataReceived) X(_metReset) X(dataReceived) X(doRead) X(join) \
-    X(sendNow) X(startWriting) X(stopGathering)
+    X(startWriting) X(stopGathering)
 #define DECLARE(name) static PyObject *n_##name;
 #define INTERN(name) if (!(n_##name = PyUnicode_InternFromString(#name))) return -1;
 NAMES(DECLARE)
 
-#if PY_VERSION_HEX < 0x030C0000
-#define CHAIN _PyErr_ChainExceptions
-#else
-#define CHAIN(type, value, traceback) \
+#if PY_VERSION_HEX >= 0x030C0000
+#define _PyErr_ChainExceptions(type, value, traceback) \
     (Py_DECREF(type), Py_XDECREF(traceback), _PyErr_ChainExceptions1(value))
 #endif
 
 static PyObject *empty;
 /* What prepare() is given, and what its methods replace. */
 static PyObject *exact, *is_unchanged, *queued, *gathering, *lost;
-static PyObject *do_read, *send_now, *write_to;
+static PyObject *do_read, *send_now, *write_to, *end_gathering;
 static PyTypeObject *socket_type;
 
 /* Call a method, with an argument or none. */
 static PyObject *call(void *object, PyObject *name, PyObject *argument) {
     PyObject *all[] = {object, argument};
     return PyObject_VectorcallMethod(name, all, argument ? 2 : 1, NULL);
-}
-
-/* None, unless a call has failed. */
-static PyObject *none_after(PyObject *result) {
-    return result ? (Py_DECREF(result), Py_NewRef(Py_None)) : NULL;
 }
 
 static int store(PyObject **field, PyObject *value) {
@@ -115,10 +105,35 @@ static int descriptor_of(PyObject *socket) {
     return socket && Py_IS_TYPE(socket, socket_type) ? *(int *)(socket + 1) : -1;
 }
 
+/* Send what was joined, which may have let other threads run: all else is read here. */
+static PyObject *send_joined(Connection *self, PyObject *pieces, PyObject *data) {
+    Py_ssize_t sent, size = PyBytes_GET_SIZE(data), sum = number_in(self->bytesSent);
+    Py_ssize_t limit = number_in(self->SEND_LIMIT);
+    int descriptor = descriptor_of(self->socket);
+    if (descriptor < 0 || limit < 1 || sum < 0 || number_in(self->_tempDataLen) < 0
+        || !self->producerPaused || !PyBool_Check(self->producerPaused))
+        return PyObject_CallOneArg(send_now, (PyObject *)self);
+    if (PyList_SetSlice(pieces, 0, PyList_GET_SIZE(pieces), NULL) < 0
+        || store(&self->_tempDataLen, PyLong_FromLong(0)) < 0)
+        return NULL;
+    do sent = send(descriptor, PyBytes_AS_STRING(data), Py_MIN(size, limit), MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0 && PyObject_SetAttr((PyObject *)self, n__metReset,
+                                     errno == EPIPE || errno == EWOULDBLOCK
+                                     || errno == ENOBUFS ? Py_False : Py_True) < 0)
+        return NULL;
+    sent = Py_MAX(sent, 0);
+    if (store(&self->bytesSent, PyLong_FromSsize_t(sum + sent)) < 0)
+        return NULL;
+    if (sent < size)
+        return PyObject_CallMethod((PyObject *)self, "_keepRest", "On", data, sent);
+    return self->producerPaused == Py_False ? Py_NewRef(Py_None)
+                                            : call(self, n_startWriting, NULL);
+}
+
 static PyObject *sendNow(Connection *self, PyObject *Py_UNUSED(none)) {
-    PyObject *data, *pieces, *result = NULL;
-    Py_ssize_t size, limit, sum, sent, count = is_plain(self) ? count_pieces(self) : -1;
-    int descriptor;
+    PyObject *data, *pieces, *result;
+    Py_ssize_t count = is_plain(self) ? count_pieces(self) : -1;
     /* To join or to drop anything else may run Python code. */
     for (Py_ssize_t i = 0; i < count; i++)
         if (!PyBytes_CheckExact(PyList_GET_ITEM(self->_tempDataBuffer, i)))
@@ -128,38 +143,12 @@ static PyObject *sendNow(Connection *self, PyObject *Py_UNUSED(none)) {
     pieces = Py_NewRef(self->_tempDataBuffer);
     data = count == 1 ? Py_NewRef(PyList_GET_ITEM(pieces, 0))
                       : call(empty, n_join, pieces);
-    if (data == NULL)
-        goto end;
-    /* A long join lets other threads run. So the rest is read after it. */
-    descriptor = descriptor_of(self->socket);
-    limit = number_in(self->SEND_LIMIT), sum = number_in(self->bytesSent);
-    if (descriptor < 0 || limit < 1 || sum < 0 || number_in(self->_tempDataLen) < 0
-        || !self->producerPaused || !PyBool_Check(self->producerPaused)) {
-        result = PyObject_CallOneArg(send_now, (PyObject *)self);
-        goto end;
-    }
-    if (PyList_SetSlice(pieces, 0, count, NULL) < 0
-        || store(&self->_tempDataLen, PyLong_FromLong(0)) < 0)
-        goto end;
-    size = PyBytes_GET_SIZE(data);
-    do sent = send(descriptor, PyBytes_AS_STRING(data), Py_MIN(size, limit), MSG_DONTWAIT);
-    while (sent < 0 && errno == EINTR);
-    if (sent < 0 && PyObject_SetAttr((PyObject *)self, n__metReset,
-                                     errno == EPIPE || errno == EWOULDBLOCK
-                                     || errno == ENOBUFS ? Py_False : Py_True) < 0)
-        goto end;
-    sent = Py_MAX(sent, 0);
-    if (store(&self->bytesSent, PyLong_FromSsize_t(sum + sent)) < 0)
-        goto end;
-    if (sent < size)
-        result = PyObject_CallMethod((PyObject *)self, "_keepRest", "On", data, sent);
-    else
-        result = self->producerPaused == Py_False ? Py_NewRef(Py_None)
-                                                  : call(self, n_startWriting, NULL);
-end:
+    result = data ? send_joined(self, pieces, data) : NULL;
     Py_DECREF(pieces);
     Py_XDECREF(data);
-    return none_after(result);
+    if (result) /* doRead returns it */
+        Py_SETREF(result, Py_NewRef(Py_None));
+    return result;
 }
 
 /* Hand on what was received when nothing waits, and send what that made be written. */
@@ -172,20 +161,15 @@ static PyObject *hand_on(Connection *self, PyObject *data) {
     if (result == NULL) {
         PyErr_Fetch(&type, &value, &traceback);
         Py_XDECREF(call(self, n_stopGathering, NULL));
-        CHAIN(type, value, traceback);
+        _PyErr_ChainExceptions(type, value, traceback);
         return NULL;
     }
     Py_DECREF(result);
-    if (self->_sending != gathering) /* it may be deleted */
-        return none_after(PyObject_GetAttr((PyObject *)self, n__sending));
+    if (!is_plain(self) || self->_sending != gathering
+        || (count = count_pieces(self)) < 0)
+        return PyObject_CallOneArg(end_gathering, (PyObject *)self);
     store(&self->_sending, Py_NewRef(queued));
-    if ((count = is_plain(self) ? count_pieces(self) : -1) >= 0)
-        return count ? sendNow(self, NULL) : Py_NewRef(Py_None);
-    result = PyObject_GetAttr((PyObject *)self, n__tempDataBuffer);
-    count = result ? PyObject_IsTrue(result) : -1;
-    Py_XDECREF(result);
-    return count < 0 ? NULL : none_after(count ? call(self, n_sendNow, NULL)
-                                               : Py_NewRef(Py_None));
+    return count ? sendNow(self, NULL) : Py_NewRef(Py_None);
 }
 
 static PyObject *doRead(Connection *self, PyObject *Py_UNUSED(none)) {
@@ -202,11 +186,9 @@ static PyObject *doRead(Connection *self, PyObject *Py_UNUSED(none)) {
         return Py_NewRef(errno == EWOULDBLOCK ? Py_None : lost);
     if ((data = PyBytes_FromStringAndSize(buffer, size)) == NULL)
         return NULL;
-    if (size && self->_sending == queued && self->dataBuffer == empty
-        && count_pieces(self) == 0 && self->protocol)
-        why = hand_on(self, data);
-    else
-        why = call(self, n__dataReceived, data);
+    why = size && self->_sending == queued && self->dataBuffer == empty
+            && count_pieces(self) == 0 && self->protocol
+        ? hand_on(self, data) : call(self, n__dataReceived, data);
     Py_DECREF(data);
     return why;
 }
@@ -232,33 +214,31 @@ static PyObject *writePiece(Connection *self, PyObject *const *args, Py_ssize_t 
 
 /* Read from exact transports, until an event, or what doRead returns, is for others.
  * Return that event, whose it is, and what doRead has returned; None at the end. */
-static PyObject *readReady(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyObject *events, *contexts, *selectables, *removed, *pair;
+static PyObject *readReady(PyObject *Py_UNUSED(module), PyObject *const *args,
+                           Py_ssize_t given) {
+    PyObject *pair;
     Py_ssize_t top;
-    if (!PyArg_ParseTuple(args, "OO!O!O!", &events, &PyList_Type, &contexts, &PyDict_Type,
-                          &selectables, &PyDict_Type, &removed))
-        return NULL;
-    top = PyList_GET_SIZE(contexts) - 1;
-    while ((pair = PyIter_Next(events)) != NULL) {
+    if (given != 4 || !PyIter_Check(args[0]) || !PyList_Check(args[1]))
+        return PyErr_BadArgument(), NULL;
+    top = PyList_GET_SIZE(args[1]) - 1;
+    while (!PyErr_Occurred() && (pair = PyIter_Next(args[0])) != NULL) {
         PyObject *fd = PyTuple_GetItem(pair, 0), *event = PyTuple_GetItem(pair, 1);
-        PyObject *found = event ? PyDict_GetItemWithError(selectables, fd) : NULL;
-        PyObject *before = found ? PyDict_GetItemWithError(removed, fd) : NULL;
+        PyObject *found = event ? PyDict_GetItemWithError(args[2], fd) : NULL;
+        PyObject *before = found ? PyDict_GetItemWithError(args[3], fd) : NULL;
         if (found && (before == NULL || before == found)) {
-            PyObject *why = NULL;
+            PyObject *why;
             Py_INCREF(found);
             if (PyLong_AsLong(event) != READABLE || !(
                     is_plain(found) || PySet_Contains(exact, (PyObject *)Py_TYPE(found))))
                 return Py_BuildValue("(NNO)", pair, found, Py_None);
-            if (PyList_SetItem(contexts, top, Py_NewRef(found)) == 0)
-                why = call(found, n_doRead, NULL);
+            why = PyList_SetItem(args[1], top, Py_NewRef(found)) < 0 ? NULL
+                : call(found, n_doRead, NULL);
             if (why && why != Py_None)
                 return Py_BuildValue("(NNN)", pair, found, why);
             Py_XDECREF(why);
             Py_DECREF(found);
         }
         Py_DECREF(pair);
-        if (PyErr_Occurred())
-            return NULL;
     }
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
@@ -268,21 +248,20 @@ static PyMethodDef methods[] = {
     {"sendNow", (PyCFunction)sendNow, METH_NOARGS, "sendNow($self)\n--\n\n"},
     {"write", (PyCFunction)(void (*)(void))writePiece, METH_FASTCALL | METH_KEYWORDS,
      "write($self, data)\n--\n\n"},
-    {NULL, NULL, 0, NULL},
 };
 
-/* Say what the Python code has, and put the methods into the classes whose methods they
- * replace, for good. Check the struct, and where a socket has its descriptor. */
+/* Say what the Python code has. Check the struct, and where a socket has its descriptor.
+ * Return the methods for the classes whose methods they replace, for good. */
 static PyObject *prepare(PyObject *Py_UNUSED(module), PyObject *args) {
     PyTypeObject *base, *reading, *writing;
-    PyObject *socket, *method, *probe;
+    PyObject *socket, *probe;
     if (is_unchanged) /* connections rely on it */
         return PyErr_SetString(PyExc_ImportError, "other classes use it already"), NULL;
     Py_INCREF(args); /* which keeps what it has */
-    if (!PyArg_ParseTuple(args, "O!OO!OO!OOOOOOO!", &PyType_Type, &base, &socket,
+    if (!PyArg_ParseTuple(args, "O!OO!OO!OOOOOOOO!", &PyType_Type, &base, &socket,
                           &PyType_Type, &reading, &do_read, &PyType_Type, &writing,
-                          &send_now, &write_to, &queued, &gathering, &lost, &is_unchanged,
-                          &PyFrozenSet_Type, &exact)
+                          &send_now, &write_to, &end_gathering, &queued, &gathering, &lost,
+                          &is_unchanged, &PyFrozenSet_Type, &exact)
         || !(probe = PyObject_CallNoArgs((PyObject *)base)))
         return NULL;
     socket_type = Py_TYPE(socket);
@@ -292,21 +271,15 @@ static PyObject *prepare(PyObject *Py_UNUSED(module), PyObject *args) {
         || descriptor_of(socket) != PyObject_AsFileDescriptor(socket))
         return PyErr_SetString(PyExc_ImportError, "it does not suit this Python"), NULL;
     Py_DECREF(probe);
-    for (PyMethodDef *each = methods; each->ml_name; each++) {
-        base = each == methods ? reading : writing;
-        if (!(method = PyDescr_NewMethod(base, each))
-            || PyObject_SetAttrString((PyObject *)base, each->ml_name, method) < 0)
-            return NULL;
-        Py_DECREF(method);
-    }
-    return Py_NewRef(Py_None);
+    return Py_BuildValue("(NNN)", PyDescr_NewMethod(reading, &methods[0]),
+                         PyDescr_NewMethod(writing, &methods[1]),
+                         PyDescr_NewMethod(writing, &methods[2]));
 }
 
 static PyMethodDef functions[] = {
     {"prepare", prepare, METH_VARARGS, NULL},
-    {"readReady", readReady, METH_VARARGS, NULL},
-    {NULL, NULL, 0, NULL},
-};
+    {"readReady", (PyCFunction)(void (*)(void))readReady, METH_FASTCALL, NULL},
+    {NULL, NULL, 0, NULL}};
 
 static int execute(PyObject *module) {
     if (PyInterpreterState_Get() != PyInterpreterState_Main())
@@ -321,7 +294,6 @@ static int execute(PyObject *module) {
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "speedups", NULL, 0, functions, slots, NULL, NULL, NULL,
-};
+    PyModuleDef_HEAD_INIT, .m_name = "speedups", .m_methods = functions, .m_slots = slots};
 
 PyMODINIT_FUNC PyInit_speedups(void) { return PyModuleDef_Init(&definition); }

@@ -12,13 +12,14 @@ def prepare(
     writing: type[Any],
     sendNow: Callable[[Any], object],
     write: Callable[[Any, Any], object],
+    endGathering: Callable[[Any], object],
     queued: object,
     gathering: object,
     lost: BaseException,
     isUnchanged: Callable[[Any], bool],
     exact: frozenset[type[Any]],
     /,
-) -> None: ...
+) -> tuple[Any, Any, Any]: ...
 def readReady(
     events: Iterator[tuple[Any, int]],
     contexts: list[Any],

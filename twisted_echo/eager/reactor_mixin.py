@@ -141,7 +141,7 @@ def _prepared() -> bool:
     try:
         probe = _probe()
         try:
-            speedups.prepare(
+            methods = speedups.prepare(
                 Slots,
                 probe,
                 EagerTCPMixin,
@@ -149,6 +149,7 @@ def _prepared() -> bool:
                 WritingMixin,
                 WritingMixin.sendNow,
                 WritingMixin.write,
+                EagerTCPMixin.endGathering,
                 Sending.QUEUED,
                 Sending.GATHERING,
                 CONNECTION_LOST,
@@ -160,7 +161,9 @@ def _prepared() -> bool:
     except (ImportError, OSError) as error:
         do_without(f"the compiled part cannot be used: {error}", error)
         return False
-    _CODE.update((each, codeOf(each)) for each in EAGER)
+    for each in methods:
+        setattr(each.__objclass__, each.__name__, each)
+    _CODE.update((kind, codeOf(kind)) for kind in EAGER)
     return True
 
 

@@ -64,6 +64,16 @@ class EagerTCPMixin(EndingMixin):
         with suppress(OSError):
             self.socket.setsockopt(*NO_DELAY)
 
+    def endGathering(self) -> None:
+        """
+        Do what C{_dataReceived} does when the protocol returns. (The compiled part does
+        it itself, unless that has changed something unusual.)
+        """
+        if self._sending is Sending.GATHERING:
+            self._sending = Sending.QUEUED
+            if self._tempDataBuffer:
+                self.sendNow()
+
     def setTcpNoDelay(self, enabled: bool) -> None:
         self._isNoDelayWanted = bool(enabled)
         super().setTcpNoDelay(enabled)

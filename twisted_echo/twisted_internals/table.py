@@ -122,8 +122,9 @@ INTERNALS = (
     ),
     Internals(
         "eager.tcp_transports",
-        "has ports and connectors make eager transports",
+        "has ports and connectors make eager transports, which send what was written",
         {
+            _DESCRIPTOR: "_tempDataBuffer",
             f"{_TCP}.Client": "_connectDone",
             f"{_TCP}.Port": "transport",
             f"{_TCP}.Connector": "_makeTransport",
