@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #define READ_MOST 65536 /* what Twisted's transports read at once */
+#define MANY 16384 /* bytes that cost more to copy than memory of their own */
 #define READABLE 1 /* EPOLLIN, and nothing else */
 
 /* What a connection keeps, sorted as Python sorts __slots__; any of it may be NULL. */
@@ -28,10 +29,7 @@
     X(producerPaused) X(protocol) X(socket)
 #define FIELD(name) PyObject *name;
 
-typedef struct {
-    PyObject_HEAD
-    SLOTS(FIELD)
-} Connection;
+typedef struct { PyObject_HEAD SLOTS(FIELD) } Connection;
 
 /* The names of what is looked up. */
 #define NAMES(X) \
@@ -122,8 +120,7 @@ static PyObject *send_joined(Connection *self, PyObject *pieces, PyObject *data)
                                      errno == EPIPE || errno == EWOULDBLOCK
                                      || errno == ENOBUFS ? Py_False : Py_True) < 0)
         return NULL;
-    sent = Py_MAX(sent, 0);
-    if (store(&self->bytesSent, PyLong_FromSsize_t(sum + sent)) < 0)
+    if (store(&self->bytesSent, PyLong_FromSsize_t(sum + (sent = Py_MAX(sent, 0)))) < 0)
         return NULL;
     if (sent < size)
         return PyObject_CallMethod((PyObject *)self, "_keepRest", "On", data, sent);
@@ -161,8 +158,7 @@ static PyObject *hand_on(Connection *self, PyObject *data) {
     if (result == NULL) {
         PyErr_Fetch(&type, &value, &traceback);
         Py_XDECREF(call(self, n_stopGathering, NULL));
-        _PyErr_ChainExceptions(type, value, traceback);
-        return NULL;
+        return _PyErr_ChainExceptions(type, value, traceback), NULL;
     }
     Py_DECREF(result);
     if (!is_plain(self) || self->_sending != gathering
@@ -173,18 +169,24 @@ static PyObject *hand_on(Connection *self, PyObject *data) {
 }
 
 static PyObject *doRead(Connection *self, PyObject *Py_UNUSED(none)) {
-    static char buffer[READ_MOST];
+    static PyObject *buffer; /* bytes, which are handed on if they are many, or copied */
     Py_ssize_t most = is_plain(self) ? number_in(self->bufferSize) : -1;
     int descriptor = most > 0 && most <= READ_MOST ? descriptor_of(self->socket) : -1;
     PyObject *data, *why;
     ssize_t size;
     if (descriptor < 0)
         return PyObject_CallOneArg(do_read, (PyObject *)self);
-    do size = recv(descriptor, buffer, most, MSG_DONTWAIT);
+    if (!buffer && !(buffer = PyBytes_FromStringAndSize(NULL, READ_MOST)))
+        return NULL;
+    do size = recv(descriptor, PyBytes_AS_STRING(buffer), most, MSG_DONTWAIT);
     while (size < 0 && errno == EINTR);
     if (size < 0)
         return Py_NewRef(errno == EWOULDBLOCK ? Py_None : lost);
-    if ((data = PyBytes_FromStringAndSize(buffer, size)) == NULL)
+    if (size < MANY)
+        data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(buffer), size);
+    else
+        data = buffer, buffer = NULL, _PyBytes_Resize(&data, size);
+    if (data == NULL)
         return NULL;
     why = size && self->_sending == queued && self->dataBuffer == empty
             && count_pieces(self) == 0 && self->protocol
@@ -217,10 +219,9 @@ static PyObject *writePiece(Connection *self, PyObject *const *args, Py_ssize_t 
 static PyObject *readReady(PyObject *Py_UNUSED(module), PyObject *const *args,
                            Py_ssize_t given) {
     PyObject *pair;
-    Py_ssize_t top;
-    if (given != 4 || !PyIter_Check(args[0]) || !PyList_Check(args[1]))
+    Py_ssize_t top = given == 4 && PyList_Check(args[1]) ? PyList_GET_SIZE(args[1]) - 1 : -1;
+    if (top < 0 || !PyIter_Check(args[0]))
         return PyErr_BadArgument(), NULL;
-    top = PyList_GET_SIZE(args[1]) - 1;
     while (!PyErr_Occurred() && (pair = PyIter_Next(args[0])) != NULL) {
         PyObject *fd = PyTuple_GetItem(pair, 0), *event = PyTuple_GetItem(pair, 1);
         PyObject *found = event ? PyDict_GetItemWithError(args[2], fd) : NULL;
@@ -292,7 +293,6 @@ static int execute(PyObject *module) {
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
-
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, .m_name = "speedups", .m_methods = functions, .m_slots = slots};
 

@@ -25,6 +25,10 @@ from twisted_echo.eager.sending import Sending, WritingMixin
 from twisted_echo.eager.slots import Slots
 from twisted_echo.eager.tcp_transports import EagerTCPMixin
 
+READ_MOST, MANY = 65_536, 16_384
+"""
+The bytes that one read takes at most, and how many are handed on without being copied.
+"""
 PATIENCE = 40 * DEADLINE
 """
 Seconds. Valgrind takes a minute of a processor that it has for itself.
@@ -155,6 +159,24 @@ class ConnectionTests(LoopTestCase):
         self.assertEqual([len(set(each)) for each in references], [1, 1, 1])
         # (In two rounds there are 100 of each kind.)
         self.assertLess(blocks[-1] - blocks[0], 50)
+
+    def test_sizes(self) -> None:
+        """
+        What was handed on stays as it came, whether it was copied or not, whatever is
+        read after it.
+        """
+        sizes = (1, MANY - 1, MANY, 1, MANY + 1, READ_MOST - 1, READ_MOST, READ_MOST, 1)
+        sent = [bytes([number]) * size for number, size in enumerate(sizes)]
+        accepted = self.transport.socket
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 3 * READ_MOST)
+        for each in sent:
+            self.peer.sendall(each)
+            while len(accepted.recv(READ_MOST, socket.MSG_PEEK)) < len(each):
+                # The rest is on its way.
+                wait_for_event(accepted, select.POLLIN)
+            self.read()
+        received = [data for what, *data in self.protocol.events if what == "received"]
+        self.assertEqual(received, [[each] for each in sent])
 
     def fail(self, data: bytes) -> None:
         self.transport.write(data)
