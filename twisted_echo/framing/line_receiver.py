@@ -90,9 +90,7 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
     def makeConnection(self, transport: ITransport) -> None:
         # What every chunk asks for becomes the instance's own, which is faster to
         # load than the class's.
-        self.bytesReceived, self.lineCount = self.bytesReceived, self.lineCount
         self.paused, self.line_mode = self.paused, self.line_mode
-        self._held, self._busyReceiving = self._held, self._busyReceiving
         self._splitsFor = self._splitsFor
         if self.delimiter is type(self).delimiter:
             # (No property.)
@@ -104,6 +102,9 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
         ):
             lines = _isInherited(self.linesReceived, FastLineReceiver.linesReceived)
             self._splitsFor = _FOR_LINE if lines else _FOR_LINES
+            if lines:
+                self._messages, self._undelivered = self._messages, self._undelivered
+                self._foundBy = self._foundBy
         super().makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> Any:
@@ -234,7 +235,8 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
         try:
             for line in self._undelivered:
                 why = self.lineReceived(line)
-                if why or transport.disconnecting:
+                # (To ask None for its truth takes longer than to see that it is None.)
+                if (why is not None and why) or transport.disconnecting:
                     check_stop(self, why)
                     return why or None
         finally:

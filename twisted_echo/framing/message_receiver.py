@@ -23,6 +23,7 @@ import sys
 from operator import length_hint
 from typing import Any, Generic, TypeVar
 
+from twisted.internet.interfaces import ITransport
 from twisted.protocols.basic import _PauseableMixin
 
 from twisted_echo.framing.held_input import HeldInput
@@ -76,6 +77,14 @@ class BufferedReceiver(PlainHooks, HeldInput, Generic[_S]):
     # What the messages of the last list were found by. (A receiver that takes blocks
     # never sets it, as an attribute more would cost it a larger dict.)
     _foundBy: _S
+
+    def makeConnection(self, transport: ITransport) -> None:
+        # What chunks set is set now, here and in subclasses. If it came with the first
+        # chunk, after many other connections were made, no two instances would share
+        # the keys of their dictionaries, which makes every load dearer.
+        self.bytesReceived, self.lineCount = self.bytesReceived, self.lineCount
+        self._held, self._busyReceiving = self._held, self._busyReceiving
+        super().makeConnection(transport)  # type: ignore[misc]
 
     def _splitter(self) -> _S:
         """

@@ -16,8 +16,9 @@ what follows it is never taken for a frame.
 
 from collections.abc import Iterable
 from operator import length_hint
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from twisted.internet.interfaces import ITransport
 from twisted.protocols.basic import (
     Int8StringReceiver,
     Int16StringReceiver,
@@ -61,9 +62,17 @@ class StringReceiver(MessageReceiver[_S]):
 
     MAX_LENGTH = 99999
 
+    _foundBy: Any = None
+
     if TYPE_CHECKING:
 
         def stringReceived(self, string: bytes) -> object: ...
+
+    def makeConnection(self, transport: ITransport) -> None:
+        self._foundBy = self._foundBy
+        if self._splitsBlocks():
+            self._messages, self._undelivered = self._messages, self._undelivered
+        super().makeConnection(transport)
 
     def lengthLimitExceeded(self, length: int) -> object:
         """
