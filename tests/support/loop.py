@@ -306,7 +306,8 @@ class Loop:
             peer.connect(path)
         self.until(lambda: factory.built.transport is not None)
         port.stopListening()
-        self.turn()
+        # (A timer closes it, by the wall clock, which may have gone back meanwhile.)
+        self.until(lambda: not port.connected)
         return peer
 
     def _connect(self, family: str, factory: Any) -> socket.socket:
