@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from twisted.internet.protocol import BaseProtocol
 
-__all__ = ["Hook", "behind", "complaint", "isWatched", "misplaced", "watch"]
+__all__ = ["Hook", "complaint", "isWatched", "misplaced", "watch"]
 
 Hook: TypeAlias = Callable[..., Any]
 
@@ -132,15 +132,6 @@ def misplaced(cls: type, base: type, name: str) -> str:
         f"{cls.__qualname__} must name {base.__name__} before"
         f" {protocols[0].__qualname__}"
     )
-
-
-def behind(cls: type, base: type, name: str) -> Any:
-    """
-    The method that comes after those of C{base} in a subclass of it. (To look for it
-    by C{super()} asks all the classes between, each time.)
-    """
-    others = cls.__mro__[cls.__mro__.index(base) + 1 :]
-    return next(vars(each)[name] for each in others if name in vars(each))
 
 
 def _front(cls: type, base: type) -> tuple[type, ...]:

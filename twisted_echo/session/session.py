@@ -54,7 +54,7 @@ from twisted_echo.session.backpressure import Backpressure
 from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
 from twisted_echo.session.ends.ending import ReportsEnd
 from twisted_echo.session.hook_checks import SESSION_WRAPPERS
-from twisted_echo.session.hooks import behind, complaint, isWatched, misplaced, watch
+from twisted_echo.session.hooks import complaint, isWatched, misplaced, watch
 from twisted_echo.session.starttls.start_tls import (
     StartsTLS,
     divertStartTLS,
@@ -84,17 +84,15 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
     """
 
     # (The last three bases are receivers' too: whatever stood behind them would come
-    # after a receiver's methods, and not before.)
+    # after a receiver's methods, and not before. The bases up to `StartsTLS` have none
+    # of the hooks that are inherited here, and to ask each of them costs: `super()`
+    # begins behind them.)
 
     backpressure = True
 
     _holders: tuple[Callable[[], int], ...] = ()
     # What is wrong with the order of the bases, if anything is.
     _misplaced = ""
-    # The hooks of the bases after this one.
-    _makeBehind = Protocol.makeConnection
-    _madeBehind = Protocol.connectionMade
-    _lostBehind = Protocol.connectionLost
 
     # The beginning
 
@@ -107,9 +105,6 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
             # keeps this.
             cls.__hash__ = object.__hash__  # type: ignore[method-assign]
         cls._misplaced = misplaced(cls, Session, "pauseProducing")
-        cls._makeBehind = behind(cls, Session, "makeConnection")
-        cls._madeBehind = behind(cls, Session, "connectionMade")
-        cls._lostBehind = behind(cls, Session, "connectionLost")
 
     def makeConnection(self, transport: ITransport) -> None:
         """
@@ -125,7 +120,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
                 f" a SessionFactory, got {factory!r}"
             )
         try:
-            self._makeBehind(transport)
+            super(StartsTLS, self).makeConnection(transport)
         except BaseException:
             # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
             self.cannotBegin(transport)
@@ -169,7 +164,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
             # while a producer is registered with it.
             self._hasBackpressure = True
             bottom.registerProducer(Backpressure(self, bottom), True)
-        self._madeBehind()
+        super(StartsTLS, self).connectionMade()
         if factory is not None and factory.closing is not None:
             self.close(factory.closing)
 
@@ -248,7 +243,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
         """
         self.transportLost(reason)
         try:
-            self._lostBehind(reason)
+            super(StartsTLS, self).connectionLost(reason)
         except Exception:
             self.hookFailed("end")
         finally:

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.clients import FullTransport
 from twisted_echo import EndReason, FastLineReceiver, Session, SessionFactory
 from twisted_echo.session.hooks import isWatched
+from twisted_echo.session.starttls.start_tls import StartsTLS
 
 DONE = Failure(ConnectionDone())
 
@@ -338,6 +339,68 @@ class FactoryTests(SynchronousTestCase):
         session.makeConnection(FullTransport())
         session.connectionLost(DONE)
         self.assertEqual((factory.faults, factory.ended.total()), ({}, 1))
+
+
+class BasesTests(HooksTestCase):
+    """
+    The hooks of the bases behind C{Session} are called as C{super()} calls them.
+    """
+
+    def setUp(self) -> None:
+        self.called: list[str] = []
+
+    def noting(self, name: str) -> Any:
+        """
+        A hook of a last base, which is noted.
+        """
+
+        def hook(*args: object) -> None:
+            self.called.append(name)
+
+        return hook
+
+    def test_mixIn(self) -> None:
+        """
+        Also of a class that C{Session} was not told of.
+        """
+
+        class Silent:
+            def __init_subclass__(cls, **kwargs: object) -> None:
+                """
+                It forgets the inherited one.
+                """
+
+        hooks = {
+            name: self.noting(name) for name in ("connectionMade", "connectionLost")
+        }
+        base = type("Base", (FastLineReceiver,), hooks)
+        for bases in ((Silent, Lines, base), (Lines, base, Silent)):
+            self.called.clear()
+            self.lived(type("Quiet", bases, {}))
+            self.assertEqual(self.called, ["connectionMade", "connectionLost"] * 2)
+
+    def test_changed(self) -> None:
+        """
+        Also those that a base has got since.
+        """
+        base: Any = type("Base", (FastLineReceiver,), {"connectionMade": _nothing})
+        protocol = type("Late", (Lines, base), {})
+        self.lived(protocol)
+        base.connectionMade = self.noting("connectionMade")
+        base.connectionLost = self.noting("connectionLost")
+        self.lived(protocol)
+        self.assertEqual(self.called, ["connectionMade", "connectionLost"] * 2)
+
+    def test_skipped(self) -> None:
+        """
+        The bases that are not asked have none of these hooks.
+        """
+        order = Session.__mro__
+        skipped = order[1 : order.index(StartsTLS) + 1]
+        self.assertGreater(len(skipped), 5)
+        for each in skipped:
+            for name in ("makeConnection", "connectionMade", "connectionLost"):
+                self.assertNotIn(name, vars(each), each)
 
 
 class WrapperTests(HooksTestCase):
