@@ -312,6 +312,9 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
             self._timeouts.forget(session)
             self.counters.sessionEnded(end)
             self.sessionLog.ended(session, end, self.clock)
+            # Last, for a port that cannot accept again raises.
+            if self.admission.limits.sessions:
+                self.countChanged()
         finally:
             ended.callback(end)
 

@@ -246,12 +246,11 @@ class Admission:
 
     def sessionGone(self, session: HasPeer) -> None:
         """
-        A session has gone, and is not among the sessions any more.
+        A session has gone, and is not among the sessions any more. L{countChanged} is
+        to be called, if their number is limited.
         """
         if self._counted or self._leaving:
             self.gone(session)
-        if self._limits.sessions:
-            self.countChanged()
 
     def handshakeCame(self, handshake: object) -> None:
         """

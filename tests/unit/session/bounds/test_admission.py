@@ -9,6 +9,8 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.support.clients import (
@@ -21,6 +23,7 @@ from tests.support.clients import (
     turn,
     until,
 )
+from tests.support.sessions import DONE, Upper, made
 from twisted_echo import (
     EchoConfig,
     EchoFactory,
@@ -278,3 +281,31 @@ class FullTests(ServedTestCase):
         self.assertRaises(OSError, connect, address)
         await stopped
         self.assertEqual(service.factory.ended, {EndReason.STOPPED: 3})
+
+
+class _Stuck:
+    """
+    A gate that does not open again.
+    """
+
+    def shut(self) -> bool:
+        return True
+
+    def reopen(self) -> None:
+        raise ZeroDivisionError
+
+
+class FailureTests(SynchronousTestCase):
+    def test_reopen(self) -> None:
+        """
+        A session has ended, and is counted and forgotten, though no port accepts again.
+        """
+        clock = Clock()
+        session = made(Upper, clock=clock, limits=Limits(sessions=2))
+        factory = session.factory
+        factory.belongTo(_Stuck())
+        factory.limits = Limits(sessions=1)
+        session.connectionLost(DONE)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((factory.opened, factory.ended.total()), (1, 1))
+        self.assertEqual(clock.getDelayedCalls(), [])
