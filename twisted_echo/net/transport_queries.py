@@ -149,11 +149,11 @@ def isGone(transport: ITransport | None) -> bool:
     """
     Whether the connection is lost. False for a transport that does not tell.
     """
-    # (A layer hands the first question on. Twisted's StringTransport says that it is
-    # both when it was aborted.)
+    # (Twisted's StringTransport says that it is both when it was aborted.)
+    bottom = bottomTransport(transport)
     return bool(
-        getattr(transport, "disconnected", False)
-        and not getattr(bottomTransport(transport), "connected", True)
+        getattr(bottom, "disconnected", False)
+        and not getattr(bottom, "connected", True)
     )
 
 

@@ -115,6 +115,18 @@ class QuestionTests(SynchronousTestCase):
         self.assertFalse(transport_queries.isOpen(self.able))
         self.assertFalse(transport_queries.isGone(None))
 
+        class Told(ProtocolWrapper):
+            """
+            A layer that says what it has been told itself.
+            """
+
+            disconnected = False
+
+        factory: Any = WrappingFactory(None)  # type: ignore[arg-type]
+        layer: Any = Told(factory, Protocol())
+        layer.transport = self.able
+        self.assertTrue(transport_queries.isGone(layer))
+
     def test_encrypted(self) -> None:
         """
         A count of encrypted bytes is none of what was sent.
