@@ -234,7 +234,7 @@ class EchoFactory(SessionFactory[Session]):
             if config.measure and self.protocol is EchoProtocol:
                 self.protocol = _CountingEcho
 
-    def makeSession(self) -> Session:
+    def makeSession(self) -> Session | None:
         session = super().makeSession()
         if isinstance(session, RefusesOverlong):
             session.MAX_LENGTH = self.config.maxLength

@@ -64,7 +64,7 @@ def _checkCall(protocol: Callable[..., object]) -> None:
         raise TypeError(
             f"protocol is called without arguments, but for {protocol!r} that is"
             f" {error}; use partial, such as partial(MySession, argument), or override"
-            " buildProtocol"
+            " makeSession"
         ) from None
 
 
@@ -102,8 +102,10 @@ class SessionMaker(Factory[_S]):
     A base of factories whose protocols are sessions.
     """
 
-    # Whether buildProtocol is a subclass's, which may want no `protocol`.
+    # Whether buildProtocol, or makeSession, is a subclass's, which may want no
+    # `protocol`.
     _buildsItself = False
+    _makesItself = False
 
     def __init__(self) -> None:
         if self.protocol is not None:
@@ -112,13 +114,15 @@ class SessionMaker(Factory[_S]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         owner = next(each for each in cls.__mro__ if "buildProtocol" in vars(each))
+        for name in ("buildProtocol", "makeSession"):
+            if iscoroutinefunction(getattr(cls, name)):
+                raise TypeError(
+                    f"{cls.__name__}.{name} must be a plain function, got one that is"
+                    " async, which never runs"
+                )
+        cls._makesItself = cls.makeSession is not SessionMaker.makeSession
         if owner is cls or not issubclass(owner, SessionMaker):
             # A mix-in has it, in the second case.
-            if iscoroutinefunction(cls.buildProtocol):
-                raise TypeError(
-                    f"{cls.__name__}.buildProtocol must be a plain function, got one"
-                    " that is async, which never runs"
-                )
             cls.buildProtocol = _checked(cls.buildProtocol)  # type: ignore
             cls._buildsItself = True
 
@@ -142,13 +146,14 @@ class SessionMaker(Factory[_S]):
 
         @raise TypeError: if it makes none.
         """
-        if self.protocol is not None or not self._buildsItself:
+        isWanted = not (self._buildsItself or self._makesItself)
+        if isWanted or self.protocol is not None:
             self._check(self.protocol)
 
     @classmethod
     def _check(cls, protocol: Callable[..., object] | None) -> None:
         _checkProtocol(protocol)
-        if protocol is not None and cls.buildProtocol is SessionMaker.buildProtocol:
+        if protocol is not None and not (cls._buildsItself or cls._makesItself):
             _checkCall(protocol)
 
     def refuses(self, address: IAddress | None) -> bool:
@@ -182,9 +187,12 @@ class SessionMaker(Factory[_S]):
             return self.makeSession()
         return self._makeRecorded(addr, self.makeSession)
 
-    def makeSession(self) -> _S:
+    def makeSession(self) -> _S | None:
         """
         Make a session. Override this to set it up, or to make it in another way.
+
+        @return: a new one. None refuses the connection, as of C{buildProtocol}; call
+            L{countRefused} to have that counted.
         """
         assert self.protocol is not None
         protocol = self.protocol()

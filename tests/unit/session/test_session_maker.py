@@ -57,16 +57,23 @@ class KindTests(SynchronousTestCase):
 
     def test_async(self) -> None:
         """
-        A C{buildProtocol} that nobody would wait for is refused with its class.
+        What nobody would wait for is refused with its class.
         """
 
-        async def buildProtocol(self: Any, addr: Any) -> None:
+        async def make(self: Any, *args: Any) -> None:
             """
             Never run.
             """
 
-        with self.assertRaisesRegex(TypeError, r"Async\.buildProtocol must be a plain"):
-            type("Async", (SessionFactory,), {"buildProtocol": buildProtocol})
+        for name in ("buildProtocol", "makeSession"):
+            mixed = type("MixIn", (), {name: make})
+            for bases, methods in (
+                ((SessionFactory,), {name: make}),
+                ((mixed, SessionFactory), {}),
+            ):
+                expected = rf"Async\.{name} must be a plain"
+                with self.assertRaisesRegex(TypeError, expected):
+                    type("Async", bases, methods)
 
     def test_class(self) -> None:
         """
@@ -122,9 +129,20 @@ class KindTests(SynchronousTestCase):
             def buildProtocol(self, addr: Any) -> Any:
                 return self.protocol("a")
 
-        for own in (Naming(), Naming.forProtocol(Named)):
-            own.checkProtocol()
-            self.assertIsInstance(own.buildProtocol(None), Named)
+        class Making(attribute):  # type: ignore[misc,valid-type]
+            def makeSession(self) -> Any:
+                return self.protocol("a")
+
+        class Only(SessionFactory[Any]):
+            def makeSession(self) -> Any:
+                return Named("a")
+
+        for kind in (Naming, Making, Only):
+            for own in (kind(), kind.forProtocol(Named)):
+                own.checkProtocol()
+                session = own.buildProtocol(None)
+                self.assertIsInstance(session, Named)
+                self.assertIs(session.factory, own)
 
     def test_alike(self) -> None:
         """
@@ -211,6 +229,29 @@ class KindTests(SynchronousTestCase):
             session.makeConnection(FullTransport())
             self.assertIsNone(factory.buildProtocol(None))
             self.assertEqual(factory.refused, {EndReason.REFUSED_FULL: 1})
+
+    def test_noSession(self) -> None:
+        """
+        What makes none refuses the connection. It is not counted twice.
+        """
+
+        class Making(SessionFactory[Any]):
+            def makeSession(self) -> Any:
+                return None
+
+        class Counting(SessionFactory[Any]):
+            def makeSession(self) -> Any:
+                self.countRefused(None, EndReason.REFUSED_PEER)
+
+        class Building(Counting):
+            def buildProtocol(self, addr: Any) -> Any:
+                return super().buildProtocol(addr)
+
+        counted = {EndReason.REFUSED_PEER: 1}
+        for kind, refused in ((Making, {}), (Counting, counted), (Building, counted)):
+            factory = kind(clock=Clock())
+            self.assertIsNone(factory.buildProtocol(None))
+            self.assertEqual((factory.refused, factory.opened), (refused, 0))
 
     def test_ownBuildProtocol(self) -> None:
         """
