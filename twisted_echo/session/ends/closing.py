@@ -13,6 +13,8 @@ What must hold:
 
 from typing import TYPE_CHECKING
 
+from twisted.internet import tcp
+
 from twisted_echo.net.transport_queries import (
     abort,
     bottomTransport,
@@ -192,13 +194,17 @@ class ClosesInOrder(AwaitsAnswers):
         if self.factory is not None:
             self.factory.endSent(self)
         transport = self.transport
+        bottom = bottomTransport(transport)
+        # (Twisted's own connections, when they are closed, let a `Backpressure`
+        # unregister itself, and they stop it at their end. Of others nobody knows.)
+        if self._hasBackpressure and not (
+            self._inputEnded and isinstance(bottom, tcp.Connection)
+        ):
+            self._hasBackpressure = False
+            bottom.unregisterProducer()
         if self._inputEnded:
-            # (The `Backpressure` unregisters itself, if it has to.)
             transport.loseConnection()
             return
-        if self._hasBackpressure:
-            self._hasBackpressure = False
-            bottomTransport(transport).unregisterProducer()
         self.discardInput()
         if isTLS(transport):
             # TLS ends both directions at once, and then waits for the peer.

@@ -2,12 +2,16 @@
 L{twisted_echo.session.ends.closing}: answers, end-of-file, and the deadline.
 """
 
+import gc
 import socket
+from typing import Any
+from weakref import ref
 
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from tests.support.clients import (
+    FullTransport,
     ServedTestCase,
     collect,
     in_thread,
@@ -19,6 +23,7 @@ from tests.support.clients import (
     until,
 )
 from tests.support.sessions import (
+    DONE,
     FastOnlyUpper,
     OnlyUpper,
     Plain,
@@ -254,6 +259,23 @@ class HalfCloseTests(ServedTestCase):
         session.readConnectionLost()
         session.readConnectionLost()
         self.assertFalse(session.transport.disconnecting)
+
+    def test_leavesNothing(self) -> None:
+        """
+        A transport that keeps its producer for good keeps no session by it.
+        """
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for kind in (StringTransport, FullTransport):
+            transport: Any = kind()
+            session = made(Plain, transport)
+            self.assertIsNotNone(transport.producer)
+            session.readConnectionLost()
+            session.connectionLost(DONE)
+            self.assertIsNone(transport.producer)
+            alive = ref(session), ref(transport)
+            del session, transport
+            self.assertEqual([each() for each in alive], [None, None], kind)
 
     def test_afterClose(self) -> None:
         """
