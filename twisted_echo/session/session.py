@@ -47,7 +47,6 @@ from twisted_echo.net.transport_queries import (
     abort,
     bottomTransport,
     isOpen,
-    sentBytes,
     takesProducers,
 )
 from twisted_echo.session.backpressure import Backpressure
@@ -278,7 +277,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
                 self.bytesReceived,
                 record.clock.seconds() - self._began,
                 self._detail,
-                sentBytes(self.transport),
+                self.bytesSent,
                 self.linesDelivered,
             )
             try:

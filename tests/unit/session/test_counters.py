@@ -508,6 +508,20 @@ class BytesSentTests(LoopTestCase):
         self.assertEqual((session.end.bytesSent, factory.counters.bytesSent), (3, 3))
         self.assertIs(session.end.reason, EndReason.HALF_CLOSED)
 
+    def test_own(self) -> None:
+        """
+        A protocol that counts by itself has its own count, at its end too.
+        """
+
+        class Own(Session, FastLineReceiver):
+            bytesSent = 7  # type: ignore[assignment]
+
+        factory = SessionFactory.forProtocol(Own, clock=Clock())
+        session: Any = factory.buildProtocol(None)
+        session.makeConnection(StringTransport())
+        session.connectionLost(DONE)
+        self.assertEqual((session.end.bytesSent, factory.counters.bytesSent), (7, 7))
+
 
 class OtherTransportsTests(ServedTestCase):
     """
