@@ -141,8 +141,9 @@ class EchoProtocol(RefusesOverlong, FastLineReceiver):
         self.transport.write(block)
 
     def endOfInput(self) -> None:
-        held, _ = self.heldInput()
-        if held:
+        held = self.heldInput()
+        # (A subclass may not tell; then there may be something.)
+        if held is None or held[0]:
             self.transport.write(self.clearLineBuffer())
 
 

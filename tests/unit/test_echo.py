@@ -261,6 +261,24 @@ class EchoTests(SynchronousTestCase):
         self.assertEqual(session.transport.value(), b"a\nrest")
         self.assertTrue(session.transport.disconnecting)
 
+    def test_restNotTold(self) -> None:
+        """
+        So it does if a subclass does not tell what it holds.
+        """
+
+        class Untold(EchoProtocol):
+            def heldInput(self) -> Any:
+                return None
+
+        factory = EchoFactory(clock=Clock())
+        factory.protocol = Untold
+        session: Any = factory.buildProtocol(PEER)
+        session.makeConnection(Writes())
+        session.dataReceived(b"a\nrest")
+        session.readConnectionLost()
+        self.assertEqual(session.transport.value(), b"a\nrest")
+        self.assertTrue(session.transport.disconnecting)
+
     def test_delimiters(self) -> None:
         """
         Any delimiter will do.
