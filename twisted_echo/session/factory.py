@@ -7,7 +7,6 @@ C{counters.opened} is the sum of C{counters.ended}, plus the sessions that are o
 
 from collections import Counter
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -16,7 +15,6 @@ from zope.interface import implementer
 
 from twisted_echo.eager.optional_interfaces import IWantsSocketOptions, SocketOptions
 from twisted_echo.net.sockets import KeepAlive, socketOptions
-from twisted_echo.scheduling.fair_clock import FairClock
 from twisted_echo.scheduling.time_share import TimeShare
 from twisted_echo.session.all_sessions import AllSessions
 from twisted_echo.session.bounds.admission import Admission, Gate
@@ -25,6 +23,7 @@ from twisted_echo.session.bounds.timeouts import Handshake, Timeouts
 from twisted_echo.session.counters import Counters
 from twisted_echo.session.ends.closing_deadlines import ClosingDeadlines
 from twisted_echo.session.ends.end_reason import EndReason, SessionEnd
+from twisted_echo.session.factory_clock import HasClock
 from twisted_echo.session.hook_checks import FACTORY_WRAPPERS
 from twisted_echo.session.hooks import watch
 from twisted_echo.session.session import Session
@@ -51,7 +50,7 @@ def _keepAlive(name: str, value: KeepAlive | None) -> KeepAlive | None:
 
 
 @implementer(IWantsSocketOptions)
-class SessionFactory(AllSessions, SessionMaker[_S]):
+class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     """
     A factory that holds one Deferred for each of its sessions, from the
     connection's first moment to its last.
@@ -96,11 +95,8 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
         self.certificates = CertificateRegistry()
         self.handshakeTurns = TimeShare()
         self.sessionLog = SessionLog(instance("logSessions", logSessions, LogSessions))
-        if clock is not None and not hasattr(clock, "callLater"):
-            raise TypeError(f"clock must be an IReactorTime, got {clock!r}")
         self.faults: dict[str, None] = {}
-        if clock is not None:
-            self.clock = clock
+        self.setClock(clock)
         self.keepAlive = keepAlive
         self.abortAfter = abortAfter
         self._deadlines = instance("deadlines", deadlines, Deadlines)
@@ -114,19 +110,6 @@ class SessionFactory(AllSessions, SessionMaker[_S]):
         super().__init_subclass__(**kwargs)
         for name, around in FACTORY_WRAPPERS.items():
             watch(cls, SessionFactory, name, around)
-
-    @cached_property
-    def clock(self) -> IReactorTime:
-        from twisted.internet import reactor
-
-        return IReactorTime(reactor)
-
-    @cached_property
-    def fairClock(self) -> FairClock:
-        """
-        The same without the time that this process did not have: that of all deadlines.
-        """
-        return FairClock(self.clock)
 
     @property
     def socketOptions(self) -> SocketOptions:

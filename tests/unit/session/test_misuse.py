@@ -68,6 +68,29 @@ class MisuseTests(SynchronousTestCase):
                 str(raised.exception),
             )
 
+    def test_clock(self) -> None:
+        """
+        The clock of a factory cannot be replaced. A subclass may have one of its own.
+        """
+        clock = Clock()
+        for factory in (EchoFactory(clock=clock), EchoFactory()):
+            with self.assertRaisesRegex(AttributeError, r"EchoFactory\(clock=…\)"):
+                factory.clock = Clock()  # type: ignore[misc]
+
+        class Fixed(EchoFactory):
+            @property
+            def clock(self) -> Any:
+                return clock
+
+        class Later(EchoFactory):
+            clock: Any = None
+
+        for given in (None, Clock()):
+            self.assertIs(Fixed(clock=given).clock, clock)
+            later = Later(clock=given)
+            later.clock = clock
+            self.assertIs(later.fairClock.real, clock)
+
     def test_initializer(self) -> None:
         """
         A factory whose class does not call the inherited C{__init__}, as Twisted's own
