@@ -59,6 +59,8 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
     tellsHangup = True
     # The log contexts of the thread in which the main loop runs.
     _contexts: list[Any] | None = None
+    # Whether events are being handled: a turn that begins now is within another.
+    _isDispatching = False
 
     def _remove(
         self,
@@ -151,8 +153,8 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
         if contexts is None:
             contexts = context.theContextTracker.currentContext().contexts
         outer = None
-        if len(contexts) > 1:
-            # Within a call of doRead, say: events of an outer poll may still wait.
+        if self._isDispatching:
+            # Events of an outer poll may still wait.
             stopGathering(contexts)
             outer, self._removed = self._removed, {}
         try:
@@ -168,8 +170,10 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
                 if problem.errno == errno.EINTR:
                     return
                 raise
+            self._isDispatching = True
             self.dispatch(contexts, events, self._selectables)
         finally:
+            self._isDispatching = outer is not None
             if outer is not None:
                 outer.update({**self._removed, **outer})
                 self._removed = outer

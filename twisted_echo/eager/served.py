@@ -34,6 +34,8 @@ from twisted_echo.eager.sending import Sending
 
 __all__ = ["ServedMixin"]
 
+# (A program may replace them.)
+_LOG_PREFIX, _GET_LOG_PREFIX = Protocol.logPrefix, tcp.Server._getLogPrefix
 _QUEUED, _INHERITED = Sending.QUEUED, Sending.INHERITED
 
 
@@ -68,6 +70,8 @@ class ServedMixin(_Base):
         """
         Do what C{tcp.Server.__init__} does.
         """
+        if not reactor:
+            from twisted.internet import reactor
         self.reactor = reactor
         self._tempDataBuffer, self._tempDataLen = [], 0
         self.socket = sock
@@ -83,15 +87,25 @@ class ServedMixin(_Base):
         self._kind = protocol.__class__
         if server is not None:
             self._portNumber = server._realPortNumber
-        if not _hasPlainPrefix(protocol):
+        if not self._hasPlainPrefix(protocol):
             self.logstr = f"{self._getLogPrefix(protocol)},{sessionno},{client[0]}"
         self.startReading()
         self.connected = 1
 
-    # (What is set hides these two.)
+    def _hasPlainPrefix(self, protocol: IProtocol) -> bool:
+        """
+        Whether what is logged of a protocol is named after its class.
+        """
+        return (
+            isinstance(protocol, Protocol)
+            and getattr(protocol.logPrefix, "__func__", None) is _LOG_PREFIX
+            and getattr(self._getLogPrefix, "__func__", None) is _GET_LOG_PREFIX
+        )
+
+    # (What is set hides these two. A program may have put another hostname.)
     @cached_property
     def logstr(self) -> str:  # type: ignore[override]
-        return f"{self._kind.__name__},{self.sessionno},{self.hostname}"
+        return f"{self._kind.__name__},{self.sessionno},{self.client[0]}"
 
     @cached_property
     def repstr(self) -> str:  # type: ignore[override]
@@ -105,7 +119,11 @@ class ServedMixin(_Base):
 
     def readConnectionLost(self, reason: Failure) -> None:
         protocol: Any = self.protocol
-        if not IHalfCloseableProtocol.providedBy(protocol):
+        if (
+            not IHalfCloseableProtocol.providedBy(protocol)
+            or not protocol
+            or hasattr(protocol, "__conform__")
+        ):
             # (It may be adapted.)
             super().readConnectionLost(reason)
             return
@@ -116,9 +134,7 @@ class ServedMixin(_Base):
             self.connectionLost(Failure())
 
     def connectionLost(self, reason: Failure) -> None:
-        try:
-            protocol = self.protocol
-        except AttributeError:
+        if not hasattr(self, "socket"):
             # It is lost already: the program has aborted it, and then raised, say.
             return
         self._writeAsInherited()
@@ -129,14 +145,7 @@ class ServedMixin(_Base):
         self.stopReading()
         self.stopWriting()
         self._closeSocket(not isinstance(reason.value, ConnectionAborted))
+        # (Only now: a producer that stops may have put in another.)
+        protocol = self.protocol
         del self.protocol, self.socket, self.fileno
         protocol.connectionLost(reason)
-
-
-def _hasPlainPrefix(protocol: IProtocol) -> bool:
-    """
-    Whether what it logs is named after its class.
-    """
-    if not isinstance(protocol, Protocol):
-        return False
-    return getattr(protocol.logPrefix, "__func__", None) is Protocol.logPrefix

@@ -126,6 +126,7 @@ class WriteQueueMixin(_Base):
                 except self.failures as problem:
                     log.err()
                     self._disconnect(connection, problem, False)
+                    isMore = True
                 if connection.dataBuffer:
                     isMore = True
                 continue

@@ -3,6 +3,7 @@ L{twisted_echo.eager.epoll_reactor}: what its turns do besides polling.
 """
 
 import errno
+import gc
 import socket
 import sys
 import threading
@@ -41,6 +42,21 @@ class EachTurn(Readable):
     def doRead(self) -> None:
         self.onEach()
         super().doRead()
+
+
+class Unsendable:
+    """
+    A socket that cannot send.
+    """
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def send(self, data: bytes) -> int:
+        raise ZeroDivisionError
 
 
 class MainLoopTests(LoopTestCase):
@@ -238,3 +254,33 @@ class MainLoopTests(LoopTestCase):
         thread = threading.Thread(target=run, args=(loop,))
         thread.start()
         thread.join()
+
+    def test_within_a_context(self) -> None:
+        """
+        A loop that runs within a context of the program's keeps no connection that has
+        ended.
+        """
+        loop = self.eager()
+        protocol, peer = loop.link("accepted TCP")
+        ended = weakref.ref(protocol.transport)
+        protocol.onReceived = lambda data: protocol.transport.loseConnection()
+        # (Its events were handled when another turn begins.)
+        protocol.onLost = lambda: loop.reactor.callLater(0, loop.reactor.crash)
+        peer.send(b"x")
+        theContextTracker.callWithContext({"a": "context"}, run, loop)
+        del protocol.transport
+        gc.collect()
+        self.assertIsNone(ended())
+
+    def test_failing_send(self) -> None:
+        """
+        A send that raises ends its connection, and the turn does not wait: what that
+        brings about may be due.
+        """
+        loop = self.eager()
+        protocol, _ = loop.link("accepted TCP")
+        protocol.transport.socket = Unsendable(protocol.transport.socket)
+        protocol.transport.write(b"x")
+        self.assertTrue(loop.reactor.flushWriteQueue())
+        self.assertIs(protocol.reason, ZeroDivisionError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

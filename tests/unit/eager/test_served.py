@@ -3,6 +3,7 @@ An accepted connection begins and ends as one of Twisted's.
 """
 
 import re
+import socket
 from typing import Any, ClassVar
 
 from twisted.internet import error
@@ -225,6 +226,104 @@ class AcceptedTests(LoopTestCase):
         for found in self.each(scenario):
             self.assertEqual(found, [True, False])
 
+    def test_switched(self) -> None:
+        """
+        Who is the protocol when its producer has stopped hears of the end.
+        """
+
+        def scenario(loop: Loop, kind: str) -> Any:
+            protocol, _ = loop.link(kind)
+            transport, other = protocol.transport, Recorder()
+            producer = Producer(protocol.events)
+            producer.stopProducing = lambda: setattr(  # type: ignore[method-assign]
+                transport, "protocol", other
+            )
+            transport.registerProducer(producer, True)
+            transport.abortConnection()
+            loop.until(lambda: other.events)
+            return protocol.events, other.events
+
+        for events, others in self.each(scenario):
+            self.assertEqual(events[1:], [])
+            self.assertEqual(others, [("lost", error.ConnectionAborted)])
+
+    def test_protocolIsGone(self) -> None:
+        """
+        A connection whose protocol the program has deleted is closed all the same.
+        """
+
+        def scenario(loop: Loop, kind: str) -> Any:
+            protocol, peer = loop.link(kind)
+            transport = protocol.transport
+            del transport.protocol
+            transport.loseConnection()
+            loop.drain(peer)
+            logged = len(self.flushLoggedErrors(AttributeError))
+            return transport.connected, transport.disconnected, logged
+
+        self.assertEqual(set(self.each(scenario)), {(0, 1, 1)})
+
+    def test_emptyProtocol(self) -> None:
+        """
+        A protocol that is false is not half-closed: Twisted asks it for its truth.
+        """
+
+        class Empty(HalfCloseable):
+            def __len__(self) -> int:
+                return 0
+
+        def scenario(loop: Loop, kind: str) -> Any:
+            protocol, peer = loop.link(kind, Empty())
+            peer.shutdown(1)
+            loop.until(lambda: protocol.reason)
+            return protocol.events
+
+        for events in self.each(scenario):
+            self.assertEqual(events[1:], [("lost", error.ConnectionDone)])
+
+    def test_conforms(self) -> None:
+        """
+        A protocol may adapt itself to half-closing, even if it provides it.
+        """
+
+        def scenario(loop: Loop, kind: str) -> Any:
+            adapter = HalfCloseable()
+
+            class Conforms(HalfCloseable):
+                def __conform__(self, interface: Any) -> Any:
+                    return adapter if interface is IHalfCloseableProtocol else None
+
+            protocol, peer = loop.link(kind, Conforms())
+            peer.shutdown(1)
+            loop.until(lambda: adapter.events)
+            return protocol.events[1:], adapter.events
+
+        for events, adapted in self.each(scenario):
+            self.assertEqual((events, adapted), ([], [("read lost",)]))
+
+    def test_prefixReplaced(self) -> None:
+        """
+        A program may replace what the names are made of, for all protocols.
+        """
+        self.patch(Protocol, "logPrefix", lambda protocol: "replaced")
+
+        def scenario(loop: Loop, kind: str) -> Any:
+            return loop.link(kind)[0].transport.logPrefix().split(",")[0]
+
+        self.assertEqual(self.each(scenario)[0], "replaced")
+
+    def test_hostname(self) -> None:
+        """
+        The log names the peer, whatever a program takes for its host.
+        """
+
+        def scenario(loop: Loop, kind: str) -> Any:
+            transport = loop.link(kind)[0].transport
+            transport.hostname = "other"
+            return _plain(transport.logPrefix())
+
+        self.assertNotIn("other", "".join(self.each(scenario)))
+
     def test_adapter(self) -> None:
         """
         A protocol that is adapted to half-closing hears of the end-of-file.
@@ -268,6 +367,33 @@ class AsyncioAcceptedTests(AcceptedTests):
 
 
 class SubclassTests(LoopTestCase):
+    def test_ownPrefix(self) -> None:
+        """
+        A program's subclass may say what is logged of a protocol.
+        """
+
+        class Own(EagerServer):
+            def _getLogPrefix(self, applicationObject: Any) -> str:
+                return "own"
+
+        self.patch(EagerPort, "transport", Own)
+        protocol, _ = self.eager().link("accepted TCP")
+        self.assertTrue(protocol.transport.logPrefix().startswith("own,"))
+
+    def test_noReactor(self) -> None:
+        """
+        A connection that is given no reactor has the global one, as Twisted's have.
+        """
+        from twisted.internet import reactor
+
+        ours, peer = socket.socketpair()
+        self.addCleanup(peer.close)
+        made: Any = EagerServer
+        transport = made(ours, Recorder(), ("127.0.0.1", 1), None, 0, None)
+        self.addCleanup(ours.close)
+        self.addCleanup(transport.stopReading)
+        self.assertIs(transport.reactor, reactor)
+
     def test_overridden(self) -> None:
         """
         What a program's subclass overrides is called.

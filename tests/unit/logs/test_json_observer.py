@@ -150,6 +150,7 @@ class EventTests(SynchronousTestCase):
                 "asyncio_reactor.py",
                 "epoll_reactor.py",
                 "reactor_mixin.py",
+                "served.py",
                 "unix_transports.py",
                 "write_queue.py",
             ):
