@@ -36,7 +36,7 @@ __all__ = ["ServedMixin"]
 
 # (A program may replace them.)
 _LOG_PREFIX, _GET_LOG_PREFIX = Protocol.logPrefix, tcp.Server._getLogPrefix
-_QUEUED, _INHERITED = Sending.QUEUED, Sending.INHERITED
+_QUEUED = Sending.QUEUED
 
 
 if TYPE_CHECKING:
