@@ -185,10 +185,8 @@ class Admission:
         have been sent their end-of-file do not count.
         """
         most = self._limits.sessions
-        if not most:
-            return False
         count = len(self._sessions) + len(self._handshakes) - len(self._leaving)
-        return most <= count
+        return 0 < most <= count
 
     def countChanged(self) -> None:
         """
