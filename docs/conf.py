@@ -7,6 +7,7 @@ that does not parse or a link to what is not there, is a warning of Sphinx's, an
 makes it an error.
 """
 
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -18,7 +19,12 @@ project = "twisted-echo"
 copyright = "the authors of twisted-echo"
 release = metadata.version("twisted-echo")
 
-extensions = ["myst_parser", "pydoctor.sphinx_ext.build_apidocs"]
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+extensions = [
+    "myst_parser",
+    "pydoctor.sphinx_ext.build_apidocs",
+    "source_links",
+]
 myst_heading_anchors = 3
 
 pydoctor_args = [
@@ -36,5 +42,3 @@ pydoctor_url_path = ""
 
 html_theme = "furo"
 html_title = f"{project} {release}"
-# The files that docs/operations.md has operators copy.
-html_extra_path = ["deploy"]

@@ -58,6 +58,14 @@ def blocks(language: str) -> Iterator[tuple[str, str]]:
             yield f"{page}:{line}", block[1]
 
 
+def prose(text: str) -> str:
+    """
+    A page without its programs, whether fenced or indented, and comments.
+    """
+    text = re.sub(r"^```.*?^```$|<!--.*?-->", "", text, flags=re.M | re.S)
+    return re.sub(r"(?<=\n\n)(?:    .*\n+)+", "", text)
+
+
 def names_in(path: Path) -> set[str]:
     """
     What a module defines or imports: C{name}, and C{Class.name}.
@@ -194,6 +202,47 @@ class NameTests(SynchronousTestCase):
         }
         self.assertGreater(len(said), 30)
         self.assertEqual([each for each in said if each[1] not in known], [])
+
+
+class LinkTests(SynchronousTestCase):
+    """
+    A file of the checkout is linked where its path is written, in code quotes, from
+    the checkout's top: C{[`docs/deploy/echo.service`](deploy/echo.service)}. In the
+    HTML pages the link is a page or a copy of the file. What stands in the package is
+    named as C{`stop.py: Stop.now`}, which docs/conf.py links.
+    """
+
+    # Pages that are not yet as this says.
+    later = frozenset({"README.md", "docs/operations.md"})
+
+    def test_paths(self) -> None:
+        """
+        No path of a file is written without its link.
+        """
+        unlinked = [
+            (page, path)
+            for page, text in PAGES.items()
+            if page not in self.later
+            for path in re.findall(r"(?<!\[)`([\w./-]+)`", prose(text))
+            if (PROJECT / path).is_file()
+        ]
+        self.assertEqual(unlinked, [])
+
+    def test_targets(self) -> None:
+        """
+        Links lead to files that are there; where a path is the text, to that one.
+        """
+        links = [
+            (PROJECT / page, text, target)
+            for page, content in PAGES.items()
+            for text, target in re.findall(r"\[([^]]+)\]\(([^)#:]+)\)", prose(content))
+        ]
+        self.assertGreater(len(links), 50)
+        for page, text, target in links:
+            file = page.parent.joinpath(target).resolve()
+            self.assertTrue(file.exists(), (page, target))
+            if (PROJECT / text.strip("`")).is_file():
+                self.assertEqual(file, PROJECT / text.strip("`"), (page, target))
 
 
 class ModuleTests(SynchronousTestCase):
