@@ -24,6 +24,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twisted_echo.admin.admin_service import AdminService
     from twisted_echo.admin.status_view import ServiceView
     from twisted_echo.echo import (
         EchoConfig,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from twisted_echo.session.session_log import LogSessions
 
 __all__ = [
+    "AdminService",
     "Answer",
     "AnswerQueue",
     "AnsweringLineReceiver",
@@ -125,6 +127,7 @@ _NAMES = {
     "service": ("SessionService",),
     "session.session": ("Session",),
     "net.sockets": ("KeepAlive",),
+    "admin.admin_service": ("AdminService",),
     "admin.status_view": ("ServiceView",),
 }
 """
