@@ -21,7 +21,7 @@ from twisted_echo.session.bounds.limits import Deadlines, Limits
 from twisted_echo.session.factory import DEFAULT_ABORT_AFTER, SessionFactory
 from twisted_echo.session.overlong import RefusesOverlong
 from twisted_echo.session.session import Session
-from twisted_echo.session.session_log import LogSessions
+from twisted_echo.session.session_log import LogSessions, checkedSample
 from twisted_echo.validation.checks import (
     InvalidSetting,
     instance,
@@ -70,6 +70,8 @@ class EchoConfig:
     @ivar deadlines: how long a peer may take.
     @ivar limits: how much there may be at once.
     @ivar logSessions: which sessions' ends are logged.
+    @ivar logSample: the share of the sessions that is logged, of those that end without
+        a problem, if C{ALL} are; from 1 (each) to above 0.
     @ivar measure: whether to count lines, and to L{measure<SessionService.measure>}
         the reactor's lateness, for metrics. To count lines costs a third of a
         nanosecond a byte: nothing else looks at each byte. (Frames always count, as
@@ -86,6 +88,7 @@ class EchoConfig:
     deadlines: Deadlines = field(default_factory=Deadlines)
     limits: Limits = field(default_factory=Limits)
     logSessions: LogSessions = LogSessions.PROBLEMS
+    logSample: float = 1.0
     measure: bool = False
 
     def __post_init__(self) -> None:
@@ -122,6 +125,8 @@ class EchoConfig:
         instance("deadlines", self.deadlines, Deadlines)
         instance("limits", self.limits, Limits)
         instance("logSessions", self.logSessions, LogSessions)
+        sample = checkedSample(self.logSample, self.logSessions)
+        object.__setattr__(self, "logSample", sample)
         if self.keepAlive is not None:
             instance("keepAlive", self.keepAlive, KeepAlive)
 
@@ -228,11 +233,14 @@ class EchoFactory(SessionFactory[Session]):
             deadlines=config.deadlines,
             limits=config.limits,
             logSessions=config.logSessions,
+            logSample=config.logSample,
         )
         if self.protocol is EchoProtocol:
             # Else a subclass has one of its own.
             self.protocol = _PROTOCOLS[config.framing]
-            if config.measure and self.protocol is EchoProtocol:
+            # (A log of all sessions says how many lines each had.)
+            isCounted = config.measure or config.logSessions is LogSessions.ALL
+            if isCounted and self.protocol is EchoProtocol:
                 self.protocol = _CountingEcho
 
     def makeSession(self) -> Session | None:

@@ -88,7 +88,8 @@ class ServingTests(WorkersTestCase):
             server.wait_for(
                 r"\n\S+ \[twisted_echo\.session\.session_log\.SessionLog#warn\]"
                 rf" \[worker {number}\] session of .* ended: line-too-long"
-                r" \(a line of 12 bytes.*\), 18 bytes received, 6 sent, [\d.a-z]+\n"
+                r" \(a line of 12 bytes.*\), 18 bytes received, 6 sent,"
+                r" after [\d.a-z]+\n"
             )
         self.assert_stops(server, service)
 

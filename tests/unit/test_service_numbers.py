@@ -21,6 +21,7 @@ from twisted_echo import (
     EchoFactory,
     EchoProtocol,
     EchoService,
+    LogSessions,
     SessionFactory,
     SessionService,
 )
@@ -194,6 +195,20 @@ class MeasureTests(SynchronousTestCase):
         self.assertEqual(len(clock.getDelayedCalls()), 1)
         service.stopService()
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_countedLines(self) -> None:
+        """
+        Lines are counted where metrics or the log of all sessions show them.
+        """
+        for config, counted in (
+            (EchoConfig(), 0),
+            (EchoConfig(measure=True), 2),
+            (EchoConfig(logSessions=LogSessions.ALL), 2),
+        ):
+            session = EchoFactory(config, clock=Clock()).buildProtocol(None)
+            session.makeConnection(StringTransport())
+            session.dataReceived(b"one\ntwo\nthr")
+            self.assertEqual(session.linesDelivered, counted)
 
 
 class ReactorTests(ServedTestCase):

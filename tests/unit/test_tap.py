@@ -104,7 +104,10 @@ class OptionsTests(SynchronousTestCase):
             (["--write-timeout", "5m"], {"deadlines": Deadlines(write=300)}),
             (["--handshake-timeout", "0s"], {"deadlines": Deadlines(handshake=0)}),
             (["--keepalive", "2m,10s,6"], {"keepAlive": KeepAlive(120, 10, 6)}),
-            (["--log-sessions", "all"], {"logSessions": LogSessions.ALL}),
+            (
+                ["--log-sessions=all", "--log-sample=0.1"],
+                {"logSessions": LogSessions.ALL, "logSample": 0.1},
+            ),
         ):
             self.assertEqual(config_of(*arguments), EchoConfig(**expected), arguments)
 
@@ -174,6 +177,9 @@ class OptionsTests(SynchronousTestCase):
             ("--max-buffered=-1", "got '-1'", "--max-buffered must be a size"),
             ("--max-buffered=1KB", "'1KB'", "powers of 1024"),
             ("--log-sessions=some", "'some'", "'none', 'problems' or 'all'"),
+            ("--log-sample=some", "'some'", "--log-sample must be a number"),
+            ("--log-sample=0", "got 0", "above 0, at most 1"),
+            ("--log-sample=0.5", "0.5 with 'problems'", "for a log of 'all' sessions"),
             ("--proxy-from=here", "'here'", "such as 10.0.0.0/8"),
             ("--proxy-from=10.0.0.1/8", "'10.0.0.1/8'", "host bits"),
             ("--proxy-from=10.0.0.0/8", "--proxy-from", "haproxy:"),

@@ -110,6 +110,7 @@ def _echoConfig(options: Mapping[str, Any], measure: bool) -> EchoConfig:
             buffered=options["max-buffered"],
         ),
         logSessions=options["log-sessions"],
+        logSample=options["log-sample"],
         measure=measure,
     )
 

@@ -38,7 +38,11 @@ GROUPS = (
         ("notice", "drain", "abort-after"),
         "--admin 9100 --notice 5s --drain 1m",
     ),
-    ("Watching", ("admin", "log-sessions"), "--admin 9100 --log-sessions all"),
+    (
+        "Watching",
+        ("admin", "log-sessions", "log-sample"),
+        "--admin 9100 --log-sessions all --log-sample 0.01",
+    ),
     ("Processes", ("workers",), "--workers 4"),
     ("Help", ("version", "help"), "--version"),
 )

@@ -24,6 +24,7 @@ __all__ = [
     "delimiter",
     "keepAlive",
     "network",
+    "number",
     "oneOf",
     "sessions",
     "wholeNumber",
@@ -72,6 +73,16 @@ def _whole(text: str, allowed: str) -> int:
         return int(text)
     except ValueError:
         raise ValueError(f"must be {allowed}, got {text!r}") from None
+
+
+def number(text: str) -> float:
+    """
+    Read a number such as 0.01.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"must be a number, got {text!r}") from None
 
 
 def sessions(text: str) -> int | None:

@@ -14,6 +14,7 @@ from twisted_echo.command.option_parsers import (
     OFF,
     delimiter,
     keepAlive,
+    number,
     oneOf,
     sessions,
     wholeNumber,
@@ -235,6 +236,15 @@ OPTIONS = (
         LogSessions.PROBLEMS,
         "Whose end, or refusal, is logged: 'none', 'problems' or 'all'.",
         "logSessions",
+    ),
+    Option(
+        "log-sample",
+        None,
+        "1",
+        "The share of the sessions that --log-sessions all logs: 0.01 is one of a"
+        " hundred, by chance. Problems are logged whatever the share.",
+        number,
+        "logSample",
     ),
 )
 

@@ -84,9 +84,12 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
         deadlines: Deadlines = Deadlines(),  # noqa: B008 - frozen
         limits: Limits = Limits(),  # noqa: B008 - frozen
         logSessions: LogSessions = LogSessions.PROBLEMS,
+        logSample: float = 1.0,
     ) -> None:
         """
         @param clock: where the time comes from; the reactor by default.
+        @param logSample: the share of the sessions that is logged, of those that end
+            without a problem, if C{ALL} are; from 1 (each) to above 0.
         @raise ValueError: if a number is not legal.
         @raise TypeError: if something is of another kind.
         """
@@ -94,7 +97,9 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
         self.counters = Counters()
         self.certificates = CertificateRegistry()
         self.handshakeTurns = TimeShare()
-        self.sessionLog = SessionLog(instance("logSessions", logSessions, LogSessions))
+        self.sessionLog = SessionLog(
+            instance("logSessions", logSessions, LogSessions), logSample
+        )
         self.faults: dict[str, None] = {}
         self.setClock(clock)
         self.keepAlive = keepAlive

@@ -1,13 +1,16 @@
 """
 The log of sessions, and of connections that were refused.
 
-What must hold: a session has one event at most, at its end; however many peers
+What must hold: a session has one event at most, at its end, with all that there is to
+say of it; an end for an offence or a fault is never left to chance; however many peers
 misbehave, and however often a protocol raises an exception, each kind of it is logged
 a few times a minute at most, with the number of what was left out; no byte of a
 peer's payload is logged, and what a peer can choose is escaped.
 """
 
+from collections.abc import Callable
 from enum import Enum
+from random import random
 from typing import Protocol
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -23,9 +26,10 @@ from twisted_echo.session.ends.end_reason import (
     SessionEnd,
 )
 from twisted_echo.tls.x509 import shortened
+from twisted_echo.validation.checks import InvalidSetting, fraction
 from twisted_echo.validation.units import Seconds
 
-__all__ = ["LogSessions", "SessionLog"]
+__all__ = ["LogSessions", "SessionLog", "checkedSample"]
 
 # What follows the reason, without a detail and with one.
 _BRACKETS = ("", " ({detail})")
@@ -44,6 +48,27 @@ class LogSessions(Enum):
 
 # (To ask an enumeration for one of its members costs more than a whole call.)
 _NONE, _PROBLEMS, _ALL = LogSessions
+
+
+# The ends of which a sample is enough. (A TLS client that leaves without a farewell, as
+# many do, counts as a lost connection.)
+_SAMPLED = EXPECTED_ENDS - {EndReason.ABORTED, EndReason.ABORTED_IN_DRAIN}
+
+
+def checkedSample(sample: object, sessions: LogSessions) -> float:
+    """
+    Check the share of sessions that is logged, and return it.
+
+    @raise InvalidSetting: if it is none, or if not C{ALL} sessions are logged.
+    """
+    share = fraction("logSample", sample)
+    if share < 1 and sessions is not LogSessions.ALL:
+        raise InvalidSetting(
+            "logSample",
+            f"is for a log of {LogSessions.ALL.value!r} sessions, got {share} with"
+            f" {sessions.value!r}",
+        )
+    return share
 
 
 def _escaped(detail: str) -> str:
@@ -76,8 +101,21 @@ class SessionLog:
 
     _log = Logger()
 
-    def __init__(self, sessions: LogSessions = LogSessions.PROBLEMS) -> None:
+    def __init__(
+        self,
+        sessions: LogSessions = LogSessions.PROBLEMS,
+        sample: float = 1.0,
+        draw: Callable[[], float] = random,
+    ) -> None:
+        """
+        @param sample: with C{ALL}, the share of the sessions that is logged of those
+            that end without an offence or a fault, and are not aborted.
+        @param draw: draws a number from 0 up, below 1, for each of these.
+        @raise InvalidSetting: if there is no such share.
+        """
         self.sessions = sessions
+        self._sample = checkedSample(sample, sessions)
+        self._draw = draw
         # By reasons, and for errors by what has failed and how.
         self._rate: RateLimit[str] = RateLimit(self._logOmitted)
 
@@ -90,6 +128,9 @@ class SessionLog:
             not problem or self.sessions is _NONE or self._isTooMany(end.reason, clock)
         ):
             return
+        rate = self._sample if end.reason in _SAMPLED else 1.0
+        if rate < 1 and self._draw() >= rate:
+            return
         subject = session.peerSubject
         self._log.emit(
             LogLevel.warn if problem else LogLevel.info,
@@ -99,7 +140,9 @@ class SessionLog:
             + _BRACKETS[bool(end.detail)]
             + ", {bytesReceived} bytes received"
             + ("" if end.bytesSent is None else ", {bytesSent} sent")
-            + ", {seconds}",
+            + (", {lines} lines" if end.lines else "")
+            + ", after {seconds}"
+            + ("" if rate == 1 else ", sample rate {sampleRate}"),
             event="session-ended",
             peer=escaped(session.peer),
             **({} if subject is None else {"peerSubject": shortened(subject)}),
@@ -110,6 +153,7 @@ class SessionLog:
             bytesSent=end.bytesSent,
             lines=end.lines,
             seconds=Seconds(round(end.seconds, 3)),
+            sampleRate=rate,
         )
 
     def refused(

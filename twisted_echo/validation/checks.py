@@ -17,6 +17,7 @@ __all__ = [
     "Checked",
     "InvalidSetting",
     "callback",
+    "fraction",
     "instance",
     "positive_seconds",
     "seconds",
@@ -107,6 +108,19 @@ def whole(
             number = index(value)
     if number is None or number < least or (most is not None and number > most):
         raise InvalidSetting(name, f"must be a whole number{allowed}, got {value!r}")
+    return number
+
+
+def fraction(name: str, value: object) -> float:
+    """
+    Check that a value is a number above 0 and not above 1, and return it.
+
+    @raise InvalidSetting: if it is not.
+    """
+    number = _real(value)
+    if number is None or not 0 < number <= 1:
+        problem = f"must be a number above 0, at most 1, got {value!r}"
+        raise InvalidSetting(name, problem)
     return number
 
 

@@ -81,7 +81,7 @@ FIELDS: dict[str, tuple[type | None, ...]] = {
         (int,),
     ),
     **dict.fromkeys(("sent", "bytesSent"), (int, None)),
-    **dict.fromkeys(("seconds", "delay"), (int, float)),
+    **dict.fromkeys(("seconds", "delay", "sampleRate"), (int, float)),
     **dict.fromkeys(
         ("ended", "refused", "served", "restarts", "numbers", "limits", "exit"),
         (dict,),

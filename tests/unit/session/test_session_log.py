@@ -73,13 +73,15 @@ class SessionLogTests(SynchronousTestCase):
             "bytesSent": None,
             "lines": 0,
             "seconds": 1.5,
+            "sampleRate": 1.0,
         }
         self.assertEqual({each: event[each] for each in fields}, fields)
         self.assertEqual(
             self.told(),
             [
                 "session of 192.0.2.1:7 ended:"
-                " line-too-long (a line of 7 bytes), 5 bytes received, 1.5s"
+                " line-too-long (a line of 7 bytes), 5 bytes received,"
+                " after 1.5s"
             ],
         )
 
@@ -210,6 +212,70 @@ class SessionLogTests(SynchronousTestCase):
         for _ in range(20):
             self.refused(EndReason.REFUSED_FULL)
         self.assertEqual(len(self.told()), 5)
+
+    def sampled(self, sample: float, *drawn: float) -> SessionLog:
+        draw = iter(drawn).__next__
+        return SessionLog(LogSessions.ALL, sample, draw)
+
+    def test_sample(self) -> None:
+        """
+        Of the sessions that end without a problem a share is logged, and each event
+        says which.
+        """
+        self.sessionLog = self.sampled(0.25, 0.0, 0.2499, 0.25, 0.9999, 0.1)
+        seen = []
+        for _ in range(5):
+            self.ended(EndReason.PEER_CLOSED)
+            seen.append(len(self.events))
+        self.assertEqual(seen, [1, 2, 2, 2, 3])
+        self.assertEqual([each["sampleRate"] for each in self.events], [0.25] * 3)
+        for line in self.told():
+            self.assertTrue(line.endswith(", after 1.5s, sample rate 0.25"), line)
+
+    def test_sampleOfAll(self) -> None:
+        """
+        With the whole as the sample, nothing is left to chance.
+        """
+        self.sessionLog = self.sampled(1.0)
+        self.ended(EndReason.PEER_CLOSED)
+        self.assertEqual([each["sampleRate"] for each in self.events], [1.0])
+        self.assertNotIn("sample", self.told()[0])
+
+    def test_alwaysLogged(self) -> None:
+        """
+        An offence, a fault and an abort are logged whatever the share, and every event
+        stands for itself.
+        """
+        self.sessionLog = self.sampled(0.001, *[0.5] * 5)
+        for reason in EndReason:
+            self.ended(reason)
+        self.assertEqual({each["sampleRate"] for each in self.events}, {1.0})
+        told = {each["reason"] for each in self.events}
+        self.assertEqual(
+            {each.value for each in EndReason} - told,
+            {
+                *("peer-closed", "half-closed", "local-closed", "stopped"),
+                "connection-lost",
+            },
+        )
+
+    def test_sampleCostsNothing(self) -> None:
+        """
+        Where no sample is wanted, none is drawn.
+        """
+        for sessions in LogSessions:
+            self.sessionLog = SessionLog(sessions, draw=self.fail)  # type: ignore
+            for reason in EndReason:
+                self.ended(reason)
+
+    def test_lines(self) -> None:
+        """
+        How many lines there were, where they were counted.
+        """
+        end = SessionEnd(EndReason.IDLE, 5, 1.5, bytesSent=4, lines=3)
+        self.sessionLog.ended(Told(PEER, None), end, self.clock)
+        (line,) = self.told()
+        self.assertIn(": idle, 5 bytes received, 4 sent, 3 lines, after 1.5s", line)
 
     def test_flush(self) -> None:
         """

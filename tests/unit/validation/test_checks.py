@@ -6,6 +6,7 @@ that says what was given and what is allowed.
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -20,11 +21,17 @@ from twisted_echo import (
     EchoProtocol,
     KeepAlive,
     Limits,
+    LogSessions,
     Session,
     SessionFactory,
     SessionService,
 )
-from twisted_echo.validation.checks import positive_seconds, seconds, whole
+from twisted_echo.validation.checks import (
+    InvalidSetting,
+    positive_seconds,
+    seconds,
+    whole,
+)
 
 
 class Index:
@@ -155,6 +162,12 @@ class EverywhereTests(SynchronousTestCase):
             self.assertChecked(make, "keepAlive", (60, True, "off"), None, KeepAlive())
         for make in (EchoConfig, SessionFactory):
             self.assertChecked(make, "logSessions", ("all", None, True))
+            all_logged = partial(make, logSessions=LogSessions.ALL)
+            self.assertChecked(
+                all_logged, "logSample", (*NO_SECONDS, 0, 1.5), 1, 0.5, Fraction(1, 2)
+            )
+            with self.assertRaisesRegex(InvalidSetting, "'all' sessions, got 0.5"):
+                make(logSample=0.5)
         self.assertChecked(SessionFactory, "clock", (5, "now"), None, Clock())
 
     def test_listen(self) -> None:
