@@ -1,34 +1,23 @@
 """
 What README.md, docs/ and the first lines of modules say is there, is there.
-
-A block that is fenced as C{python} is a program: it is run, with a namespace of its
-own whose C{__name__} is not C{__main__}, and no reactor turns. One that is fenced as
-C{py} is a part of a program, and need only be Python.
 """
 
 import argparse
 import ast
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_echo
+from tests.support.pages import PAGES
 from tests.support.paths import PROJECT
 from twisted_echo.bench.cli import build_parser
 from twisted_echo.tap import Options
 
 PACKAGE = Path(twisted_echo.__file__).parent
 PLUGIN = PROJECT / "twisted" / "plugins" / "twisted_echo_plugin.py"
-PAGES = {
-    str(path.relative_to(PROJECT)): path.read_text()
-    for path in [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
-}
-
 # Options of other programs, which the pages name.
 FOREIGN = {
     "twistd": "--uid --gid --pidfile --logfile --logger --nodaemon --reactor --help",
@@ -40,22 +29,6 @@ FOREIGN = {
     "ruff format": "--check",
     "tests.support.leak_proof": "--one-by-one",
 }
-
-RUN_THEM = """
-import json, sys
-for place, source in json.load(sys.stdin):
-    exec(compile(source, place, "exec"), {"__name__": "a_page"})
-"""
-
-
-def blocks(language: str) -> Iterator[tuple[str, str]]:
-    """
-    The blocks of all pages that are fenced with a word, each after its place.
-    """
-    for page, text in PAGES.items():
-        for block in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.M | re.S):
-            line = text.count("\n", 0, block.start()) + 1
-            yield f"{page}:{line}", block[1]
 
 
 def prose(text: str) -> str:
@@ -113,31 +86,6 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
         if isinstance(action, argparse._SubParsersAction):
             for each in action.choices.values():
                 yield from options_of(each)
-
-
-class ProgramTests(SynchronousTestCase):
-    def test_programs(self) -> None:
-        """
-        The programs run.
-        """
-        programs = list(blocks("python"))
-        self.assertTrue(programs)
-        run = subprocess.run(
-            [sys.executable, "-W", "error", "-c", RUN_THEM],
-            input=json.dumps(programs),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=PROJECT,
-        )
-        self.assertEqual((run.returncode, run.stderr), (0, ""))
-
-    def test_parts(self) -> None:
-        """
-        The parts of programs are Python.
-        """
-        for place, source in blocks("py"):
-            compile(source, place, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 class NameTests(SynchronousTestCase):

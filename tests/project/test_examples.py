@@ -1,5 +1,5 @@
 """
-C{docs/examples}: each is run as it says, by a real C{twistd}.
+C{docs/examples}: each is run as it says, by a real C{twistd}, by pytest or by trial.
 """
 
 import shutil
@@ -14,17 +14,20 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.balancer import HAPROXY, held_port
 from tests.support.certificates import make_certificate
+from tests.support.marks import slow
 from tests.support.paths import EXAMPLES
 from tests.support.processes import (
     Command,
     Server,
     connect,
+    environment,
     new_folder,
     read_exactly,
     read_to_end,
     script,
     wait_until,
 )
+from tests.support.python_process import PYTEST, TRIAL, need_pytest_twisted, run_to_end
 
 EVERY = sorted(EXAMPLES.glob("*.py"))
 
@@ -257,3 +260,49 @@ class ExampleTests(ExampleTestCase):
         self.assertTrue(read_to_end(client).endswith(b"\r\n"))
         client.close()
         self.assertEqual(server.wait(), -15)
+
+
+class ExamplesOfTestsTests(SynchronousTestCase):
+    """
+    Those that are tests pass, with warnings as errors; that by trial under several
+    reactors.
+    """
+
+    @slow
+    def test_reactors(self) -> None:
+        for name in ("eager", "eager-asyncio", "epoll", "asyncio", "select"):
+            done = run_to_end(
+                [*TRIAL, f"--reactor={name}", "test_with_trial"],
+                new_folder(self),
+                environment({"PYTHONPATH": str(EXAMPLES)}),
+            )
+            self.assertEqual(done.returncode, 0, (name, done.stdout))
+            self.assertIn("PASSED (successes=2)", done.stdout)
+            self.assertNotIn("Warning", done.stdout)
+
+    def by_pytest(self, name: str, *options: str) -> str:
+        # A configuration of its own, or pytest would take this project's: its file
+        # is the nearest above the example.
+        folder = new_folder(self)
+        (folder / "pytest.ini").write_text("[pytest]\n")
+        root = ["--rootdir", str(folder), "-c", str(folder / "pytest.ini")]
+        done = run_to_end(
+            [*PYTEST, *options, "-p", "no:cacheprovider", *root, str(EXAMPLES / name)],
+            new_folder(self),
+            environment(),
+        )
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return done.stdout
+
+    def test_byPytest(self) -> None:
+        told = self.by_pytest("test_with_pytest.py", "-p", "no:twisted")
+        self.assertIn("5 passed", told)
+
+    def test_byPytestTwisted(self) -> None:
+        """
+        With the default reactor, and with asyncio's.
+        """
+        need_pytest_twisted()
+        for name in ("default", "asyncio"):
+            told = self.by_pytest("test_with_pytest_twisted.py", "--reactor", name)
+            self.assertIn("2 passed", told)

@@ -1,0 +1,54 @@
+"""
+The pages of the documentation, and the fenced blocks in them.
+
+A paragraph that ends with a file's name and a colon, C{as `upper.py`:}, names the block
+behind it.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.support.paths import PROJECT
+
+__all__ = ["PAGES", "Block", "blocks_of"]
+
+PAGES = {
+    str(path.relative_to(PROJECT)): path.read_text()
+    for path in [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+}
+"""
+The text of each page, by its path.
+"""
+
+_FENCED = re.compile(
+    r"(?:`(?P<name>[\w.-]+)`:\n\n)?^```(?P<language>\S*)\n(?P<source>.*?)^```$",
+    re.M | re.S,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """
+    A fenced block.
+
+    @ivar place: the page and the line.
+    @ivar language: the word behind the fence.
+    @ivar name: the name of the file that it is, or empty.
+    """
+
+    place: str
+    language: str
+    name: str
+    source: str
+
+
+def blocks_of(page: str) -> Iterator[Block]:
+    """
+    The fenced blocks of a page, in its order.
+    """
+    text = PAGES[page]
+    for found in _FENCED.finditer(text):
+        line = text.count("\n", 0, found.start("language")) + 1
+        name = found["name"] or ""
+        yield Block(f"{page}:{line}", found["language"], name, found["source"])
