@@ -11,12 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from twisted_echo.process_figures import ProcessFigures
+
 __all__ = [
     "DURATION_BOUNDS",
     "LATENESS_BOUNDS",
     "Histogram",
     "Observation",
     "Snapshot",
+    "WorkerObservation",
 ]
 
 DURATION_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0, 86400.0)
@@ -226,25 +229,44 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerObservation:
+    """
+    What an exporter shows of one of several workers at one moment.
+
+    @ivar state: what it is doing; C{gone} while it has no process.
+    @ivar restarts: how often it was replaced, by cause.
+    @ivar snapshot: its numbers, those of a process that drains included; None while
+        it has no process.
+    @ivar process: the figures of its process, or of the successor of one that drains;
+        None if they are not known.
+    """
+
+    state: str
+    restarts: Mapping[str, int]
+    snapshot: Snapshot | None
+    process: ProcessFigures | None
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """
     What an exporter shows of a service at one moment.
 
     @ivar total: the sum of all processes.
-    @ivar workers: the snapshot of each worker, by its number; empty if there is only
-        one process.
+    @ivar workers: each worker, by its number; empty if there is only one process.
+    @ivar process: the figures of the only process, or of the parent of the workers;
+        None if they are not known.
     @ivar state: the state of the service.
     @ivar states: all states that there are.
     @ivar build: versions and the like, by name.
-    @ivar restarts: how often a worker was replaced, by cause.
     """
 
     total: Snapshot
-    workers: Mapping[str, Snapshot]
+    workers: Mapping[str, WorkerObservation]
+    process: ProcessFigures | None
     state: str
     states: tuple[str, ...]
     build: Mapping[str, str]
-    restarts: Mapping[str, int] = field(default_factory=dict)
 
 
 def earliest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_echo.admin.status_view import SessionsPage
 from twisted_echo.command.command_service import CommandService
 from twisted_echo.lifecycle import State
-from twisted_echo.metrics import Observation, Snapshot
+from twisted_echo.metrics import Observation, Snapshot, WorkerObservation
 from twisted_echo.session.bounds.limits import Limits
 
 
@@ -54,7 +54,7 @@ class FakeServed:
         self.error: Exception | None = None
         self.observed: Exception | None = None
         self.sessions = 2
-        self.workers: dict[str, Snapshot] = {}
+        self.workers: dict[str, WorkerObservation] = {}
 
     def privilegedStartService(self) -> None:
         self.told.append("bind")
@@ -94,6 +94,7 @@ class FakeServed:
             Observation(
                 total=snapshot,
                 workers=self.workers,
+                process=None,
                 state=self.state.value,
                 states=tuple(each.value for each in State),
                 build={},

@@ -7,7 +7,9 @@ from twisted_echo.metrics import (
     LATENESS_BOUNDS,
     Histogram,
     Snapshot,
+    WorkerObservation,
 )
+from twisted_echo.process_figures import ProcessFigures
 from twisted_echo.tls.counts import HANDSHAKE_BOUNDS
 
 
@@ -43,4 +45,32 @@ def full(more: int = 0) -> Snapshot:
         pendingBytes=50 + more,
         certificates={"cert.pem": 4_000_000_000 - more},
         maxSessions=1000 + more,
+    )
+
+
+def figures(more: int = 0) -> ProcessFigures:
+    """
+    The figures of a process that has had every one of them.
+    """
+    return ProcessFigures(
+        processorSeconds=1.25 + more,
+        residentBytes=50_000_000 + more,
+        virtualBytes=90_000_000 + more,
+        startTime=1_700_000_000.5 + more,
+        openFiles=14 + more,
+        maxFiles=20_000 + more,
+    )
+
+
+def seen_worker(
+    snapshot: Snapshot | None, process: ProcessFigures | None = None
+) -> WorkerObservation:
+    """
+    A worker that was replaced twice.
+    """
+    return WorkerObservation(
+        state="gone" if snapshot is None else "listening",
+        restarts={"exited": 2, "hung": 0},
+        snapshot=snapshot,
+        process=process,
     )

@@ -20,6 +20,7 @@ from tests.support.processes import (
     round_trip,
     wait_until,
 )
+from twisted_echo.process_figures import figuresOf
 
 
 class CountsTests(SynchronousTestCase):
@@ -122,6 +123,27 @@ class CountsTests(SynchronousTestCase):
         self.assertEqual((seen["pending_bytes"], seen["accept_errors_total"]), (0, 0))
         self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
         self.assertIsNone(re.search("Traceback|Unhandled", server.stdout))
+
+    def test_process(self) -> None:
+        """
+        The figures of the process are those that the kernel has of it.
+        """
+        server = self.serve()
+        before = figuresOf(server.process.pid)
+        seen = self.metrics()
+        after = figuresOf(server.process.pid)
+        assert before is not None and after is not None
+        used = seen["process_cpu_seconds_total"]
+        self.assertGreaterEqual(used, before.processorSeconds)
+        self.assertLessEqual(used, after.processorSeconds)
+        self.assertGreater(seen["process_resident_memory_bytes"], 1 << 20)
+        # One of those that are open is the connection by which the page comes.
+        self.assertEqual(seen["process_open_fds"], before.openFiles + 1)
+        self.assertEqual(seen["process_max_fds"], after.maxFiles)
+        began = seen["process_start_time_seconds"]
+        self.assertAlmostEqual(began, after.startTime, places=0)
+        self.assertEqual([name for name in seen if "worker" in name], [])
+        self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
 
     def refused(self, reason: str, *options: str) -> None:
         """

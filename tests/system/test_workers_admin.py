@@ -18,6 +18,7 @@ from tests.support.authority import client as as_client
 from tests.support.marks import slow
 from tests.support.processes import new_folder, read_to_end, round_trip, wait_until
 from tests.support.workers_case import WorkersTestCase
+from twisted_echo.process_figures import figuresOf
 
 Sums = dict[tuple[str, str], float]
 
@@ -38,7 +39,7 @@ class AdminTests(WorkersTestCase):
                 name = sample.name.removeprefix("twisted_echo_")
                 if sample.name == name or "le" in sample.labels:
                     continue
-                reason = sample.labels.get("reason", "")
+                reason = sample.labels.get("reason", sample.labels.get("cause", ""))
                 worker = sample.labels.get("worker")
                 if worker is None:
                     sums[name, reason] = sample.value
@@ -46,6 +47,21 @@ class AdminTests(WorkersTestCase):
                     name = name.removeprefix("worker_")
                     each.setdefault(worker, {})[name, reason] = sample.value
         return sums, each
+
+    def assert_figures(self, worker: Sums, pid: int) -> None:
+        """
+        The figures of a worker are those that the kernel has of its process.
+        """
+        process = figuresOf(pid)
+        assert process is not None
+        self.assertEqual(worker["process_max_fds", ""], process.maxFiles)
+        self.assertGreater(worker["process_open_fds", ""], 5)
+        self.assertGreater(worker["process_resident_memory_bytes", ""], 1 << 20)
+        began = worker["process_start_time_seconds", ""]
+        self.assertAlmostEqual(began, process.startTime, places=0)
+        used = worker["process_cpu_seconds_total", ""]
+        self.assertGreater(used, 0)
+        self.assertLessEqual(used, process.processorSeconds)
 
     def ready(self) -> tuple[int, str]:
         try:
@@ -85,6 +101,7 @@ class AdminTests(WorkersTestCase):
         for number, pid in service.pids.items():
             own = workers[str(number)]
             self.assertEqual(own["sessions", ""], len(clients[pid]))
+            self.assert_figures(own, pid)
 
         rows: list[Any] = []
         after: str | None = ""
@@ -112,6 +129,14 @@ class AdminTests(WorkersTestCase):
             if name.endswith(("_total", "_count")) and not name.startswith("pro"):
                 self.assertGreaterEqual(after_death[each], sums[each], each)
         self.assertEqual(workers["0"]["sessions_opened_total", ""], 0)
+        self.assert_figures(workers["0"], successor)
+        restarts = [
+            (n, cause) for n in "01" for cause in ("killed", "exited", "drained")
+        ]
+        self.assertEqual(
+            {each: workers[each[0]]["restarts_total", each[1]] for each in restarts},
+            {each: int(each == ("0", "killed")) for each in restarts},
+        )
         self.assertEqual(after_death["sessions", ""], opened - len(clients.pop(victim)))
 
         server.process.send_signal(signal.SIGUSR2)

@@ -226,7 +226,11 @@ class HangingTests(WorkersTestCase):
         self.assertEqual(service.pids[0], before[0])
         with urllib.request.urlopen(f"http://{found[1]}/metrics", timeout=20) as page:
             text = page.read().decode()
-        self.assertIn('twisted_echo_worker_restarts_total{cause="hung"} 1.0', text)
+        for worker, count in ("0", 0), ("1", 1):
+            labels = f'cause="hung",worker="{worker}"'
+            self.assertIn(
+                f"twisted_echo_worker_restarts_total{{{labels}}} {count}.0", text
+            )
 
     @slow
     def test_allAreStopped(self) -> None:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import (
@@ -157,12 +157,6 @@ class _Later(_Page):
 
 
 class _Metrics(_Later):
-    def __init__(self, source: StatusSource) -> None:
-        super().__init__(source)
-        # Not the global one: that belongs to the program that embeds the service.
-        self._process = CollectorRegistry()
-        ProcessCollector(registry=self._process)
-
     def render_GET(self, request: Request) -> int:
         accepted = (request.getHeader(b"accept") or b"").decode("latin-1")
         try:
@@ -172,9 +166,9 @@ class _Metrics(_Later):
             encode, kind = choose_encoder("")
 
         def show(observation: Observation) -> bytes:
+            # Not the global one: that belongs to the program that embeds the service.
             registry = CollectorRegistry()
             registry.register(SnapshotCollector(observation))
-            registry.register(self._process)
             request.setHeader(b"content-type", kind.encode("ascii"))
             return encode(registry)
 

@@ -1,13 +1,15 @@
 """
 Snapshots as Prometheus metrics. Needs prometheus-client (extra C{metrics}).
 
-C{METRICS} is the table of what is exported. A new metric is a row there and, if nothing
-counts it yet, a field of L{Snapshot}. Names and units follow Prometheus' conventions:
+C{METRICS} is the table of what is exported of a service, C{PROCESS_METRICS} that of a
+process. A new metric is a row there and, if nothing counts it yet, a field of
+L{Snapshot} or of L{ProcessFigures}. Names and units follow Prometheus' conventions:
 seconds and bytes, C{_total} for counters.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -21,34 +23,43 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from twisted_echo.metrics import Histogram, Observation, Snapshot
+from twisted_echo.process_figures import ProcessFigures
 from twisted_echo.session.ends.end_reason import REFUSALS, EndReason
 from twisted_echo.tls.counts import VERSIONS, TLSFailure
 
-__all__ = ["METRICS", "PREFIX", "WORKER_PREFIX", "Exported", "SnapshotCollector"]
+__all__ = [
+    "METRICS",
+    "PREFIX",
+    "PROCESS_METRICS",
+    "WORKER_PREFIX",
+    "Exported",
+    "SnapshotCollector",
+]
 
 PREFIX = "twisted_echo_"
 WORKER_PREFIX = PREFIX + "worker_"
 
-
-Value = int | Histogram | Mapping[str, int] | None
+Value = float | Histogram | Mapping[str, int] | None
+_Source = TypeVar("_Source")
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(Generic[_Source]):
     """
     One metric.
 
     @ivar name: its name without the prefix, and without a counter's C{_total}.
     @ivar kind: C{counter}, C{gauge} or C{histogram}.
     @ivar help: what it counts.
-    @ivar read: takes it from a snapshot; it returns None if it is not known there.
+    @ivar read: takes it from a snapshot, or from the figures of a process; it returns
+        None if it is not known there.
     @ivar label: the label of its parts, if C{read} returns a mapping.
     """
 
     name: str
     kind: str
     help: str
-    read: Callable[[Snapshot], Value]
+    read: Callable[[_Source], Value]
     label: str = ""
 
 
@@ -67,7 +78,7 @@ def _from(
     return None if counts is None else {**zeros, **counts}
 
 
-METRICS = (
+METRICS: tuple[Exported[Snapshot], ...] = (
     Exported(
         "sessions_opened", "counter", "Sessions that have begun.", lambda s: s.opened
     ),
@@ -189,6 +200,47 @@ METRICS = (
 """
 All that is exported of a snapshot.
 """
+PROCESS_METRICS: tuple[Exported[ProcessFigures], ...] = (
+    Exported(
+        "process_cpu_seconds",
+        "counter",
+        "Processor time that the process has used, user and system.",
+        lambda process: process.processorSeconds,
+    ),
+    Exported(
+        "process_resident_memory_bytes",
+        "gauge",
+        "Memory of the process that is in RAM.",
+        lambda process: process.residentBytes,
+    ),
+    Exported(
+        "process_virtual_memory_bytes",
+        "gauge",
+        "Size of the address space of the process.",
+        lambda process: process.virtualBytes,
+    ),
+    Exported(
+        "process_start_time_seconds",
+        "gauge",
+        "When the process began, in seconds since 1970.",
+        lambda process: process.startTime,
+    ),
+    Exported(
+        "process_open_fds",
+        "gauge",
+        "Descriptors that the process has open.",
+        lambda process: process.openFiles,
+    ),
+    Exported(
+        "process_max_fds",
+        "gauge",
+        "How many descriptors the process may have open.",
+        lambda process: process.maxFiles,
+    ),
+)
+"""
+All that is exported of a process, by the names that every client of Prometheus uses.
+"""
 
 
 class SnapshotCollector(Collector):
@@ -203,18 +255,10 @@ class SnapshotCollector(Collector):
         seen = self.observation
         for metric in METRICS:
             yield from _families(metric, PREFIX, {"": seen.total})
-        for metric in METRICS:
-            if seen.workers:
-                yield from _families(metric, WORKER_PREFIX, seen.workers)
-        if seen.restarts:
-            restarts = CounterMetricFamily(
-                PREFIX + "worker_restarts",
-                "Workers that were replaced, by cause.",
-                labels=["cause"],
-            )
-            for cause, count in seen.restarts.items():
-                restarts.add_metric([cause], count)
-            yield restarts
+        for figure in PROCESS_METRICS:
+            yield from _families(figure, "", {"": seen.process})
+        if seen.workers:
+            yield from self._workers()
         state = StateSetMetricFamily(PREFIX + "state", "What the service is doing.")
         state.add_metric([], {each: each == seen.state for each in seen.states})
         yield state
@@ -222,9 +266,27 @@ class SnapshotCollector(Collector):
         build.add_metric([], dict(seen.build))
         yield build
 
+    def _workers(self) -> Iterator[Metric]:
+        workers = self.observation.workers
+        snapshots = {name: each.snapshot for name, each in workers.items()}
+        for metric in METRICS:
+            yield from _families(metric, WORKER_PREFIX, snapshots)
+        processes = {name: each.process for name, each in workers.items()}
+        for figure in PROCESS_METRICS:
+            yield from _families(figure, WORKER_PREFIX, processes)
+        restarts = CounterMetricFamily(
+            WORKER_PREFIX + "restarts",
+            "How often the worker was replaced, by cause.",
+            labels=["worker", "cause"],
+        )
+        for name, each in workers.items():
+            for cause, count in each.restarts.items():
+                restarts.add_metric([name, cause], count)
+        yield restarts
+
 
 def _families(
-    metric: Exported, prefix: str, snapshots: Mapping[str, Snapshot]
+    metric: Exported[_Source], prefix: str, sources: Mapping[str, _Source | None]
 ) -> Iterable[Metric]:
     """
     Make the family of one metric, of one process or of many; nothing, if none of them
@@ -233,8 +295,8 @@ def _families(
     ofWorkers = prefix == WORKER_PREFIX
     read = {
         (name,) if ofWorkers else (): value
-        for name, snapshot in snapshots.items()
-        if (value := metric.read(snapshot)) is not None
+        for name, source in sources.items()
+        if source is not None and (value := metric.read(source)) is not None
     }
     if not read:
         return

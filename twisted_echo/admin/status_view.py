@@ -2,6 +2,7 @@
 A read-only view of a service's status, for an exporter, a web page or a status line.
 """
 
+import os
 import platform
 import re
 from functools import cache
@@ -13,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted_echo.compiled.choice import implementation
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
+from twisted_echo.process_figures import figuresOf
 from twisted_echo.service import SessionService
 from twisted_echo.session.statistics import MOST_ROWS, sessionRows
 
@@ -96,6 +98,7 @@ class ServiceView:
             Observation(
                 total=service.snapshot(),
                 workers={},
+                process=figuresOf(os.getpid()),
                 state=service.state.value,
                 states=tuple(each.value for each in State),
                 build=buildInfo(service.factory.clock),

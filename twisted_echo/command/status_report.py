@@ -3,6 +3,7 @@ Reports of the status of the service: to the log when an operator asks and durin
 stop, and to the service manager all the time.
 """
 
+from collections import Counter
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -104,14 +105,18 @@ def logStatus(observation: Observation) -> None:
     one for how often they were restarted.
     """
     _logSnapshot(observation.total, state=observation.state)
-    if observation.restarts:
+    if observation.workers:
+        restarts: Counter[str] = Counter()
+        for worker in observation.workers.values():
+            restarts.update(worker.restarts)
         _log.info(
             "status of workers: {restarts} restarts",
             event="status-workers",
-            restarts=Tally(observation.restarts),
+            restarts=Tally(restarts),
         )
-    for name, snapshot in observation.workers.items():
-        _logSnapshot(snapshot, state=observation.state, worker=int(name))
+    for name, worker in observation.workers.items():
+        if worker.snapshot is not None:
+            _logSnapshot(worker.snapshot, state=observation.state, worker=int(name))
 
 
 def _logSnapshot(snapshot: Snapshot, state: str, worker: int | None = None) -> None:

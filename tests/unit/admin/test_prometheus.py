@@ -20,10 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.paths import DOCS
-from tests.support.snapshots import filled, full
+from tests.support.snapshots import figures, filled, full, seen_worker
 from twisted_echo.admin.prometheus import (
     METRICS,
     PREFIX,
+    PROCESS_METRICS,
     WORKER_PREFIX,
     SnapshotCollector,
 )
@@ -41,10 +42,14 @@ from twisted_echo.tls.counts import HANDSHAKE_BOUNDS, VERSIONS, TLSFailure
 OPERATIONS = DOCS / "operations.md"
 
 
-def observation(total: Snapshot, **workers: Snapshot) -> Observation:
+def observation(total: Snapshot, **workers: Snapshot | None) -> Observation:
     return Observation(
         total=total,
-        workers={name.removeprefix("w"): each for name, each in workers.items()},
+        workers={
+            name.removeprefix("w"): seen_worker(each, figures())
+            for name, each in workers.items()
+        },
+        process=figures(),
         state="listening",
         states=tuple(each.value for each in State),
         build=buildInfo(object()),
@@ -128,8 +133,15 @@ class ExportTests(SynchronousTestCase):
                 self.assertEqual(family.type, metric.kind)
                 self.assertEqual(family.documentation, metric.help)
                 self.assertTrue(family.samples, family)
+        for metric in PROCESS_METRICS:
+            for prefix in "", WORKER_PREFIX:
+                family = families[prefix + metric.name]
+                self.assertEqual(family.type, metric.kind)
+                self.assertEqual(family.documentation, metric.help)
         self.assertEqual(
-            len(families), 2 * len(METRICS) + 2, "the state, and the build"
+            len(families),
+            2 * len(METRICS) + 2 * len(PROCESS_METRICS) + 3,
+            "the state, the build, and the restarts",
         )
 
     def test_whatStays(self) -> None:
@@ -279,14 +291,45 @@ class ExportTests(SynchronousTestCase):
 
     def test_restarts(self) -> None:
         """
-        How often a worker was followed by another, by why; nothing of one process.
+        How often each worker was followed by another, by why, also while it has no
+        process; nothing of one process.
+        """
+        found = samples(observation(full(), w0=full(), w1=None))
+        name = WORKER_PREFIX + "restarts_total"
+        for worker in (("worker", "0"), ("worker", "1")):
+            self.assertEqual(found[name, ("cause", "exited"), worker], 2)
+            self.assertEqual(found[name, ("cause", "hung"), worker], 0)
+        self.assertNotIn((WORKER_PREFIX + "sessions", ("worker", "1")), found)
+        self.assertNotIn(name, {key[0] for key in samples(observation(full()))})
+
+    def test_processes(self) -> None:
+        """
+        The figures of a process are there under the usual names, and for each worker
+        under those of workers; what is not known is not there.
         """
         seen = observation(full(), w0=full())
-        found = samples(replace(seen, restarts={"exited": 2, "hung": 0}))
-        name = PREFIX + "worker_restarts_total"
-        self.assertEqual(found[name, ("cause", "exited")], 2)
-        self.assertEqual(found[name, ("cause", "hung")], 0)
-        self.assertNotIn(name, {key[0] for key in samples(seen)})
+        seen = replace(
+            seen,
+            process=figures(2),
+            workers={**seen.workers, "1": seen_worker(full(), None)},
+        )
+        found = samples(seen)
+        worker = ("worker", "0")
+        for name, own, of_worker in (
+            ("process_cpu_seconds_total", 3.25, 1.25),
+            ("process_resident_memory_bytes", 50_000_002, 50_000_000),
+            ("process_virtual_memory_bytes", 90_000_002, 90_000_000),
+            ("process_start_time_seconds", 1_700_000_002.5, 1_700_000_000.5),
+            ("process_open_fds", 16, 14),
+            ("process_max_fds", 20_002, 20_000),
+        ):
+            self.assertEqual(found[(name,)], own)
+            self.assertEqual(found[WORKER_PREFIX + name, worker], of_worker)
+            self.assertNotIn((WORKER_PREFIX + name, ("worker", "1")), found)
+        unlimited = replace(seen, process=figures()._replace(maxFiles=None))
+        self.assertNotIn(("process_max_fds",), samples(unlimited))
+        unknown = samples(replace(seen, process=None))
+        self.assertEqual([key for key in unknown if key[0].startswith("proc")], [])
 
     def test_build(self) -> None:
         family = exported(observation(full()))[PREFIX + "build"]
@@ -351,7 +394,7 @@ class DocumentedTests(SynchronousTestCase):
         Type, labels and meaning, by the name.
         """
         rows = re.findall(
-            r"^\| `(twisted_echo_\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$",
+            r"^\| `([a-z_]+)` \| (\w+) \| (.*?) ?\| (.*) \|$",
             self.section(),
             re.MULTILINE,
         )
@@ -369,8 +412,12 @@ class DocumentedTests(SynchronousTestCase):
         """
         ends = {"counter": "_total", "info": "_info"}
         seen = {}
-        whole = replace(observation(full()), restarts={"exited": 0})
-        for name, family in exported(whole).items():
+        ofWorkers = {
+            WORKER_PREFIX + metric.name for metric in (*METRICS, *PROCESS_METRICS)
+        }
+        for name, family in exported(observation(full(), w0=full())).items():
+            if name in ofWorkers:
+                continue
             labels = {label for sample in family.samples for label in sample.labels}
             seen[name + ends.get(family.type, "")] = (
                 family.type,
@@ -395,6 +442,7 @@ class DocumentedTests(SynchronousTestCase):
         )
         families = exported(observation(full(), w0=full()))
         of_workers = [name for name in families if name.startswith(WORKER_PREFIX)]
+        self.assertEqual(of_workers.pop(), WORKER_PREFIX + "restarts")
         self.assertEqual(
             [name.removeprefix(WORKER_PREFIX) for name in of_workers],
             [re.sub("_total$", "", name.removeprefix(PREFIX)) for name in rows],

@@ -16,6 +16,7 @@ from tests.support.command_service import (
     FakeManager,
     FakeServed,
 )
+from tests.support.snapshots import seen_worker
 from twisted_echo.command.status_report import StatusReports
 from twisted_echo.metrics import Observation, Snapshot
 
@@ -78,15 +79,24 @@ class StatusReportsTests(SynchronousTestCase):
 class CommandStatusTests(CommandServiceTestCase):
     def test_status(self) -> None:
         """
-        SIGUSR2 has the log told of the whole, and of each worker.
+        SIGUSR2 has the log told of the whole, and of each worker that has a process.
         """
-        self.served.workers = {"0": Snapshot(sessions=1), "1": Snapshot(bytesSent=None)}
+        snapshots = {
+            "0": Snapshot(sessions=1),
+            "1": Snapshot(bytesSent=None),
+            "2": None,
+        }
+        self.served.workers = {
+            name: seen_worker(snapshot) for name, snapshot in snapshots.items()
+        }
         self.running()
         with capturedLogs() as events:
             os.kill(os.getpid(), signal.SIGUSR2)
-        self.assertEqual([each["event"] for each in events], ["status"] * 3)
-        self.assertEqual([each.get("worker") for each in events], [None, 0, 1])
-        whole, first, second = events
+        whole, workers, first, second = events
+        self.assertEqual(workers["event"], "status-workers")
+        self.assertEqual(workers["restarts"], {"exited": 6, "hung": 0})
+        statuses = [each for each in events if each["event"] == "status"]
+        self.assertEqual([each.get("worker") for each in statuses], [None, 0, 1])
         self.assertEqual((whole["sessions"], whole["state"]), (2, "listening"))
         self.assertEqual(whole["ended"], {"peer-closed": 2, "idle": 1})
         self.assertEqual((first["sessions"], second["sent"]), (1, None))

@@ -5,6 +5,7 @@ What must hold: a worker that does not answer, or dies, does not delay the answe
 of the others; sums never decrease.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,13 +16,18 @@ from twisted_echo.admin.status_view import SessionsPage
 from twisted_echo.command.workers.channel import GetSessions
 from twisted_echo.command.workers.worker_process import WorkerProcess
 from twisted_echo.lifecycle import State
-from twisted_echo.metrics import Observation, Snapshot
+from twisted_echo.metrics import Observation, Snapshot, WorkerObservation
+from twisted_echo.process_figures import figuresOf
 
 __all__ = ["AggregateStatus", "sessionsPage"]
 
 _ANSWERS_WITHIN = 2.0
 """
 Seconds that a worker has to answer.
+"""
+_GONE = "gone"
+"""
+The state of a worker that has no process.
 """
 
 
@@ -100,13 +106,17 @@ class AggregateStatus:
         return sum(snapshots.values(), self._gone + self._ownSnapshot())
 
     def observe(
-        self, state: State, restarts: Mapping[str, int], build: Mapping[str, str]
+        self,
+        state: State,
+        restarts: Mapping[int, Mapping[str, int]],
+        build: Mapping[str, str],
     ) -> "Deferred[Observation]":
         """
         Ask the workers, and sum up.
 
         @param state: of the service that they are together.
-        @param restarts: how often a worker was replaced, by cause.
+        @param restarts: of each worker that there is to be, by its number, how often it
+            was replaced, by cause.
         @param build: which software this is.
         """
 
@@ -114,14 +124,31 @@ class AggregateStatus:
             snapshots = await self.snapshots()
             return Observation(
                 total=self.total(snapshots),
-                workers=snapshots,
-                restarts=dict(restarts),
+                workers=self._eachWorker(snapshots, restarts),
+                process=figuresOf(os.getpid()),
                 state=state.value,
                 states=tuple(each.value for each in State),
                 build=build,
             )
 
         return Deferred.fromCoroutine(observed())
+
+    def _eachWorker(
+        self,
+        snapshots: Mapping[str, Snapshot],
+        restarts: Mapping[int, Mapping[str, int]],
+    ) -> dict[str, WorkerObservation]:
+        # One that drains comes before its successor, which takes its place here.
+        alive = {worker.number: worker for worker in self._workers()}
+        return {
+            str(number): WorkerObservation(
+                state=alive[number].state.value if number in alive else _GONE,
+                restarts=dict(causes),
+                snapshot=snapshots.get(str(number)),
+                process=figuresOf(alive[number].pid) if number in alive else None,
+            )
+            for number, causes in restarts.items()
+        }
 
     def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """

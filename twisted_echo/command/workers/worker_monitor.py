@@ -126,7 +126,8 @@ class WorkerMonitor:
 
     @ivar clock: the source of the time.
     @ivar killTime: seconds that a worker may take for its end.
-    @ivar restarts: how often there was a successor to start, by L{CAUSES}.
+    @ivar restarts: how often there was a successor to start, by L{CAUSES}, for each
+        worker by its number.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class WorkerMonitor:
         @param hungAfter: seconds without an answer after which a worker hangs.
         """
         self.clock = reactor
-        self.restarts = Counter(dict.fromkeys(CAUSES, 0))
+        self.restarts: dict[int, Counter[str]] = {}
         self._reactor = reactor
         self._observer = observer
         self._folder = folder
@@ -195,6 +196,8 @@ class WorkerMonitor:
         self._sockets = list(sockets)
         self._environment = workerEnvironment()
         self._slots = [_Slot(each.number) for each in settings]
+        for slot in self._slots:
+            self.restarts.setdefault(slot.number, Counter(dict.fromkeys(CAUSES, 0)))
         self._state = _MonitorState.RUNNING
         self._detector.start()
         for slot in self._slots:
@@ -269,7 +272,7 @@ class WorkerMonitor:
     # Successors
 
     def _replace(self, slot: _Slot) -> None:
-        self.restarts["drained"] += 1
+        self.restarts[slot.number]["drained"] += 1
         _log.info(
             "worker {worker} drains, another one takes its place",
             event="worker-replaced",
@@ -282,7 +285,7 @@ class WorkerMonitor:
         Start a process in the place of one that has ended, after its delay.
         """
         delay = slot.nextDelay(self.clock.seconds())
-        self.restarts[worker.exitCause] += 1
+        self.restarts[slot.number][worker.exitCause] += 1
         _log.warn(
             "worker {worker} "
             + ("has ended" if worker.hasListened else "could not start")

@@ -3,13 +3,71 @@ L{twisted_echo.command.workers.aggregate_status}.
 """
 
 import gc
+import os
 from typing import Any
 
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_echo.command.workers.aggregate_status import sessionsPage
+from twisted_echo.command.workers.aggregate_status import (
+    AggregateStatus,
+    sessionsPage,
+)
+from twisted_echo.command.workers.worker_state import WorkerState
+from twisted_echo.lifecycle import State
+from twisted_echo.metrics import Snapshot
+from twisted_echo.process_figures import figuresOf
+
+
+class FakeWorker:
+    """
+    A worker that has answered.
+    """
+
+    def __init__(self, number: int, pid: int, state: WorkerState) -> None:
+        self.number, self.name, self.pid = number, str(number), pid
+        self.state = state
+        self.snapshot = Snapshot(opened=pid)
+
+    def updateSnapshot(self) -> Any:
+        return succeed(None)
+
+
+class ObservationTests(SynchronousTestCase):
+    def test_workers(self) -> None:
+        """
+        Each worker is there with its state, its restarts, and the figures of its
+        process: of a successor, if there is one, whose numbers are those of both; also
+        a worker that has no process.
+        """
+        own, parent = os.getpid(), os.getppid()
+        workers: Any = [
+            FakeWorker(1, parent, WorkerState.DRAINING),
+            FakeWorker(0, parent, WorkerState.DRAINING),
+            FakeWorker(1, own, WorkerState.LISTENING),
+        ]
+        status = AggregateStatus(lambda: workers, Clock())
+        restarts = {0: {"hung": 0}, 1: {"hung": 2}, 2: {"hung": 1}}
+        seen = self.successResultOf(status.observe(State.LISTENING, restarts, {}))
+        self.assertEqual(
+            {
+                name: (each.state, each.restarts, each.snapshot)
+                for name, each in seen.workers.items()
+            },
+            {
+                "0": ("draining", {"hung": 0}, Snapshot(opened=parent)),
+                "1": ("listening", {"hung": 2}, Snapshot(opened=parent + own)),
+                "2": ("gone", {"hung": 1}, None),
+            },
+        )
+        began = [
+            None if each.process is None else each.process.startTime
+            for each in (*seen.workers.values(), seen)
+        ]
+        expected = [figuresOf(pid) for pid in (parent, own, 0, own)]
+        self.assertEqual(began, [each and each.startTime for each in expected])
+        self.assertNotEqual(began[0], began[1])
 
 
 class PagesTests(SynchronousTestCase):

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.fake_workers import FakeReactor
 from twisted_echo import EchoConfig
 from twisted_echo.command.workers.channel import CHANNEL, WorkerSettings
-from twisted_echo.command.workers.worker_monitor import WorkerMonitor
+from twisted_echo.command.workers.worker_monitor import CAUSES, WorkerMonitor
 from twisted_echo.command.workers.worker_process import WorkerProcess
 from twisted_echo.metrics import Snapshot
 
@@ -357,7 +357,7 @@ class MonitorTests(SynchronousTestCase):
         self.end(first)
         self.reactor.advance(0)
         self.assertEqual(len(self.reactor.processes), 3)
-        self.assertEqual(self.monitor.restarts["hung"], 1)
+        self.assertEqual(self.monitor.restarts[0]["hung"], 1)
         self.assertEqual(second.transport.signals, [])
 
     def test_isSlow(self) -> None:
@@ -406,12 +406,12 @@ class MonitorTests(SynchronousTestCase):
         self.reactor.advance(1)
         self.assertEqual(first.transport.signals, ["KILL"])
         self.end(first)
-        self.assertEqual(self.monitor.restarts["start-failed"], 1)
+        self.assertEqual(self.monitor.restarts[0]["start-failed"], 1)
         self.assertEqual(second.transport.signals, [])
 
     def test_restarts(self) -> None:
         """
-        They are counted by why.
+        They are counted for each worker, by why.
         """
         first, second = self.start()
         # One that cannot start says so too before it ends.
@@ -430,10 +430,12 @@ class MonitorTests(SynchronousTestCase):
         fourth = self.present(1)
         self.say(fourth, "listening")
         self.end(fourth, ProcessTerminated(exitCode=3))
-        self.assertEqual(
-            self.monitor.restarts,
-            {"start-failed": 1, "killed": 1, "drained": 1, "exited": 1, "hung": 0},
-        )
+        none = dict.fromkeys(CAUSES, 0)
+        counts = {
+            0: {**none, "start-failed": 1, "killed": 1},
+            1: {**none, "drained": 1, "exited": 1},
+        }
+        self.assertEqual(self.monitor.restarts, counts)
 
     def test_howSoon(self) -> None:
         """
