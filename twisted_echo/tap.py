@@ -4,24 +4,25 @@ The command line: C{twistd echo} and C{twist echo}.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.logger import Logger
 from twisted.python.usage import CompleteList, Completions, UsageError
 from twisted.python.usage import Options as UsageOptions
 
-from twisted_echo.command import option_parsers
 from twisted_echo.command.command_service import CommandService
 from twisted_echo.command.command_settings import CommandSettings, commandSettings
 from twisted_echo.command.daemon_report import DaemonReport
+from twisted_echo.command.environment import fromEnvironment, variableOf
 from twisted_echo.command.file_limit import fittingSessions, raiseFileLimit
 from twisted_echo.command.help import groupedUsage
 from twisted_echo.command.interfaces import Served
 from twisted_echo.command.local_service import LocalService
-from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.command.option_table import LISTEN, OPTIONS, PROXY_FROM, Option
 from twisted_echo.command.start_errors import endQuietly, failProcess, tellUser
 from twisted_echo.command.systemd_notify import Notifier
 from twisted_echo.command.twisted_command import (
@@ -31,15 +32,32 @@ from twisted_echo.command.twisted_command import (
 )
 from twisted_echo.echo import EchoConfig
 from twisted_echo.logs.json_observer import checkLogging
+from twisted_echo.logs.values import CommaSeparated
 
 __all__ = ["Options", "makeService"]
+
+_log = Logger()
+
+
+def _handlerOf(option: Option) -> Callable[[UsageOptions, str], None]:
+    """
+    Make the method that takes one value of an option which can be given several times.
+    """
+
+    def handle(self: UsageOptions, text: str) -> None:
+        self.setdefault(option.name, []).append(option.coerce(text))
+
+    handle.__doc__ = option.help
+    return handle
 
 
 class Options(UsageOptions):
     """
-    The options of the command.
+    The options of the command. What the command line leaves out is taken from the
+    environment, if one of Twisted's commands runs this, or else is the default.
 
     @ivar settings: what they say together, once they are parsed.
+    @ivar fromEnvironment: those that the environment has given, by their names.
     """
 
     synopsis = "[options]"
@@ -49,10 +67,12 @@ class Options(UsageOptions):
         " received, end-of-file for every client."
     )
 
-    optParameters = [each.parameter for each in OPTIONS]  # noqa: RUF012 - Twisted's way
+    optParameters = [  # noqa: RUF012 - Twisted's way
+        each.parameter for each in OPTIONS if not each.isRepeated
+    ]
 
     compData = Completions(
-        multiUse=["listen", "proxy-from"],
+        multiUse=[each.name for each in OPTIONS if each.isRepeated],
         optActions={
             option.name: CompleteList([each.value for each in option.choices])
             for option in OPTIONS
@@ -64,34 +84,12 @@ class Options(UsageOptions):
 
     def __init__(self) -> None:
         super().__init__()
-        # The class above parses what the user gives, and no default.
-        self.update({each.name: each.coerce(each.default) for each in OPTIONS})
-        self["listen"] = []
-        self["proxy-from"] = []
+        self.fromEnvironment: dict[str, object] = {}
+        # Until all are parsed, this has what the command line gives, and no default.
+        self.clear()
 
-    def opt_listen(self, endpoint: str) -> None:
-        """
-        Where to listen, a Twisted endpoint: tcp:7007 (every IPv4 address of
-        this machine), tcp6:7007, unix:/run/echo.sock,
-        ssl:7007:privateKey=key.pem:certKey=cert.pem, tls:/etc/certs:7007 (one of the
-        certificates in a folder, by the name that a client asks for),
-        systemd:domain=INET:name=echo, haproxy:tcp:7007. Can be given several
-        times. [default: tcp:7007:interface=127.0.0.1]
-        """
-        self["listen"].append(endpoint)
-
-    opt_l = opt_listen
-
-    def opt_proxy_from(self, network: str) -> None:
-        """
-        An address or network, such as 10.0.0.0/8, from which haproxy: takes a PROXY
-        header; from others the connection is refused. Can be given several times.
-        [default: from everywhere]
-        """
-        try:
-            self["proxy-from"].append(option_parsers.network(network))
-        except ValueError as error:
-            raise UsageError(f"--proxy-from {error}") from None
+    opt_listen = opt_l = _handlerOf(LISTEN)
+    opt_proxy_from = _handlerOf(PROXY_FROM)
 
     def opt_version(self) -> None:
         """
@@ -128,18 +126,41 @@ class Options(UsageOptions):
 
     def postOptions(self) -> None:
         """
-        Check the options together, and make C{settings} of them.
+        Add what the command line leaves out, check the options together, and make
+        C{settings} of them.
         """
         try:
             checkLogging(self.parent)
         except ValueError as error:
             raise UsageError(str(error)) from None
+        self._complete()
         if self.parent is not None:
             chooseReactor()
             endQuietly()
         from twisted.internet import reactor
 
-        self.settings = commandSettings(self, reactor)
+        self.settings = commandSettings(self, reactor, self._named)
+
+    def _complete(self) -> None:
+        """
+        Add what the command line leaves out.
+
+        @raise UsageError: if the environment has a value that is not legal.
+        """
+        missing = [each for each in OPTIONS if each.name not in self]
+        # A program that uses the options without Twisted's commands gives them all.
+        if twistedCommand(self.parent) is not None:
+            self.fromEnvironment = fromEnvironment(os.environ, missing)
+        for option in missing:
+            self[option.name] = self.fromEnvironment.get(
+                option.name, option.read(option.default, option.name)
+            )
+
+    def _named(self, option: str) -> str:
+        """
+        Name an option as the user has given it.
+        """
+        return variableOf(option) if option in self.fromEnvironment else f"--{option}"
 
 
 def makeService(options: Options) -> IService:
@@ -151,6 +172,12 @@ def makeService(options: Options) -> IService:
     # (Its interfaces depend on the platform.)
     reactor: Any = installed
     settings = options.settings
+    if options.fromEnvironment:
+        _log.info(
+            "options from the environment: {variables}",
+            event="options-from-environment",
+            variables=CommaSeparated(map(variableOf, options.fromEnvironment)),
+        )
     return CommandService(
         _served(settings, _fittingConfig(settings), reactor),
         reactor,

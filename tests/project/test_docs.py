@@ -14,7 +14,7 @@ import twisted_echo
 from tests.support.pages import PAGES
 from tests.support.paths import PROJECT
 from twisted_echo.bench.cli import build_parser
-from twisted_echo.tap import Options
+from twisted_echo.command.option_table import OPTIONS
 
 PACKAGE = Path(twisted_echo.__file__).parent
 PLUGIN = PROJECT / "twisted" / "plugins" / "twisted_echo_plugin.py"
@@ -138,8 +138,7 @@ class NameTests(SynchronousTestCase):
         Every option that is named is one of the command, of the benchmarks, or of
         another program that is known here.
         """
-        known = {"--listen", "--proxy-from", "--version", "--help"}
-        known.update(f"--{name}" for name in Options())
+        known = {"--version", "--help", *(f"--{each.name}" for each in OPTIONS)}
         known.update(options_of(build_parser()))
         for options in FOREIGN.values():
             known.update(options.split())

@@ -103,6 +103,32 @@ class EchoTests(CommandTestCase):
     def test_ncat(self) -> None:
         self.assert_program_echoes("ncat", "127.0.0.1", "PORT")
 
+    def test_environment(self) -> None:
+        """
+        Options come from the environment, too, for both commands, unless the command
+        line has them; what Kubernetes puts there is no option.
+        """
+        env = {
+            "TWISTED_ECHO_LISTEN": "tcp:0:interface=127.0.0.1 unix:echo.sock",
+            "TWISTED_ECHO_DELIMITER": "END",
+            "TWISTED_ECHO_MAX_LENGTH": "1",
+            "TWISTED_ECHO_PORT": "tcp://10.96.7.7:7007",
+        }
+        for command in (TWISTD, TWIST):
+            server = Server.start(
+                self, "--max-length=3", listen=(), command=command, env=env
+            )
+            self.assertIn(
+                "options from the environment: TWISTED_ECHO_LISTEN,"
+                " TWISTED_ECHO_DELIMITER\n",
+                server.stdout,
+            )
+            for address in (server.address, str(server.folder / "echo.sock")):
+                client = connect(self, address)
+                client.sendall(b"abcENDabcdEND")
+                self.assertEqual(read_to_end(client), b"abcEND")
+                client.close()
+
     def test_options(self) -> None:
         """
         The options reach the protocol: a line that is too long ends the connection

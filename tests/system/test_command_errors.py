@@ -4,7 +4,7 @@ How C{twistd echo} and C{twist echo} say that they cannot start.
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from unittest import SkipTest
 
@@ -174,6 +174,15 @@ class BadOptionTests(CommandTestCase):
         self.assert_refused("twistd", 1, "--nonsense", "nonsense", "--help")
         self.assert_refused("twist", os.EX_USAGE, "--drain=5x", "'5x'", "5m")
 
+    def test_environment(self) -> None:
+        """
+        So it is with a variable, which is named.
+        """
+        env = {"TWISTED_ECHO_DRAIN": "5x"}
+        told = ("TWISTED_ECHO_DRAIN", "'5x'", "5m")
+        self.assert_refused("twistd", 1, "--admin=0", *told, env=env)
+        self.assert_refused("twist", os.EX_USAGE, "--admin=0", *told, env=env)
+
     @slow
     def test_othersAreRefused(self) -> None:
         self.assert_refused(
@@ -182,9 +191,14 @@ class BadOptionTests(CommandTestCase):
         self.assert_refused("twist", os.EX_USAGE, "tcp:7007", "tcp:7007", "--listen")
 
     def assert_refused(
-        self, program: str, status: int, option: str, *told: str
+        self,
+        program: str,
+        status: int,
+        option: str,
+        *told: str,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        echo = finished(self, [script(program), "echo", option])
+        echo = finished(self, [script(program), "echo", option], env=env)
         self.assertEqual(echo.process.returncode, status, echo.report("ended"))
         self.assertEqual(echo.stdout, "")
         (line,) = echo.stderr.splitlines()

@@ -3,6 +3,7 @@ Under systemd: what it is told, its unit files, and its sockets, which outlive u
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -36,6 +37,8 @@ from tests.support.processes import (
     wait_until,
 )
 from twisted_echo.command import systemd_notify as notify
+from twisted_echo.command.environment import fromEnvironment, variableOf
+from twisted_echo.command.option_table import OPTIONS
 from twisted_echo.command.systemd_notify import Notifier
 from twisted_echo.echo import EchoConfig
 
@@ -323,6 +326,25 @@ class UnitTests(SynchronousTestCase):
             config.drain + config.abortAfter + 1,
         )
 
+    def test_environmentFile(self) -> None:
+        """
+        The options of the sample are options, and right; those of the unit are, too. A
+        stop with them still ends before systemd loses its patience.
+        """
+        sample = variables_in("twisted-echo.default")
+        self.assertGreater(len(sample), 4)
+        self.assertEqual(list(variables_in("echo.service")), ["TWISTED_ECHO_LISTEN"])
+        for variables in (sample, variables_in("echo.service")):
+            options = fromEnvironment(variables, OPTIONS)
+            self.assertEqual({variableOf(each) for each in options}, set(variables))
+        given: Any = fromEnvironment(sample, OPTIONS)
+        service = read_unit("echo.service")["Service"]
+        self.assertEqual(service["EnvironmentFile"], "-/etc/default/twisted-echo")
+        self.assertGreater(
+            float(service["TimeoutStopSec"]),
+            given["notice"] + given["drain"] + EchoConfig().abortAfter + 11,
+        )
+
 
 def read_unit(name: str) -> ConfigParser:
     """
@@ -342,20 +364,40 @@ def command_of_unit() -> list[str]:
     return [script(Path(words[0]).name), *words[1:]]
 
 
+def variables_in(name: str) -> dict[str, str]:
+    """
+    The variables of the commands that a file for systemd sets, commented out or not.
+    """
+    found = re.findall(
+        r'^#?(?:Environment=)?(TWISTED_ECHO_\w+)="?([^"\n]*)"?$',
+        (DEPLOY / name).read_text(),
+        re.M,
+    )
+    return dict(found)
+
+
 class ActivationTests(SynchronousTestCase):
     """
     The real C{systemd-socket-activate}, and the command line of the unit.
     """
 
-    def activated(self, *options: str, **more: Any) -> Command:
+    def activated(self, domain: str, *options: str, **more: Any) -> Command:
         """
         Have it wait for a connection.
+
+        @param domain: of the socket that it gets.
         """
         name = read_unit("echo.socket")["Socket"]["FileDescriptorName"]
         activate = program("systemd-socket-activate")
+        (listen,) = variables_in("echo.service").values()
+        listen = listen.replace("domain=INET:", f"domain={domain}:")
         return Command(
             self,
-            [activate, f"--fdname={name}", *options],
+            [
+                *(activate, f"--fdname={name}", f"-ETWISTED_ECHO_LISTEN={listen}"),
+                *options,
+                *command_of_unit(),
+            ],
             folder=new_folder(self),
             **more,
         )
@@ -368,8 +410,8 @@ class ActivationTests(SynchronousTestCase):
         with socket.create_server(("127.0.0.1", 0)) as kept:
             address = kept.getsockname()
             command = self.activated(
+                "INET",
                 "-EHOME=/",
-                *command_of_unit(),
                 env={"SOCKET": str(kept.fileno()), "LISTEN_FDS": "1"},
                 launcher=EXEC_ACTIVATED,
                 pass_fds=[kept.fileno()],
@@ -389,10 +431,7 @@ class ActivationTests(SynchronousTestCase):
         A path stays as it is: its file is systemd's.
         """
         path = str(new_folder(self) / "echo.sock")
-        words = [
-            word.replace("domain=INET:", "domain=UNIX:") for word in command_of_unit()
-        ]
-        command = self.activated(f"--listen={path}", *words)
+        command = self.activated("UNIX", f"--listen={path}")
         wait_until(lambda: os.path.exists(path))
         os.chmod(path, 0o600)
         client = connect_when_listening(self, Path(path))

@@ -93,6 +93,20 @@ class ServingTests(WorkersTestCase):
             )
         self.assert_stops(server, service)
 
+    def test_environment(self) -> None:
+        """
+        Workers have the options of their parent. They do not read them anew from the
+        environment, where the command line does not count.
+        """
+        env = {"TWISTED_ECHO_MAX_LENGTH": "1", "TWISTED_ECHO_DELIMITER": "END"}
+        server, service = self.start("--max-length", "3", env=env)
+        wait_until(lambda: len(service.pids) == 2)
+        for _ in range(2):
+            client = self.connect(server.address)
+            self.assertEqual(round_trip(client, b"abcEND"), b"abcEND")
+        self.assertEqual(server.stdout.count("options from the environment"), 1)
+        self.assert_stops(server, service)
+
     def test_signalsToWorkers(self) -> None:
         """
         What a terminal or an operator may send to every process does a worker no harm.

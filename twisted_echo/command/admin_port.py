@@ -108,7 +108,7 @@ def adminPort(
     because Twisted's own web server serves it.
 
     @param listening: the endpoints that may use other sockets of systemd's.
-    @raise ValueError: if there is none such.
+    @raise ValueError: if there is none such; without the name of the option.
     """
     secured = certificates = None
     try:
@@ -125,7 +125,7 @@ def adminPort(
         # Every kind of endpoint has errors of its own.
         why = str(error) or type(error).__name__
         raise ValueError(
-            f"--admin {text!r} is no endpoint: {why}; such as {_EXAMPLES}"
+            f"{text!r} is no endpoint: {why}; such as {_EXAMPLES}"
         ) from None
     if certificates is not None:
         endpoint = LayeredEndpoint(
@@ -148,8 +148,7 @@ def _checked(
         found = parseEndpoint(reactor, described)
         checkDistinctSockets([*listening, found])
     except BadEndpoint as error:
-        message = error.messageFor(text, _EXAMPLES)
-        raise _ExplainedError(f"--admin {message}") from None
+        raise _ExplainedError(error.messageFor(text, _EXAMPLES)) from None
     except ValueError as error:
-        raise _ExplainedError(f"--admin {error}") from None
+        raise _ExplainedError(str(error)) from None
     return found

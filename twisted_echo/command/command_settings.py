@@ -2,7 +2,7 @@
 The settings of the command: its options, parsed and checked together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any
@@ -54,31 +54,36 @@ class CommandSettings:
 
 
 def commandSettings(
-    options: Mapping[str, Any], reactor: IReactorTime
+    options: Mapping[str, Any], reactor: IReactorTime, named: Callable[[str], str]
 ) -> CommandSettings:
     """
     Check options together.
 
     @param options: by their names, each parsed.
+    @param named: what the user calls an option, for messages.
     @raise UsageError: if they are not legal together.
     """
     isMeasured = options["admin"] != option_parsers.OFF
     if options["notice"] and not isMeasured:
         raise UsageError(
-            "--notice needs --admin, whose /readyz has a balancer send no more"
+            f"{named('notice')} needs --admin, whose /readyz has a balancer send no"
+            " more"
         )
     try:
         echo = _echoConfig(options, measure=isMeasured)
     except InvalidSetting as error:
-        raise usageError(error) from None
-    listening = _listening(reactor, echo.listen, options["proxy-from"])
+        raise usageError(error, named) from None
+    listening = _listening(reactor, echo.listen, options["proxy-from"], named)
     if options["workers"] > 1:
-        _checkShareable(listening)
+        _checkShareable(listening, named("workers"))
+    admin = None
+    if isMeasured:
+        admin = _adminPort(reactor, options["admin"], listening, named("admin"))
     return CommandSettings(
         echo=echo,
         listening=listening,
         proxyFrom=options["proxy-from"],
-        admin=_adminPort(reactor, options["admin"], listening) if isMeasured else None,
+        admin=admin,
         notice=options["notice"],
         workers=options["workers"],
         fitsSessions=options["max-sessions"] is None,
@@ -90,7 +95,7 @@ def _echoConfig(options: Mapping[str, Any], measure: bool) -> EchoConfig:
     @raise InvalidSetting: if a value is not legal.
     """
     return EchoConfig(
-        listen=tuple(options["listen"]) or EchoConfig().listen,
+        listen=tuple(options["listen"]),
         framing=options["framing"],
         delimiter=options["delimiter"],
         maxLength=options["max-length"],
@@ -119,6 +124,7 @@ def _listening(
     reactor: IReactorTime,
     descriptions: Sequence[str],
     proxyFrom: Sequence[IPv4Network | IPv6Network],
+    named: Callable[[str], str],
 ) -> list[ParsedEndpoint]:
     """
     Make endpoints of their strings.
@@ -127,18 +133,20 @@ def _listening(
         listening = [parseEndpoint(reactor, each, proxyFrom) for each in descriptions]
         checkDistinctSockets(listening)
     except ValueError as error:
-        raise UsageError(f"--listen {error}") from None
+        raise UsageError(f"{named('listen')} {error}") from None
     if proxyFrom and not any(each.isProxied for each in listening):
         raise UsageError(
-            "--proxy-from says who may send a PROXY header, which only --listen"
-            " haproxy:... expects"
+            f"{named('proxy-from')} says who may send a PROXY header, which only"
+            " --listen haproxy:... expects"
         )
     return listening
 
 
-def _checkShareable(listening: Sequence[ParsedEndpoint]) -> None:
+def _checkShareable(listening: Sequence[ParsedEndpoint], name: str) -> None:
     """
     Check that many processes can listen on these endpoints.
+
+    @param name: what the user calls C{--workers}.
     """
     from twisted_echo.command.workers.binding import checkShareable
 
@@ -146,22 +154,23 @@ def _checkShareable(listening: Sequence[ParsedEndpoint]) -> None:
         for each in listening:
             checkShareable(each.plainDescription)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f"{name} {error}") from None
 
 
 def _adminPort(
-    reactor: IReactorTime, text: str, listening: Sequence[ParsedEndpoint]
+    reactor: IReactorTime, text: str, listening: Sequence[ParsedEndpoint], name: str
 ) -> "ReloadableAdmin":
     """
     Make the admin port of its endpoint string.
 
     @param listening: the endpoints that may use other sockets of systemd's.
+    @param name: what the user calls C{--admin}.
     """
     try:
         from twisted_echo.command.admin_port import adminPort
     except ImportError as error:
-        raise UsageError(f"--admin needs the extra 'metrics' ({error})") from None
+        raise UsageError(f"{name} needs the extra 'metrics' ({error})") from None
     try:
         return adminPort(reactor, text, listening)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f"{name} {error}") from None

@@ -7,6 +7,9 @@ import textwrap
 
 from twisted.python.usage import Options
 
+from twisted_echo.command.environment import variableOf
+from twisted_echo.command.option_table import OPTIONS
+
 __all__ = ["GROUPS", "groupedUsage"]
 
 GROUPS = (
@@ -54,6 +57,12 @@ _UNITS = (
     "Durations take units: 500ms, 1.5s, 5m, 1h30m, 2d; a plain number is seconds."
     " Sizes do, too: 64K, 256M, 1G, powers of 1024; a plain number is bytes."
 )
+_ENVIRONMENT = (
+    f"An environment variable gives an option, too: {variableOf('max-sessions')}=1000."
+    " Several values have spaces between them. An option on the command line replaces"
+    " the variable's whole value."
+)
+_DEFAULTS = {each.name: each.default for each in OPTIONS}
 _WIDEST = 100
 
 
@@ -86,11 +95,11 @@ def groupedUsage(options: Options, purpose: str, width: int | None = None) -> st
             )
         lines.append(f"  Example: echo {example}")
         parts.append("\n".join(lines))
-    parts.append("\n".join(textwrap.wrap(_UNITS, width)))
+    parts += ["\n".join(textwrap.wrap(each, width)) for each in (_UNITS, _ENVIRONMENT)]
     return "\n" + "\n\n".join(parts) + "\n"
 
 
 def _textOf(options: Options, name: str) -> str:
     text = " ".join(options.docs[name].split())
-    default = options.defaults.get(name)
-    return text if default is None else f"{text} [default: {default}]"
+    default = _DEFAULTS.get(name)
+    return f"{text} [default: {default}]" if default else text

@@ -1,5 +1,5 @@
 """
-The options that take one value: what each is for, and how its value is parsed.
+The options that take a value: what each is for, and how its value is parsed.
 L{twisted_echo.command.help} has the order in which a person reads them.
 """
 
@@ -14,6 +14,7 @@ from twisted_echo.command.option_parsers import (
     OFF,
     delimiter,
     keepAlive,
+    network,
     number,
     oneOf,
     sessions,
@@ -26,7 +27,7 @@ from twisted_echo.session.session_log import LogSessions
 from twisted_echo.validation.checks import InvalidSetting
 from twisted_echo.validation.units import parse_duration, parse_size
 
-__all__ = ["OPTIONS", "Option", "usageError"]
+__all__ = ["LISTEN", "OPTIONS", "PROXY_FROM", "Option", "usageError"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Option:
     @ivar field: the setting that it becomes, of an L{EchoConfig
         <twisted_echo.echo.EchoConfig>}, its limits or its deadlines.
     @ivar choices: the values, if they are an enum's.
+    @ivar isRepeated: whether it can be given several times. Its value is then a list.
+        In one text, such as the default's, the items have spaces between them.
     """
 
     name: str
@@ -51,17 +54,38 @@ class Option:
     parse: Callable[[str], object]
     field: str | None = None
     choices: type[Enum] | None = None
+    isRepeated: bool = False
 
     def coerce(self, text: str) -> object:
         """
-        Parse a value.
+        Parse a value of the command line, one item if there may be several.
 
         @raise UsageError: if it is not legal, with the option's name.
         """
+        return self._parsed(text, f"--{self.name}")
+
+    def isGiven(self, text: str) -> bool:
+        """
+        Whether a text has a value, or an item.
+        """
+        return bool(text.split() if self.isRepeated else text)
+
+    def read(self, text: str, name: str) -> object:
+        """
+        Parse a text that has the whole value.
+
+        @param name: what the user calls the option.
+        @raise UsageError: if it is not legal, with this name.
+        """
+        if self.isRepeated:
+            return [self._parsed(each, name) for each in text.split()]
+        return self._parsed(text, name)
+
+    def _parsed(self, text: str, name: str) -> object:
         try:
             return self.parse(text)
         except ValueError as error:
-            raise UsageError(f"--{self.name} {error}") from None
+            raise UsageError(f"{name} {error}") from None
 
     @property
     def parameter(self) -> list[object]:
@@ -81,7 +105,34 @@ def _choice(
     return Option(name, letter, default.value, help, oneOf(kind), field, kind)
 
 
+LISTEN = Option(
+    "listen",
+    "l",
+    "tcp:7007:interface=127.0.0.1",
+    "Where to listen, a Twisted endpoint: tcp:7007 (every IPv4 address of this"
+    " machine), tcp6:7007, unix:/run/echo.sock,"
+    " ssl:7007:privateKey=key.pem:certKey=cert.pem, tls:/etc/certs:7007 (one of the"
+    " certificates in a folder, by the name that a client asks for),"
+    " systemd:domain=INET:name=echo, haproxy:tcp:7007. Can be given several times.",
+    str,
+    "listen",
+    isRepeated=True,
+)
+
+PROXY_FROM = Option(
+    "proxy-from",
+    None,
+    "",
+    "An address or network, such as 10.0.0.0/8, from which haproxy: takes a PROXY"
+    " header; from others the connection is refused. Can be given several times."
+    " Without it: from everywhere.",
+    network,
+    isRepeated=True,
+)
+
 OPTIONS = (
+    LISTEN,
+    PROXY_FROM,
     _choice(
         "framing",
         "f",
@@ -251,11 +302,13 @@ OPTIONS = (
 _BY_FIELD = {each.field: each for each in OPTIONS if each.field is not None}
 
 
-def usageError(error: InvalidSetting) -> UsageError:
+def usageError(error: InvalidSetting, named: Callable[[str], str]) -> UsageError:
     """
     Name the option that a wrong setting came from.
+
+    @param named: what the user calls an option.
     """
     option = _BY_FIELD.get(error.field)
     return UsageError(
-        str(error) if option is None else f"--{option.name} {error.problem}"
+        str(error) if option is None else f"{named(option.name)} {error.problem}"
     )

@@ -86,7 +86,10 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     This process's environment, without what would change how a command behaves.
     """
-    unwanted = re.compile("COV_|COVERAGE_|LISTEN_|PYTHON(?!HOME|PATH|DONTWRITE)")
+    unwanted = re.compile(
+        "COV_|COVERAGE_|LISTEN_|PYTHON(?!HOME|PATH|DONTWRITE)"
+        "|TWISTED_ECHO_(?!COMPILED$)"
+    )
     kept = {
         name: value for name, value in os.environ.items() if not unwanted.match(name)
     }

@@ -41,16 +41,16 @@ def checkShareable(description: str) -> None:
     Check that many processes can listen on an endpoint.
 
     @param description: its string, without layers.
-    @raise ValueError: if they cannot.
+    @raise ValueError: if they cannot; without the name of the option.
     """
     kind = description.partition(":")[0]
     if kind not in SHAREABLE:
         raise ValueError(
-            f"--workers can listen on {', '.join(SHAREABLE)}, and on ssl and haproxy"
+            f"can listen on {', '.join(SHAREABLE)}, and on ssl and haproxy"
             f" over them, got {kind!r}"
         )
     if sys.platform != "linux":
-        raise ValueError("--workers needs Linux, which divides connections among them")
+        raise ValueError("needs Linux, which divides connections among them")
 
 
 class BoundEndpoint:
