@@ -6,8 +6,8 @@ L{twisted_echo.session} (one connection's life, and the record of all),
 L{twisted_echo.service} (listen, suspend, drain, stop) and L{twisted_echo.echo} (the
 echo service, which composes them).
 
-The README's map has the order: a package imports only what stands earlier. Before the
-spine come L{twisted_echo.twisted_internals}, L{twisted_echo.validation},
+A package imports only what stands earlier in the map of C{docs/contributing.md}. Before
+the spine come L{twisted_echo.twisted_internals}, L{twisted_echo.validation},
 L{twisted_echo.logs}, L{twisted_echo.metrics}, L{twisted_echo.scheduling},
 L{twisted_echo.eager}, the reactor, which is public as L{twisted_echo.reactor},
 L{twisted_echo.net} and L{twisted_echo.tls}. Between session and service come

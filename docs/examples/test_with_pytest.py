@@ -9,12 +9,10 @@ in a process of its own. `echo_fault_proxy` stands before either. At the end all
 stopped, and what they have left behind fails the test.
 """
 
-from collections.abc import Callable
-
 import pytest
 
 from twisted_echo import FastLineReceiver, Limits, Session
-from twisted_echo.testing import EchoServer, FaultProxy, ServiceThread
+from twisted_echo.testing import EchoServer, StartFaultProxy, StartServiceThread
 
 
 class Upper(Session, FastLineReceiver):
@@ -24,7 +22,7 @@ class Upper(Session, FastLineReceiver):
         self.sendLine(line.upper())
 
 
-def test_upper(echo_service_thread: Callable[..., ServiceThread]) -> None:
+def test_upper(echo_service_thread: StartServiceThread) -> None:
     server = echo_service_thread(Upper)
     with server.connect() as client:
         client.sendall(b"hello\n")
@@ -32,7 +30,7 @@ def test_upper(echo_service_thread: Callable[..., ServiceThread]) -> None:
     assert server.call(lambda: server.service.snapshot().opened) == 1
 
 
-def test_one_client_too_many(echo_service_thread: Callable[..., ServiceThread]) -> None:
+def test_one_client_too_many(echo_service_thread: StartServiceThread) -> None:
     server = echo_service_thread(Upper, limits=Limits(sessionsPerPeer=1))
     with server.connect() as first, server.connect() as second:
         assert second.recv(100) == b""
@@ -42,8 +40,8 @@ def test_one_client_too_many(echo_service_thread: Callable[..., ServiceThread]) 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_lines_in_pieces(
-    echo_service_thread: Callable[..., ServiceThread],
-    echo_fault_proxy: Callable[..., FaultProxy],
+    echo_service_thread: StartServiceThread,
+    echo_fault_proxy: StartFaultProxy,
     size: int,
 ) -> None:
     proxy = echo_fault_proxy(echo_service_thread(Upper))

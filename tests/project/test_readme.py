@@ -1,66 +1,114 @@
 """
-The README is a promise.
+The README is a promise: what it prints works as it is printed.
 """
 
 import re
 import socket
-import tomllib
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-import twisted_echo
+from tests.support.marks import slow
 from tests.support.paths import PROJECT
 from tests.support.processes import Server, finished, new_folder, script
 
 README = (PROJECT / "README.md").read_text()
 
 
-class ReadmeTests(SynchronousTestCase):
-    def test_embedding(self) -> None:
+def programs() -> tuple[str, str, str]:
+    """
+    What the README prints: a server, its test by pytest, and its test by trial.
+    """
+    (server,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    by_pytest, by_trial = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
+    return server, by_pytest, by_trial
+
+
+class ExampleTests(SynchronousTestCase):
+    """
+    The server and its two tests, each saved in a clean folder as the README says.
+    """
+
+    def setUp(self) -> None:
+        self.server, self.by_pytest, self.by_trial = programs()
+        self.folder = new_folder(self)
+        self.save("upper.py", self.server)
+
+    def save(self, name: str, source: str) -> None:
+        (self.folder / name).write_text(source)
+
+    def run_python(self, *arguments: str) -> str:
+        command = [sys.executable, *arguments]
+        return finished(self, command, folder=self.folder).stdout
+
+    def test_server(self) -> None:
         """
-        The program, saved as the README says, runs a server of upper case; and its
-        test passes.
+        It greets, and answers in capitals.
         """
-        (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-        (test,) = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
-        folder = new_folder(self)
-        source = program.replace("tcp:7008:", "tcp:0:")
-        self.assertNotEqual(source, program)
-        (folder / "upper.py").write_text(source)
+        source = self.server.replace("tcp:7008:", "tcp:0:")
+        self.assertNotEqual(source, self.server)
+        self.save("upper.py", source)
         server = Server(
-            self, [script("twistd"), "--pidfile=", "-ny", "upper.py"], folder=folder
+            self,
+            [script("twistd"), "--pidfile=", "-ny", "upper.py"],
+            folder=self.folder,
         )
         server.wait_for(r"listening on .*, by .*\n")
         with socket.create_connection(server.address, 30) as client:
             client.sendall(b"hello\nthere\n")
             client.shutdown(socket.SHUT_WR)
             reply = b"".join(iter(lambda: client.recv(100), b""))
-        self.assertEqual(reply, b"HELLO\nTHERE\n")
-        (folder / "test_upper.py").write_text(test)
-        tested = finished(
-            self, [script("pytest"), "-q", "-p", "no:twisted"], folder=folder
-        )
-        self.assertIn("1 passed", tested.stdout)
+        self.assertEqual(reply, b"ready\nHELLO\nTHERE\n")
 
-    def test_map(self) -> None:
+    def test_length(self) -> None:
         """
-        The map shows every package and module, in an order in which each imports only
-        what stands earlier: that of the contract that CI checks.
+        It is short enough to be read at once.
         """
-        told = re.findall(r"^\| \W*`([a-z0-9_]+)(?:\.py|/)`\W* \|", README, re.M)
-        folder = Path(twisted_echo.__file__).parent
-        there = {
-            each.stem
-            for each in folder.iterdir()
-            if each.suffix == ".py" or (each / "__init__.py").exists()
-        }
-        self.assertEqual(sorted(told), sorted(there - {"__init__"}))
-        settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())
-        (contract,) = settings["tool"]["importlinter"]["contracts"]
-        layers = [
-            name.strip()
-            for layer in reversed(contract["layers"])
-            for name in layer.split("|")
-        ]
-        self.assertEqual(told, layers)
+        lines = [line for line in self.server.splitlines() if line]
+        self.assertLessEqual(len(lines), 12)
+
+    def test_pytest(self) -> None:
+        self.save("test_upper.py", self.by_pytest)
+        printed = self.run_python("-m", "pytest", "-p", "no:twisted")
+        self.assertIn("1 passed", printed)
+
+    def test_trial(self) -> None:
+        self.save("test_upper.py", self.by_trial)
+        printed = self.run_python("-m", "twisted.trial", "test_upper")
+        self.assertIn("PASSED (successes=1)", printed)
+
+    @slow
+    def test_types(self) -> None:
+        """
+        All three satisfy C{mypy --strict}.
+        """
+        if find_spec("mypy") is None:
+            raise SkipTest("the extra 'lint' is not installed: mypy")
+        self.save("test_upper.py", self.by_pytest)
+        self.save("test_upper_by_trial.py", self.by_trial)
+        names = sorted(path.name for path in self.folder.glob("*.py"))
+        printed = self.run_python("-m", "mypy", "--strict", *names)
+        self.assertIn("no issues found in 3 source files", printed)
+
+
+class PageTests(SynchronousTestCase):
+    def test_links(self) -> None:
+        """
+        Every file that it links to is there.
+        """
+        linked = re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", README)
+        self.assertGreater(len(linked), 10)
+        self.assertEqual(
+            [each for each in linked if not Path(PROJECT, each).exists()], []
+        )
+
+    def test_firstScreen(self) -> None:
+        """
+        The two commands stand on the first screen, and the server begins there.
+        """
+        screen = "\n".join(README.splitlines()[:45])
+        self.assertIn("\n    twistd -n echo\n", screen)
+        self.assertIn("```python\n", screen)

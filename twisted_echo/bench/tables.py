@@ -8,7 +8,7 @@ C{tables}, so that they are those of one run.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from twisted_echo.bench.cases import BY_LINE, Case, servers_of
+from twisted_echo.bench.cases import BY_LINE, CASES, Case, servers_of
 from twisted_echo.bench.comparison import Comparison
 from twisted_echo.bench.spreads import Spread
 
@@ -143,6 +143,22 @@ def _cases(comparison: Comparison) -> str:
     return "\n\n".join(f"**{table.title}**\n\n{table}" for table in tables)
 
 
+def _headline(comparison: Comparison) -> str:
+    """
+    One sentence on what a line costs, by our receiver and by Twisted's.
+    """
+    case = CASES[BY_LINE]
+    ours, theirs = (
+        comparison.cpu(server, case) for server in ("fast-lines", "line-receiver")
+    )
+    if ours is None or theirs is None:
+        return ""
+    return (
+        f"A `FastLineReceiver` needs **{figure(ours.median)} µs** of processor time for"
+        f" a line; Twisted's `LineReceiver` needs {figure(theirs.median)} µs."
+    )
+
+
 def versions(comparison: Comparison) -> str:
     """
     Of Python and of the libraries that were measured.
@@ -166,6 +182,7 @@ def _facts(comparison: Comparison) -> str:
 
 PARTS: Mapping[str, Callable[[Comparison], str]] = {
     "facts": _facts,
+    "headline": _headline,
     "summary": _summary,
     "by-line": _by_line,
     "cases": _cases,

@@ -10,6 +10,6 @@ them, and share one machine
 (L{message_receiver<twisted_echo.framing.message_receiver>}). A new framing is a
 L{Splitter<twisted_echo.framing.splitter.Splitter>} and a few lines for its receiver.
 
-This package knows no session. Packages later in the README's map may import it. Begin
+This package knows no session. Packages later in the package map may import it. Begin
 with L{twisted_echo.framing.splitter}.
 """

@@ -11,7 +11,7 @@ of them.
   - L{answers<twisted_echo.session.answers>}: answers that take time.
   - L{starttls<twisted_echo.session.starttls>}: TLS that begins in the middle.
 
-It does not know where connections come in. Packages later in the README's map may
+It does not know where connections come in. Packages later in the package map may
 import this package. Begin with L{twisted_echo.session.session}, then read
 L{twisted_echo.session.factory}.
 """

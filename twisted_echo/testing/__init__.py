@@ -7,6 +7,8 @@ leaks.
   - L{running}, L{startForTest}: a service in a trial test; L{ServiceThread}: in a test
     that knows no reactor.
   - L{assertNothingLeft}: that a service has left nothing behind.
+  - L{StartServiceThread}, L{StartEchoServer}, L{StartFaultProxy}: the types of those
+    fixtures of pytest that start something.
   - L{elapse}: time that passes on a C{Clock}, so that deadlines do.
 
 Only tests may import this package, and L{twisted_echo.bench}. Importing it imports
@@ -20,6 +22,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twisted_echo.testing.clocks import elapse
     from twisted_echo.testing.fault_proxy import FaultProxy, Flow
+    from twisted_echo.testing.fixture_types import (
+        StartEchoServer,
+        StartFaultProxy,
+        StartServiceThread,
+    )
     from twisted_echo.testing.leaks import Footprint, assertNothingLeft, leftBehind
     from twisted_echo.testing.server import EchoServer
     from twisted_echo.testing.services import running, startForTest
@@ -31,6 +38,9 @@ __all__ = [
     "Flow",
     "Footprint",
     "ServiceThread",
+    "StartEchoServer",
+    "StartFaultProxy",
+    "StartServiceThread",
     "assertNothingLeft",
     "elapse",
     "leftBehind",
@@ -44,6 +54,9 @@ _HOMES = {
     "Flow": "fault_proxy",
     "Footprint": "leaks",
     "ServiceThread": "threads",
+    "StartEchoServer": "fixture_types",
+    "StartFaultProxy": "fixture_types",
+    "StartServiceThread": "fixture_types",
     "assertNothingLeft": "leaks",
     "elapse": "clocks",
     "leftBehind": "leaks",

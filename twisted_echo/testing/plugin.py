@@ -8,14 +8,21 @@ what pytest has imported already, and each fixture imports the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from twisted_echo.testing import EchoServer, FaultProxy, ServiceThread
+    from twisted_echo.testing import (
+        EchoServer,
+        FaultProxy,
+        ServiceThread,
+        StartEchoServer,
+        StartFaultProxy,
+        StartServiceThread,
+    )
 
 _MARK = (
     "echo_server(*options, unix=False, tls=False, metrics=False): what the fixture"
@@ -31,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def start_echo_server() -> Iterator[Callable[..., EchoServer]]:
+def start_echo_server() -> Iterator[StartEchoServer]:
     """
     Start as many echo servers as are needed, each as EchoServer(...) takes it. At the
     end all are stopped, and checked for what they have left behind.
@@ -50,7 +57,7 @@ def start_echo_server() -> Iterator[Callable[..., EchoServer]]:
 
 @pytest.fixture
 def echo_server(
-    request: pytest.FixtureRequest, start_echo_server: Callable[..., EchoServer]
+    request: pytest.FixtureRequest, start_echo_server: StartEchoServer
 ) -> EchoServer:
     """
     A real `twistd echo` in a process of its own, on a free port; the mark
@@ -63,7 +70,7 @@ def echo_server(
 
 
 @pytest.fixture
-def echo_service_thread() -> Iterator[Callable[..., ServiceThread]]:
+def echo_service_thread() -> Iterator[StartServiceThread]:
     """
     Serve a protocol, or what a function of a reactor makes, in a thread, as
     ServiceThread(...) takes it. At the end all are stopped, and checked for what they
@@ -82,7 +89,7 @@ def echo_service_thread() -> Iterator[Callable[..., ServiceThread]]:
 
 
 @pytest.fixture
-def echo_fault_proxy() -> Iterator[Callable[..., FaultProxy]]:
+def echo_fault_proxy() -> Iterator[StartFaultProxy]:
     """
     Put a FaultProxy before a server: its address, or what has one.
     """

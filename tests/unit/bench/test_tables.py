@@ -87,6 +87,18 @@ class TableTests(SynchronousTestCase):
             ],
         )
 
+    def test_headline(self) -> None:
+        """
+        It has both figures, or is empty where one was not measured.
+        """
+        self.assertEqual(
+            PARTS["headline"](measured()),
+            "A `FastLineReceiver` needs **1.05 µs** of processor time for a line;"
+            " Twisted's `LineReceiver` needs 33.6 µs.",
+        )
+        other = a_comparison([CASES["ping-pong"]], TIMES)
+        self.assertEqual(PARTS["headline"](other), "")
+
 
 class CommandTests(SynchronousTestCase):
     def setUp(self) -> None:
@@ -148,7 +160,7 @@ class CommandTests(SynchronousTestCase):
             (
                 self.result,
                 self.document("odd.md", "nothing"),
-                "odd.md has a mark for 'nothing'; the parts are facts, summary",
+                "odd.md has a mark for 'nothing'; the parts are facts, headline, ",
             ),
             (self.result, self.folder / "absent.md", "absent.md: .*No such file"),
             (self.folder / "absent.json", good, "absent.json: .*No such file"),

@@ -3,5 +3,5 @@ What bounds sessions: how many are admitted, how long a peer may take, and how m
 memory they hold.
 
 L{twisted_echo.session.factory} imports this package, and so may packages later in the
-README's map. Begin with L{twisted_echo.session.bounds.limits}.
+package map. Begin with L{twisted_echo.session.bounds.limits}.
 """
