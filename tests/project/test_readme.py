@@ -6,7 +6,6 @@ import re
 import socket
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -95,16 +94,6 @@ class ExampleTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    def test_links(self) -> None:
-        """
-        Every file that it links to is there.
-        """
-        linked = re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", README)
-        self.assertGreater(len(linked), 10)
-        self.assertEqual(
-            [each for each in linked if not Path(PROJECT, each).exists()], []
-        )
-
     def test_firstScreen(self) -> None:
         """
         The two commands stand on the first screen, and the server begins there.
