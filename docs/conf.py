@@ -1,44 +1,36 @@
 """
 How the documentation is built: C{sphinx-build -W -b html docs build/html}.
 
-The pages are Markdown; the reference is pydoctor's, from the docstrings. Nothing is
-fetched, so names of Twisted's are no links. What pydoctor finds wrong, a docstring
-that does not parse or a link to what is not there, is a warning of Sphinx's, and C{-W}
-makes it an error.
+The pages are Markdown. Those in C{api/} take the docstrings from the package. Nothing
+is fetched, so names of Twisted's are no links. C{pydoctor} checks the docstrings of the
+whole package, as pyproject.toml says.
 """
 
 import sys
 from importlib import metadata
 from pathlib import Path
 
-import twisted_echo
-
-PACKAGE = Path(twisted_echo.__file__).parent
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "twisted-echo"
 copyright = "the authors of twisted-echo"
 release = metadata.version("twisted-echo")
 
-sys.path.insert(0, str(Path(__file__).parent / "extensions"))
-extensions = [
-    "myst_parser",
-    "pydoctor.sphinx_ext.build_apidocs",
-    "source_links",
-]
+extensions = ["myst_parser", "epytext", "source_links"]
 myst_heading_anchors = 3
+exclude_patterns = ["extensions"]
 
-pydoctor_args = [
-    "--docformat=epytext",
-    f"--project-name={project}",
-    f"--project-version={release}",
-    "--project-url=../index.html",
-    f"--project-base-dir={PACKAGE.parent}",
-    "--theme=readthedocs",
-    "--html-output={outdir}/api",
-    str(PACKAGE),
-]
-# No page refers into the reference by a role of Sphinx's.
-pydoctor_url_path = ""
+autoclass_content = "both"
+autodoc_class_signature = "mixed"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+add_module_names = False
+python_maximum_signature_line_length = 80
+# Types and names that have no page here, as Twisted's; pydoctor checks those of ours.
+nitpick_ignore_regex = [("py:.*", ".*")]
 
 html_theme = "furo"
 html_title = f"{project} {release}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]

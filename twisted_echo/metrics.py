@@ -101,10 +101,16 @@ class Histogram:
         return f"Histogram({self.bounds}, {self.counts}, {self.sum})"
 
     def toJSON(self) -> "HistogramJSON":
+        """
+        Make plain values of it, which C{json.dumps} takes.
+        """
         return list(self.bounds), self.counts, self.sum
 
     @classmethod
     def fromJSON(cls, value: "HistogramJSON") -> "Histogram":
+        """
+        Make a histogram of what L{toJSON} has returned.
+        """
         return cls(*value)
 
 

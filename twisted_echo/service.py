@@ -57,17 +57,19 @@ def _checkFactory(factory: object) -> None:
 
 class SessionService(StatefulService):
     """
-    Listens on any number of endpoints, and keeps what comes in by them until it
-    has ended::
+    Listens on any number of endpoints, and tracks what comes in by them until it has
+    ended::
 
         SessionService("tcp:7008", SessionFactory.forProtocol(Upper))
+
+    Overrides of C{privilegedStartService}, C{startService} and C{stopService} must call
+    C{super()}.
 
     @ivar factory: makes and records the sessions. Its C{abortAfter} is the
         deadline of the stop.
     @ivar grace: seconds in which, after the listeners are closed, clients may
         finish by themselves.
-    @cvar warnsOfExpiry: whether the log warns of certificates that expire. False where
-        another process does.
+    @cvar warnsOfExpiry: whether the log warns of certificates that expire.
     """
 
     _log = Logger()
@@ -129,8 +131,8 @@ class SessionService(StatefulService):
     @property
     def stopsBy(self) -> float | None:
         """
-        The time, by the factory's clock, at which a stop that has begun will have ended
-        at the latest; None before.
+        When a stop that has begun will have ended at the latest, by the factory's
+        clock; None before.
         """
         return None if self._stop is None else self._stop.endsBy
 
@@ -160,7 +162,8 @@ class SessionService(StatefulService):
 
     def privilegedStartService(self) -> None:
         """
-        Listen on all endpoints.
+        Listen on all endpoints. An override must call
+        C{super().privilegedStartService()}.
 
         @raise Exception: what the first endpoint that cannot listen fails with,
             a C{CannotListenError} as a rule. Then none listens. An endpoint that
@@ -180,7 +183,8 @@ class SessionService(StatefulService):
 
     def startService(self) -> None:
         """
-        Listen, unless C{privilegedStartService} does.
+        Listen, unless C{privilegedStartService} does. An override must call
+        C{super().startService()}.
         """
         if self.running or self.state in (State.IDLE, State.DRAINING, State.STOPPED):
             self.privilegedStartService()
@@ -198,7 +202,7 @@ class SessionService(StatefulService):
 
     def announce(self) -> None:
         """
-        Say in the log that it listens. Override this to say more, or nothing.
+        Log that the service listens. Override this to log more, or nothing.
         """
         self._log.info(
             "listening on {addresses}, by {reactor}",
@@ -251,9 +255,9 @@ class SessionService(StatefulService):
 
     def stopService(self) -> "Deferred[list[tuple[bool, Any]]]":
         """
-        Stop listening, end the sessions in order, and wait for all of it.
-
-        A second call, or one before the start, is legal.
+        Stop listening, end the sessions in order, and wait for all of it. A second
+        call, or one before the start, is legal. An override must return what
+        C{super().stopService()} returns.
 
         @return: a C{DeferredList} that fires when all listeners and sessions have
             ended. Its results are those of the listeners, in their order, and then

@@ -93,6 +93,9 @@ class ServiceView:
         self._service = service
 
     def observe(self) -> "Deferred[Observation]":
+        """
+        Return the numbers of this moment.
+        """
         service = self._service
         return succeed(
             Observation(
@@ -106,10 +109,16 @@ class ServiceView:
         )
 
     def readiness(self) -> tuple[bool, str]:
+        """
+        Return whether it accepts connections, and its state in a word.
+        """
         state = self._service.state
         return state is State.LISTENING, state.value
 
     def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
+        """
+        Return some of its sessions, as L{StatusSource.sessionsPage} says.
+        """
         if not _CURSOR.fullmatch(after):
             raise ValueError(f"after must be what next was, a number, got {after!r}")
         last, limit = int(after or 0), min(limit, MOST_ROWS)

@@ -288,10 +288,18 @@ class MessageReceiver(BufferedReceiver[_S], _PauseableMixin):
         return self._foundBy.join(undelivered, rest)
 
     def pauseProducing(self) -> None:
+        """
+        Deliver nothing after the message that is delivered now, until
+        C{resumeProducing}. What arrives meanwhile is kept.
+        """
         self._interrupt()
         super().pauseProducing()
 
     def stopProducing(self) -> None:
+        """
+        Deliver nothing after the message that is delivered now, and close the
+        connection.
+        """
         self._interrupt()
         super().stopProducing()
 

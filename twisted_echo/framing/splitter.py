@@ -32,7 +32,9 @@ which the next message begins.
 
 class Splitter:
     """
-    Splits bytes into messages of at most C{limit} bytes.
+    Splits bytes into messages of at most C{limit} bytes. It holds no bytes itself.
+
+    @ivar limit: the longest legal message in bytes, without prefix and delimiter.
     """
 
     __slots__ = ("limit",)

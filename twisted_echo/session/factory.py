@@ -52,8 +52,11 @@ def _keepAlive(name: str, value: KeepAlive | None) -> KeepAlive | None:
 @implementer(IWantsSocketOptions)
 class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     """
-    A factory that holds one Deferred for each of its sessions, from the
-    connection's first moment to its last.
+    Makes the sessions of one service, records them until they have ended, and holds
+    their settings.
+
+    A subclass that has an C{__init__}, or overrides C{sessionStarted} or
+    C{sessionEnded}, must call the inherited method by C{super()}.
 
     @ivar counters: what is counted of all of them.
     @ivar certificates: those that they are served with.
@@ -87,7 +90,15 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
         logSample: float = 1.0,
     ) -> None:
         """
+        A subclass with arguments of its own must call C{super().__init__()}.
+
         @param clock: where the time comes from; the reactor by default.
+        @param keepAlive: when the kernel probes silent peers; None for never.
+        @param abortAfter: seconds that a session which was closed waits for its peer
+            before it is aborted.
+        @param deadlines: how many seconds peers may take.
+        @param limits: how many sessions, and how many bytes, there may be.
+        @param logSessions: the sessions whose end is logged.
         @param logSample: the share of the sessions that is logged, of those that end
             without a problem, if C{ALL} are; from 1 (each) to above 0.
         @raise ValueError: if a number is not legal.
@@ -128,7 +139,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     @property
     def deadlines(self) -> Deadlines:
         """
-        What a peer may take its time for; can be replaced while sessions are open.
+        How many seconds peers may take; can be replaced while sessions are open.
         """
         return self._deadlines
 
@@ -190,28 +201,28 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     @property
     def opened(self) -> int:
         """
-        How many sessions there have been.
+        How many sessions have begun.
         """
         return self.counters.opened
 
     @property
     def ended(self) -> Counter[EndReason]:
         """
-        How many of them have ended, by their reasons.
+        How many sessions have ended, by reason.
         """
         return self.counters.ended
 
     @property
     def refused(self) -> Counter[EndReason]:
         """
-        How many connections have not become sessions, by the reasons.
+        How many connections did not become sessions, by reason.
         """
         return self.counters.refused
 
     @property
     def tls(self) -> TLSCounts | None:
         """
-        What is counted of their TLS handshakes; None without TLS.
+        The counts of TLS handshakes; None without TLS.
         """
         return self.counters.tls
 
@@ -259,13 +270,14 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
 
     def handshakeEnded(self, handshake: Handshake) -> None:
         """
-        Strike it off: it is lost. L{countChanged} is to be called.
+        Remove a handshake that is lost from the record. The caller then calls
+        L{countChanged}.
         """
         self.handshakeDone(handshake)()
 
     def handshakeDone(self, handshake: Handshake) -> Callable[[], None]:
         """
-        Strike it off: it becomes a session now.
+        Remove a handshake that becomes a session now from the record.
 
         @return: to be called when that has begun, for those who wait for the end of
             all.
@@ -278,7 +290,8 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
 
     def sessionStarted(self, session: Session) -> None:
         """
-        Record a session. Called by the session.
+        Record a session. Called by the session. An override must call
+        C{super().sessionStarted(session)}.
         """
         self.sessions[session] = Deferred()
         counters = self.counters
@@ -288,7 +301,8 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
 
     def sessionEnded(self, session: Session, end: SessionEnd) -> None:
         """
-        Strike a session off, and fire its Deferred. Called by the session.
+        Remove a session from the record, and fire its Deferred. Called by the session.
+        An override must call C{super().sessionEnded(session, end)}.
         """
         ended = self.sessions.pop(session, None)
         if ended is None:
@@ -311,19 +325,19 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     @property
     def paused(self) -> int:
         """
-        How many sessions are not read from, as their peers do not read.
+        How many sessions are under backpressure: their peers do not read.
         """
         return self._timeouts.pausedSessions
 
     def inputStopped(self, session: Session) -> None:
         """
-        A peer does not read what it asked for. Called by its session.
+        Record that a peer does not read what it asked for. Called by its session.
         """
         self._timeouts.sessionPaused(session)
 
     def inputStarted(self, session: Session) -> None:
         """
-        It does again. Called by its session.
+        Record that a peer reads again. Called by its session.
         """
         self._timeouts.sessionResumed(session)
 

@@ -70,9 +70,10 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
     """
     A protocol whose connection is tracked from its first byte to its last.
 
-    Put it before the other bases. A subclass that overrides C{connectionMade},
-    C{connectionLost} or C{readConnectionLost} calls the inherited method. If one does
-    not, that is done for it, and is a fault of the factory's record
+    Put it before the other bases. A subclass that overrides C{makeConnection},
+    C{connectionMade}, C{connectionLost} or C{readConnectionLost} must call the
+    inherited method by C{super()}. If it does not, the session calls it instead, and
+    records that as a fault of the class
     (L{SessionFactory.faults<twisted_echo.session.factory.SessionFactory>}).
 
     An exception that a hook raises is logged, and cuts the connection off.
@@ -107,7 +108,8 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     def makeConnection(self, transport: ITransport) -> None:
         """
-        Begin the session. It begins also if C{connectionMade} fails.
+        Begin the session. It begins also if C{connectionMade} fails. An override must
+        call C{super().makeConnection(transport)}.
 
         @raise TypeError: if the factory cannot keep sessions.
         """
@@ -139,8 +141,9 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     def connectionMade(self) -> None:
         """
-        Register, set the socket's options, and register as the transport's producer,
-        which it pauses when its buffer is full.
+        Register with the factory, set the socket's options, and register as the
+        transport's producer, which it pauses when its buffer is full. An override must
+        call C{super().connectionMade()}.
         """
         if self._connection is not None or self._sessionState >= LOST:
             # A subclass has called it again.
@@ -207,7 +210,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     def countHeld(self, ownBytes: Callable[[], int]) -> None:
         """
-        Count what another object holds for this session as the session's.
+        Count the bytes that another object holds for this session as the session's own.
 
         @param ownBytes: returns how many bytes the object holds.
         """
@@ -215,9 +218,9 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     def ownBytes(self) -> int:
         """
-        How many bytes of input and of answers are held for the session, its transport
-        not counted. A protocol that holds something which neither C{heldInput} nor
-        L{countHeld} tells of adds that.
+        Count the bytes of input and of answers that are held for the session, without
+        its transport's. If your protocol holds more than C{heldInput} and L{countHeld}
+        count, override this to add it: C{return super().ownBytes() + len(self.cache)}.
         """
         heldInput = self.heldInput()
         held = 0 if heldInput is None else heldInput[0]
@@ -227,9 +230,9 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     def heldMore(self) -> None:
         """
-        Say that more is held for the session than C{WORTH_COUNTING} bytes, and more
-        than the last time. If too much is held for all sessions of its factory, this
-        may end some of them, this one among them.
+        Report that the session holds more than before. Call it when that has grown by
+        1 KiB or more. If all sessions of the factory together hold too much, this may
+        end some of them, this one among them.
         """
         if self.factory is not None:
             self.factory.heldMore(self)
@@ -238,7 +241,8 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        Leave the factory, and fire the Deferreds of C{whenEnded}.
+        Leave the factory, and fire the Deferreds of C{whenEnded}. An override must call
+        C{super().connectionLost(reason)}.
         """
         self.transportLost(reason)
         try:

@@ -79,7 +79,8 @@ class ClosesInOrder(AwaitsAnswers):
 
     def readConnectionLost(self) -> None:
         """
-        The peer will send nothing more: answer what is left, then close.
+        The peer will send nothing more: answer what is left, then close. An override
+        must call C{super().readConnectionLost()}; L{endOfInput} needs no C{super()}.
         """
         state = self._sessionState
         if self._inputEnded or state >= LOST or isGone(self._connection):
