@@ -19,10 +19,11 @@ from twisted_echo.command.command_settings import CommandSettings, commandSettin
 from twisted_echo.command.daemon_report import DaemonReport
 from twisted_echo.command.environment import fromEnvironment, variableOf
 from twisted_echo.command.file_limit import fittingSessions, raiseFileLimit
-from twisted_echo.command.help import groupedUsage
+from twisted_echo.command.help import PURPOSE, groupedUsage
 from twisted_echo.command.interfaces import Served
 from twisted_echo.command.local_service import LocalService
-from twisted_echo.command.option_table import LISTEN, OPTIONS, PROXY_FROM, Option
+from twisted_echo.command.option import Option
+from twisted_echo.command.option_table import LISTEN, OPTIONS, PROXY_FROM
 from twisted_echo.command.start_errors import endQuietly, failProcess, tellUser
 from twisted_echo.command.systemd_notify import Notifier
 from twisted_echo.command.twisted_command import (
@@ -61,11 +62,7 @@ class Options(UsageOptions):
     """
 
     synopsis = "[options]"
-    longdesc = (
-        "Sends every line, or frame, back to the client that it came from. SIGTERM and"
-        " SIGINT stop it in order: no new connections, an answer to every line that was"
-        " received, end-of-file for every client."
-    )
+    longdesc = PURPOSE
 
     optParameters = [  # noqa: RUF012 - Twisted's way
         each.parameter for each in OPTIONS if not each.isRepeated

@@ -20,6 +20,7 @@ from tests.support.building import COMPILED, BuildingTestCase
 from tests.support.certificates import make_certificate
 from tests.support.marks import slow
 from tests.support.processes import DEADLINE, environment, new_folder
+from twisted_echo.command.generated_files import generatedFiles
 
 PLUGIN = "twisted/plugins/twisted_echo_plugin.py"
 
@@ -48,10 +49,15 @@ class WheelTests(BuildingTestCase):
         }
         expected |= {"twisted_echo/py.typed", PLUGIN}
         files = {name for name in names if ".dist-info/" not in name}
+        # What goes beside the programs, and not into the package.
+        beside = {f"share/{name}" for name in generatedFiles()}
+        data = {name.partition(".data/data/")[2] for name in files}
+        self.assertEqual(data - {""}, beside)
+        files = {name for name in files if ".data/" not in name}
         self.assertEqual(files, expected | built)
         self.assertTrue(any(name.endswith("/licenses/LICENSE") for name in names))
 
-        self.assertLessEqual(expected, sources)
+        self.assertLessEqual(expected | beside, sources)
         self.assertLessEqual({"pyproject.toml", "README.md", "LICENSE"}, sources)
         self.assertLessEqual({"hatch_build.py", f"{COMPILED}/speedups.c"}, sources)
         self.assertIn("tests/project/test_packaging.py", sources)

@@ -10,7 +10,13 @@ from twisted.python.usage import Options
 from twisted_echo.command.environment import variableOf
 from twisted_echo.command.option_table import OPTIONS
 
-__all__ = ["GROUPS", "groupedUsage"]
+__all__ = ["GROUPS", "PURPOSE", "UNITS", "groupedUsage"]
+
+PURPOSE = (
+    "Sends every line, or frame, back to the client that it came from. SIGTERM and"
+    " SIGINT stop it in order: no new connections, an answer to every line that was"
+    " received, end-of-file for every client."
+)
 
 GROUPS = (
     (
@@ -53,7 +59,7 @@ GROUPS = (
 A title, the options, and an example, of each group.
 """
 
-_UNITS = (
+UNITS = (
     "Durations take units: 500ms, 1.5s, 5m, 1h30m, 2d; a plain number is seconds."
     " Sizes do, too: 64K, 256M, 1G, powers of 1024; a plain number is bytes."
 )
@@ -95,7 +101,7 @@ def groupedUsage(options: Options, purpose: str, width: int | None = None) -> st
             )
         lines.append(f"  Example: echo {example}")
         parts.append("\n".join(lines))
-    parts += ["\n".join(textwrap.wrap(each, width)) for each in (_UNITS, _ENVIRONMENT)]
+    parts += ["\n".join(textwrap.wrap(each, width)) for each in (UNITS, _ENVIRONMENT)]
     return "\n" + "\n\n".join(parts) + "\n"
 
 
