@@ -25,6 +25,7 @@ FOREIGN = {
     "docker": "--from --time --ulimit",
     "pip": "--no-cache-dir --no-deps --wheel-dir",
     "systemctl": "--now",
+    "curl": "--retry --retry-connrefused",
     "mypy": "--strict",
     "ruff format": "--check",
     "tests.support.leak_proof": "--one-by-one",

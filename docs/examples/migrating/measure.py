@@ -1,7 +1,7 @@
 """
 What each step gains: the processor time of its server for a line.
 
-    pip install 'twisted-echo[bench]'
+    pip install '.[bench]'
     python docs/examples/migrating/measure.py
 
 Each step's server is a process of its own, under `twistd`, on a port of the kernel's
