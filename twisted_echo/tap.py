@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.application.service import IService
 from twisted.logger import Logger
-from twisted.python.usage import CompleteList, Completions, UsageError
+from twisted.python.usage import CompleteList, Completer, Completions, UsageError
 from twisted.python.usage import Options as UsageOptions
 
 from twisted_echo.command.command_service import CommandService
@@ -19,7 +19,7 @@ from twisted_echo.command.command_settings import CommandSettings, commandSettin
 from twisted_echo.command.daemon_report import DaemonReport
 from twisted_echo.command.environment import fromEnvironment, variableOf
 from twisted_echo.command.file_limit import fittingSessions, raiseFileLimit
-from twisted_echo.command.help import PURPOSE, groupedUsage
+from twisted_echo.command.help import PURPOSE, groupedUsage, placeholder
 from twisted_echo.command.interfaces import Served
 from twisted_echo.command.local_service import LocalService
 from twisted_echo.command.option import Option
@@ -70,10 +70,12 @@ class Options(UsageOptions):
 
     compData = Completions(
         multiUse=[each.name for each in OPTIONS if each.isRepeated],
+        # Where nothing is said, zsh offers files.
         optActions={
-            option.name: CompleteList([each.value for each in option.choices])
+            option.name: Completer(descr=placeholder(option))
+            if option.choices is None
+            else CompleteList([each.value for each in option.choices])
             for option in OPTIONS
-            if option.choices is not None
         },
     )
 

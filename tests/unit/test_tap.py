@@ -289,8 +289,10 @@ class OptionsTests(SynchronousTestCase):
         with self.assertRaises(SystemExit):
             options.parseOptions(["--", "--_shell-completion", "zsh:2"])
         text = printed.getvalue().decode()
-        for expected in ("--max-length", "(wait refuse)", "*--listen"):
+        for expected in ("--max-length", "(wait refuse)", "*--listen", ":DURATION:'"):
             self.assertIn(expected, text)
+        # It would offer files where none are meant.
+        self.assertNotIn("_files", text)
 
     def test_usageError(self) -> None:
         """

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from twisted_echo.command.bash_completion import bashCompletion
 from twisted_echo.command.man_page import ALIASES, NAME, manPage
 
 __all__ = ["generatedFiles", "main"]
@@ -21,10 +22,13 @@ def generatedFiles() -> dict[str, str]:
     @return: by their paths, relative to C{share}.
     """
     manuals = "man/man1"
-    page = f"{manuals}/{NAME}.1"
+    completions = "bash-completion/completions"
     return {
-        page: manPage(),
+        f"{manuals}/{NAME}.1": manPage(),
         **{f"{manuals}/{each}.1": f".so man1/{NAME}.1\n" for each in ALIASES},
+        f"{completions}/twistd": bashCompletion(),
+        # bash-completion looks for a file by the name of the command.
+        f"{completions}/twist": '. "${BASH_SOURCE[0]%/*}/twistd"\n',
     }
 
 

@@ -4,13 +4,26 @@ The help of the command line: the options in groups, with examples.
 
 import shutil
 import textwrap
+from collections.abc import Callable
 
 from twisted.python.usage import Options
 
 from twisted_echo.command.environment import variableOf
+from twisted_echo.command.option import Option
+from twisted_echo.command.option_parsers import (
+    delimiter,
+    endpoint,
+    keepAlive,
+    network,
+    number,
+    sessions,
+    wholeNumber,
+    workers,
+)
 from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.validation.units import parse_duration, parse_size
 
-__all__ = ["GROUPS", "PURPOSE", "UNITS", "groupedUsage"]
+__all__ = ["GROUPS", "PURPOSE", "UNITS", "groupedUsage", "placeholder"]
 
 PURPOSE = (
     "Sends every line, or frame, back to the client that it came from. SIGTERM and"
@@ -70,6 +83,18 @@ _ENVIRONMENT = (
 )
 _DEFAULTS = {each.name: each.default for each in OPTIONS}
 _WIDEST = 100
+_PLACEHOLDERS: dict[Callable[[str], object], str] = {
+    endpoint: "ENDPOINT",
+    network: "NETWORK",
+    delimiter: "BYTES",
+    parse_size: "SIZE",
+    parse_duration: "DURATION",
+    keepAlive: "IDLE[,INTERVAL[,COUNT]]",
+    sessions: "NUMBER",
+    wholeNumber: "NUMBER",
+    workers: "NUMBER",
+    number: "NUMBER",
+}
 
 
 def groupedUsage(options: Options, purpose: str, width: int | None = None) -> str:
@@ -109,3 +134,12 @@ def _textOf(options: Options, name: str) -> str:
     text = " ".join(options.docs[name].split())
     default = _DEFAULTS.get(name)
     return f"{text} [default: {default}]" if default else text
+
+
+def placeholder(option: Option) -> str:
+    """
+    Say what stands for the value of an option, such as C{DURATION} or C{wait|refuse}.
+    """
+    if option.choices is not None:
+        return "|".join(each.value for each in option.choices)
+    return _PLACEHOLDERS[option.parse]

@@ -9,19 +9,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 
 from twisted_echo.command.environment import variableOf
-from twisted_echo.command.help import GROUPS, PURPOSE, UNITS
-from twisted_echo.command.option import Option
-from twisted_echo.command.option_parsers import (
-    delimiter,
-    keepAlive,
-    network,
-    number,
-    sessions,
-    wholeNumber,
-    workers,
-)
+from twisted_echo.command.help import GROUPS, PURPOSE, UNITS, placeholder
 from twisted_echo.command.option_table import OPTIONS
-from twisted_echo.validation.units import parse_duration, parse_size
 
 __all__ = ["ALIASES", "NAME", "SIGNALS", "VARIABLES", "manPage"]
 
@@ -109,18 +98,6 @@ _REFERENCES = (
     *(".BR systemd.exec (5),", ".BR systemd.socket (5)"),
 )
 _DATE = "2026-11-29"
-_PLACEHOLDERS = {
-    str: "ENDPOINT",
-    network: "NETWORK",
-    delimiter: "BYTES",
-    parse_size: "SIZE",
-    parse_duration: "DURATION",
-    keepAlive: "IDLE[,INTERVAL[,COUNT]]",
-    sessions: "NUMBER",
-    wholeNumber: "NUMBER",
-    workers: "NUMBER",
-    number: "NUMBER",
-}
 _HELP = {
     "version": "Print the versions of twisted-echo and Twisted, and exit.",
     "help": "Display the options, and exit.",
@@ -189,7 +166,7 @@ def _options() -> Iterator[str]:
                 yield from _text(_HELP[name])
                 continue
             letter = "" if option.letter is None else f"\\fB\\-{option.letter}\\fR, "
-            value = f"\\fI{_escaped(_valueOf(option))}\\fR"
+            value = f"\\fI{_escaped(placeholder(option))}\\fR"
             yield f"{letter}\\fB\\-\\-{_escaped(name)}\\fR={value}"
             yield from _text(option.help)
             if option.default:
@@ -197,15 +174,6 @@ def _options() -> Iterator[str]:
         if title != "Help":
             yield ".PP"
             yield from _text(f"Example: echo {example}")
-
-
-def _valueOf(option: Option) -> str:
-    """
-    Say what stands for the value of an option.
-    """
-    if option.choices is not None:
-        return "|".join(each.value for each in option.choices)
-    return _PLACEHOLDERS[option.parse]
 
 
 def _definitions(texts: Mapping[str, str]) -> Iterator[str]:

@@ -22,6 +22,7 @@ __all__ = [
     "OFF",
     "adminEndpoint",
     "delimiter",
+    "endpoint",
     "keepAlive",
     "network",
     "number",
@@ -120,6 +121,13 @@ def delimiter(text: str) -> bytes:
             f" \\xHH stand for bytes, got {text!r}"
         )
     return delimiter
+
+
+def endpoint(text: str) -> str:
+    """
+    Leave an endpoint string as it is. All of them are checked together.
+    """
+    return text
 
 
 def keepAlive(text: str) -> KeepAlive | None:

@@ -13,6 +13,7 @@ from twisted_echo.command.option_parsers import (
     AUTO,
     OFF,
     delimiter,
+    endpoint,
     keepAlive,
     network,
     number,
@@ -49,7 +50,7 @@ LISTEN = Option(
     " ssl:7007:privateKey=key.pem:certKey=cert.pem, tls:/etc/certs:7007 (one of the"
     " certificates in a folder, by the name that a client asks for),"
     " systemd:domain=INET:name=echo, haproxy:tcp:7007. Can be given several times.",
-    str,
+    endpoint,
     "listen",
     isRepeated=True,
 )
@@ -199,7 +200,7 @@ OPTIONS = (
         "Where to show metrics, health, readiness and sessions over HTTP: a port of"
         " this machine's loopback address, a Twisted endpoint, or 'off'. Needs the"
         " extra 'metrics'.",
-        str,
+        endpoint,
     ),
     Option(
         "notice",

@@ -16,10 +16,11 @@ from twisted.internet import endpoints
 from twisted_echo.tls.options import FOLDER_OPTIONS, SHARED_OPTIONS
 from twisted_echo.twisted_internals.check import require
 
-__all__ = ["EndpointString", "Unusable", "readString"]
+__all__ = ["KINDS", "EndpointString", "Unusable", "optionNames", "readString"]
 
 require(__name__)
 
+# Functions that have the options of a kind as parameters.
 _PARSERS: Mapping[str, Callable[..., object]] = {
     "tcp": endpoints._parseTCP,
     "tcp6": endpoints._TCP6ServerParser._parseServer,
@@ -29,9 +30,9 @@ _PARSERS: Mapping[str, Callable[..., object]] = {
     # As Twisted's own, which it has since 26.4, in a place that cannot be imported.
     "tls": lambda path, port="443", backlog="50", interface="::": None,
 }
+KINDS = tuple(_PARSERS)
 """
-The kinds of endpoints, and functions that have their options as parameters. C{haproxy:}
-may stand before a kind.
+The kinds of endpoints. C{haproxy:} may stand before a kind.
 """
 _NAMED_OPTIONS: Mapping[str, Sequence[str]] = {
     "ssl": SHARED_OPTIONS,
@@ -105,13 +106,9 @@ def _named(
             f"{kind!r} is none of the kinds that can be listened on by a string:"
             f" {', '.join(_PARSERS)}, and haproxy before one of them"
         )
-    parameters = [
-        each
-        for each in signature(_PARSERS[kind]).parameters.values()
-        if each.name not in ("self", "factory", "reactor")
-    ]
+    parameters = _positional(kind)
     names = [each.name for each in parameters]
-    allowed = dict.fromkeys((*names, *_NAMED_OPTIONS.get(kind, ())))
+    allowed = optionNames(kind)
     if len(positional) > len(names):
         raise ValueError(
             f"{kind}: takes {len(names)} options without a name at most,"
@@ -128,6 +125,25 @@ def _named(
         if each.default is Parameter.empty and not options.get(each.name):
             raise ValueError(f"{kind}: needs its {each.name}")
     return options
+
+
+def optionNames(kind: str) -> list[str]:
+    """
+    Name the options of one of the L{KINDS}: first those that need not be given by name.
+    """
+    names = (each.name for each in _positional(kind))
+    return list(dict.fromkeys((*names, *_NAMED_OPTIONS.get(kind, ()))))
+
+
+def _positional(kind: str) -> list[Parameter]:
+    """
+    The options that Twisted has, which can be given without their names.
+    """
+    return [
+        each
+        for each in signature(_PARSERS[kind]).parameters.values()
+        if each.name not in ("self", "factory", "reactor")
+    ]
 
 
 def _checkGivenOnce(description: str) -> None:

@@ -30,7 +30,13 @@ from twisted_echo.tls.pem_files import (
 )
 from twisted_echo.validation.checks import InvalidSetting
 
-__all__ = ["FOLDER_OPTIONS", "PAIR_OPTIONS", "SHARED_OPTIONS", "certificates_of"]
+__all__ = [
+    "FOLDER_OPTIONS",
+    "PAIR_OPTIONS",
+    "PATH_OPTIONS",
+    "SHARED_OPTIONS",
+    "certificates_of",
+]
 
 PAIR_OPTIONS = ("privateKey", "certKey", "sslmethod", "extraCertChain")
 """
@@ -61,11 +67,13 @@ _VERSIONS = {"1.2": _V1_2, "1.3": _V1_3}
 # Twisted's names, as far as they name no version that is broken.
 _METHODS = dict.fromkeys(("TLS_METHOD", "TLS_SERVER_METHOD", "SSLv23_METHOD"), _V1_3)
 _METHODS["TLSv1_2_METHOD"] = _V1_2
-# Those of which the value is the path of a file or a folder.
-_PATHS = (
+PATH_OPTIONS = (
     *("privateKey", "certKey", "extraCertChain"),
     *("dhParameters", "caFile", "caDir"),
 )
+"""
+The options whose value is the path of a file or a folder, except for C{path}.
+"""
 _VERIFY = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL}
 _T = TypeVar("_T")
 
@@ -224,7 +232,7 @@ def _load_folder(
 
 
 def _common_settings(options: Mapping[str, str]) -> _CommonSettings:
-    for option in _PATHS:
+    for option in PATH_OPTIONS:
         if options.get(option) == "":
             raise InvalidSetting(option, "must be a path, got ''")
     has_authorities = "caFile" in options or "caDir" in options
