@@ -104,6 +104,9 @@ class FakeServed:
     def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         return succeed(SessionsPage(sessions=[], next=after, total=limit))
 
+    def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
+        return succeed([{"id": 1}] * limit)
+
 
 class FakeAdmin:
     address: Any = None

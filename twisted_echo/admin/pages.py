@@ -14,8 +14,7 @@ Needs prometheus-client (extra C{metrics}).
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -26,12 +25,11 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IStreamServerEndpoint,
 )
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from twisted_echo.admin.http_server import BoundedSite
+from twisted_echo.admin.page import DeferredPage, Page, answerText
 from twisted_echo.admin.prometheus import SnapshotCollector
 from twisted_echo.admin.status_view import SessionsPage, StatusSource
 from twisted_echo.metrics import Observation
@@ -41,11 +39,6 @@ from twisted_echo.session.statistics import MOST_ROWS
 __all__ = ["AdminServer", "adminSite"]
 
 _ROWS = 100
-_NO_STORE = b"no-store"
-
-_log = Logger()
-
-_T = TypeVar("_T")
 
 
 def adminSite(source: StatusSource, reactor: IReactorTime) -> BoundedSite:
@@ -61,102 +54,32 @@ def adminSite(source: StatusSource, reactor: IReactorTime) -> BoundedSite:
     return BoundedSite(root, reactor)
 
 
-class _Page(Resource):
-    """
-    A page that answers C{GET} and C{HEAD} only.
-    """
-
-    isLeaf = True
-
-    def render(self, request: Request) -> bytes | int:
-        request.setHeader(b"cache-control", _NO_STORE)
-        if request.postpath:
-            return _text(request, 404, "there is nothing below this")
-        if request.method not in (b"GET", b"HEAD"):
-            request.setHeader(b"allow", b"GET, HEAD")
-            return _text(
-                request, 405, "nothing can be done here but to look: GET, HEAD"
-            )
-        rendered: bytes | int = super().render(request)
-        return rendered
-
-
-def _text(request: Request, code: int, text: str) -> bytes:
-    request.setResponseCode(code)
-    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-    body = f"{text}\n".encode()
-    if request.method == b"HEAD":
-        # Twisted would tell the log that it drops a body.
-        request.setHeader(b"content-length", b"%d" % len(body))
-        return b""
-    return body
-
-
 class _Root(Resource):
     def getChild(self, path: bytes, request: Request) -> Resource:
         return _Nothing()
 
 
-class _Nothing(_Page):
+class _Nothing(Page):
     def render(self, request: Request) -> bytes:
-        return _text(request, 404, "there is no such page")
+        return answerText(request, 404, "there is no such page")
 
 
-class _Health(_Page):
+class _Health(Page):
     def render_GET(self, request: Request) -> bytes:
-        return _text(request, 200, "ok")
+        return answerText(request, 200, "ok")
 
 
-class _Readiness(_Page):
+class _Readiness(Page):
     def __init__(self, source: StatusSource) -> None:
         super().__init__()
         self._source = source
 
     def render_GET(self, request: Request) -> bytes:
         isReady, why = self._source.readiness()
-        return _text(request, 200 if isReady else 503, "ready" if isReady else why)
+        return answerText(request, 200 if isReady else 503, "ready" if isReady else why)
 
 
-class _Later(_Page):
-    """
-    A page whose answer comes later.
-    """
-
-    def __init__(self, source: StatusSource) -> None:
-        super().__init__()
-        self._source = source
-
-    def answer(
-        self, request: Request, found: "Deferred[_T]", show: Callable[[_T], bytes]
-    ) -> int:
-        """
-        Answer when a value is there, unless the client is gone by then.
-
-        @param show: makes the body of the value.
-        """
-        gone: list[object] = []
-        request.notifyFinish().addBoth(gone.append)
-
-        def failed(failure: Failure) -> bytes:
-            _log.failure(
-                "{path} cannot be shown",
-                failure,
-                event="admin-page-failed",
-                path=request.path.decode("ascii", "replace"),
-            )
-            return _text(request, 500, "it cannot be shown; the log says why")
-
-        def finish(body: bytes) -> None:
-            if not gone:
-                request.setHeader(b"content-length", b"%d" % len(body))
-                request.write(body)
-                request.finish()
-
-        found.addCallback(show).addErrback(failed).addCallback(finish)
-        return int(NOT_DONE_YET)
-
-
-class _Metrics(_Later):
+class _Metrics(DeferredPage):
     def render_GET(self, request: Request) -> int:
         accepted = (request.getHeader(b"accept") or b"").decode("latin-1")
         try:
@@ -175,13 +98,13 @@ class _Metrics(_Later):
         return self.answer(request, maybeDeferred(self._source.observe), show)
 
 
-class _Sessions(_Later):
+class _Sessions(DeferredPage):
     def render_GET(self, request: Request) -> bytes | int:
         try:
             after, limit = _readQuery(request.args)
             page = self._source.sessionsPage(after, limit)
         except ValueError as error:
-            return _text(request, 400, str(error))
+            return answerText(request, 400, str(error))
 
         def show(value: SessionsPage) -> bytes:
             request.setHeader(b"content-type", b"application/json")

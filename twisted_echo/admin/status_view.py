@@ -16,7 +16,7 @@ from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation
 from twisted_echo.process_figures import figuresOf
 from twisted_echo.service import SessionService
-from twisted_echo.session.statistics import MOST_ROWS, sessionRows
+from twisted_echo.session.statistics import MOST_ROWS, sessionRows, waitingRows
 
 __all__ = ["ServiceView", "SessionsPage", "StatusSource", "buildInfo"]
 
@@ -61,6 +61,14 @@ class StatusSource(Protocol):
         @param after: a cursor, or empty for the first page.
         @param limit: how many sessions; L{MOST_ROWS} at most.
         @raise ValueError: if C{after} is no cursor.
+        """
+
+    def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
+        """
+        Return the sessions for which most is held, those that wait longest first: rows
+        as L{waitingRows} makes them; under C{--workers} with C{worker} and C{pid}, too.
+
+        @param limit: how many of each process at most.
         """
 
 
@@ -130,3 +138,6 @@ class ServiceView:
             total=len(factory.sessions),
         )
         return succeed(page)
+
+    def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
+        return succeed(waitingRows(self._service.factory, limit))

@@ -9,7 +9,7 @@ the L{stop<twisted_echo.command.command_stop>}.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -195,6 +195,12 @@ class CommandService(Service):
         Some of its sessions.
         """
         return self.served.sessionsPage(after, limit)
+
+    def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
+        """
+        Those of its sessions that wait.
+        """
+        return self.served.waitingSessions(limit)
 
     @property
     def drainsWithin(self) -> float | None:

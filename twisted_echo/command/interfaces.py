@@ -100,6 +100,11 @@ class Observable(Protocol):
         Some of its sessions.
         """
 
+    def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
+        """
+        Those of its sessions that wait.
+        """
+
 
 class Reloadable(Protocol):
     """

@@ -3,6 +3,7 @@ The echo service of one process, as the commands run it.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
@@ -91,6 +92,12 @@ class LocalService(EchoService):
         Some of its sessions.
         """
         return self._view.sessionsPage(after, limit)
+
+    def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
+        """
+        Those of its sessions that wait.
+        """
+        return self._view.waitingSessions(limit)
 
     @property
     def isAccepting(self) -> bool:

@@ -329,6 +329,12 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
         """
         return self._timeouts.pausedSessions
 
+    def waitingSessions(self, most: int) -> dict[Session, float | None]:
+        """
+        The sessions for which most is held: L{Timeouts.waitingSessions}.
+        """
+        return self._timeouts.waitingSessions(most)
+
     def inputStopped(self, session: Session) -> None:
         """
         Record that a peer does not read what it asked for. Called by its session.

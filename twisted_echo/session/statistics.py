@@ -10,6 +10,7 @@ from typing import Any
 from twisted_echo.metrics import Snapshot
 from twisted_echo.net.addresses import escaped
 from twisted_echo.net.tcp_info import tcpState
+from twisted_echo.net.transport_queries import hasOutput
 from twisted_echo.session.bounds.buffered_memory import heldBytes
 from twisted_echo.session.factory import SessionFactory
 from twisted_echo.session.session import Session
@@ -17,7 +18,7 @@ from twisted_echo.tls.counts import TLSCounts
 from twisted_echo.tls.expiry import notAfter
 from twisted_echo.tls.x509 import shortened
 
-__all__ = ["MOST_ROWS", "sessionRows", "snapshotOf"]
+__all__ = ["MOST_ROWS", "sessionRows", "snapshotOf", "waitingRows"]
 
 MOST_ROWS = 1000
 """
@@ -97,6 +98,45 @@ def sessionRows(
     now, fair = factory.clock.seconds(), factory.fairClock.seconds()
     later = (each for each in factory.sessions if each.serial > after)
     return [_row(each, now, fair) for each in islice(later, min(limit, MOST_ROWS))]
+
+
+def waitingRows(factory: SessionFactory[Any], limit: int) -> list[dict[str, Any]]:
+    """
+    Describe the sessions for which most is held, as L{sessionRows} does, those that
+    wait longest first. Each has two values more:
+
+      - C{waitsFor}: C{client} (it does not read), C{answer} (of the program), or
+        C{input} (the rest of a line or frame, or of what the protocol keeps);
+      - C{waited}: for how many seconds, as far as it was seen: the deadlines look a
+        few times a second, or every two seconds.
+
+    It costs nothing for the other sessions.
+
+    @param limit: how many at most.
+    """
+    now, fair = factory.clock.seconds(), factory.fairClock.seconds()
+    rows = []
+    for session, pausedSince in factory.waitingSessions(limit).items():
+        row = _row(session, now, fair)
+        waitsFor, since = _wait(session, pausedSince)
+        waited = row["idle"] if since is None else round(fair - since, 3)
+        rows.append({**row, "waitsFor": waitsFor, "waited": waited})
+    return sorted(rows, key=lambda row: row["waited"], reverse=True)
+
+
+def _wait(session: Session, pausedSince: float | None) -> tuple[str, float | None]:
+    """
+    What a session waits for, and since when, by the fair clock; None if that is not
+    known.
+    """
+    seen = session.lastSeen
+    if pausedSince is not None:
+        return "client", pausedSince
+    if hasOutput(session.transport):
+        return "client", None if seen is None or seen.output is None else seen.moved
+    if session.isAnswering:
+        return "answer", None
+    return "input", None if seen is None or seen.line is None else seen.lineSince
 
 
 def _row(session: Session, now: float, fair: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_echo.admin.status_view import SessionsPage
-from twisted_echo.command.workers.channel import GetSessions
+from twisted_echo.command.workers.channel import Answer, GetSessions, GetWaiting
 from twisted_echo.command.workers.worker_process import WorkerProcess
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Observation, Snapshot, WorkerObservation
@@ -166,6 +166,38 @@ class AggregateStatus:
 
         return Deferred.fromCoroutine(counted())
 
+    def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
+        """
+        Ask all workers for the sessions that wait, those that wait longest first. A
+        worker that does not answer has none.
+
+        @param limit: how many of each worker.
+        """
+        asked = [
+            _rows(each, each.channel.ask(GetWaiting, limit=limit), self._clock)
+            for each in self._workers()
+        ]
+
+        def gathered(found: list[tuple[bool, list[dict[str, Any]]]]) -> list[Any]:
+            rows = [row for _, own in found for row in own]
+            return sorted(rows, key=lambda row: row["waited"], reverse=True)
+
+        return DeferredList(asked).addCallback(gathered)
+
+
+def _rows(
+    worker: WorkerProcess, asked: "Deferred[Answer]", clock: IReactorTime
+) -> "Deferred[list[dict[str, Any]]]":
+    """
+    The rows of a worker's answer, with its number and process. One that has died
+    meanwhile has none; one that hangs tells of none.
+    """
+    number, pid = _place(worker)
+    asked.addTimeout(_ANSWERS_WITHIN, clock).addErrback(lambda _: {"rows": []})
+    return asked.addCallback(
+        lambda answer: [{**row, "worker": number, "pid": pid} for row in answer["rows"]]
+    )
+
 
 class _Cursor(NamedTuple):
     """
@@ -221,11 +253,7 @@ def sessionsPage(
                 after=cursor.session if (number, pid) == start else 0,
                 limit=limit - len(rows),
             )
-            # A worker that has died meanwhile has no sessions; one that hangs lists
-            # none.
-            asked.addTimeout(_ANSWERS_WITHIN, clock).addErrback(lambda _: {"rows": []})
-            answer = await asked
-            rows.extend({**row, "worker": number, "pid": pid} for row in answer["rows"])
+            rows.extend(await _rows(worker, asked, clock))
         return {"sessions": rows, "next": _next(rows, cursor, limit)}
 
     return Deferred.fromCoroutine(askEach())

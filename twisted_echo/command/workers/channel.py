@@ -34,6 +34,7 @@ __all__ = [
     "Finish",
     "GetSessions",
     "GetSnapshot",
+    "GetWaiting",
     "Log",
     "Ping",
     "Reload",
@@ -154,6 +155,15 @@ class GetSessions(_Command):
     """
 
     arguments = [(b"after", amp.Integer()), (b"limit", amp.Integer())]  # noqa: RUF012
+    response = [(b"rows", _JSON())]  # noqa: RUF012
+
+
+class GetWaiting(_Command):
+    """
+    Those of its sessions that wait.
+    """
+
+    arguments = [(b"limit", amp.Integer())]  # noqa: RUF012
     response = [(b"rows", _JSON())]  # noqa: RUF012
 
 

@@ -16,6 +16,7 @@ the files of C{ssl:} when it starts, so the user of C{--uid} must be able to.
 import os
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyListened
@@ -238,6 +239,12 @@ class Supervisor(StatefulService):
         List some open sessions: L{AggregateStatus.sessionsPage}.
         """
         return self.status.sessionsPage(after, limit)
+
+    def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
+        """
+        List the sessions that wait: L{AggregateStatus.waitingSessions}.
+        """
+        return self.status.waitingSessions(limit)
 
     @property
     def canReload(self) -> bool:

@@ -43,6 +43,7 @@ from twisted_echo.command.workers.channel import (
     Finish,
     GetSessions,
     GetSnapshot,
+    GetWaiting,
     Log,
     Ping,
     Reload,
@@ -54,7 +55,7 @@ from twisted_echo.command.workers.log_relay import LogSender
 from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.endpoints.strings import parseEndpoint
 from twisted_echo.metrics import Snapshot
-from twisted_echo.session.statistics import sessionRows
+from twisted_echo.session.statistics import sessionRows, waitingRows
 
 __all__ = ["Worker", "main"]
 
@@ -236,6 +237,11 @@ class Worker(Channel):
         if service is None:
             return {"rows": []}
         return {"rows": sessionRows(service.factory, after, limit)}
+
+    @GetWaiting.responder
+    def _getWaiting(self, limit: int) -> Answer:
+        service = self._service
+        return {"rows": [] if service is None else waitingRows(service.factory, limit)}
 
     @Reload.responder
     def _reload(self) -> Answer:

@@ -13,6 +13,7 @@ What must hold:
 """
 
 from collections.abc import Callable, Collection, Mapping
+from heapq import nlargest
 from typing import Any, Protocol
 
 from twisted_echo.net.transport_queries import (
@@ -124,6 +125,16 @@ class BufferedMemory:
         Count a session or a handshake no more: it has ended.
         """
         self._sum -= self._held.pop(holder, 0)
+
+    def largest(self, most: int) -> list[Session]:
+        """
+        The sessions that held most when they were counted last.
+
+        @param most: how many at most.
+        """
+        held = self._held
+        sessions = (each for each in held if isinstance(each, Session))
+        return nlargest(most, sessions, key=held.__getitem__)
 
     def check(self) -> None:
         """

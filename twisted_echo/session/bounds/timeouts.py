@@ -13,6 +13,7 @@ was read, and time that this process did not have is not counted
 
 from collections.abc import Collection
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Protocol
 
 from twisted_echo.net.receive_queue import readArrived
@@ -137,6 +138,23 @@ class Timeouts:
         How many sessions' input has stopped, as their peers do not read.
         """
         return len(self._paused)
+
+    def waitingSessions(self, most: int) -> dict[Session, float | None]:
+        """
+        The sessions for which most is held, in the order in which they would be cut off
+        for it: those that are paused longest, then those that hold most.
+
+        @param most: how many at most.
+        @return: for each, since when it is paused, by the fair clock; None if it is
+            not.
+        """
+        found: dict[Session, float | None] = {}
+        for each in chain(self._paused, self._buffered.largest(most)):
+            if len(found) == most:
+                break
+            if isinstance(each, Session):
+                found[each] = self._paused.get(each)
+        return found
 
     def sessionResumed(self, session: Session) -> None:
         """
