@@ -130,6 +130,12 @@ Marks the fields of a L{Snapshot} that L{Snapshot.cumulative} leaves out.
 """
 
 
+_LIMITS = ("maxSessions", "maxPendingBytes")
+"""
+The fields of a L{Snapshot} that are limits.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """
@@ -165,6 +171,7 @@ class Snapshot:
         file. Of several processes, the earliest.
     @ivar maxSessions: how many sessions and handshakes there may be; 0 for no limit.
         None of a process whose service is gone or not there yet: it adds nothing.
+    @ivar maxPendingBytes: how many bytes may be held; likewise.
     """
 
     opened: int = 0
@@ -187,20 +194,24 @@ class Snapshot:
     pendingBytes: int = field(default=0, metadata=_GAUGE)
     certificates: Mapping[str, int] = field(default_factory=dict, metadata=_GAUGE)
     maxSessions: int | None = field(default=None, metadata=_GAUGE)
+    maxPendingBytes: int | None = field(default=None, metadata=_GAUGE)
 
     def __add__(self, other: "Snapshot") -> "Snapshot":
         return Snapshot(
             **{
                 each.name: _added(getattr(self, each.name), getattr(other, each.name))
                 for each in fields(self)
-                if each.name not in ("bytesSent", "certificates", "maxSessions")
+                if each.name not in ("bytesSent", "certificates", *_LIMITS)
             },
             bytesSent=None
             if self.bytesSent is None or other.bytesSent is None
             else self.bytesSent + other.bytesSent,
             certificates=earliest(self.certificates, other.certificates),
             # No limit and another one make no limit.
-            maxSessions=_sumOfLimits(self.maxSessions, other.maxSessions),
+            **{
+                name: _sumOfLimits(getattr(self, name), getattr(other, name))
+                for name in _LIMITS
+            },
         )
 
     def cumulative(self) -> "Snapshot":

@@ -172,6 +172,12 @@ METRICS: tuple[Exported[Snapshot], ...] = (
         lambda s: s.pendingBytes,
     ),
     Exported(
+        "pending_bytes_max",
+        "gauge",
+        "How many bytes may be held; 0 for no limit.",
+        lambda s: s.maxPendingBytes,
+    ),
+    Exported(
         "tls_certificate_not_after_seconds",
         "gauge",
         "When the certificate in a file expires, in seconds since 1970.",

@@ -57,6 +57,7 @@ def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
         pendingBytes=pending,
         certificates=notAfter(factory.certificates),
         maxSessions=factory.limits.sessions,
+        maxPendingBytes=factory.limits.buffered,
         **({} if tls is None else _tlsNumbers(tls)),
     )
 
