@@ -208,10 +208,8 @@ class Snapshot:
             else self.bytesSent + other.bytesSent,
             certificates=earliest(self.certificates, other.certificates),
             # No limit and another one make no limit.
-            **{
-                name: _sumOfLimits(getattr(self, name), getattr(other, name))
-                for name in _LIMITS
-            },
+            maxSessions=_sumOfLimits(self.maxSessions, other.maxSessions),
+            maxPendingBytes=_sumOfLimits(self.maxPendingBytes, other.maxPendingBytes),
         )
 
     def cumulative(self) -> "Snapshot":

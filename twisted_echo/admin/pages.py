@@ -1,6 +1,8 @@
 """
-The pages that show a service over HTTP: metrics, health, readiness, sessions.
+The pages that show a service over HTTP: its status, metrics, health, readiness, and
+sessions.
 
+  - C{/}: for people (L{twisted_echo.admin.status_page}); C{/status}: its figures;
   - C{/metrics}: for Prometheus, as text or OpenMetrics, by C{Accept};
   - C{/healthz}: 200 while the reactor turns;
   - C{/readyz}: 200 while new connections are welcome, else 503 and the state;
@@ -31,6 +33,7 @@ from twisted.web.server import Request
 from twisted_echo.admin.http_server import BoundedSite
 from twisted_echo.admin.page import DeferredPage, Page, answerText
 from twisted_echo.admin.prometheus import SnapshotCollector
+from twisted_echo.admin.status_page import StatusJSON, StatusPage
 from twisted_echo.admin.status_view import SessionsPage, StatusSource
 from twisted_echo.metrics import Observation
 from twisted_echo.net.listening import closePort
@@ -47,6 +50,8 @@ def adminSite(source: StatusSource, reactor: IReactorTime) -> BoundedSite:
     everybody who can connect may see them.
     """
     root = _Root()
+    root.putChild(b"", StatusPage(source, reactor))
+    root.putChild(b"status", StatusJSON(source, reactor))
     root.putChild(b"metrics", _Metrics(source))
     root.putChild(b"healthz", _Health())
     root.putChild(b"readyz", _Readiness(source))
