@@ -2,10 +2,16 @@
 Snapshots and histograms with values in them.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from twisted_echo.lifecycle import State
 from twisted_echo.metrics import (
     DURATION_BOUNDS,
     LATENESS_BOUNDS,
     Histogram,
+    Observation,
     Snapshot,
     WorkerObservation,
 )
@@ -45,6 +51,7 @@ def full(more: int = 0) -> Snapshot:
         pendingBytes=50 + more,
         certificates={"cert.pem": 4_000_000_000 - more},
         maxSessions=1000 + more,
+        maxPendingBytes=4096 + more,
     )
 
 
@@ -63,14 +70,33 @@ def figures(more: int = 0) -> ProcessFigures:
 
 
 def seen_worker(
-    snapshot: Snapshot | None, process: ProcessFigures | None = None
+    snapshot: Snapshot | None,
+    process: ProcessFigures | None = None,
+    restarts: Mapping[str, int] = MappingProxyType({"exited": 2, "hung": 0}),
 ) -> WorkerObservation:
     """
     A worker that was replaced twice.
     """
     return WorkerObservation(
         state="gone" if snapshot is None else "listening",
-        restarts={"exited": 2, "hung": 0},
+        restarts=restarts,
         snapshot=snapshot,
         process=process,
+    )
+
+
+def observed(total: Snapshot, **more: Any) -> Observation:
+    """
+    A service that listens, in one process unless there are C{workers}.
+    """
+    return Observation(
+        **{
+            "total": total,
+            "workers": {},
+            "process": None,
+            "state": State.LISTENING.value,
+            "states": tuple(each.value for each in State),
+            "build": {"version": "1", "reactor": "Clock"},
+            **more,
+        }
     )

@@ -4,6 +4,7 @@ L{twisted_echo.metrics}: numbers that can be added up, and sent as JSON.
 
 import json
 from dataclasses import fields
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -124,6 +125,7 @@ class SnapshotTests(SynchronousTestCase):
                 pendingBytes=101,
                 certificates={"cert.pem": 3_999_999_999},
                 maxSessions=2001,
+                maxPendingBytes=8193,
             ),
         )
 
@@ -147,8 +149,11 @@ class SnapshotTests(SynchronousTestCase):
             (None, 0, 0),
             (None, None, None),
         ):
-            total = Snapshot(maxSessions=one) + Snapshot(maxSessions=other)
-            self.assertEqual(total.maxSessions, both, (one, other))
+            for limit in "maxSessions", "maxPendingBytes":
+                first: Any = {limit: one}
+                second: Any = {limit: other}
+                total = Snapshot(**first) + Snapshot(**second)
+                self.assertEqual(getattr(total, limit), both, (one, other))
 
     def test_certificates(self) -> None:
         """
@@ -193,6 +198,7 @@ class SnapshotTests(SynchronousTestCase):
         for name in ("sessions", "handshakes", "paused", "pendingBytes"):
             self.assertEqual(getattr(stays, name), getattr(Snapshot(), name), name)
         self.assertEqual((stays.maxSessions, stays.certificates), (None, {}))
+        self.assertIsNone(stays.maxPendingBytes)
         self.assertEqual((stays + full(1)).maxSessions, full(1).maxSessions)
 
     def test_json(self) -> None:

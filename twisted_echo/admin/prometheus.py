@@ -172,7 +172,7 @@ METRICS: tuple[Exported[Snapshot], ...] = (
         lambda s: s.pendingBytes,
     ),
     Exported(
-        "pending_bytes_max",
+        "pending_max_bytes",
         "gauge",
         "How many bytes may be held; 0 for no limit.",
         lambda s: s.maxPendingBytes,

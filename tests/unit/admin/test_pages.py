@@ -205,7 +205,7 @@ class MethodTests(AdminTestCase):
         Nothing can be done but to look.
         """
         await self.opened()
-        for path in "/metrics", "/healthz", "/readyz", "/sessions":
+        for path in "/", "/status", "/metrics", "/healthz", "/readyz", "/sessions":
             for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "NONE"):
                 answer = await self.ask(path, method)
                 self.assertEqual(answer.code, 405, (method, path))
@@ -218,6 +218,8 @@ class MethodTests(AdminTestCase):
         await self.opened()
         with capturedLogs() as events:
             for path, code in (
+                ("/", 200),
+                ("/status", 200),
                 ("/metrics", 200),
                 ("/healthz", 200),
                 ("/readyz", 200),
@@ -232,7 +234,16 @@ class MethodTests(AdminTestCase):
     async def test_paths(self) -> None:
         await self.opened()
         for path in (
-            *("/", "/metric", "/metrics/", "/metrics/x", "/healthz/..", "//"),
+            *(
+                "/index.html",
+                "/status/",
+                "/favicon.ico",
+                "/metric",
+                "/metrics/",
+                "/metrics/x",
+                "/healthz/..",
+                "//",
+            ),
             *("/sessions/1", "/%2e%2e/etc/passwd", "/metrics%00"),
         ):
             answer = await self.ask(path)

@@ -108,6 +108,7 @@ class ExportTests(SynchronousTestCase):
             ("sessions_paused", 2),
             ("handshakes", 1),
             ("pending_bytes", 50),
+            ("pending_max_bytes", 4096),
             ("session_duration_seconds_count", 1),
             ("session_duration_seconds_sum", 0.5),
             ("reactor_lateness_seconds_sum", 0.002),

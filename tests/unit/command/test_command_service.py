@@ -128,6 +128,8 @@ class CommandServiceTests(CommandServiceTestCase):
             self.successResultOf(service.sessionsPage("x", 3)),
             {"sessions": [], "next": "x", "total": 3},
         )
+        waiting = self.successResultOf(service.waitingSessions(2))
+        self.assertEqual(waiting, [{"id": 1}, {"id": 1}])
         service.stopService()
         self.assertIs(self.served.state, State.LISTENING)
         observation = self.successResultOf(service.observe())

@@ -46,7 +46,12 @@ from twisted_echo import (
 )
 from twisted_echo.metrics import Snapshot
 from twisted_echo.session.bounds.limits import Deadlines, Limits
-from twisted_echo.session.statistics import MOST_ROWS, sessionRows, snapshotOf
+from twisted_echo.session.statistics import (
+    MOST_ROWS,
+    sessionRows,
+    snapshotOf,
+    waitingRows,
+)
 from twisted_echo.testing.clocks import elapse
 from twisted_echo.tls.certificates import Certificates
 from twisted_echo.tls.counts import TLSFailure
@@ -86,7 +91,8 @@ class MadeTestCase(SynchronousTestCase):
 
 class SnapshotTests(MadeTestCase):
     def test_empty(self) -> None:
-        self.assertEqual(snapshotOf(self.factory), Snapshot(maxSessions=0))
+        limits = Snapshot(maxSessions=0, maxPendingBytes=256 << 20)
+        self.assertEqual(snapshotOf(self.factory), limits)
 
     def test_openAndEnded(self) -> None:
         """
@@ -233,6 +239,79 @@ class SnapshotTests(MadeTestCase):
         self.assertEqual(snapshotOf(factory).linesReceived, 1)
         session.connectionLost(DONE)
         self.assertEqual(snapshotOf(factory).linesReceived, 1)
+
+
+class WaitingTests(MadeTestCase):
+    def waiting(self, limit: int = 10) -> list[tuple[Any, ...]]:
+        rows = waitingRows(self.factory, limit)
+        self.assertEqual(json.loads(json.dumps(rows)), rows)
+        return [
+            tuple(row[name] for name in ("id", "waitsFor", "waited", "pending"))
+            for row in rows
+        ]
+
+    def test_none(self) -> None:
+        """
+        A session for which nothing is held does not wait.
+        """
+        self.made().dataReceived(b"a\n")
+        elapse(self.clock, 10)
+        self.assertEqual(self.waiting(), [])
+
+    def test_longest(self) -> None:
+        """
+        Those that wait longest come first, each with what it waits for: its client to
+        read, since it was paused; or the rest of a line, since that was seen.
+        """
+        full = FullTransport()
+        self.made(full).dataReceived(b"x" * 20 + b"\n")
+        elapse(self.clock, 7)
+        self.made().dataReceived(b"half")
+        sweep = self.factory.deadlines.sweep
+        elapse(self.clock, sweep)
+        elapse(self.clock, 3)
+        one, other = self.waiting()
+        self.assertEqual((one[:2], other[:2]), ((1, "client"), (2, "input")))
+        self.assertEqual(one[2], 10 + sweep)
+        # A sweep saw it at some moment of the first seconds.
+        self.assertTrue(3 <= other[2] <= 3 + sweep, other)
+        self.assertEqual((one[3], other[3]), (0, 4))
+        full.drain()
+        self.assertEqual([row[0] for row in self.waiting()], [2])
+
+    def test_output(self) -> None:
+        """
+        A client that does not read may not be paused yet.
+        """
+        waits = self.made(Waiting())
+        waits.dataReceived(b"12345\n")
+        elapse(self.clock, 5)
+        ((number, waitsFor, waited, pending),) = self.waiting()
+        self.assertEqual((number, waitsFor, pending), (1, "client", 6))
+        self.assertTrue(5 - self.factory.deadlines.sweep <= waited <= 5, waited)
+
+    def test_answer(self) -> None:
+        """
+        A session whose answer is late waits for the program.
+        """
+        session = self.made()
+        session.dataReceived(b"half")
+        session.answerLater(Deferred())
+        elapse(self.clock, 5)
+        ((_, waitsFor, _, _),) = self.waiting()
+        self.assertEqual(waitsFor, "answer")
+
+    def test_most(self) -> None:
+        """
+        Only those for which most is held, of those that are not paused.
+        """
+        for length in 30, 10, 20, 40:
+            self.made().dataReceived(b"x" * length)
+        elapse(self.clock, 2 * self.factory.deadlines.sweep)
+        self.assertEqual({row[3] for row in self.waiting(2)}, {30, 40})
+        self.made(FullTransport()).dataReceived(b"x" * 20 + b"\n")
+        self.assertEqual({row[0] for row in self.waiting(1)}, {5})
+        self.assertEqual(len(self.waiting(10)), 5)
 
 
 class RowTests(MadeTestCase):

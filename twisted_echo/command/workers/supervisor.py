@@ -226,15 +226,10 @@ class Supervisor(StatefulService):
         """
         Ask the workers, and sum up.
         """
-        return self.status.observe(
-            state=self.state,
-            restarts=self._monitor.restarts,
-            build=buildInfo(self._reactor),
-        )
+        build = buildInfo(self._reactor)
+        return self.status.observe(self.state, self._monitor.restarts, build)
 
-    def sessionsPage(
-        self, after: str = "", limit: int = 100
-    ) -> "Deferred[SessionsPage]":
+    def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
         List some open sessions: L{AggregateStatus.sessionsPage}.
         """

@@ -6,7 +6,8 @@ import gc
 import os
 from typing import Any
 
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +15,7 @@ from twisted_echo.command.workers.aggregate_status import (
     AggregateStatus,
     sessionsPage,
 )
+from twisted_echo.command.workers.channel import GetWaiting
 from twisted_echo.command.workers.worker_state import WorkerState
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Snapshot
@@ -68,6 +70,42 @@ class ObservationTests(SynchronousTestCase):
         expected = [figuresOf(pid) for pid in (parent, own, 0, own)]
         self.assertEqual(began, [each and each.startTime for each in expected])
         self.assertNotEqual(began[0], began[1])
+
+
+class WaitingTests(SynchronousTestCase):
+    def test_merged(self) -> None:
+        """
+        Those of all workers, the longest first, with the worker's number and process.
+        One that is gone, and one that does not answer in time, have none.
+        """
+        clock = Clock()
+        answers: dict[int, Any] = {
+            0: succeed({"rows": [{"id": 1, "waited": 2.0}]}),
+            1: succeed({"rows": [{"id": 9, "waited": 3.0}, {"id": 4, "waited": 1.0}]}),
+            2: fail(ConnectionDone()),
+            3: Deferred(),
+        }
+
+        class Asked(FakeWorker):
+            channel = property(lambda self: self)
+
+            def ask(self, command: Any, limit: int) -> Any:
+                assert (command, limit) == (GetWaiting, 5)
+                return answers[self.number]
+
+        workers: Any = [Asked(n, 70 + n, WorkerState.LISTENING) for n in answers]
+        status = AggregateStatus(lambda: workers, clock)
+        waiting = status.waitingSessions(5)
+        self.assertNoResult(waiting)
+        clock.advance(2)
+        self.assertEqual(
+            self.successResultOf(waiting),
+            [
+                {"id": 9, "waited": 3.0, "worker": 1, "pid": 71},
+                {"id": 1, "waited": 2.0, "worker": 0, "pid": 70},
+                {"id": 4, "waited": 1.0, "worker": 1, "pid": 71},
+            ],
+        )
 
 
 class PagesTests(SynchronousTestCase):

@@ -211,7 +211,7 @@ class SupervisorTests(SupervisorTestCase):
         supervisor.startService()
         await supervisor.whenListening()
         await self.clients(supervisor, 20)
-        whole = await supervisor.sessionsPage()
+        whole = await supervisor.sessionsPage("", 100)
         self.assertEqual(len(whole["sessions"]), 20)
         self.assertIsNone(whole["next"])
         self.assertEqual({each["worker"] for each in whole["sessions"]}, {0, 1})
@@ -227,6 +227,24 @@ class SupervisorTests(SupervisorTestCase):
             self.assertEqual(page["total"], 20)
         for bad in ("x", "1", "1:2", "1:2:x", "-1:2:3", "1:2:3:4"):
             self.assertRaises(ValueError, supervisor.sessionsPage, bad, 10)
+
+    async def test_waiting(self) -> None:
+        """
+        The workers tell of the sessions that wait.
+        """
+        supervisor = self.supervisor()
+        supervisor.startService()
+        await supervisor.whenListening()
+        clients = await self.clients(supervisor, 2)
+        self.assertEqual(await supervisor.waitingSessions(5), [])
+        clients[0].sendall(b"half of a line" * 1000)
+        while not (rows := await supervisor.waitingSessions(5)):
+            pass
+        (row,) = rows
+        host, port = clients[0].getsockname()
+        self.assertEqual((row["peer"], row["waitsFor"]), (f"{host}:{port}", "input"))
+        pids = {each.number: each.pid for each in supervisor._monitor.workers}
+        self.assertEqual(pids[row["worker"]], row["pid"])
 
     async def test_stopNow(self) -> None:
         """
@@ -287,7 +305,7 @@ class SupervisorTests(SupervisorTestCase):
         try:
             snapshots = await supervisor.status.snapshots()
             self.assertEqual(snapshots, before)
-            page = await supervisor.sessionsPage()
+            page = await supervisor.sessionsPage("", 100)
             self.assertEqual({each["worker"] for each in page["sessions"]}, {0})
         finally:
             os.kill(victim.pid, signal.SIGCONT)
