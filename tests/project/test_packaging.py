@@ -22,6 +22,7 @@ from tests.support.marks import slow
 from tests.support.processes import DEADLINE, environment, new_folder
 from twisted_echo.command.generated_files import generatedFiles
 
+PAGE = "twisted_echo/admin/status_page.html"
 PLUGIN = "twisted/plugins/twisted_echo_plugin.py"
 
 
@@ -47,7 +48,7 @@ class WheelTests(BuildingTestCase):
             for path in (project / "twisted_echo").rglob("*.py*")
             if path.suffix in (".py", ".pyi")
         }
-        expected |= {"twisted_echo/py.typed", PLUGIN}
+        expected |= {"twisted_echo/py.typed", PAGE, PLUGIN}
         files = {name for name in names if ".dist-info/" not in name}
         # What goes beside the programs, and not into the package.
         beside = {f"share/{name}" for name in generatedFiles()}

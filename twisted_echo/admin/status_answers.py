@@ -125,7 +125,7 @@ def fullest(seen: Observation) -> Usage | None:
 
 def _isProblem(reason: str) -> bool:
     """
-    Whether sessions that end for this reason end by an offence or a fault.
+    Whether an end for this reason is a problem of the client's or the program's.
     """
     return EndReason(reason) not in EXPECTED_ENDS
 

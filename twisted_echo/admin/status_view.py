@@ -140,4 +140,9 @@ class ServiceView:
         return succeed(page)
 
     def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
+        """
+        List the sessions for which most is held, those that wait longest first.
+
+        @param limit: how many at most.
+        """
         return succeed(waitingRows(self._service.factory, limit))

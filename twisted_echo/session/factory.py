@@ -61,6 +61,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     @ivar counters: what is counted of all of them.
     @ivar certificates: those that they are served with.
     @ivar handshakeTurns: how their TLS handshakes share the time with the sessions.
+    @ivar timeouts: the deadlines of the open sessions, and the memory held for them.
     @ivar closingDeadlines: those of the sessions that were closed.
     @ivar keepAlive: for the sessions' sockets; None for none.
     @ivar abortAfter: seconds that a session which was closed waits for its peer
@@ -120,7 +121,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
             instance("limits", limits, Limits), self.sessions, self.handshakes
         )
         self.closingDeadlines = ClosingDeadlines(self)
-        self._timeouts = Timeouts(self)
+        self.timeouts = Timeouts(self)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -146,7 +147,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     @deadlines.setter
     def deadlines(self, deadlines: Deadlines) -> None:
         self._deadlines = instance("deadlines", deadlines, Deadlines)
-        self._timeouts.deadlinesChanged()
+        self.timeouts.deadlinesChanged()
 
     @property
     def limits(self) -> Limits:
@@ -159,7 +160,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     @limits.setter
     def limits(self, limits: Limits) -> None:
         self.admission.setLimits(instance("limits", limits, Limits))
-        self._timeouts.sweepSoon()
+        self.timeouts.sweepSoon()
         self.countChanged()
 
     def countChanged(self) -> None:
@@ -266,7 +267,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
         """
         self.handshakes[handshake] = address
         self.admission.handshakeCame(handshake)
-        self._timeouts.start()
+        self.timeouts.start()
 
     def handshakeEnded(self, handshake: Handshake) -> None:
         """
@@ -285,7 +286,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
         # Perhaps it was forgotten before.
         self.handshakes.pop(handshake, None)
         self.admission.gone(handshake)
-        self._timeouts.forget(handshake)
+        self.timeouts.forget(handshake)
         return self._handshakesChanged
 
     def sessionStarted(self, session: Session) -> None:
@@ -297,7 +298,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
         counters = self.counters
         counters.opened = session.serial = counters.opened + 1
         self.admission.sessionCame(session)
-        self._timeouts.start()
+        self.timeouts.start()
 
     def sessionEnded(self, session: Session, end: SessionEnd) -> None:
         """
@@ -311,7 +312,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
             return
         try:
             self.admission.sessionGone(session)
-            self._timeouts.forget(session)
+            self.timeouts.forget(session)
             self.counters.sessionEnded(end)
             self.sessionLog.ended(session, end, self.clock)
             # Last, for a port that cannot accept again raises.
@@ -327,28 +328,22 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
         """
         How many sessions are under backpressure: their peers do not read.
         """
-        return self._timeouts.pausedSessions
-
-    def waitingSessions(self, most: int) -> dict[Session, float | None]:
-        """
-        The sessions for which most is held: L{Timeouts.waitingSessions}.
-        """
-        return self._timeouts.waitingSessions(most)
+        return self.timeouts.pausedSessions
 
     def inputStopped(self, session: Session) -> None:
         """
         Record that a peer does not read what it asked for. Called by its session.
         """
-        self._timeouts.sessionPaused(session)
+        self.timeouts.sessionPaused(session)
 
     def inputStarted(self, session: Session) -> None:
         """
         Record that a peer reads again. Called by its session.
         """
-        self._timeouts.sessionResumed(session)
+        self.timeouts.sessionResumed(session)
 
     def heldMore(self, session: Session) -> None:
         """
         L{Session.heldMore}. Called by the session.
         """
-        self._timeouts.heldMore(session)
+        self.timeouts.heldMore(session)

@@ -117,7 +117,7 @@ def waitingRows(factory: SessionFactory[Any], limit: int) -> list[dict[str, Any]
     """
     now, fair = factory.clock.seconds(), factory.fairClock.seconds()
     rows = []
-    for session, pausedSince in factory.waitingSessions(limit).items():
+    for session, pausedSince in factory.timeouts.waitingSessions(limit).items():
         row = _row(session, now, fair)
         waitsFor, since = _wait(session, pausedSince)
         waited = row["idle"] if since is None else round(fair - since, 3)

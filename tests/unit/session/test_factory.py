@@ -646,7 +646,7 @@ class BooksTests(LimitsTestCase):
         self.assertEqual(factory.opened, factory.ended.total(), f"seed {seed}")
         self.assertEqual(tried, factory.opened + factory.refused.total())
         self.assertFalse(
-            factory.admission.peers or factory._timeouts._paused, f"seed {seed}"
+            factory.admission.peers or factory.timeouts._paused, f"seed {seed}"
         )
         self.assertEqual(self.clock.getDelayedCalls(), [], f"seed {seed}")
 

@@ -154,7 +154,7 @@ class CountingTests(CountedTestCase):
         self.assertEqual(sum(r["pending"] for r in sessionRows(self.factory)), size)
         # (In steps: a leap would be time that the process did not have.)
         self.clock.pump([0.1] * 30)
-        self.assertEqual(self.factory._timeouts._buffered._sum, size)
+        self.assertEqual(self.factory.timeouts._buffered._sum, size)
 
     def test_input(self) -> None:
         """
@@ -170,7 +170,7 @@ class CountingTests(CountedTestCase):
             session.dataReceived(before + bytes(3000))
             self.assertHeld(session, len(before) + 3000)
             session.connectionLost(DONE)
-            self.assertEqual(self.factory._timeouts._buffered._sum, 0)
+            self.assertEqual(self.factory.timeouts._buffered._sum, 0)
 
     def test_paused(self) -> None:
         """
@@ -214,7 +214,7 @@ class CountingTests(CountedTestCase):
         """
         Nobody is remembered who has ended, however much was held.
         """
-        buffered = self.factory._timeouts._buffered
+        buffered = self.factory.timeouts._buffered
         for protocol in (Lines, Asking):
             session = self.session(protocol)
             session.dataReceived(bytes(3000) + b"\n" + bytes(3000))

@@ -376,7 +376,7 @@ class BufferedTests(SweepTestCase):
         for session in sessions:
             session.connectionLost(DONE)
         producer.pauseProducing()
-        self.assertEqual(self.factory._timeouts._paused, {})
+        self.assertEqual(self.factory.timeouts._paused, {})
 
     def test_cannotAbort(self) -> None:
         """
