@@ -29,6 +29,8 @@ from tests.support.pages import PAGES, Block, blocks_of
 from tests.support.paths import PROJECT
 from tests.support.processes import Command, environment, finished, new_folder
 from tests.support.python_process import run_to_end
+from twisted_echo.session.factory import DEFAULT_ABORT_AFTER
+from twisted_echo.stop import longestStop
 
 PAGE = "docs/tutorial.md"
 PROGRAMS = ("nc", "openssl", "curl", "systemd-analyze")
@@ -258,6 +260,16 @@ class TutorialTests(SynchronousTestCase):
         text = re.sub(r"^```.*?^```$", "", PAGES[PAGE], flags=re.M | re.S)
         (indented,) = re.findall(r"(?<=\n\n)(?:    .*\n)+", text)
         self.assertEqual(indented.split()[:3], ["sudo", "apt-get", "install"])
+
+    def test_stop(self) -> None:
+        """
+        The unit says how long a stop takes, and systemd waits longer.
+        """
+        (unit,) = [each for each in blocks_of(PAGE) if each.language == "ini"]
+        (said,) = re.findall(r"takes (\d+) seconds at most", unit.source)
+        (waits,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit.source, re.M)
+        self.assertEqual(float(said), longestStop(0, DEFAULT_ABORT_AFTER))
+        self.assertLess(int(said), int(waits))
 
     @slow
     def test_types(self) -> None:
