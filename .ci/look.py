@@ -4,8 +4,8 @@ C{python .ci/look.py FOLDER}. The exit status is 1 if there is anything.
 
 Each page is opened in a frame as wide as a laptop's window and in one as wide as a
 telephone. Nothing may be wider than the frame. Tables scroll within themselves, but on
-a laptop all their columns are seen. No name in a first column is broken, every picture
-is there, and every class and method of the API is described.
+a laptop all their columns are seen. No name is broken, every picture is there, and
+every class and method of the API is described.
 """
 
 import html
@@ -36,7 +36,7 @@ function* look(page, width) {
   const wide = page.documentElement.scrollWidth;
   if (!page.querySelector("article h1")) yield "there is no heading";
   if (wide > width) yield `the page is ${wide} pixels wide`;
-  for (const code of found("td:first-child code"))
+  for (const code of found("code.name, td:first-child code"))
     if (code.getClientRects().length > 1) yield `broken: ${code.textContent}`;
   for (const table of found(".table-wrapper"))
     if (width == LAPTOP && table.scrollWidth > table.clientWidth)

@@ -16,7 +16,7 @@ project = "twisted-echo"
 copyright = "the authors of twisted-echo"
 release = metadata.version("twisted-echo")
 
-extensions = ["myst_parser", "epytext", "source_links"]
+extensions = ["myst_parser", "epytext", "source_links", "unbroken_names"]
 myst_heading_anchors = 3
 exclude_patterns = ["extensions"]
 

@@ -78,7 +78,7 @@ def _process(app: Sphinx, what: str, name: str, obj: object, opts: object, doc) 
     doc[:] = rewrite("\n".join(doc)).splitlines()
 
 
-def _name_interfaces(
+def _shorten(
     app: Sphinx,
     what: str,
     name: str,
@@ -88,17 +88,18 @@ def _name_interfaces(
     returns: str | None,
 ) -> tuple[str | None, str | None]:
     """
-    Interfaces of zope's are no types, so that autodoc writes their whole C{repr}.
+    Write names for what autodoc shows by its C{repr}: interfaces, which are not types,
+    and the defaults of dataclasses that a function makes.
     """
-    written = re.compile(r"<InterfaceClass (?:\w+\.)*(\w+)>")
+    interface = re.compile(r"<InterfaceClass (?:\w+\.)*(\w+)>")
     return (
-        signature and written.sub(r"\1", signature),
-        returns and written.sub(r"\1", returns),
+        signature and interface.sub(r"\1", signature).replace("<factory>", "..."),
+        returns and interface.sub(r"\1", returns),
     )
 
 
 def setup(app: Sphinx) -> dict[str, object]:
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", _process)
-    app.connect("autodoc-process-signature", _name_interfaces)
+    app.connect("autodoc-process-signature", _shorten)
     return {"parallel_read_safe": True}
