@@ -41,11 +41,17 @@ class State(Enum):
     """
 
     IDLE = "idle"
+    """It has never been started."""
     STARTING = "starting"
+    """Not every endpoint listens yet."""
     LISTENING = "listening"
+    """It accepts connections."""
     SUSPENDED = "suspended"
+    """It accepts no connections; sessions go on."""
     DRAINING = "draining"
+    """A stop has begun, and sessions are still open."""
     STOPPED = "stopped"
+    """Everything has ended, or an endpoint could not listen."""
 
 
 class Step(Enum):

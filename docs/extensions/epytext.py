@@ -11,7 +11,8 @@ import textwrap
 
 from sphinx.application import Sphinx
 
-MARKUP = re.compile(r"([A-Z])\{([^{}]*)\}")
+# Braces within it are in pairs.
+MARKUP = re.compile(r"([A-Z])\{((?:[^{}]|\{[^{}]*\})*)\}")
 FIELD = re.compile(r"^@(\w+)(?: +([^:]+))?:", re.M)
 ITEM = re.compile(r" +(- |\d+\. )")
 

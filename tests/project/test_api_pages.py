@@ -8,7 +8,7 @@ import importlib
 import inspect
 import re
 import textwrap
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import NamedTuple
 
@@ -24,6 +24,12 @@ PAGES = {path.name: path.read_text() for path in sorted((DOCS / "api").glob("*.m
 DIRECTIVE = re.compile(
     r"^\.\. auto(?:class|function):: ([\w.]+)\n(?:   :members:(.*\n))?", re.M
 )
+
+
+DESCRIBED = (property, cached_property, classmethod, staticmethod)
+"""
+What has a description of its own beside functions.
+"""
 
 
 class Described(NamedTuple):
@@ -69,9 +75,11 @@ def with_descriptions(cls: type) -> dict[str, bool]:
     """
     members: dict[str, bool] = {}
     for base in cls.__mro__[:-1]:
-        for name in vars(base):
+        for name, value in vars(base).items():
             if not name.startswith("_") and not members.get(name):
-                members[name] = bool(inspect.getdoc(inspect.getattr_static(base, name)))
+                # (A value has the description of its class, which says nothing of it.)
+                is_code = inspect.isroutine(value) or isinstance(value, DESCRIBED)
+                members[name] = is_code and bool(value.__doc__)
         doc = inspect.getdoc(base) or ""
         names = re.findall(r"^@[ic]var (\w+):", doc, re.M)
         if base.__module__.startswith("twisted_echo."):

@@ -58,6 +58,8 @@ class StringReceiver(MessageReceiver[_S]):
     What arrives while a string is delivered waits. When C{lengthLimitExceeded} has
     returned and has not raised C{MAX_LENGTH}, the body of the string is dropped, and
     the hook is called again if there is more of it.
+
+    @cvar MAX_LENGTH: the longest legal string in bytes, without its framing.
     """
 
     MAX_LENGTH = 99999
@@ -69,6 +71,10 @@ class StringReceiver(MessageReceiver[_S]):
         def stringReceived(self, string: bytes) -> object: ...
 
     def makeConnection(self, transport: ITransport) -> None:
+        """
+        Note which hooks are overridden. An override must call
+        C{super().makeConnection(transport)}.
+        """
         self._foundBy = self._foundBy
         if self._splitsBlocks():
             self._messages, self._undelivered = self._messages, self._undelivered

@@ -41,9 +41,11 @@ class LogSessions(Enum):
     """
 
     NONE = "none"
+    """No session."""
     PROBLEMS = "problems"
-    """Of sessions that ended for a fault of the peer's or the protocol's."""
+    """Each session that ended because of a fault of the peer or of the protocol."""
     ALL = "all"
+    """Each session."""
 
 
 # (To ask an enumeration for one of its members costs more than a whole call.)
