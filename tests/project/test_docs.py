@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_echo
-from tests.support.pages import PAGES
+from tests.support.pages import PAGES, prose
 from tests.support.paths import PROJECT
 from twisted_echo.bench.cli import build_parser
 from twisted_echo.command.option_table import OPTIONS
@@ -30,14 +30,6 @@ FOREIGN = {
     "ruff format": "--check",
     "tests.support.leak_proof": "--one-by-one",
 }
-
-
-def prose(text: str) -> str:
-    """
-    A page without its programs, whether fenced or indented, and comments.
-    """
-    text = re.sub(r"^```.*?^```$|<!--.*?-->", "", text, flags=re.M | re.S)
-    return re.sub(r"(?<=\n\n)(?:    .*\n+)+", "", text)
 
 
 def names_in(path: Path) -> set[str]:

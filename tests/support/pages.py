@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.support.paths import PROJECT
 
-__all__ = ["PAGES", "Block", "blocks_of"]
+__all__ = ["PAGES", "Block", "blocks_of", "prose"]
 
 PAGES = {
     str(path.relative_to(PROJECT)): path.read_text()
@@ -52,3 +52,11 @@ def blocks_of(page: str) -> Iterator[Block]:
         line = text.count("\n", 0, found.start("language")) + 1
         name = found["name"] or ""
         yield Block(f"{page}:{line}", found["language"], name, found["source"])
+
+
+def prose(text: str) -> str:
+    """
+    A page without its programs, whether fenced or indented, and comments.
+    """
+    text = re.sub(r"^```.*?^```$|<!--.*?-->", "", text, flags=re.M | re.S)
+    return re.sub(r"(?<=\n\n)(?:    .*\n+)+", "", text)
