@@ -70,8 +70,8 @@ class EchoConfig:
     @ivar deadlines: how long a peer may take.
     @ivar limits: how much there may be at once.
     @ivar logSessions: which sessions' ends are logged.
-    @ivar logSample: the share of the sessions that is logged, of those that end without
-        a problem, if C{ALL} are; from 1 (each) to above 0.
+    @ivar logSample: the share that is logged of the sessions that end without a
+        problem, if C{ALL} are; from 1 (each) to above 0.
     @ivar measure: whether to count lines, and to L{measure<SessionService.measure>}
         the reactor's lateness, for metrics. To count lines costs a third of a
         nanosecond a byte: nothing else looks at each byte. (Frames always count, as

@@ -142,7 +142,7 @@ class Lifecycle:
     @contextmanager
     def changing(self, step: Step) -> Iterator[None]:
         """
-        Take a step, do what the C{with} block says, and notify those who wait after it.
+        Take a step, do what the C{with} block says, and notify the waiters after it.
 
         @raise IllegalTransition: if it is not legal now. Then nothing has changed.
         """

@@ -5,7 +5,7 @@ What must hold:
 
   - it ends, always, and not later than its deadline;
   - listeners are closed first; sessions have the time of grace, and are then closed in
-    order; those that are left at the deadline are aborted.
+    order; sessions that are left at the deadline are aborted.
 """
 
 from collections.abc import Sequence

@@ -58,7 +58,7 @@ class Options(UsageOptions):
     environment, if one of Twisted's commands runs this, or else is the default.
 
     @ivar settings: what they say together, once they are parsed.
-    @ivar fromEnvironment: those that the environment has given, by their names.
+    @ivar fromEnvironment: the options that the environment has given, by their names.
     """
 
     synopsis = "[options]"

@@ -1,5 +1,5 @@
 """
-Echo in an application of one's own, beside other services.
+Echo in an application of your own, beside other services.
 
     twistd -ny embed_echo.py
 

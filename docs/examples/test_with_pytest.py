@@ -1,5 +1,5 @@
 """
-Tests by pytest, of a server of one's own and of a client of anything.
+Tests by pytest, of a server of your own and of a client of anything.
 
     pytest test_with_pytest.py
 

@@ -1,5 +1,5 @@
 """
-Tests by trial, of a server of one's own.
+Tests by trial, of a server of your own.
 
     trial ./test_with_trial.py
 

@@ -1,5 +1,5 @@
 """
-Have Sphinx's autodoc read the package's docstrings, which are epytext.
+Let Sphinx's autodoc read the package's docstrings, which are epytext.
 
 Epytext is rewritten as reStructuredText: markup within a line, fields, and the
 indentation of lists. What pydoctor warns of, such as a link that leads nowhere, is

@@ -40,7 +40,7 @@ def link(app: Sphinx, doctree: nodes.document) -> None:
 
 def record(app: Sphinx, module: str, name: str) -> str:
     """
-    Have viewcode make a page of the module, with an anchor for the name.
+    Tell viewcode to make a page of the module, with an anchor for the name.
 
     @return: the fragment of the link: nothing if the name is neither a class nor a
         function, which have anchors.

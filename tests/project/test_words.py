@@ -176,7 +176,12 @@ def strings() -> Iterator[tuple[str, str]]:
     for folder in ("twisted_echo", "docs"):
         for path in sorted((PROJECT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                if (
+                    isinstance(node, ast.Constant)
+                    and isinstance(node.value, str)
+                    # Otherwise it is a name.
+                    and " " in node.value
+                ):
                     for paragraph in paragraphs(node.value):
                         place = f"{path.relative_to(PROJECT)}:{node.lineno}"
                         yield place, paragraph

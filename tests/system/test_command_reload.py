@@ -21,7 +21,7 @@ from tests.support.processes import (
 
 class ReloadTests(CommandTestCase):
     """
-    SIGHUP, which loads keys and certificates anew.
+    SIGHUP, which loads keys and certificates again.
     """
 
     LISTEN = "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"

@@ -1,6 +1,6 @@
 """
 A real C{twistd echo} with few descriptors: however many clients come at once, some are
-left for what is no session.
+left for what is not a session.
 """
 
 import os

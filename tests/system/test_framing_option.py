@@ -351,7 +351,7 @@ class ServerTests(FramingTestCase):
 
     def test_proxy(self) -> None:
         """
-        Behind a PROXY header, which is no part of the first frame.
+        Behind a PROXY header, which is not a part of the first frame.
         """
         server = self.serve(*options(Framing.INT16), proxy=True)
         data = whole(Framing.INT16)

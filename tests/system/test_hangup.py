@@ -105,7 +105,7 @@ class KilledTests(SynchronousTestCase):
     @slow
     def test_goesOn(self) -> None:
         """
-        Where nothing is to be loaded anew it is one line in the log.
+        Where nothing is to be loaded again it is one line in the log.
         """
         for command, more in (
             (("twistd", "-n"), ()),
@@ -114,7 +114,7 @@ class KilledTests(SynchronousTestCase):
             server = Server.start(self, *more, command=command)
             client = connect(self, server.address)
             server.process.send_signal(signal.SIGHUP)
-            server.wait_for("SIGHUP: there are no certificates to load anew")
+            server.wait_for("SIGHUP: there are no certificates to load again")
             self.assertEqual(round_trip(client, b"still\n"), b"still\n")
             client.close()
             self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)

@@ -239,7 +239,7 @@ class NotifyTests(SynchronousTestCase):
 
     def test_life(self) -> None:
         """
-        When it serves, that it lives, that it loads its configuration anew, and that
+        When it serves, that it lives, that it loads its configuration again, and that
         it stops.
         """
         for command in (("twistd", "-n"), ("twist",)):

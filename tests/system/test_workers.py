@@ -95,7 +95,7 @@ class ServingTests(WorkersTestCase):
 
     def test_environment(self) -> None:
         """
-        Workers have the options of their parent. They do not read them anew from the
+        Workers have the options of their parent. They do not read them again from the
         environment, where the command line does not count.
         """
         env = {"TWISTED_ECHO_MAX_LENGTH": "1", "TWISTED_ECHO_DELIMITER": "END"}
@@ -171,7 +171,7 @@ class ServingTests(WorkersTestCase):
 
     def test_ssl(self) -> None:
         """
-        Every worker has the key; SIGHUP to the parent has all of them load it anew.
+        Every worker has the key; SIGHUP to the parent has all of them load it again.
         """
         folder, before = new_folder(self), new_folder(self)
         make_certificate(folder)

@@ -73,7 +73,7 @@ class AdminTests(WorkersTestCase):
     def test_all(self) -> None:
         """
         The sums are those of the workers, and agree with what clients did; they do not
-        decrease when a worker is killed, though its own begin anew; pages go through
+        decrease when a worker is killed, though its own begin again; pages go through
         all workers; and a stop is seen to its end.
         """
         server, service = self.start("--admin", "0", "--abort-after", "1000")
@@ -163,7 +163,7 @@ class AdminTests(WorkersTestCase):
         """
         What is known of TLS clients is known of each worker's, and summed up. When a
         certificate expires, is in each worker's numbers, and the parent alone warns: at
-        the start, and when it is loaded anew.
+        the start, and when it is loaded again.
         """
         folder, authority = new_folder(self), Authority()
         server_, anna = authority.issue("server", days=3), authority.issue("anna\n")

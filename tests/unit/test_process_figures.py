@@ -53,7 +53,7 @@ class FiguresTests(SynchronousTestCase):
 
     def test_start(self) -> None:
         """
-        A child has begun between two looks at the clock, and not anew at each look.
+        A child has begun between two looks at the clock, and not again at each look.
         """
         before = time.time()
         with subprocess.Popen(
@@ -97,7 +97,7 @@ class FiguresTests(SynchronousTestCase):
 
     def test_noLimit(self) -> None:
         """
-        No limit is no number. No file is read but the process' own: systemd's
+        No limit is not a number. No file is read but the process' own: systemd's
         C{ProcSubset=pid} hides the others.
         """
         real = builtins.open

@@ -468,11 +468,11 @@ class StringTests(ServedTestCase):
 
     def test_none(self) -> None:
         """
-        What is no endpoint is told at once, and what would be one.
+        What is not an endpoint is told at once, and what would be one.
         """
         for wrong in ("7008", "", "unix:", "foo:1", "ssl:port="):
             with self.assertRaisesRegex(
-                ValueError, f"'{wrong}' is no endpoint: .*; such as tcp:7007"
+                ValueError, f"'{wrong}' is not an endpoint: .*; such as tcp:7007"
             ):
                 SessionService(wrong, SessionFactory())
 

@@ -406,7 +406,7 @@ class AdminTests(SynchronousTestCase):
         """
         allowed = "a port must be a whole number from 0 to 65535, got "
         for arguments, told in (
-            (["--admin="], "--admin '' is no endpoint"),
+            (["--admin="], "--admin '' is not an endpoint"),
             *((["--admin", each], allowed) for each in BAD_PORTS),
             (["--admin=ssl:9100:privateKey=/none"], "cannot read /none: No such file"),
             (["--admin=stdio:"], "use tcp: or unix:"),
@@ -416,12 +416,12 @@ class AdminTests(SynchronousTestCase):
             ),
             (["--admin=haproxy:tcp:99999"], "a port must be from 0 to 65535"),
             (["--admin=unix:"], "unix: needs its address; such as 9100"),
-            (["--admin=unix:/x:mode=y"], "--admin 'unix:/x:mode=y' is no endpoint"),
+            (["--admin=unix:/x:mode=y"], "--admin 'unix:/x:mode=y' is not an endpoint"),
             (["--admin=tcp:9100:foo=1"], "tcp: has no 'foo', only port, interface"),
             (["--admin=tcp:1:2:3:4"], "tcp: takes 3 options without a name at most"),
             (["--admin=tcp:9100\\"], "--admin 'tcp:9100"),
-            (["--admin=nix:9100"], "--admin 'nix:9100' is no endpoint"),
-            (["--admin=nine"], "--admin 'nine' is no endpoint"),
+            (["--admin=nix:9100"], "--admin 'nix:9100' is not an endpoint"),
+            (["--admin=nine"], "--admin 'nine' is not an endpoint"),
             (["--admin=tcp:x"], "such as 9100"),
             (["--admin=0", "--notice=x"], "--notice must be a duration"),
             (["--admin=0", "--notice=-1"], "(plain: seconds), got '-1'"),

@@ -45,7 +45,7 @@ class AdminService(Service):
     ) -> None:
         """
         @param endpoint: where to listen: an endpoint of Twisted's, or its string.
-        @raise ValueError: if a string is no endpoint's.
+        @raise ValueError: if a string is not an endpoint string.
         """
         super().__init__()
         clock = service.factory.clock

@@ -51,7 +51,7 @@ __all__ = ["BoundedSite"]
 _MAX_CONNECTIONS = 64
 """
 More than any monitoring needs, and far fewer than the descriptors that are kept for
-what is no session.
+everything but sessions.
 """
 _MAKE_ROOM = 4
 """

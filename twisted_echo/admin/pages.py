@@ -90,7 +90,7 @@ class _Metrics(DeferredPage):
         try:
             encode, kind = choose_encoder(accepted)
         except (TypeError, ValueError):
-            # A version that is no number.
+            # A version that is not a number.
             encode, kind = choose_encoder("")
 
         def show(observation: Observation) -> bytes:

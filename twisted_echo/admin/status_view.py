@@ -60,7 +60,7 @@ class StatusSource(Protocol):
 
         @param after: a cursor, or empty for the first page.
         @param limit: how many sessions; L{MOST_ROWS} at most.
-        @raise ValueError: if C{after} is no cursor.
+        @raise ValueError: if C{after} is not a cursor.
         """
 
     def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":

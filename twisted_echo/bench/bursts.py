@@ -110,7 +110,7 @@ class LoadClient:
 
     def next_lines(self, count: int) -> bytes:
         """
-        @return: what is to be sent now.
+        @return: the bytes to send now.
         """
         return self._exchange.send(count, time.monotonic_ns())
 

@@ -3,7 +3,7 @@ Measure servers side by side: in every round each one in turn, so that drift hit
 alike.
 
 A server has a process of its own under each case, and so has its load; both are kept
-for some rounds, and are then made anew, so that what differs from process to process
+for some rounds, and are then made again, so that what differs from process to process
 is in the spread. A first burst, which is not measured, warms them up.
 
 What must hold: the figure to quote is the server's processor time per line, from
@@ -43,7 +43,7 @@ Seconds of the burst that is not measured.
 
 OVERHEAD, BEGINNING = 0.15, 1.3
 """
-About the seconds that a burst takes beside its time, and those that a server and its
+About how many seconds a burst takes beside its time, and how many a server and its
 load take to begin.
 """
 

@@ -80,7 +80,7 @@ class Comparison:
 
     def servers(self, case: Case) -> list[str]:
         """
-        Those that a case is for, missing ones included, ours first.
+        The servers that a case is for, missing ones included, ours first.
         """
         return [each for each in servers_of(case) if each in self.labels]
 
@@ -180,5 +180,5 @@ def _check_numbers(
     for name in names:
         value = fields.get(name)
         if not isinstance(value, int | float):
-            raise ValueError(f"{name} is no number")
+            raise ValueError(f"{name} is not a number")
         _require(name, (0 < value < _TOO_LARGE) or (may_be_zero and value == 0))

@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
     What the two loops have in common.
 
     @ivar is_settled: its work is done.
-    @ivar closed: set when it is no more.
+    @ivar closed: set when the connection is gone.
     """
 
     transport: asyncio.Transport
@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """
-        Close at once, and hear no more of it.
+        Close at once, and ignore what still comes.
         """
         self.is_settled = True
         self.transport.abort()
@@ -129,7 +129,7 @@ class ClosedLoop(Connection):
 
     def stop(self) -> None:
         """
-        Send no more.
+        Send nothing more.
         """
         self._stopped = True
         if not self.exchange.outstanding:
@@ -188,7 +188,7 @@ class OpenLoop(Connection):
 
     def stop(self, unsent: Record) -> None:
         """
-        Send no more.
+        Send nothing more.
 
         @param unsent: takes the lines that are left, as if they were back now. They
             may be very many, so it takes a thousandth of them at once.

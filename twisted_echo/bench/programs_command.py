@@ -36,7 +36,7 @@ EPILOG = f"""\
 kinds, and what an operation is:
 {_KINDS}
 reactors: {", ".join(REACTORS)}
-(bare ones are no reactors: a protocol of the loop's own that echoes chunks, beside
+(bare ones are not reactors: a protocol of the loop's own that echoes chunks, beside
 the kinds that echo lines)
 
 Ratios are the second reactor's processor time over the first one's, round by round:

@@ -46,7 +46,7 @@ class Phase:
     What the session has seen in one time.
 
     @ivar lines: those sent in it.
-    @ivar connections: those that the storm had in it.
+    @ivar connections: how many the storm made in it.
     """
 
     name: str

@@ -11,7 +11,7 @@ from twisted_echo.bench.errors import BadRequest
 from twisted_echo.bench.tables import PARTS
 
 EPILOG = f"""\
-A document has two marks around what is to be written there, each on a line of its own:
+A document has two marks around the place of a part, each on a line of its own:
 
   <!-- compare: PART begins -->
   <!-- compare: PART ends -->
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_comparison(file: str) -> Comparison:
     """
-    @raise BadRequest: if it cannot be read, or is no comparison that has runs.
+    @raise BadRequest: if it cannot be read, or is not a comparison with runs.
     """
     try:
         comparison = Comparison.from_json(Path(file).read_text())

@@ -41,7 +41,7 @@ class _ExplainedError(ValueError):
 
 class ReloadableAdmin(AdminServer):
     """
-    The pages on an endpoint, whose certificates can be loaded anew.
+    The pages on an endpoint, whose certificates can be loaded again.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ReloadableAdmin(AdminServer):
 
     def reload(self) -> None:
         """
-        Load them anew, for connections that are still to come.
+        Load them again, for connections that are still to come.
         """
         if self._secured is not None:
             reload([self._secured])
@@ -125,7 +125,7 @@ def adminPort(
         # Every kind of endpoint has errors of its own.
         why = str(error) or type(error).__name__
         raise ValueError(
-            f"{text!r} is no endpoint: {why}; such as {_EXAMPLES}"
+            f"{text!r} is not an endpoint: {why}; such as {_EXAMPLES}"
         ) from None
     if certificates is not None:
         endpoint = LayeredEndpoint(
@@ -142,7 +142,8 @@ def _checked(
 ) -> ParsedEndpoint:
     """
     @param described: the endpoint string that was made of the user's C{text}.
-    @raise _ExplainedError: if it is no endpoint's, or for a socket that another uses.
+    @raise _ExplainedError: if it is not an endpoint string, or names a socket that
+        another endpoint uses.
     """
     try:
         found = parseEndpoint(reactor, described)

@@ -1,5 +1,5 @@
 """
-Load keys and certificates anew, and log how that went.
+Load keys and certificates again, and log how that went.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def certificatesOf(listening: Iterable[ParsedEndpoint]) -> list[Certificates]:
 def reload(listening: Iterable[ParsedEndpoint]) -> None:
     """
     Load the certificates of some endpoints again, for new connections. An endpoint
-    whose certificates cannot be loaded keeps those that it has.
+    whose certificates cannot be loaded keeps its old ones.
     """
     for each in listening:
         try:

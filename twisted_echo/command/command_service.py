@@ -58,7 +58,7 @@ class CommandService(Service):
         @param report: called with None when everything listens, or with a line for the
             user that says why it cannot.
         @param notice: seconds for which, at a stop, connections are still accepted
-            when it is no longer ready, so that a balancer sends no more.
+            when it is no longer ready, so that a balancer can stop sending clients.
         """
         self.served = served
         self._reactor = reactor
@@ -221,7 +221,7 @@ class CommandService(Service):
 
     def reload(self) -> None:
         """
-        Load keys and certificates anew, and keep the service manager informed.
+        Load keys and certificates again, and keep the service manager informed.
         """
         # While it starts or stops, it is not ready afterwards.
         manager = self._manager if self.readiness()[0] else None
@@ -233,7 +233,7 @@ class CommandService(Service):
             each.reload()
         if not reloading:
             _log.info(
-                "SIGHUP: there are no certificates to load anew, so it goes on",
+                "SIGHUP: there are no certificates to load again, so it goes on",
                 event="nothing-to-reload",
             )
         if manager is not None:

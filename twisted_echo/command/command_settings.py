@@ -66,8 +66,8 @@ def commandSettings(
     isMeasured = options["admin"] != option_parsers.OFF
     if options["notice"] and not isMeasured:
         raise UsageError(
-            f"{named('notice')} needs --admin, whose /readyz has a balancer send no"
-            " more"
+            f"{named('notice')} needs --admin, whose /readyz tells a balancer to"
+            " send no more clients"
         )
     try:
         echo = _echoConfig(options, measure=isMeasured)

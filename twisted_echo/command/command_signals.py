@@ -37,7 +37,7 @@ class SignalTarget(Protocol):
 
     def reload(self) -> None:
         """
-        Load keys and certificates anew.
+        Load keys and certificates again.
         """
 
     def reportStatus(self) -> object:

@@ -27,7 +27,7 @@ def fromEnvironment(
     """
     Read some options. One whose variable is missing or empty is not given.
 
-    @return: the values of those that are given, by the names of the options.
+    @return: the values of the variables that are given, by the names of the options.
     @raise UsageError: if a value is not legal, with the name of its variable.
     """
     found = {}

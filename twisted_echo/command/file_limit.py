@@ -12,7 +12,7 @@ _log = Logger()
 
 _RESERVED_FILES = 256
 """
-Descriptors kept for what is no session: standard streams, the log and its successor,
+Descriptors kept for what is not a session: standard streams, the log and its successor,
 the reactor's own, ports, the admin port's clients, channels of workers.
 """
 _FEWEST_RESERVED = 24

@@ -114,12 +114,12 @@ class Reloadable(Protocol):
     @property
     def canReload(self) -> bool:
         """
-        Whether there are keys or certificates to load anew.
+        Whether there are keys or certificates to load again.
         """
 
     def reload(self) -> None:
         """
-        Load keys and certificates anew.
+        Load keys and certificates again.
         """
 
 

@@ -24,7 +24,7 @@ _log = Logger()
 
 class LocalService(EchoService):
     """
-    An echo service that loads its certificates anew.
+    An echo service that loads its certificates again.
     """
 
     def __init__(
@@ -115,6 +115,6 @@ class LocalService(EchoService):
 
     def reload(self) -> None:
         """
-        Load keys and certificates anew, for connections that are still to come.
+        Load keys and certificates again, for connections that are still to come.
         """
         reload(self._withTLS)

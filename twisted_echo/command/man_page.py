@@ -29,7 +29,7 @@ SIGNALS = {
         " what is still waited for."
     ),
     "SIGHUP": (
-        "Load keys and certificates anew, for new connections. If the terminal is gone"
+        "Load keys and certificates again, for new connections. If the terminal is gone"
         " on which the process was started, stop as at SIGTERM."
     ),
     "SIGUSR1": "Rotate the log file (of twistd alone).",
@@ -50,7 +50,7 @@ VARIABLES = {
         "'no' does without the part of the package that is compiled, 'yes' demands it."
     ),
     "NOTIFY_SOCKET, WATCHDOG_USEC": (
-        "Set by systemd, which is told of the state of the service."
+        "Set by systemd, which gets the state of the service."
     ),
     "LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES": (
         "Set by systemd: the sockets of systemd: endpoints."

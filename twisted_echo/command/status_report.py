@@ -66,7 +66,7 @@ class StatusReports:
 
     def stop(self) -> None:
         """
-        Report no more.
+        Stop reporting.
         """
         self._loop.stop()
 

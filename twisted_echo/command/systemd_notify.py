@@ -3,7 +3,7 @@ Notify systemd of the state of the service, by the protocol of C{sd_notify(3)}.
 
 It is a datagram of C{NAME=value} lines to the UNIX socket that C{NOTIFY_SOCKET}
 names. What must hold: it never blocks and never raises, for a service manager that
-does not listen is no reason to serve nobody.
+does not listen is no reason to stop serving.
 """
 
 import os
@@ -62,7 +62,7 @@ class Notifier:
         Make one of C{NOTIFY_SOCKET}, C{WATCHDOG_USEC} and C{WATCHDOG_PID}, and take
         them away, so that no child process speaks for this one.
 
-        @return: None where nobody wants to know.
+        @return: None if no service manager asks for it.
         """
         address = environ.pop("NOTIFY_SOCKET", None)
         microseconds = environ.pop("WATCHDOG_USEC", "")
@@ -89,7 +89,7 @@ class Notifier:
 
     def reloading(self) -> None:
         """
-        It loads its configuration anew; L{ready} says when it has.
+        It loads its configuration again; L{ready} says when it has.
         """
         self._send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
 

@@ -10,7 +10,7 @@ The environment variable C{TWISTED_ECHO_COMPILED} decides:
 What must hold:
 
   - a file that was built from another C{speedups.c} than the one beside it is never
-    used, since its structs may not be those that the Python code expects;
+    used, since its structs may differ from what the Python code expects;
   - free-threaded Pythons never use it: it relies on the interpreter's lock;
   - L{implementation} is true. So what finds that the compiled part cannot be used
     calls L{do_without}.
@@ -28,7 +28,7 @@ __all__ = ["VARIABLE", "do_without", "implementation", "speedups"]
 VARIABLE = "TWISTED_ECHO_COMPILED"
 _STALE = (
     "the compiled part was built from another speedups.c, "
-    "install twisted-echo again to build it anew"
+    "install twisted-echo again to build it again"
 )
 
 _wanted = os.environ.get(VARIABLE, "")

@@ -109,7 +109,7 @@ class EagerAsyncioSelectorReactor(EagerReactorMixin, AsyncioSelectorReactor):
             super().watchForWriting(connection)
         except RuntimeError:
             # uvloop watches a descriptor with an error no longer, and does not tell.
-            # Once removed, it can be watched anew.
+            # Once removed, it can be watched again.
             self._asyncioEventloop.remove_writer(connection.fileno())
             if connection in self._connections:
                 self.removeReader(connection)

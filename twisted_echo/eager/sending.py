@@ -107,7 +107,7 @@ class WritingMixin(OwnLogContext, _Base):
 
     def write(self, data: bytes) -> None:
         """
-        Have bytes sent: when C{dataReceived} returns, or when the turn ends.
+        Send bytes when C{dataReceived} returns, or when the turn ends.
         """
         if self._sending is _GATHERING and type(data) is bytes:
             self._tempDataBuffer.append(data)
@@ -191,7 +191,7 @@ class WritingMixin(OwnLogContext, _Base):
 
     def _keepRest(self, data: bytes, sent: int) -> None:
         """
-        Have the rest of what was not all sent, sent as soon as the kernel takes it.
+        Send the rest of what was not all sent as soon as the kernel takes it.
         """
         self.dataBuffer = data
         self.offset = sent

@@ -142,7 +142,7 @@ class EagerPort(AcceptingMixin, tcp.Port):
 
     @ivar handedDown: the options with which every accepted socket begins, unless the
         program changes them on this port's C{socket}. Then it has what it asked for:
-        nobody looks, as that would be a call of the system for each connection.
+        the options are not read back, which would be a system call for each connection.
     """
 
     transport = EagerServer

@@ -56,7 +56,7 @@ class WriteQueueMixin(_Base):
         # For one that was closed, why it is lost if nothing is left to send, once that
         # is known: then the kernel need not be asked.
         self._queued: dict[EndingMixin, bool | Exception] = {}
-        # Those that the poller watches, since the kernel did not take everything.
+        # What the poller watches, since the kernel did not take everything.
         self._watched: set[EndingMixin] = set()
         super().__init__(*args, **kwargs)
 
@@ -81,7 +81,7 @@ class WriteQueueMixin(_Base):
 
     def watchForWriting(self, connection: EndingMixin) -> None:
         """
-        Have C{doWrite} called when the kernel takes something again.
+        Arrange that C{doWrite} is called when the kernel takes something again.
         """
         self._queued.pop(connection, None)
         super().addWriter(connection)

@@ -42,7 +42,7 @@ class LayerFactory(WrappingFactory[Any]):
     @property
     def socketOptions(self) -> SocketOptions:
         """
-        Those that the sessions want.
+        The settings that the sessions want.
         """
         return self.sessionFactory.socketOptions
 

@@ -1,6 +1,6 @@
 """
-The layers between a connection and its session: TLS and the PROXY header. They come to
-terms with the peer before the session begins.
+The layers between a connection and its session: TLS and the PROXY header. They
+finish with the peer before the session begins.
 
 What must hold:
 
@@ -126,7 +126,7 @@ class Layer(BufferingLayer, ProtocolWrapper):
     def getPeer(self) -> IAddress:
         """
         The address at the other end. It is kept: it is asked for six times on the way
-        to a session, and Twisted's transports make it anew each time.
+        to a session, and Twisted's transports make it again each time.
         """
         if self._peer is None:
             self._peer = super().getPeer()

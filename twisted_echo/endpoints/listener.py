@@ -1,8 +1,8 @@
 """
 One endpoint, and its port while it listens.
 
-What must hold: a port that nobody waits for any more is closed; the backlog of a port
-that closes is empty, or is left to another process.
+What must hold: a port that no caller waits for any more is closed; the backlog of a
+port that closes is empty, or is left to another process.
 """
 
 from enum import Enum

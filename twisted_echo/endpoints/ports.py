@@ -33,7 +33,7 @@ def endpointsOf(
     """
     The endpoints where a service is to listen, as an embedder may give them.
 
-    @raise ValueError: if a string is no endpoint's.
+    @raise ValueError: if a string is not an endpoint string.
     @raise TypeError: if something else is.
     """
     if isinstance(endpoints, (str, bytes)) or not isinstance(endpoints, Iterable):
@@ -88,7 +88,7 @@ class Listeners:
         """
         Listen on every endpoint that has no port.
 
-        @return: fires when all listen. If one cannot, those that this call
+        @return: fires when all listen. If one cannot, the ports that this call
             opened are closed again, and it fails with the first failure.
         """
         listeners = [each for each in self._listeners if each.port is None]
@@ -149,7 +149,7 @@ class Listeners:
         """
         Accept nothing more for now. Connections wait in the backlog.
 
-        @return: whether every port can be paused. One on which somebody else listens,
+        @return: whether every port can be paused. One on which another service listens,
             with the same factory, cannot.
         """
         for listener in self._listeners:

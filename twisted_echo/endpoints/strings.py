@@ -89,7 +89,7 @@ _EXAMPLES = "tcp:7007, tcp6:7007, unix:/run/echo.sock or ssl:7007:privateKey=key
 
 class BadEndpoint(ValueError):
     """
-    A string is no endpoint's, or not one to listen on.
+    A string is not an endpoint string, or not one to listen on.
     """
 
     def __init__(self, description: str, problem: str, examples: str = "") -> None:
@@ -128,9 +128,9 @@ def parseEndpoint(
         everywhere, if empty.
     @param plainEndpoint: is used under TLS and PROXY instead of the endpoint that the
         string names, for a caller that was handed a socket which listens already.
-    @raise BadEndpoint: if the string is no endpoint's, or not one to listen on: of
-        another kind, with a file that is no key or certificate, or for a socket of
-        systemd's that is not as it says.
+    @raise BadEndpoint: if the string is not an endpoint string, or not one to listen
+        on: of another kind, with a file that is not a key or certificate, or for a
+        socket of systemd's that is not as it says.
     @raise TypeError: if C{proxyFrom} holds anything but networks.
     """
     maker = _EndpointMaker(reactor, checkNetworks(proxyFrom), plainEndpoint)
@@ -140,7 +140,7 @@ def parseEndpoint(
         raise BadEndpoint(description, f": {error}") from error.__cause__
     except Exception as error:
         # Every kind of endpoint has errors of its own.
-        problem = f" is no endpoint: {str(error) or type(error).__name__}"
+        problem = f" is not an endpoint: {str(error) or type(error).__name__}"
         raise BadEndpoint(description, problem, _EXAMPLES) from error
     parsed.description = description
     return parsed

@@ -161,7 +161,7 @@ class TLSFactory(LayerFactory):
         certificates: Certificates | TLSSettings | SSLContext,
     ) -> None:
         """
-        @param certificates: L{Certificates}, which can be loaded anew, or
+        @param certificates: L{Certificates}, which can be loaded again, or
             L{TLSSettings} or an C{ssl.SSLContext}.
         @raise TypeError: if one is of another kind.
         """

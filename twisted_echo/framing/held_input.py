@@ -4,7 +4,7 @@ Questions to a protocol about the input that it holds.
 A L{Session<twisted_echo.session.session.Session>} and this package's receivers both
 inherit from L{HeldInput}. In C{class Upper(Session, FastLineReceiver)} the receiver's
 methods come before the defaults; in a session over any other protocol the defaults
-answer. So everybody may ask, and nobody needs C{getattr}.
+answer. So every caller may ask, and none needs C{getattr}.
 
 What must hold: no name of Twisted's receivers is a method here, or it would hide theirs
 in C{class Upper(Session, LineReceiver)}. So C{clearLineBuffer} is not here;

@@ -119,8 +119,8 @@ class FrameSplitter(Splitter):
     Splits frames with a length before them.
 
     Frames of one length that follow each other are passed many at a time, and never
-    more than twice as many as were passed already, so that a mix of lengths costs what
-    it costs without. Such runs are what peers with records of a fixed size send. A
+    more than twice as many as were passed already, so a mix of lengths costs no more
+    for it. Such runs are what peers with records of a fixed size send. A
     frame of 16 bytes in a run costs a third of the instructions to split, and a
     twentieth to find (C{python -m twisted_echo.bench split}, frames of 16 bytes against
     frames of 5 to 27 bytes).

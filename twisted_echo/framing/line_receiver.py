@@ -157,7 +157,7 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
 
     def _receiveLines(self, data: bytes) -> object:
         """
-        Receive more while nothing waits, if nobody wants a block. What ends in it is
+        Receive more while nothing waits, if no hook wants a block. What ends in it is
         legal, as all of it is no longer than one line may be.
         """
         delimiter = self.delimiter
@@ -202,7 +202,7 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
     def _deliverRest(self) -> object:
         if self._splitter() is self._foundBy:
             return self._deliverLines()
-        # They are found anew, also while the transport is closing: as this delivers
+        # They are found again, also while the transport is closing: as this delivers
         # none of them, it is no reason to stop.
         self._held = ReceiveBuffer(self.clearLineBuffer())
         return GO_ON

@@ -22,8 +22,8 @@ __all__ = ["LineSplitter", "end_of_lines", "line_splitter", "overlaps_itself"]
 @lru_cache(maxsize=256)
 def overlaps_itself(delimiter: bytes) -> bool:
     """
-    Tell whether two occurrences of C{delimiter} can share bytes, as those of
-    C{aa} or C{aba} can.
+    Tell whether two occurrences of C{delimiter} can share bytes, such as two
+    of C{aa} or of C{aba}.
 
     The last occurrence of such a delimiter need not be one at which a line
     ends (C{aaa} holds one C{aa}, at its start), so it cannot be searched for
@@ -45,7 +45,7 @@ def _whole(limit: float, size: int) -> int:
     """
     if limit < 0:
         return -1
-    # (What is no number is not less than one either.)
+    # (What is not a number is not less than one either.)
     return floor(limit) if limit < size else size
 
 

@@ -60,8 +60,8 @@ class BufferedReceiver(PlainHooks, HeldInput, Generic[_S]):
     A receiver that holds a part of a message until the rest comes.
 
     @ivar bytesReceived: how many bytes have been received so far.
-    @ivar lineCount: how many messages have been found so far; those that are taken back
-        before they were delivered are not counted until they are found anew.
+    @ivar lineCount: how many messages have been found so far. A message that is taken
+        back before it was delivered is not counted until it is found again.
     """
 
     # (Twisted's transports and Twisted's declaration of this have no common type.)
@@ -139,7 +139,7 @@ class MessageReceiver(BufferedReceiver[_S], _PauseableMixin):
     _undelivered: Any = iter(_messages)
     # How many bytes to look for messages in. Fewer for a while, after some were found
     # in vain: a protocol that switches its mode at every message would have the rest of
-    # the chunk split anew each time.
+    # the chunk split again each time.
     _atMost = sys.maxsize
 
     def blockReceived(self, block: bytes) -> object:
@@ -243,7 +243,7 @@ class MessageReceiver(BufferedReceiver[_S], _PauseableMixin):
 
     def _deliverLater(self, messages: list[bytes]) -> None:
         """
-        Put messages behind those that are undelivered.
+        Put messages behind the undelivered ones.
         """
         self._messages = [*self._undelivered, *messages]
         self._undelivered = iter(self._messages)
@@ -281,7 +281,7 @@ class MessageReceiver(BufferedReceiver[_S], _PauseableMixin):
         if not undelivered:
             return rest
         self._messages = []
-        # They are found anew, if they are messages then. (Perhaps a subclass has not
+        # They are found again, if they are messages then. (Perhaps a subclass has not
         # counted them.)
         self.lineCount = max(0, self.lineCount - len(undelivered))
         self._atMost = _FEW

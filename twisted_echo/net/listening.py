@@ -76,8 +76,8 @@ _DEEPEST_BACKLOG = 65535
 def deepenBacklog(port: IListeningPort) -> None:
     """
     Make the backlog of one of Twisted's ports as long as the kernel allows
-    (C{net.core.somaxconn}), unless its endpoint named a length or somebody else opened
-    its socket.
+    (C{net.core.somaxconn}), unless its endpoint named a length or another process
+    opened its socket.
 
     With Twisted's 50, some clients of a burst of 1,500 try again after a second; with
     the kernel's 4,096, none.

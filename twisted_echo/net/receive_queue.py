@@ -85,8 +85,8 @@ def readArrived(
     reading. The protocol is called from here, so its C{dataReceived} must not call
     this.
 
-    @param isWanted: called before each read; returns false when the protocol wants no
-        more, for example because it has paused.
+    @param isWanted: called before each read; returns false when the protocol wants
+        nothing more, for example because it has paused.
     @param atMost: how many bytes to read, rounded up to one whole read; all that had
         arrived, if None.
     @return: how many bytes were read.

@@ -59,7 +59,7 @@ class Waiters(Generic[_T]):
 
 def _forgetFrames(waiter: "Deferred[_T]") -> None:
     """
-    Release the frames of a callback's failure: nobody may ever handle it, and the
+    Release the frames of a callback's failure: it may never be handled, and the
     frames refer to the caller of C{notify}.
     """
     result: object = waiter.result

@@ -154,7 +154,7 @@ class AllSessions(LogsFailures):
     def forgetSessions(self) -> None:
         """
         End every session and handshake whose transport does not report its end even
-        after an abort, so that nobody waits for it for ever.
+        after an abort, so that no caller waits for it for ever.
         """
         for handshake in list(self.handshakes):
             self._log.error(

@@ -15,11 +15,11 @@ class Counters:
     """
     The sums over the sessions that have ended, and what has become of connections.
 
-    @ivar opened: sessions that have begun: the sum of C{ended}, plus those that are
-        open.
+    @ivar opened: sessions that have begun: the sum of C{ended}, plus the open
+        ones.
     @ivar ended: sessions that have ended, by their reasons.
     @ivar refused: connections that have not become sessions, by the reasons.
-    @ivar lines: lines that those which have ended have received.
+    @ivar lines: lines that ended sessions have received.
     @ivar bytesReceived: bytes that they have received.
     @ivar bytesSent: bytes that they were sent; None if a transport did not count.
     @ivar durations: the seconds that they lasted.

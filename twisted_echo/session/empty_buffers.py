@@ -23,7 +23,7 @@ require(__name__)
 
 def emptyBuffers(protocol: HeldInput) -> int:
     """
-    Have a protocol forget the input that it holds.
+    Make a protocol forget the input that it holds.
 
     @return: how many bytes that was, as far as the protocol can tell.
     """

@@ -59,7 +59,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     C{sessionEnded}, must call the inherited method by C{super()}.
 
     @ivar counters: what is counted of all of them.
-    @ivar certificates: those that they are served with.
+    @ivar certificates: the certificates that they are served with.
     @ivar handshakeTurns: how their TLS handshakes share the time with the sessions.
     @ivar timeouts: the deadlines of the open sessions, and the memory held for them.
     @ivar closingDeadlines: those of the sessions that were closed.
@@ -100,8 +100,8 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
         @param deadlines: how many seconds peers may take.
         @param limits: how many sessions, and how many bytes, there may be.
         @param logSessions: the sessions whose end is logged.
-        @param logSample: the share of the sessions that is logged, of those that end
-            without a problem, if C{ALL} are; from 1 (each) to above 0.
+        @param logSample: the share that is logged of the sessions that end without
+            a problem, if C{ALL} are; from 1 (each) to above 0.
         @raise ValueError: if a number is not legal.
         @raise TypeError: if something is of another kind.
         """
@@ -153,7 +153,7 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     def limits(self) -> Limits:
         """
         How much there may be; can be replaced while sessions are open, which ends
-        none of them but those that hold too much.
+        only sessions that hold too much.
         """
         return self.admission.limits
 
@@ -280,8 +280,8 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
         """
         Remove a handshake that becomes a session now from the record.
 
-        @return: to be called when that has begun, for those who wait for the end of
-            all.
+        @return: to be called when that has begun, for the callers that wait for the
+            end of all.
         """
         # Perhaps it was forgotten before.
         self.handshakes.pop(handshake, None)

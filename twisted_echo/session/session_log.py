@@ -110,8 +110,8 @@ class SessionLog:
         draw: Callable[[], float] = random,
     ) -> None:
         """
-        @param sample: with C{ALL}, the share of the sessions that is logged of those
-            that end without an offence or a fault, and are not aborted.
+        @param sample: with C{ALL}, the share that is logged of the sessions that end
+            without an offence or a fault, and are not aborted.
         @param draw: draws a number from 0 up, below 1, for each of these.
         @raise InvalidSetting: if there is no such share.
         """

@@ -40,7 +40,7 @@ def _checkProtocol(protocol: object) -> None:
     elif not issubclass(made, Session):
         name = made.__name__
         raise TypeError(
-            f"{name} is no Session, so its connections could not be tracked; put"
+            f"{name} is not a Session, so its connections could not be tracked; put"
             f" Session before it: class {name}Session(Session, {name})"
         )
     elif made.__hash__ is not _BY_IDENTITY:
@@ -223,7 +223,7 @@ class SessionMaker(Factory[_S]):
         if protocol is None:
             return None
         if not isinstance(protocol, Session):
-            problem = ", which is no Session"
+            problem = ", which is not a Session"
         elif type(protocol).__hash__ is not _BY_IDENTITY:
             problem = f", which {_HASHED}"
         else:

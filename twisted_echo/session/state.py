@@ -176,7 +176,7 @@ class StatefulSession:
         """
         The address at the other end.
         """
-        # Made anew when asked for, as an idle session need not keep it.
+        # Made again when asked for, as an idle session need not keep it.
         return peerOf(self.transport)
 
     @property

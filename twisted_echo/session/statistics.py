@@ -29,8 +29,8 @@ shown certificates.
 
 def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
     """
-    The numbers of a factory's sessions, those that are open included. It takes less
-    than a microsecond for each of those.
+    The numbers of a factory's sessions, open ones included. It takes less than a
+    microsecond for each open session.
     """
     counters = factory.counters
     lines, received, sent = counters.lines, counters.bytesReceived, counters.bytesSent

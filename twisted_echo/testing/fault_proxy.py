@@ -54,7 +54,7 @@ def _cut_by(name: str, value: str) -> str:
 class Flow:
     """
     One direction of all connections of a proxy. What is set here holds for the next
-    piece of those that are open, and for those to come.
+    piece of every open connection, and for later connections.
 
     @ivar delay: seconds to wait before each piece.
     @ivar pieces: the most bytes of a piece; 0 for as they come.

@@ -29,14 +29,14 @@ class _Test(Protocol):
 @asynccontextmanager
 async def running(service: _Service) -> AsyncIterator[_Service]:
     """
-    Have a service listen, and stop when the block is left; then nothing may be left of
-    it (L{assertNothingLeft})::
+    Start a service that listens, and stop it when the block is left. Then nothing may
+    be left of it (L{assertNothingLeft})::
 
         async def test_upper(self):
             async with running(SessionService("tcp:0", factory)) as service:
                 port = service.addresses[0].port
 
-    Clients of the test's own are to be closed before: those that do not close are cut
+    Close the test's own clients before that: a client that is still open is cut
     off after the factory's C{abortAfter}.
 
     @raise AssertionError: names what was left.

@@ -151,8 +151,8 @@ class ServiceThread:
 
     def flushLoggedErrors(self) -> list[str]:
         """
-        Take the errors that were logged in the thread, as text: those that a test
-        expects.
+        Take the errors that were logged in the thread, as text: the errors that a
+        test expects.
         """
         errors, self._errors[:] = self._errors[:], []
         return errors

@@ -63,7 +63,7 @@ class CertificateFolder:
     @ivar files: the folder, and those of its files that were read.
     @ivar chains: the certificates that are presented to somebody, in the order of
         their files.
-    @ivar contexts: those that present one of them.
+    @ivar contexts: the contexts that present one of them.
     """
 
     def __init__(self, folder: str, make: Callable[[], ssl.SSLContext]) -> None:

@@ -40,6 +40,6 @@ class CertificateRegistry:
 
     def unwatch(self) -> None:
         """
-        Call nobody any more. A second call does nothing.
+        Stop calling watchers. A second call does nothing.
         """
         self._watcher = None

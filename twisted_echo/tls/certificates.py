@@ -26,7 +26,7 @@ class TLSSettings:
         ALPN protocol in common with the server.
     @ivar chains: the certificates that the server presents, each with its file: those
         whose end the metrics and the log tell.
-    @ivar files: those that it was loaded from, folders included.
+    @ivar files: the files that it was loaded from, folders included.
     @ivar named: the contexts that take its place for some names (SNI).
     """
 
@@ -64,8 +64,8 @@ class Certificates:
     """
     The key, the certificates and the other TLS settings of a server.
 
-    @ivar settings: those that new connections get.
-    @ivar watchers: functions that are called when they were loaded anew.
+    @ivar settings: the settings that new connections get.
+    @ivar watchers: functions that are called when they were loaded again.
     """
 
     settings: TLSSettings

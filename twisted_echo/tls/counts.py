@@ -103,8 +103,8 @@ class TLSCounts:
 
     @ivar handshakes: how many have been finished, by version, C{TLSv1.3} for example.
     @ivar failures: how many have failed, by L{TLSFailure}.
-    @ivar resumptions: how many of those that were finished resumed an earlier session.
-    @ivar seconds: how long those that were finished took, from the connection's
+    @ivar resumptions: how many finished handshakes resumed an earlier session.
+    @ivar seconds: how long finished handshakes took, from the connection's
         beginning, or from C{startTLS} on.
     @ivar plainDropped: how many clients had sent more in the clear behind what began
         TLS in the middle of a session, which was dropped.

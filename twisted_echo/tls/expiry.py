@@ -22,9 +22,9 @@ __all__ = ["WARNS_BEFORE", "ExpiryWatch", "notAfter"]
 _HOUR, _DAY = 3600.0, 86400.0
 WARNS_BEFORE = 14 * _DAY
 """
-Seconds before its end that a certificate is warned of: those that are renewed by
-programs are renewed thirty days before, and this leaves a week to find out and one to
-mend it.
+Seconds before its end that a certificate is warned of: certificates that
+programs renew are renewed thirty days before, and this leaves a week to find out and
+one to mend it.
 """
 
 
@@ -42,7 +42,7 @@ def notAfter(certificates: Iterable[Certificates]) -> dict[str, int]:
 
 class ExpiryWatch:
     """
-    Warns of certificates that expire: when it is started, when they are loaded anew,
+    Warns of certificates that expire: when it is started, when they are loaded again,
     and while it runs.
     """
 
@@ -56,8 +56,9 @@ class ExpiryWatch:
         besides: Callable[[], Iterable[Certificates]] = tuple,
     ) -> None:
         """
-        @param certificates: gives those that are in use.
-        @param besides: gives those that another warns of, from the same files perhaps.
+        @param certificates: gives the certificates in use.
+        @param besides: gives the certificates that another watcher warns of,
+            perhaps from the same files.
         @param clock: what schedules the next look.
         @param now: tells the time, in seconds since 1970.
         """

@@ -3,9 +3,9 @@ What the options of C{ssl:} and C{tls:} strings mean for TLS.
 
 What must hold:
 
-  - who gets in, and by which version, is the same whatever certificate is presented;
+  - the same clients and TLS versions are accepted, whatever certificate is presented;
   - an error says which option it is, what was given and what is allowed;
-  - a reload reads every file anew, or changes nothing.
+  - a reload reads every file again, or changes nothing.
 """
 
 import re

@@ -77,7 +77,7 @@ class TLSSite(WrappingFactory[_Connection]):
     """
     Puts TLS between connections and the protocols of a factory.
 
-    @ivar certificates: those that new connections get.
+    @ivar certificates: the certificates that new connections get.
     """
 
     noisy = False
@@ -118,7 +118,7 @@ class TLSSite(WrappingFactory[_Connection]):
 
     def stopFactory(self) -> None:
         """
-        Abort all handshakes: nobody waits for them.
+        Abort all handshakes, which no stop waits for.
         """
         for connection in list(self._deadlines):
             connection.abortConnection()

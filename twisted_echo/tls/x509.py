@@ -81,7 +81,7 @@ _PEM = re.compile(_BEGIN.pattern + rb"([^-]*)-----END \1-----")
 
 class BadCertificate(ValueError):
     """
-    The bytes are no certificate.
+    The bytes are not a certificate.
     """
 
 
@@ -92,8 +92,8 @@ class Certificate:
 
     @ivar der: the certificate itself.
     @ivar subject: whose it is, as RFC 4514 writes names, C{CN=anna,O=Example}; escaped,
-        and as long as it is: see L{shortened}. Empty, if it names nobody there.
-    @ivar issuer: who has signed it, likewise.
+        and as long as it is: see L{shortened}. Empty, if it has no name there.
+    @ivar issuer: the name of its issuer, likewise.
     @ivar serialNumber: in hexadecimal, as C{openssl x509 -serial} has it.
     @ivar notBefore: from when it is valid, in seconds since 1970.
     @ivar notAfter: until when, the last second included.

@@ -142,7 +142,7 @@ class EndpointTests(AdminTestCase):
 
     def test_wrong(self) -> None:
         """
-        What is no endpoint's string is refused.
+        What is not an endpoint string string is refused.
         """
         service = SessionService(LOOPBACK, SessionFactory.forProtocol(EchoProtocol))
         with self.assertRaisesRegex(ValueError, "Unknown endpoint type: 'nonsense'"):

@@ -177,7 +177,7 @@ class ComparisonTests(SynchronousTestCase):
                 Comparison.from_json(json.dumps(fields))
         fields = json.loads(text)
         fields["runs"][0]["latency_us"]["p99"] = "1"
-        with self.assertRaisesRegex(BadRequest, "p99 is no number"):
+        with self.assertRaisesRegex(BadRequest, "p99 is not a number"):
             Comparison.from_json(json.dumps(fields))
 
 

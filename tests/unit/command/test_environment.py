@@ -189,7 +189,7 @@ class EnvironmentOptionsTests(SynchronousTestCase):
             ((), {"LISTEN": "nix:1"}, "TWISTED_ECHO_LISTEN 'nix:1'"),
             ((), {"NOTICE": "1s"}, "TWISTED_ECHO_NOTICE needs --admin"),
             ((), {"PROXY_FROM": "::1"}, "TWISTED_ECHO_PROXY_FROM says"),
-            ((), {"ADMIN": "nine"}, "TWISTED_ECHO_ADMIN 'nine' is no endpoint"),
+            ((), {"ADMIN": "nine"}, "TWISTED_ECHO_ADMIN 'nine' is not an endpoint"),
             ((), {"ADMIN": "70000"}, "TWISTED_ECHO_ADMIN '70000'"),
             (("--listen=tls:.:0",), {"WORKERS": "2"}, "--listen 'tls:.:0'"),
             (("--workers=0",), {"DRAIN": "1s"}, "--workers must be"),

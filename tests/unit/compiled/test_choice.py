@@ -201,7 +201,7 @@ class LoadTests(ChoiceTestCase):
         self.assert_without(
             STALE,
             "the compiled part was built from another speedups.c, "
-            "install twisted-echo again to build it anew",
+            "install twisted-echo again to build it again",
         )
 
     def test_freeThreaded(self) -> None:

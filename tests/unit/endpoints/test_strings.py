@@ -356,7 +356,7 @@ class FolderTests(ListenTestCase):
 
     async def test_reload(self) -> None:
         """
-        The folder is read anew, and open sessions live on.
+        The folder is read again, and open sessions live on.
         """
         listening = self.listening("tls:FOLDER/hosts:0:interface=127.0.0.1")
         service = self.serve(EchoFactory(EchoConfig()), listening.endpoint)
@@ -542,7 +542,7 @@ class OtherTests(ListenTestCase):
             if each.prefix not in taken:
                 with self.assertRaises(ValueError) as raised:
                     self.listening(f"{each.prefix}:FOLDER")
-                self.assertNotIn("is no endpoint", str(raised.exception))
+                self.assertNotIn("is not an endpoint", str(raised.exception))
         self.assertEqual(taken, {"tcp6", "tls", "systemd", "haproxy"})
 
 
@@ -636,7 +636,7 @@ class SystemdTests(ListenTestCase):
                 with self.assertRaises(ValueError) as raised:
                     self.listening(f"{prefix}systemd:domain={domain}:name=a")
                 self.assertIn(expected, str(raised.exception))
-                self.assertNotIn("is no endpoint", str(raised.exception))
+                self.assertNotIn("is not an endpoint", str(raised.exception))
             if before:
                 self.assertEqual(os.listdir("/proc/self/fd"), before)
             if handed is not closed:

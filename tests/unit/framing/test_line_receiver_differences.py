@@ -194,7 +194,7 @@ class LikeLineReceiverTests(SynchronousTestCase):
 
     def test_newDelimiterWhileClosing(self) -> None:
         """
-        What is found anew, by a delimiter that was assigned while the transport is
+        What is found again, by a delimiter that was assigned while the transport is
         closing, comes with the next call, as it does in the original.
         """
         script = ["lose", ("delimiter", b"\n")]

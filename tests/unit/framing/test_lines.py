@@ -181,7 +181,7 @@ class TestEndOfLines:
         self, data: bytes, delimiter: bytes, limit: int, block: bytes
     ) -> None:
         """
-        What stands before C{start} is no part of any line.
+        What stands before C{start} is not a part of any line.
         """
         for before in (delimiter, b"ab" + delimiter, delimiter[:-1], b"abababa"):
             end = end_of_lines(before + data, len(before), delimiter, limit)
@@ -232,7 +232,7 @@ class TestReceiveBuffer:
         self, chunks: list[bytes], changes: list[tuple[bytes, int]]
     ) -> None:
         """
-        What was searched for one delimiter is searched anew for another, and
+        What was searched for one delimiter is searched again for another, and
         nothing of what was found earlier is minded then.
         """
         buffer = ReceiveBuffer()

@@ -161,7 +161,7 @@ class MisuseTests(SynchronousTestCase):
         """
         factory = SessionFactory.forProtocol(EchoProtocol)
         factory.protocol = LineReceiver
-        with self.assertRaisesRegex(TypeError, "LineReceiver is no Session"):
+        with self.assertRaisesRegex(TypeError, "LineReceiver is not a Session"):
             SessionService(FakeEndpoint(), factory)
         with self.assertRaisesRegex(
             TypeError, "a class of Session, or make.* got None"

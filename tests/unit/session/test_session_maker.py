@@ -198,11 +198,11 @@ class KindTests(SynchronousTestCase):
         for maker, kind in ((LineReceiver, "LineReceiver"), (object, "object")):
             factory = SessionFactory.forProtocol(lambda maker=maker: maker())
             self.assertRefused(
-                factory, f"SessionFactory has made a {kind}, which is no Session"
+                factory, f"SessionFactory has made a {kind}, which is not a Session"
             )
         factory = SessionFactory.forProtocol(Lines)
         factory.protocol = LineReceiver
-        self.assertRefused(factory, "LineReceiver, which is no Session")
+        self.assertRefused(factory, "LineReceiver, which is not a Session")
 
     def test_makeSession(self) -> None:
         """
@@ -284,7 +284,8 @@ class KindTests(SynchronousTestCase):
             factory = kind()
             factory.made = LineReceiver
             self.assertRefused(
-                factory, f"{kind.__name__} has made a LineReceiver, which is no Session"
+                factory,
+                f"{kind.__name__} has made a LineReceiver, which is not a Session",
             )
 
     def test_preset(self) -> None:

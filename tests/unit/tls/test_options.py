@@ -67,7 +67,7 @@ class DefaultTests(TLSOptionsTestCase):
 
     def test_sessions(self) -> None:
         """
-        Sessions are resumed, until the certificates are loaded anew.
+        Sessions are resumed, until the certificates are loaded again.
         """
         certificates = self.loaded()
         for version in VERSIONS:

@@ -186,7 +186,7 @@ class UsableTests(TLSOptionsTestCase):
 
     def test_otherUser(self) -> None:
         """
-        Whoever was root when the process began can load them anew.
+        Whoever was root when the process began can load them again.
         """
         self.folder.chmod(0o755)
         certificates = self.loaded()

@@ -129,7 +129,7 @@ class AdminTests(AdminTestCase):
 
     async def test_reload(self) -> None:
         """
-        Its certificate is loaded anew with the others, or stays.
+        Its certificate is loaded again with the others, or stays.
         """
         await self.opened()
         self.assertTrue(self.admin.canReload)
@@ -189,7 +189,7 @@ class AdminTests(AdminTestCase):
 
     async def test_others(self) -> None:
         """
-        Other kinds have nothing to load anew, and no TLS.
+        Other kinds have nothing to load again, and no TLS.
         """
         admin = self.made("tcp:0")
         self.assertFalse(admin.canReload)

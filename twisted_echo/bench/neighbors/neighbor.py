@@ -18,7 +18,7 @@ STOP = "stop"
 class Neighbor:
     """
     @ivar label: for people.
-    @ivar server: what serves it, a name in L{neighbor_servers}; empty for nobody.
+    @ivar server: what serves it, a name in L{neighbor_servers}; empty if there is none.
     @ivar transport: C{tcp}, C{tls} or C{unix}.
     @ivar peer: what its peer does: C{read}, C{descriptors}, C{flood}, C{ask} or C{get}.
     @ivar needs: modules without which it cannot run.

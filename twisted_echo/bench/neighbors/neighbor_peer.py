@@ -73,7 +73,7 @@ class Peer:
 
     def run(self) -> None:
         """
-        Do what is to be done.
+        Carry out the order.
 
         @raise BrokenServer: if the server does not.
         """
@@ -111,7 +111,7 @@ class Peer:
 
     def _flood(self) -> None:
         """
-        Have many requests unanswered at any time.
+        Send requests so that many are unanswered at any time.
         """
         asked = 0
         while self._goes_on:

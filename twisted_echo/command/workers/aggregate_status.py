@@ -1,5 +1,5 @@
 """
-The numbers and sessions of all workers, as those of one service.
+The numbers and sessions of all workers together, in the form of one service's.
 
 What must hold: a worker that does not answer, or dies, does not delay the answers
 of the others; sums never decrease.
@@ -33,14 +33,14 @@ The state of a worker that has no process.
 
 class AggregateStatus:
     """
-    The numbers of all workers, those that are gone included.
+    The numbers of all workers, including workers that are gone.
     """
 
     def __init__(
         self, workers: Callable[[], list[WorkerProcess]], clock: IReactorTime
     ) -> None:
         """
-        @param workers: gives those that are alive, which may be others when they have
+        @param workers: gives the live ones, which may be others when they have
             answered: what is gone by then counts as gone.
         """
         self._workers = workers
@@ -211,7 +211,7 @@ class _Cursor(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "_Cursor":
         """
-        @raise ValueError: if the text is no cursor's.
+        @raise ValueError: if the text is not a cursor's.
         """
         numbers = (text or "0:0:0").split(":")
         if len(numbers) != 3 or not all(each.isdecimal() for each in numbers):
@@ -231,7 +231,7 @@ def sessionsPage(
     @param after: where the page before this one has ended: its C{next}; empty for the
         first.
     @return: C{sessions}, rows that have the number of their C{worker} and the process
-        C{pid}, and C{next}, None if there are no more.
+        C{pid}, and C{next}, None if there are no further pages.
     @raise ValueError: if C{after} is not what a page has given.
     """
     cursor = _Cursor.parse(after)

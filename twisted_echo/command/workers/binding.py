@@ -59,7 +59,7 @@ class BoundEndpoint:
 
     @ivar sockets: one for each worker, or one for all.
     @ivar address: where they listen.
-    @ivar isOurs: whether nobody outside of this service has them.
+    @ivar isOurs: whether no other service has them.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class BoundEndpoint:
 
     def shut(self) -> None:
         """
-        Have the kernel begin no more connections. Those that wait can be accepted.
+        Make the kernel begin no more connections. Waiting ones can be accepted.
         """
         if self.isOurs:
             for each in self.sockets:
@@ -138,7 +138,7 @@ def _resultOf(listening: "Deferred[IListeningPort]") -> "BoundEndpoint":
     (result,) = results
     if isinstance(result, Failure):
         result.raiseException()
-    # No port of Twisted's, as the binder is no reactor.
+    # No port of Twisted's, as the binder is not a reactor.
     assert isinstance(result, BoundEndpoint)
     return result
 

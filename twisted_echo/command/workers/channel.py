@@ -65,7 +65,7 @@ class WorkerSettings:
     @ivar number: which one, from 0 up.
     @ivar config: of the echo service; all limits in it are of this worker alone.
     @ivar proxyFrom: who may send a PROXY header.
-    @ivar isOurs: for each of C{config.listen}, whether nobody outside of this service
+    @ivar isOurs: for each of C{config.listen}, whether no process outside this service
         has its sockets.
     @ivar sockets: for each of them, how many sockets it has: one for each worker, or
         one that all of them accept from.
@@ -193,7 +193,7 @@ class Drain(_Command):
 
 class Reload(_Command):
     """
-    Load keys and certificates anew.
+    Load keys and certificates again.
     """
 
 
@@ -283,7 +283,7 @@ class Channel(amp.BoxDispatcher, amp.CommandLocator):
 
     def close(self) -> None:
         """
-        Say no more.
+        Send nothing more.
         """
         if self.transport is not None:
             self.transport.loseConnection()

@@ -55,7 +55,7 @@ class Pinged(Protocol):
 
     def markUnresponsive(self) -> None:
         """
-        Have others accept in its place.
+        Let other processes accept in its place.
         """
 
     def killHung(self, seconds: float) -> None:
@@ -68,7 +68,7 @@ class Pinged(Protocol):
 
 class HangDetector:
     """
-    Pings all workers regularly, and kills those that hang.
+    Pings all workers regularly, and kills a worker that hangs.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class HangDetector:
         hungAfter: float = HUNG_AFTER,
     ) -> None:
         """
-        @param workers: gives those that are alive.
+        @param workers: gives the live workers.
         @param hungAfter: seconds without an answer after which one hangs.
         """
         self._clock = clock
@@ -98,7 +98,7 @@ class HangDetector:
 
     def stop(self) -> None:
         """
-        Ping no more.
+        Stop pinging.
         """
         call, self._next = self._next, None
         if call is not None and call.active():

@@ -43,7 +43,7 @@ class KillTimers:
     @property
     def workers(self) -> list[WorkerProcess]:
         """
-        Those that were asked to end and have not.
+        The workers that were asked to end and have not.
         """
         return list(self._kills)
 
@@ -66,7 +66,7 @@ class KillTimers:
 
     def giveUpLater(self, giveUp: Callable[[], object]) -> None:
         """
-        Call a function when even those that are killed should have ended.
+        Call a function when even killed workers should have ended.
         """
         self._givesUp = self._clock.callLater(self.killTime + KILLED_WITHIN, giveUp)
 
@@ -80,7 +80,7 @@ class KillTimers:
 
     def stopNow(self) -> None:
         """
-        Wait no longer than L{STOP_NOW_WITHIN} for those that were asked to end.
+        Wait no longer than L{STOP_NOW_WITHIN} for workers that were asked to end.
         """
         within = dict.fromkeys(self._kills.values(), STOP_NOW_WITHIN)
         if self._givesUp is not None:

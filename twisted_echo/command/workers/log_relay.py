@@ -125,7 +125,7 @@ class LogSender:
         """
         Wait for all that was logged to be sent.
 
-        @return: fires when it is, or when nobody reads it any more.
+        @return: fires when it is, or when no process reads it any more.
         """
         return self._untilSent.wait() if self._queue else succeed(None)
 
@@ -140,7 +140,7 @@ class LogSender:
 
     def stopProducing(self) -> None:
         """
-        Stop sending: the parent is gone, and nobody reads any more.
+        Stop sending: the parent is gone, and no process reads any more.
         """
         self._isPaused = True
         self._untilSent.notify(None)

@@ -250,7 +250,7 @@ class Supervisor(StatefulService):
 
     def reload(self) -> None:
         """
-        Have keys and certificates loaded anew, for connections that are still to come.
+        Reload keys and certificates in every worker, for new connections.
         """
         self._monitor.sendToAll(Reload)
         # This process serves what a worker that hangs leaves at a stop.

@@ -62,7 +62,7 @@ class UnservedBacklogs:
         """
         @param listening: the endpoints, for what is above their sockets.
         @param bound: the sockets.
-        @param workers: gives those that are alive.
+        @param workers: gives the live workers.
         """
         self._config = config
         self._reactor = reactor

@@ -160,7 +160,7 @@ class WorkerMonitor:
     @property
     def workers(self) -> list[WorkerProcess]:
         """
-        All workers that are alive; first those that drain while their successors serve.
+        All live workers; first the draining ones whose successors serve.
         """
         present = [each.worker for each in self._slots if each.worker is not None]
         leaving = [each for each in self._kills.workers if each not in present]
@@ -304,7 +304,7 @@ class WorkerMonitor:
 
     def stop(self) -> "Deferred[None]":
         """
-        Have all workers drain, and wait for them; for each not longer than
+        Drain all workers, and wait for them; for each not longer than
         C{killTime}, after which it is killed.
         """
         self._detector.stop()

@@ -23,7 +23,7 @@ class WorkerState(Enum):
            +--------------------+-- drains -----------+-------+---> DRAINING
 
     A worker that is L{HUNG} was killed. One that is L{ENDING} was asked to drain;
-    L{DRAINING} is one that accepts no more, for whatever reason.
+    L{DRAINING} is one that no longer accepts, for whatever reason.
     """
 
     STARTING = "starting"

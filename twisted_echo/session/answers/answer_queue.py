@@ -99,7 +99,7 @@ class AnswerQueue:
     ) -> None:
         """
         @param send: sends one answer, framed.
-        @param atOnce: how many may be in flight; those that are ready and wait for
+        @param atOnce: how many may be in flight; answers that are ready and wait for
             their turn count.
         @param timeout: seconds for one answer, from its question on; 0 for as many as
             it takes. One that is late is cancelled, and fails with a

@@ -45,7 +45,7 @@ class AnswerSender:
         They stay in the queue meanwhile, so that nothing overtakes them. If the first
         cannot be sent, it has failed.
 
-        @return: those that were sent.
+        @return: the answers that were sent.
         """
         return self._sendUpTo(1 if self._sendMany is None else len(pending), pending)
 

@@ -1,5 +1,5 @@
 """
-Answers from one's own code: at once or later, in the order of the questions.
+Answers from your own code: at once or later, in the order of the questions.
 
 L{AnsweringLineReceiver} is for lines; L{AnsweringSession} makes one of any receiver in
 two lines::
@@ -83,8 +83,8 @@ class AnsweringSession(RefusesOverlong):
 
     def answerFailed(self, question: bytes, failure: Failure) -> bytes | Failure | None:
         """
-        Override this to answer a question whose answer has failed, as with a line
-        that tells of an error. Called when its turn has come.
+        Override this to answer a question whose answer has failed, for example with a
+        line that names the error. Called when its turn has come.
 
         @param failure: of the answer's own code, or a
             C{twisted.internet.defer.TimeoutError}.

@@ -1,7 +1,7 @@
 """
 One question that is not answered yet.
 
-What must hold: a Deferred that nobody waits for any more keeps no session alive, and
+What must hold: a Deferred that no caller waits for any more keeps no session alive, and
 its failure is logged.
 """
 

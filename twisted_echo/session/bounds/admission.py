@@ -71,7 +71,7 @@ class _Stage(Enum):
     OPEN = "open"
     """It has not begun: connections are accepted."""
     STOPPING = "stopping"
-    """No new connections are made; those that the kernel has made end in order."""
+    """No new connections are made; the ones that the kernel has made end in order."""
     REFUSING = "refusing"
     """Time is up: what is left is refused or aborted."""
 
@@ -181,8 +181,8 @@ class Admission:
 
     def isFull(self) -> bool:
         """
-        Tell whether there are as many connections as are allowed. At a stop those that
-        have been sent their end-of-file do not count.
+        Tell whether there are as many connections as are allowed. At a stop, sessions
+        that have been sent their end-of-file do not count.
         """
         most = self._limits.sessions
         count = len(self._sessions) + len(self._handshakes) - len(self._leaving)

@@ -122,7 +122,7 @@ class BufferedMemory:
 
     def forget(self, holder: Holder) -> None:
         """
-        Count a session or a handshake no more: it has ended.
+        Stop counting a session or a handshake: it has ended.
         """
         self._sum -= self._held.pop(holder, 0)
 
@@ -139,7 +139,7 @@ class BufferedMemory:
     def check(self) -> None:
         """
         End sessions until no more than allowed is held, when all have been counted:
-        those that are paused longest first, then those that hold most.
+        first the sessions that are paused longest, then the ones that hold most.
         """
         most, held = self._bounded.limits.buffered, self._held
         if 0 < most < self._sum:

@@ -86,7 +86,7 @@ class Limits:
     @ivar buffered: bytes held for all sessions together
         (L{heldBytes<twisted_echo.session.bounds.buffered_memory.heldBytes>}). When this
         is exceeded, at the latest by a sixteenth, sessions are cut off until it is not:
-        first those that have been paused longest, then those that hold most.
+        first the ones that have been paused longest, then the ones that hold most.
     """
 
     sessions: int = 0

@@ -121,7 +121,7 @@ class ReportsEnd(ClosesInOrder):
             try:
                 function()
             except Exception:
-                self.hookFailed("call what was to be called at its end")
+                self.hookFailed("call a function that waited for its end")
 
     def whenEnded(self) -> "Deferred[SessionEnd]":
         """

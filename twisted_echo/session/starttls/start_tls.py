@@ -55,7 +55,7 @@ class StartsTLS:
 
         @param certificates:
             L{Certificates<twisted_echo.tls.certificates.Certificates>}, which can be
-            loaded anew, or an C{ssl.SSLContext} for servers.
+            loaded again, or an C{ssl.SSLContext} for servers.
         @raise TypeError: if it is of another kind, such as Twisted's
             C{CertificateOptions}; or if the session is a client's, or has a transport
             that TLS cannot be put on. The session goes on in the clear.

@@ -76,7 +76,7 @@ class SupervisorTests(SupervisorTestCase):
     def test_reloadsItsOwn(self) -> None:
         """
         The certificates of the service that deals with the rest at a stop are loaded
-        anew, too; one that is broken stays as it was.
+        again, too; one that is broken stays as it was.
         """
 
         class Certificates:

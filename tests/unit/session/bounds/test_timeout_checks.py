@@ -127,7 +127,7 @@ class DeadlineTests(SweepTestCase):
     def test_nextLine(self) -> None:
         """
         A line that is finished, and another one begun at once: its time begins
-        anew.
+        again.
         """
         for protocol in (Upper, OnlyUpper):
             self.factory.deadlines = only(line=2)
@@ -229,7 +229,7 @@ class DeadlineTests(SweepTestCase):
 
     def test_emptied(self) -> None:
         """
-        Output that has all gone, and output that is new: its time begins anew.
+        Output that has all gone, and output that is new: its time begins again.
         """
         self.factory.deadlines = only(write=2)
         session = self.session()

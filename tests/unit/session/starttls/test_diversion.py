@@ -65,7 +65,7 @@ class DivertTests(TestCase):
 
     def test_boundMethod(self) -> None:
         """
-        Bound methods are made anew each time they are looked up, and restored all the
+        Bound methods are made again each time they are looked up, and restored all the
         same. A second call does nothing.
         """
         greeter, diverter = Greeter(), Greeter()

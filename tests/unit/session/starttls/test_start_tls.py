@@ -305,7 +305,7 @@ class BeginsTests(StartTLSTestCase):
 
     def test_certificates(self) -> None:
         """
-        The factory knows those that can be loaded anew, and keeps none that cannot.
+        The factory knows those that can be loaded again, and keeps none that cannot.
         """
         certificates = Certificates(lambda: CONTEXT)
 
