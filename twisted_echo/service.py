@@ -88,8 +88,8 @@ class SessionService(StatefulService):
             or its string, such as C{tcp:7008} or C{ssl:7008:privateKey=key.pem}, which
             L{parseEndpoint} makes one of, for the factory's clock.
         @param factory: it belongs to this service from now on, and to no other.
-        @raise ValueError: if a string is not an endpoint string, C{grace} is not a number
-            of seconds, or the factory belongs to another service.
+        @raise ValueError: if a string is not an endpoint string, C{grace} is not a
+            number of seconds, or the factory belongs to another service.
         @raise TypeError: if an endpoint or the factory is of another kind.
         """
         super().__init__()

@@ -3,8 +3,7 @@ Questions to Twisted's transports, which differ in what they can answer.
 
 C{ITransport} promises little. Whether a connection has a socket, can be aborted or
 half-closed, and how much it still has to send: some transports tell, others do not.
-Each function here asks one such question, and has an answer for a transport that does
-not tell.
+Each function here asks one such question, and answers for transports that do not tell.
 
 What must hold: no function raises because a transport lacks something, and no other
 module asks a transport for a name that it may not have.
