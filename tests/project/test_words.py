@@ -60,7 +60,7 @@ PHRASES = (
         "A web site that nobody can wear out",
     ),
     Phrase(
-        r"^have (?!to\b|been\b)|\bdone again\b",
+        r"^(?-i:Have) (?!to\b|been\b)|\bdone again\b",
         "the verb itself: 'restore', 'ask the kernel to'",
         "Have done again what was done before",
     ),

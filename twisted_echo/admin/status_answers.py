@@ -40,7 +40,7 @@ Seconds that a session waits before it is called slow.
 _TOP_REASONS = 3
 MOST_WAITING = 10
 """
-How many of the sessions that wait are told of.
+How many of the waiting sessions the page lists.
 """
 
 _STATES = {

@@ -233,7 +233,7 @@ _WAITS = {
 
 def _reasons(counts: Mapping[str, int]) -> Iterator[Row]:
     """
-    Those that there were, the most frequent first.
+    The reasons that occurred, the most frequent first.
     """
     total = sum(counts.values())
     for reason, n in sorted(counts.items(), key=lambda each: (-each[1], each[0])):

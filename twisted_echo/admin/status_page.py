@@ -5,7 +5,7 @@ The status page for people, and the figures that its script asks for.
   - C{/status}: the same figures as JSON, for the script of that page alone.
 
 What must hold: nothing is kept here between two requests, so it costs nothing while
-nobody looks; all that a peer can choose is escaped; the browser runs and loads nothing
+it is not open; all that a peer can choose is escaped; the browser runs and loads nothing
 but what the file has.
 """
 

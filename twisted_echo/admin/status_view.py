@@ -65,7 +65,7 @@ class StatusSource(Protocol):
 
     def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
         """
-        Return the sessions for which most is held, those that wait longest first: rows
+        Return the sessions for which most is held, the longest waiting first: rows
         as L{waitingRows} makes them; under C{--workers} with C{worker} and C{pid}, too.
 
         @param limit: how many of each process at most.
@@ -141,7 +141,7 @@ class ServiceView:
 
     def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
         """
-        List the sessions for which most is held, those that wait longest first.
+        List the sessions for which most is held, the longest waiting first.
 
         @param limit: how many at most.
         """

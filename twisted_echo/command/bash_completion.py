@@ -112,7 +112,7 @@ _twisted_echo() {
     elif [[ -n $current ]]; then
         _twisted_echo_offer "" echo
     fi
-    # What is to be continued has no space behind it.
+    # A word that goes on has no space behind it.
     if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=:] ]]; then
         compopt -o nospace
     fi
@@ -170,7 +170,7 @@ _twisted_echo_endpoint() {
     fi
 }
 
-# Set the options of a command, and a pattern of those that take a value.
+# Set the options of a command, and a pattern of the ones that take a value.
 _twisted_echo_options() {
     context=$1
     case $context in

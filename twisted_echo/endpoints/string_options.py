@@ -129,7 +129,7 @@ def _named(
 
 def optionNames(kind: str) -> list[str]:
     """
-    Name the options of one of the L{KINDS}: first those that need not be given by name.
+    Name the options of one of the L{KINDS}: first the ones that need no name.
     """
     names = (each.name for each in _positional(kind))
     return list(dict.fromkeys((*names, *_NAMED_OPTIONS.get(kind, ()))))

@@ -103,8 +103,8 @@ def sessionRows(
 
 def waitingRows(factory: SessionFactory[Any], limit: int) -> list[dict[str, Any]]:
     """
-    Describe the sessions for which most is held, as L{sessionRows} does, those that
-    wait longest first. Each has two values more:
+    Describe the sessions for which most is held, as L{sessionRows} does, the
+    longest waiting first. Each has two values more:
 
       - C{waitsFor}: C{client} (it does not read), C{answer} (of the program), or
         C{input} (the rest of a line or frame, or of what the protocol keeps);

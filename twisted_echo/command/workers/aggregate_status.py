@@ -168,7 +168,7 @@ class AggregateStatus:
 
     def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
         """
-        Ask all workers for the sessions that wait, those that wait longest first. A
+        Ask all workers for the waiting sessions, the longest waiting first. A
         worker that does not answer has none.
 
         @param limit: how many of each worker.
@@ -190,7 +190,7 @@ def _rows(
 ) -> "Deferred[list[dict[str, Any]]]":
     """
     The rows of a worker's answer, with its number and process. One that has died
-    meanwhile has none; one that hangs tells of none.
+    meanwhile has none; one that hangs lists none.
     """
     number, pid = _place(worker)
     asked.addTimeout(_ANSWERS_WITHIN, clock).addErrback(lambda _: {"rows": []})

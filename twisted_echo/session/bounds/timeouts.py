@@ -142,7 +142,7 @@ class Timeouts:
     def waitingSessions(self, most: int) -> dict[Session, float | None]:
         """
         The sessions for which most is held, in the order in which they would be cut off
-        for it: those that are paused longest, then those that hold most.
+        for it: the ones that are paused longest, then the ones that hold most.
 
         @param most: how many at most.
         @return: for each, since when it is paused, by the fair clock; None if it is
