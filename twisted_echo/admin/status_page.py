@@ -5,8 +5,8 @@ The status page for people, and the figures that its script asks for.
   - C{/status}: the same figures as JSON, for the script of that page alone.
 
 What must hold: nothing is kept here between two requests, so it costs nothing while
-it is not open; all that a peer can choose is escaped; the browser runs and loads nothing
-but what the file has.
+it is not open; all that a peer can choose is escaped; the browser runs and loads
+nothing but what the file has.
 """
 
 import json
