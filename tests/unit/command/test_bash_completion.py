@@ -46,13 +46,16 @@ class CompletionTestCase(SynchronousTestCase):
         self.folder = new_folder(self)
         main([str(self.folder / "share")])
 
-    def told(self, line: str, breaks: str = "=:") -> list[str]:
+    def told(self, line: str, breaks: str = "=:", word: str | None = None) -> list[str]:
         """
         What bash is told about a line with the cursor at its end.
 
         @param breaks: what ends a word, beside spaces.
+        @param word: what is to be replaced, if not what stands behind the last break.
         """
-        command, word = Path(line.split()[0]).name, re.split(rf"[\s{breaks}]", line)[-1]
+        command = Path(line.split()[0]).name
+        if word is None:
+            word = re.split(rf"[\s{breaks}]", line)[-1]
         done = subprocess.run(
             [bash(), "-c", COMPLETE, "bash", command, line, word],
             capture_output=True,
@@ -124,6 +127,29 @@ class OptionsTests(CompletionTestCase):
             [f"--framing={each}" for each in values],
         )
         self.assertEqual(self.offered("twistd echo --when-full="), ["refuse", "wait"])
+
+    def test_breakAsWord(self) -> None:
+        """
+        The completion of C{sudo} and the like says that a break is to be replaced.
+        """
+        told = self.told("twistd echo --when-full=", word="=")
+        self.assertEqual(told[1:], ["wait", "refuse"])
+
+    def test_quoted(self) -> None:
+        """
+        What is quoted is not completed, rather than wrongly.
+        """
+        for line, word in (
+            ("twistd echo --listen 'uni", "uni"),
+            ("twistd echo --listen unix:a\\ b", "a\\ b"),
+        ):
+            self.assertEqual(self.told(line, word=word)[1:], [], line)
+
+    def test_notOptions(self) -> None:
+        """
+        Behind a word that echo does not take there is nothing to offer.
+        """
+        self.assertEqual(self.offered("twistd echo tcp:7007 --"), [])
 
     def test_noChoices(self) -> None:
         """
