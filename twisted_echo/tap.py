@@ -69,6 +69,8 @@ class Options(UsageOptions):
     ]
 
     compData = Completions(
+        # zsh takes one backslash of two.
+        descriptions={each.name: each.help.replace("\\", "\\\\") for each in OPTIONS},
         multiUse=[each.name for each in OPTIONS if each.isRepeated],
         # Where nothing is said, zsh offers files.
         optActions={

@@ -288,7 +288,13 @@ class OptionsTests(SynchronousTestCase):
         with self.assertRaises(SystemExit):
             options.parseOptions(["--", "--_shell-completion", "zsh:2"])
         text = printed.getvalue().decode()
-        for expected in ("--max-length", "(wait refuse)", "*--listen", ":DURATION:'"):
+        for expected in (
+            "--max-length",
+            "(wait refuse)",
+            "*--listen",
+            ":DURATION:'",
+            r"\\n, \\r",
+        ):
             self.assertIn(expected, text)
         # It would offer files where none are meant.
         self.assertNotIn("_files", text)
