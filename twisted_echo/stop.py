@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.endpoints.ports import Listeners
-from twisted_echo.logs.values import Tally
+from twisted_echo.logs.values import Counted, Tally
 from twisted_echo.scheduling.fair_clock import MOST_FORGIVEN
 from twisted_echo.scheduling.waiters import Waiters
 from twisted_echo.session.ends.end_reason import EndReason
@@ -79,7 +79,11 @@ class Stop:
             return await self._takeSteps()
         except Exception:
             failure = Failure()
-            _log.failure("the stop has failed", failure, event="drain-failed")
+            _log.failure(
+                "the stop failed, and aborts the sessions",
+                failure,
+                event="drain-failed",
+            )
             self._factory.abortSessions(EndReason.ABORTED_IN_DRAIN)
             return [(False, failure)] * len(self._listeners)
 
@@ -144,10 +148,10 @@ class Stop:
         """
         counters, seconds = self._factory.counters, self._factory.clock.seconds()
         log.info(
-            "stopped, {sessions} sessions were open, after {seconds};"
-            " served {served}; refused {refused}",
+            "stopped after {seconds}: {sessions} open; since the start: served"
+            " {served}, refused {refused}",
             event="stopped",
-            sessions=self._sessions,
+            sessions=Counted(self._sessions, "session was", "sessions were"),
             seconds=Seconds(round(seconds - self._began, 3)),
             served=Tally({each.value: n for each, n in counters.ended.items()}),
             refused=Tally({each.value: n for each, n in counters.refused.items()}),

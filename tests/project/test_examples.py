@@ -190,7 +190,7 @@ class ExampleTests(ExampleTestCase):
         with context.wrap_socket(plain, server_hostname="127.0.0.1") as client:
             client.sendall(b"QUIT\r\n")
             self.assertEqual(client.recv(100), b"221 bye\r\n")
-        server.wait_for("was dropped")
+        server.wait_for("dropped the plaintext")
         if shutil.which("openssl"):
             self.openssl(server, b"EHLO x\nMAIL FROM:<a>\nQUIT\n")
         self.stop(server)

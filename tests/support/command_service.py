@@ -53,7 +53,7 @@ class FakeServed:
         self.stopped: Deferred[None] = Deferred()
         self.error: Exception | None = None
         self.observed: Exception | None = None
-        self.sessions = 2
+        self.sessions, self.handshakes = 2, 0
         self.workers: dict[str, WorkerObservation] = {}
 
     def privilegedStartService(self) -> None:
@@ -89,7 +89,11 @@ class FakeServed:
     def observe(self) -> "Deferred[Observation]":
         if self.observed is not None:
             return fail(self.observed)
-        snapshot = Snapshot(sessions=self.sessions, ended={"idle": 1, "peer-closed": 2})
+        snapshot = Snapshot(
+            sessions=self.sessions,
+            handshakes=self.handshakes,
+            ended={"idle": 1, "peer-closed": 2},
+        )
         return succeed(
             Observation(
                 total=snapshot,

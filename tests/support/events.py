@@ -3,6 +3,7 @@ What the package logs, found in its source.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,17 @@ class LogCall:
     @ivar level: the method's name.
     @ivar event: the event's name; None if it has none that is written down there.
     @ivar fields: the names of its fields, C{event} not among them.
+    @ivar placeholders: the fields that its text has, perhaps not always.
+    @ivar words: the text without them, and with what its counts are called, in lower
+        case.
     """
 
     place: str
     level: str
     event: str | None
     fields: tuple[str, ...]
+    placeholders: frozenset[str]
+    words: str
 
 
 def log_calls() -> list[LogCall]:
@@ -54,7 +60,8 @@ def calls_in(source: str, path: Path) -> Iterator[LogCall]:
     The calls of a C{_log}, of a C{log} that was passed as an argument, and of a
     factory's C{logFailure}, in a source text.
     """
-    for node in ast.walk(ast.parse(source)):
+    module = ast.parse(source)
+    for node in ast.walk(module):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         owner, method = node.func.value, node.func.attr
@@ -79,6 +86,10 @@ def calls_in(source: str, path: Path) -> Iterator[LogCall]:
                             for key, value in zip(part.keys, part.values, strict=True)
                             if isinstance(key, ast.Constant)
                         )
+        text = " ".join(_strings(node.args[method == "emit"], module))
+        counted = " ".join(
+            each for value in fields.values() for each in _strings(value)
+        )
         yield LogCall(
             f"{path.relative_to(PACKAGE)}:{node.lineno}",
             method,
@@ -86,7 +97,26 @@ def calls_in(source: str, path: Path) -> Iterator[LogCall]:
             if isinstance(event, ast.Constant) and isinstance(event.value, str)
             else None,
             tuple(fields),
+            frozenset(re.findall(r"\{(\w+)\}", text)),
+            f"{re.sub(r'{.*?}', '', text)} {counted}".lower(),
         )
+
+
+def _strings(expression: ast.expr, module: ast.Module | None = None) -> Iterator[str]:
+    """
+    The texts in an expression, and in what is assigned to the names in it.
+    """
+    names = set()
+    for node in ast.walk(expression):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+    for node in ast.walk(module) if module is not None else ():
+        if isinstance(node, (ast.Assign, ast.AugAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(getattr(each, "id", None) in names for each in targets):
+                yield from _strings(node.value)
 
 
 def event_names() -> set[str]:

@@ -361,7 +361,7 @@ def _stop(scope: _Scope, server: Server, live: int) -> None:
         client.close()
     if server.wait() != -signal.SIGTERM:
         raise server.report("did not end by SIGTERM")
-    if f"stopped, {live} sessions were open" not in server.stdout:
+    if f": {live} sessions were open" not in server.stdout:
         raise server.report(f"not {live} sessions at the stop")
 
 

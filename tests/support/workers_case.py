@@ -203,7 +203,7 @@ class WorkersTestCase(SynchronousTestCase):
         found: dict[int, list[socket.socket]] = {pid: [] for pid in pids}
         # Until then, others serve what is for it.
         for pid in pids:
-            server.wait_for(rf"worker \d listens, as process {pid}\n")
+            server.wait_for(rf"worker \d listens \(process {pid}\)\n")
 
         def enough() -> bool:
             client = self.connect(server.address)

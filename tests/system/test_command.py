@@ -312,7 +312,7 @@ class DaemonTests(CommandTestCase):
         self.assertTrue(daemon.stop(signal.SIGTERM))
         self.assertFalse(daemon.pidfile.exists())
         log = daemon.log.read_text()
-        self.assertIn("stopped, ", log)
+        self.assertIn("stopped after ", log)
         for word in ("Traceback", "Unhandled", "#error", "#critical"):
             self.assertNotIn(word, log)
 

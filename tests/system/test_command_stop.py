@@ -48,7 +48,7 @@ class StopTests(CommandTestCase):
                 idle.close()
                 self.assertEqual(server.wait(), -number, server.report("ended"))
                 self.assert_clean(server)
-                self.assertIn("1 sessions were open", server.stdout)
+                self.assertIn("1 session was open", server.stdout)
                 self.assertEqual(list(server.folder.iterdir()), [])
 
     def test_drainUnderLoad(self) -> None:
@@ -127,7 +127,7 @@ class StopTests(CommandTestCase):
         took = time.monotonic() - began
         self.assertTrue(0.5 <= took < 20, took)
         self.assert_clean(server)
-        self.assertIn("1 sessions were open", server.stdout)
+        self.assertIn("1 session was open", server.stdout)
 
     def test_clientThatIgnoresEndOfFile(self) -> None:
         server = Server.start(self, "--abort-after=0.5")
@@ -150,7 +150,7 @@ class StopTests(CommandTestCase):
         server.process.send_signal(signal.SIGTERM)
         self.assertEqual(read_to_end(stubborn), b"")
         self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
-        self.assertIn("second stop signal: 1 sessions are cut off", server.stdout)
+        self.assertIn("second stop signal: 1 session is cut off", server.stdout)
         self.assertIn("served 1 (aborted-in-drain 1)", server.stdout)
         self.assertNotIn("Traceback", server.stdout)
 
@@ -165,7 +165,7 @@ class StopTests(CommandTestCase):
         )
         self.assertEqual(self.readiness(admin), (200, b"ready\n"))
         server.process.send_signal(signal.SIGTERM)
-        server.wait_for("still accepting for 1.5s")
+        server.wait_for("are accepted for 1.5s more")
         self.assertEqual(self.readiness(admin), (503, b"draining\n"))
         client = connect(self, server.address)
         self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
@@ -198,8 +198,8 @@ class StopTests(CommandTestCase):
             self.assertEqual(round_trip(client, b"hello\n"), b"hello\n")
             server.process.send_signal(signal.SIGUSR2)
             server.wait_for(
-                "status: listening, 1 sessions, 0 of them paused, .* 1 sessions opened,"
-                " ended 0; refused 0; 0 accept errors; 6 bytes received, 6 sent"
+                "status: listening; sessions 1, paused 0, .* opened 1, ended 0,"
+                " refused 0, accept errors 0, bytes received 6, sent 6"
             )
 
     def test_adminInUse(self) -> None:
@@ -270,7 +270,7 @@ class StopTests(CommandTestCase):
         other.close()
         self.assertEqual(server.wait(), -signal.SIGTERM)
         self.assert_clean(server)
-        self.assertIn("1 sessions were open", server.stdout)
+        self.assertIn("1 session was open", server.stdout)
 
 
 ENDLESS_WRITER = """\

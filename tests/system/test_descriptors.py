@@ -58,7 +58,7 @@ class ReserveTests(SynchronousTestCase):
             wait_until(
                 lambda: len(re.findall("status: listening", server.stdout)) > seen
             )
-            return int(re.findall(r"listening, (\d+) sessions", server.stdout)[-1])
+            return int(re.findall(r"listening; sessions (\d+)", server.stdout)[-1])
 
         wait_until(lambda: sessions() == mostSessions(files, ports))
         self.assertLessEqual(vitals.descriptors(), files - 8)

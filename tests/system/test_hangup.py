@@ -114,7 +114,7 @@ class KilledTests(SynchronousTestCase):
             server = Server.start(self, *more, command=command)
             client = connect(self, server.address)
             server.process.send_signal(signal.SIGHUP)
-            server.wait_for("SIGHUP: there are no certificates to load again")
+            server.wait_for("SIGHUP: there are no certificates to reload")
             self.assertEqual(round_trip(client, b"still\n"), b"still\n")
             client.close()
             self.assertEqual(server.signal(signal.SIGTERM), -signal.SIGTERM)
@@ -206,8 +206,8 @@ class HangUpTests(SynchronousTestCase):
             ("twist", "--log-file=echo.log", "--log-format=text"),
         ):
             log = self.assert_stops(command=command)
-            self.assertIn("the terminal is gone, so it stops", log)
-            self.assertIn("1 sessions were open", log)
+            self.assertIn("the terminal is gone; the service stops", log)
+            self.assertIn("1 session was open", log)
             self.assertNotIn("second stop signal", log)
             self.assertNotIn("Traceback", log)
 
@@ -216,7 +216,7 @@ class HangUpTests(SynchronousTestCase):
         The session is that of a shell, which the terminal takes along.
         """
         log = self.assert_stops(env={"SHELL_LEADS": "1"})
-        self.assertIn("the terminal is gone, so it stops", log)
+        self.assertIn("the terminal is gone; the service stops", log)
         self.assertNotIn("Traceback", log)
 
     @slow
@@ -225,8 +225,8 @@ class HangUpTests(SynchronousTestCase):
         The kernel sends it to every process of the session; workers drain.
         """
         log = self.assert_stops("--workers=2")
-        self.assertIn("the terminal is gone, so it stops", log)
-        self.assertIn("stopped, all 2 workers; served 1", log)
+        self.assertIn("the terminal is gone; the service stops", log)
+        self.assertIn("stopped all 2 workers; since the start: served 1", log)
         self.assertNotIn("Traceback", log)
 
     def test_certificates(self) -> None:
@@ -239,7 +239,7 @@ class HangUpTests(SynchronousTestCase):
             listen="ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem",
             folder=folder,
         )
-        self.assertIn("the terminal is gone, so it stops", log)
+        self.assertIn("the terminal is gone; the service stops", log)
         self.assertNotIn("reloaded", log)
 
     def test_logIsGone(self) -> None:

@@ -127,7 +127,9 @@ class BalancedTests(SynchronousTestCase):
             balancer.services[name] = balancer.start(name)
             balancer.wait_for_state(name, "UP")
             restarts.append((began, time.monotonic()))
-            stopped = re.search(r"stopped, (\d+) sessions were open", leaving.stdout)
+            stopped = re.search(
+                r"stopped after \S+: (\d+) sessions? (?:was|were) open", leaving.stdout
+            )
             assert stopped is not None, leaving.stdout
             self.assertGreaterEqual(int(stopped[1]), 2)
         crowd.finish()

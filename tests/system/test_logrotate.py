@@ -138,7 +138,7 @@ class LogrotateTests(SynchronousTestCase):
         told = self.told()
         self.assertEqual(told.count(" ended: "), visitors.count, names)
         self.assertNotIn("\0", told)
-        self.assertEqual(told.count("stopped, "), 1)
+        self.assertEqual(told.count("stopped after "), 1)
         # What twistd made of the empty files that logrotate makes: the last one.
         empty = [n for n in names if not (self.logs / n).stat().st_size]
         self.assertLessEqual(len(empty), 1, names)

@@ -132,7 +132,7 @@ class ServingTests(WorkersTestCase):
         )
         before = service.pids
         kill(before[0], signal.SIGTERM)
-        server.wait_for(r"worker 0 drains, another one takes its place")
+        server.wait_for(r"worker 0 drains; its successor starts")
         service.successor(0, before[0])
         wait_until(lambda: server.stdout.count("worker 0 listens") == 2)
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
@@ -318,11 +318,14 @@ class RefusalTests(WorkersTestCase):
             command.stderr, "echo: no worker can start; the log says why\n"
         )
         for number in (0, 1):
-            self.assertIn(f"[worker {number}] broken on purpose\n", command.stdout)
+            self.assertIn(
+                f"[worker {number}] printed to stderr: broken on purpose\n",
+                command.stdout,
+            )
             for delay in (100, 200):
                 self.assertIn(
-                    f"worker {number} could not start: with status 3; another one"
-                    f" starts in {delay}ms",
+                    f"worker {number} could not start (start-failed, status 3); its"
+                    f" successor starts in {delay}ms",
                     command.stdout,
                 )
 

@@ -50,7 +50,9 @@ class KilledTests(WorkersTestCase):
         good = (folder / "cert.pem").read_bytes()
         (folder / "cert.pem").write_bytes(b"broken")
         kill(service.pids[1])
-        server.wait_for(r"worker 1 could not start: with status 1; another one starts")
+        server.wait_for(
+            r"worker 1 could not start \(start-failed, status 1\); its successor"
+        )
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -75,12 +77,12 @@ class KilledTests(WorkersTestCase):
         server, service = self.start()
         pid = service.pids[0]
         kill(pid)
-        server.wait_for(r"another one starts")
+        server.wait_for(r"its successor starts")
         server.process.send_signal(signal.SIGTERM)
         self.assertEqual(server.wait(), -signal.SIGTERM, server.report("ended"))
-        _, _, after = server.stdout.partition("another one starts")
-        self.assertIn("stopped, all 2 workers", after)
-        for word in ("start", "takes its place"):
+        _, _, after = server.stdout.partition("its successor starts")
+        self.assertIn("stopped all 2 workers", after)
+        for word in ("starts", "drains"):
             self.assertNotIn(word, after)
         self.assertEqual(marked(service.mark), {})
 
@@ -101,7 +103,8 @@ class KilledTests(WorkersTestCase):
                 self.assertEqual(round_trip(client, b"still\n"), b"still\n")
         server.wait_for(
             # At once, if it had lived five seconds by then.
-            r"worker 1 has ended: by SIGKILL; another one starts (in 100ms|at once)\n"
+            r"worker 1 has ended \(killed, signal SIGKILL\); its successor starts"
+            r" (in 100ms|at once)\n"
         )
         service.successor(1, before[1])
         self.clients_of_each(server, service)
@@ -149,7 +152,7 @@ class KilledTests(WorkersTestCase):
             line = b"%d\n" % number
             self.assertEqual(client.recv(len(line), socket.MSG_WAITALL), line)
             self.assertEqual(round_trip(client, b"more\n"), b"more\n")
-        server.wait_for(r"worker 0 has ended: by SIGKILL")
+        server.wait_for(r"worker 0 has ended \(killed, signal SIGKILL\)")
 
     def test_backOff(self) -> None:
         """
@@ -162,7 +165,8 @@ class KilledTests(WorkersTestCase):
         kill(pid)
         # At once, if it had lived five seconds by then.
         found = server.wait_for(
-            r"worker 1 has ended: by SIGKILL; another one starts (in (\d+)ms|at once)\n"
+            r"worker 1 has ended \(killed, signal SIGKILL\); its successor starts"
+            r" (in (\d+)ms|at once)\n"
         )
         delay = int(found[2] or 50)
         pid = service.successor(1, pid)
@@ -170,8 +174,8 @@ class KilledTests(WorkersTestCase):
             delay *= 2
             kill(pid)
             server.wait_for(
-                rf"worker 1 (has ended|could not start): by SIGKILL;"
-                rf" another one starts in {delay}ms\n"
+                rf"worker 1 (has ended|could not start) \([a-z-]+, signal SIGKILL\);"
+                rf" its successor starts in {delay}ms\n"
             )
             pid = service.successor(1, pid)
         self.assertEqual(round_trip(client, b"still\n"), b"still\n")
@@ -189,7 +193,7 @@ class KilledTests(WorkersTestCase):
         for client in others:
             client.close()
         kill(before[0], signal.SIGTERM)
-        server.wait_for(r"worker 0 drains, another one takes its place")
+        server.wait_for(r"worker 0 drains; its successor starts")
         successor = service.successor(0, before[0])
         self.assertIn(before[0], marked(service.mark))
         clients = self.clients_of_each(server, service)

@@ -290,7 +290,8 @@ class StopLogTests(SynchronousTestCase):
         self.service.stopService()
         self.assertEqual(
             self.told(),
-            "stopped, 0 sessions were open, after 0s; served 0; refused 0",
+            "stopped after 0s: no session was open; since the start: served 0,"
+            " refused 0",
         )
 
     def test_counts(self) -> None:
@@ -309,8 +310,8 @@ class StopLogTests(SynchronousTestCase):
         session.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(
             self.told(),
-            "stopped, 1 sessions were open, after 1.5s;"
-            " served 4 (peer-closed 2, connection-lost 1, stopped 1);"
+            "stopped after 1.5s: 1 session was open; since the start:"
+            " served 4 (peer-closed 2, connection-lost 1, stopped 1),"
             " refused 3 (refused-full 3)",
         )
 

@@ -77,7 +77,11 @@ class AdminService(Service):
 
         def logFailures(_: None) -> None:
             for failure in failures:
-                _log.failure("cannot listen", failure=failure, event="listen-failed")
+                _log.failure(
+                    "cannot open the admin port",
+                    failure=failure,
+                    event="admin-listen-failed",
+                )
 
         opening = self._server.open(ServiceView(self._service))
         opening.addCallbacks(self._opened, failures.append)

@@ -142,6 +142,12 @@ class BoundedSite(WrappingFactory[Any]):
             _Site(root, requestFactory=_Request, timeout=None, reactor=clock)
         )
 
+    def logPrefix(self) -> str:
+        """
+        Name it, where Twisted logs that a port opens.
+        """
+        return "admin port"
+
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """
         Make a connection. If there are too many, others end for it, which takes until

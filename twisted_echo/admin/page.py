@@ -84,7 +84,7 @@ class DeferredPage(Page):
 
         def failed(failure: Failure) -> bytes:
             _log.failure(
-                "{path} cannot be shown",
+                "cannot show {path}",
                 failure,
                 event="admin-page-failed",
                 path=request.path.decode("ascii", "replace"),

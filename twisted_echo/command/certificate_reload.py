@@ -39,7 +39,7 @@ def reload(listening: Iterable[ParsedEndpoint]) -> None:
         except Exception as error:
             explains = isinstance(error, ValueError)
             _log.warn(
-                "cannot reload {files}, so what was loaded before stays: {reason}",
+                "cannot reload {files}: {reason}; what was loaded before stays in use",
                 event="reload-failed",
                 files=_some(each.files),
                 reason=str(error) if explains else f"{type(error).__name__}: {error}",

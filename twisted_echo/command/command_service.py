@@ -233,7 +233,7 @@ class CommandService(Service):
             each.reload()
         if not reloading:
             _log.info(
-                "SIGHUP: there are no certificates to load again, so it goes on",
+                "SIGHUP: there are no certificates to reload; the service goes on",
                 event="nothing-to-reload",
             )
         if manager is not None:

@@ -112,13 +112,15 @@ class CommandSignals:
         if self._terminal is None or not self._terminal.isGone:
             self._target.reload()
         elif not self._target.isStopping:
-            _log.info("the terminal is gone, so it stops", event="terminal-gone")
+            _log.info(
+                "SIGHUP: the terminal is gone; the service stops", event="terminal-gone"
+            )
             # Every stop begins this way.
             signal.raise_signal(signal.SIGTERM)
 
 
 def _logNothingToRotate() -> None:
     _log.info(
-        "SIGUSR1: there is no log file to rotate, so it goes on",
+        "SIGUSR1: there is no log file to rotate; the service goes on",
         event="nothing-to-rotate",
     )

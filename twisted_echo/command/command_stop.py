@@ -15,6 +15,7 @@ from twisted_echo.command.command_signals import CommandSignals
 from twisted_echo.command.interfaces import AdminPort, Manager, Stoppable
 from twisted_echo.command.status_report import StatusReports, logCannotReport
 from twisted_echo.lifecycle import State
+from twisted_echo.logs.values import Counted
 from twisted_echo.metrics import Observation
 from twisted_echo.scheduling.waiters import Waiters
 from twisted_echo.validation.units import Seconds
@@ -140,7 +141,8 @@ class CommandStop:
 
     async def _giveNotice(self, seconds: float) -> None:
         _log.info(
-            "stopping: not ready any more, and still accepting for {seconds}",
+            "stopping: /readyz reports 503; connections are accepted for {seconds} more"
+            " (--notice)",
             event="notice",
             seconds=Seconds(seconds),
         )
@@ -154,9 +156,11 @@ class CommandStop:
             stopping = self._served.stopService()
             if isNow:
                 self.stopNow()
+            else:
+                self._reports.drainBegins()
             await stopping
         except Exception:
-            _log.failure("what is served cannot be stopped", event="stop-failed")
+            _log.failure("cannot stop the service in order", event="stop-failed")
 
     async def _closeAdmin(self) -> None:
         if self._admin is None:
@@ -164,12 +168,12 @@ class CommandStop:
         try:
             await self._admin.close()
         except Exception:
-            _log.failure("the admin port cannot be closed", event="admin-close-failed")
+            _log.failure("cannot close the admin port", event="admin-close-failed")
 
 
 def _logCutOff(observation: Observation) -> None:
     _log.warn(
-        "second stop signal: {sessions} sessions are cut off",
+        "second stop signal: {sessions} cut off",
         event="stop-now",
-        sessions=observation.total.sessions,
+        sessions=Counted(observation.total.sessions, "session is", "sessions are"),
     )

@@ -49,7 +49,7 @@ def raiseFileLimit() -> int:
         except (ValueError, OSError) as error:
             # Some systems do not allow what they say is their limit.
             _log.warn(
-                "the limit of open files stays {soft}: {reason}",
+                "cannot raise the limit of open files, which stays {soft}: {reason}",
                 event="file-limit-kept",
                 soft=soft,
                 reason=str(error),

@@ -48,8 +48,7 @@ class LocalService(EchoService):
         # By now twistd has become the user of --uid.
         for file in unreadable([file for each in self._withTLS for file in each.files]):
             _log.warn(
-                "{file} cannot be read any more by this user, so SIGHUP will not be"
-                " able to reload it",
+                "this user cannot read {file}, so SIGHUP will not be able to reload it",
                 event="certificate-unreadable",
                 file=file,
             )

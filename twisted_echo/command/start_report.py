@@ -6,9 +6,9 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from twisted_echo.command.interfaces import Described
-from twisted_echo.logs.values import CommaSeparated
+from twisted_echo.logs.values import CommaSeparated, Counted
 from twisted_echo.net.addresses import readable
-from twisted_echo.session.bounds.limits import Limits
+from twisted_echo.session.bounds.limits import Limits, WhenFull
 from twisted_echo.validation.units import Size
 
 __all__ = ["ReadableLimits", "logStarted"]
@@ -33,10 +33,14 @@ class ReadableLimits(dict[str, object]):
 
     def __str__(self) -> str:
         limits = self._limits
-        sessions = limits.sessions or "any number of"
+        if limits.sessions:
+            full = "waits" if limits.whenFull is WhenFull.WAIT else "is refused"
+            sessions = f"{Counted(limits.sessions, 'session')} (one more {full})"
+        else:
+            sessions = "any number of sessions"
         perPeer = limits.sessionsPerPeer or "any number"
         buffered = Size(limits.buffered) if limits.buffered else "any number of"
-        return f"{sessions} sessions, {perPeer} by one peer, {buffered} bytes held"
+        return f"{sessions}, {perPeer} by one peer, {buffered} bytes buffered"
 
 
 def logStarted(
@@ -53,7 +57,9 @@ def logStarted(
     _log.info(
         "listening on {addresses}, by "
         + ("" if workers == 1 else "{workers} workers with ")
-        + "{reactor}; limits: {limits}; "
+        + "{reactor}; limits"
+        + ("" if workers == 1 else " of each worker")
+        + ": {limits}; "
         + ("no admin port" if admin is None else "admin on {admin}")
         + "; twisted-echo {version} ({implementation}),"
         + " Twisted {twisted}, Python {python}",

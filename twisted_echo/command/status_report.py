@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_echo.command.interfaces import Manager
-from twisted_echo.logs.values import Tally
+from twisted_echo.logs.values import Counted, Tally
 from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.validation.units import Seconds
 
@@ -70,6 +70,12 @@ class StatusReports:
         """
         self._loop.stop()
 
+    def drainBegins(self) -> "Deferred[None]":
+        """
+        Log what the stop waits for, if it waits for any client.
+        """
+        return self._source.observe().addCallbacks(self._logWaiting, logCannotReport)
+
     def logNow(self) -> "Deferred[None]":
         """
         Write the whole status to the log.
@@ -80,23 +86,42 @@ class StatusReports:
         return self._source.observe().addCallbacks(self._reported, logCannotReport)
 
     def _reported(self, observation: Observation) -> None:
-        sessions, within = observation.total.sessions, self._source.drainsWithin
         if self._manager is not None:
-            self._manager.status(f"{observation.state}, {sessions} sessions")
-        if within is not None:
-            _log.info(
-                "draining: {sessions} sessions are left, for {seconds} at most",
-                event="draining",
-                sessions=sessions,
-                seconds=Seconds(round(within, 1)),
+            sessions = Counted(observation.total.sessions, "session")
+            self._manager.status(f"{observation.state}, {sessions}")
+        self._logDraining(observation.total)
+
+    def _logWaiting(self, observation: Observation) -> None:
+        total = observation.total
+        if total.sessions or total.handshakes:
+            self._logDraining(total)
+
+    def _logDraining(self, total: Snapshot) -> None:
+        within = self._source.drainsWithin
+        if within is None:
+            return
+        left = ["{sessions}"] * (total.sessions > 0)
+        left += ["{handshakes}"] * (total.handshakes > 0)
+        _log.info(
+            "draining: "
+            + (
+                f"waiting for {' and '.join(left)}, cut off"
+                if left
+                else "{sessions} is left, and the stop ends"
             )
+            + " in {seconds} at the latest",
+            event="draining",
+            sessions=Counted(total.sessions, "session"),
+            handshakes=Counted(total.handshakes, "handshake"),
+            seconds=Seconds(round(within, 1)),
+        )
 
 
 def logCannotReport(failure: Failure) -> None:
     """
     Log that the status could not be had.
     """
-    _log.failure("cannot tell how the service is", failure, event="status-failed")
+    _log.failure("cannot get the status of the service", failure, event="status-failed")
 
 
 def logStatus(observation: Observation) -> None:
@@ -110,7 +135,7 @@ def logStatus(observation: Observation) -> None:
         for worker in observation.workers.values():
             restarts.update(worker.restarts)
         _log.info(
-            "status of workers: {restarts} restarts",
+            "status of workers: restarts {restarts}",
             event="status-workers",
             restarts=Tally(restarts),
         )
@@ -122,11 +147,10 @@ def logStatus(observation: Observation) -> None:
 def _logSnapshot(snapshot: Snapshot, state: str, worker: int | None = None) -> None:
     _log.info(
         f"status{'' if worker is None else ' of worker {worker}'}"
-        ": {state}, {sessions} sessions, {paused} of them paused,"
-        " {handshakes} handshakes; {pending} bytes held; {opened} sessions"
-        " opened, ended {ended}; refused {refused}; {acceptErrors} accept errors;"
-        " {received} bytes received"
-        + ("" if snapshot.bytesSent is None else ", {sent} sent"),
+        ": {state}; sessions {sessions}, paused {paused}, handshakes {handshakes},"
+        " pending bytes {pending}; since the start: opened {opened}, ended {ended},"
+        " refused {refused}, accept errors {acceptErrors}, bytes received {received}"
+        + ("" if snapshot.bytesSent is None else ", sent {sent}"),
         event="status",
         state=state,
         worker=worker,

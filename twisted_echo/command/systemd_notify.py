@@ -143,7 +143,7 @@ class Notifier:
         if not self._hasFailed:
             self._hasFailed = True
             _log.warn(
-                "systemd cannot be told how the service is: {reason}",
+                "cannot notify systemd: {reason}; the service goes on",
                 event="notify-failed",
                 reason=reason,
             )

@@ -54,8 +54,7 @@ def chooseReactor() -> None:
         install()
     except ImportError as error:
         _log.warn(
-            "the eager reactor cannot be used, so the service is slower and no"
-            " different: {reason}",
+            "cannot use the eager reactor: {reason}; the service works, but slower",
             event="reactor-not-eager",
             reason=str(error),
         )

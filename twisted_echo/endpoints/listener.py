@@ -232,7 +232,7 @@ class Listener:
         if self._logged is None or now - self._logged >= _LOGS_EVERY:
             self._logged = now
             _log.warn(
-                "cannot accept connections: {reason}; sessions go on",
+                "cannot accept connections: {reason}; open sessions go on",
                 event="accept-failed",
                 reason=reason,
             )

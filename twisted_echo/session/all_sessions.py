@@ -158,7 +158,8 @@ class AllSessions(LogsFailures):
         """
         for handshake in list(self.handshakes):
             self._log.error(
-                "a handshake does not end, not even aborted",
+                "a handshake was aborted, and does not end; the stop does not wait for"
+                " it",
                 event="handshake-forgotten",
             )
             del self.handshakes[handshake]
@@ -167,7 +168,8 @@ class AllSessions(LogsFailures):
         aborted = Failure(ConnectionAborted())
         for session in list(self.sessions):
             self._log.error(
-                "{session} does not end, not even aborted",
+                "{session} was aborted, and does not end; the stop does not wait for"
+                " it",
                 event="session-forgotten",
                 session=nameOf(session),
             )

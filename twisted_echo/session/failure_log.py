@@ -19,7 +19,7 @@ def nameOf(session: Session) -> str:
     What the log calls a session whose code may be wrong.
     """
     # (Its own `repr` may be a subclass's, and raise.)
-    return f"session {session.serial}, {type(session).__qualname__},"
+    return f"session {session.serial} ({type(session).__qualname__})"
 
 
 class LogsFailures:
@@ -72,7 +72,7 @@ class LogsFailures:
         """
         Likewise, if a handshake cannot be ended.
         """
-        self.logFailure("a handshake cannot be ended", event="handshake-end-failed")
+        self.logFailure("cannot end a handshake", event="handshake-end-failed")
 
     def recordFault(self, fault: str) -> None:
         """

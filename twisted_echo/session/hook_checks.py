@@ -144,7 +144,7 @@ def _aroundPrefix(hook: Hook, fault: str, base: type[CheckedSession]) -> Hook:
         except Exception:
             if self.factory is None:
                 raise
-            self.reportFailure("tell its prefix in the log")
+            self.reportFailure("give its log prefix")
             return type(self).__name__
 
     return logPrefix

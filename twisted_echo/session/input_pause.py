@@ -71,7 +71,7 @@ class PausesInput(StatefulSession):
             getattr(super(), "resumeProducing", self.transport.resumeProducing)()
         except BaseException:
             # The caller may be a timer or an answer, which would not end the session.
-            self.hookFailed("take input again")
+            self.hookFailed("resume its input")
             return
         self.inputStarted()
 

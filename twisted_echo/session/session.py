@@ -287,7 +287,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
             try:
                 record.sessionEnded(self, end)
             except Exception:
-                self.hookFailed("be struck off")
+                self.hookFailed("be removed from the factory")
             waiters = self._waiters
             if waiters is not None:
                 self._waiters = None

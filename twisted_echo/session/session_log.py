@@ -18,6 +18,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from twisted_echo.logs.rate_limit import RateLimit
+from twisted_echo.logs.values import Counted
 from twisted_echo.net.addresses import escaped
 from twisted_echo.session.ends.end_reason import (
     EXPECTED_ENDS,
@@ -142,7 +143,7 @@ class SessionLog:
             + _BRACKETS[bool(end.detail)]
             + ", {bytesReceived} bytes received"
             + ("" if end.bytesSent is None else ", {bytesSent} sent")
-            + (", {lines} lines" if end.lines else "")
+            + (", {lines}" if end.lines else "")
             + ", after {seconds}"
             + ("" if rate == 1 else ", sample rate {sampleRate}"),
             event="session-ended",
@@ -153,7 +154,7 @@ class SessionLog:
             numbers=_numbers(end.detail),
             bytesReceived=end.bytesReceived,
             bytesSent=end.bytesSent,
-            lines=end.lines,
+            lines=Counted(end.lines, "line"),
             seconds=Seconds(round(end.seconds, 3)),
             sampleRate=rate,
         )
@@ -184,8 +185,8 @@ class SessionLog:
             "plain-input-dropped", clock.seconds()
         ):
             self._log.warn(
-                "{peer} has sent more in the clear behind the command that begins TLS:"
-                " it was dropped",
+                "dropped the plaintext that {peer} sent behind the command that begins"
+                " TLS",
                 event="plain-input-dropped",
                 peer=escaped(peer),
             )
@@ -218,7 +219,7 @@ class SessionLog:
 
     def _logOmitted(self, reason: str, more: int) -> None:
         self._log.warn(
-            "{count} more {reason} were not logged one by one",
+            "{reason}: {count} more, not logged one by one",
             event="more-not-logged",
             count=more,
             reason=reason,

@@ -217,7 +217,7 @@ class SessionMaker(Factory[_S]):
             protocol = make()
         except BaseException:
             # (Of whatever kind: Twisted's ports log it, and leave the connection open.)
-            self.logFailure("a session cannot be made", event="session-make-failed")
+            self.logFailure("cannot make a session", event="session-make-failed")
             self.countRefused(address, EndReason.ERROR)
             return None
         if protocol is None:

@@ -309,9 +309,9 @@ class Books:
     @classmethod
     def of(cls, log: str) -> "Books":
         line = re.search(
-            r"stopped, (\d+) sessions were open, after [\d.a-z]+"
-            r"; served (\d+)(?: sessions)?(?: \(([^)]*)\))?"
-            r"(?:; refused (\d+)(?: \(([^)]*)\))?)?",
+            r"stopped after [\d.a-z]+: (\d+|no) sessions? (?:was|were) open;"
+            r" since the start: served (\d+)(?: \(([^)]*)\))?,"
+            r" refused (\d+)(?: \(([^)]*)\))?",
             log,
         )
         if line is None:
@@ -325,9 +325,9 @@ class Books:
             return counted
 
         return cls(
-            int(line[1]),
+            0 if line[1] == "no" else int(line[1]),
             int(line[2]),
             counts(line[3]),
-            int(line[4] or 0),
+            int(line[4]),
             counts(line[5]),
         )

@@ -16,7 +16,7 @@ from twisted_echo.testing.command_process import DEADLINE, Books, Command, Vital
 __all__ = ["complaints", "leakedDescriptors", "waitFor"]
 
 _COMPLAINTS = ("Traceback", "Unhandled", "#critical", "#error")
-_STATUS = r"status: \w+, (\d+) sessions, \d+ of them paused, (\d+) handshakes"
+_STATUS = r"status: \w+; sessions (\d+), paused \d+, handshakes (\d+),"
 
 
 def waitFor(

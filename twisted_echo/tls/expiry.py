@@ -129,7 +129,7 @@ class ExpiryWatch:
         end = datetime.fromtimestamp(leaf.notAfter, UTC)
         if left < 0:
             self._log.error(
-                "the certificate of {subject} in {file} has expired {seconds} ago, at"
+                "the certificate of {subject} in {file} expired {seconds} ago, at"
                 " {notAfter}",
                 event="certificate-expired",
                 file=file,

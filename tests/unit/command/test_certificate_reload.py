@@ -37,24 +37,31 @@ class ReloadTests(TestCase):
         The files that were loaded, which may be others than before, and not too many.
         """
         self.assertEqual(
-            self.told(Loading(["a.pem", "b.pem"])), ["reloaded a.pem, b.pem"]
+            self.told(Loading(["a.pem", "b.pem"])),
+            ["reloaded a.pem, b.pem"],
         )
         ten = [f"{number}.pem" for number in range(10)]
         self.assertEqual(self.told(Loading(ten)), [f"reloaded {', '.join(ten)}"])
         self.assertEqual(
-            self.told(Loading([*ten, "x", "y"])), [f"reloaded {', '.join(ten)}, 2 more"]
+            self.told(Loading([*ten, "x", "y"])),
+            [f"reloaded {', '.join(ten)}, 2 more"],
         )
 
     def test_failures(self) -> None:
         """
         What cannot be loaded is told with the reason, and keeps nothing else from it.
         """
-        why = "cannot reload before.pem, so what was loaded before stays: "
+        why = "cannot reload before.pem: "
+        kept = "; what was loaded before stays in use"
         self.assertEqual(
             self.told(
                 Loading(ValueError("broken")),
                 Loading(OSError("odd")),
                 Loading(["a.pem"]),
             ),
-            [f"{why}broken", f"{why}OSError: odd", "reloaded a.pem"],
+            [
+                f"{why}broken{kept}",
+                f"{why}OSError: odd{kept}",
+                "reloaded a.pem",
+            ],
         )

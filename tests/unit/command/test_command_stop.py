@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.command_service import (
@@ -38,7 +38,7 @@ class CommandStopTests(CommandServiceTestCase):
         self.assertEqual(
             (event["event"], event["sessions"], event["seconds"]), ("draining", 1, 1.4)
         )
-        self.assertEqual(self.told[2:], [("status", "draining, 1 sessions")])
+        self.assertEqual(self.told[2:], [("status", "draining, 1 session")])
         self.told.clear()
         self.admin.closing = Deferred()
         self.served.stopped.callback(None)
@@ -50,6 +50,35 @@ class CommandStopTests(CommandServiceTestCase):
         self.assertAllGivenBack()
         self.successResultOf(service.stopService())
         self.assertEqual(len(self.told), 2)
+
+    def test_waiting(self) -> None:
+        """
+        The log says at once whom the stop waits for, and what becomes of them; later it
+        says also when nobody is left.
+        """
+        for sessions, handshakes, begins, later in (
+            (0, 0, [], "no session is left, and the stop ends in 6s at the latest"),
+            (1, 0, ["waiting for 1 session, cut off in 6s at the latest"], None),
+            (
+                *(2, 1),
+                ["waiting for 2 sessions and 1 handshake, cut off in 6s at the latest"],
+                None,
+            ),
+            (
+                *(0, 2),
+                ["waiting for 2 handshakes, cut off in 6s at the latest"],
+                None,
+            ),
+        ):
+            self.setUp()
+            service = self.running()
+            self.served.sessions, self.served.handshakes = sessions, handshakes
+            with capturedLogs() as events:
+                service.stopService()
+                told = [formatEvent(each) for each in events]
+                self.assertEqual(told, [f"draining: {each}" for each in begins])
+                self.reactor.advance(5)
+            self.assertEqual(formatEvent(events[-1]), f"draining: {later or begins[0]}")
 
     def test_stopTwice(self) -> None:
         """
@@ -183,6 +212,9 @@ class FakeReports:
     def stop(self) -> None:
         self.told.append("no reports")
 
+    def drainBegins(self) -> None:
+        self.told.append("waits")
+
 
 class StateTests(SynchronousTestCase):
     """
@@ -224,7 +256,7 @@ class StateTests(SynchronousTestCase):
             ),
             (
                 StopState.DRAINING,
-                ["stop"],
+                ["stop", "waits"],
                 lambda: self.served.stopped.callback(None),
             ),
             (
@@ -250,7 +282,7 @@ class StateTests(SynchronousTestCase):
         """
         for before, told in (
             (lambda stop: None, ["stop", "stop now"]),
-            (lambda stop: stop.stop(), ["stop", "stop now"]),
+            (lambda stop: stop.stop(), ["stop", "waits", "stop now"]),
             (lambda stop: (stop.stop(), self.clock.advance(9)), ["stop now"]),
         ):
             self.setUp()

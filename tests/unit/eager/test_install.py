@@ -300,6 +300,6 @@ class ProgramTests(LoopTestCase):
             server = Server.start(self, command=command, launcher=launcher)
             warnings = re.findall(r".*#warn.*", server.stdout)
             self.assertEqual(len(warnings), 1, server.stdout)
-            self.assertIn("the eager reactor cannot be used", warnings[0])
+            self.assertIn("cannot use the eager reactor", warnings[0])
             self.assertIn(lacks, warnings[0])
             self.assert_echoes(server, "EPollReactor")

@@ -6,6 +6,7 @@ the package has a name.
 import ast
 import json
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
@@ -57,7 +58,8 @@ FIELDS: dict[str, tuple[type | None, ...]] = {
     # Words that come from elsewhere: addresses, paths, versions, errors.
     **dict.fromkeys(
         (
-            *("peer", "peerSubject", "file", "option", "path", "line", "session"),
+            *("peer", "peerSubject", "address", "file", "option", "path", "line"),
+            "session",
             *("version", "implementation", "twisted", "python", "reactor"),
             *("reason", "fault", "detail", "subject", "notAfter"),
         ),
@@ -69,6 +71,7 @@ FIELDS: dict[str, tuple[type | None, ...]] = {
     "admin": (str, None),
     "addresses": (list,),
     "files": (list,),
+    "variables": (list,),
     # How many, or in which.
     "workers": (int, list),
     "worker": (int, None),
@@ -89,6 +92,12 @@ FIELDS: dict[str, tuple[type | None, ...]] = {
 }
 """
 The fields of events, and what each is in JSON; None for null.
+"""
+
+
+UNNAMED = {"worker", "soft", "asked", "most", "count", "process", "tries"}
+"""
+Numbers of which a sentence says what they are, without their name.
 """
 
 
@@ -133,6 +142,39 @@ class EventTests(SynchronousTestCase):
         """
         for call in log_calls():
             self.assertLessEqual(set(call.fields), set(FIELDS), call.place)
+
+    def test_textHasAllFields(self) -> None:
+        """
+        What JSON has of an event, its text has, too.
+        """
+        elsewhere = {
+            # Within another field of the text.
+            *(("numbers", "detail"), ("option", "reason")),
+            # As words of the text.
+            ("hasListened", "hasListened"),
+        }
+        words = {field for field, place in elsewhere if place == field}
+        self.assertGreater(len(words), 0)
+        for call in log_calls():
+            for field in call.fields:
+                places = {field, *(place for name, place in elsewhere if name == field)}
+                if field not in words:
+                    self.assertTrue(
+                        places & call.placeholders, f"{field} at {call.place}"
+                    )
+            self.assertLessEqual(call.placeholders, {*call.fields}, call.place)
+
+    def test_sameNames(self) -> None:
+        """
+        The text calls a count what JSON calls it.
+        """
+        for call in log_calls():
+            for field in call.fields:
+                if FIELDS[field] not in ((int,), (int, None)) or field in UNNAMED:
+                    continue
+                for word in re.findall("[a-z]+|[A-Z][a-z]+", field):
+                    word = word.lower().removesuffix("s")
+                    self.assertIn(word, call.words, f"{field} at {call.place}")
 
     def test_nothingElse(self) -> None:
         """
@@ -544,7 +586,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(started["workers"], 2 if more else 1)
         self.assertEqual(started["limits"]["buffered"], 1 << 28)
         self.assertEqual(started["addresses"], ["unix:echo.sock"])
-        self.assertIn("256M bytes held", started["message"])
+        self.assertIn("256M bytes buffered", started["message"])
         (problem,) = (each for each in events if each.get("reason") == "line-too-long")
         self.assertEqual(problem["numbers"], {"length": 1025, "limit": 1024})
         self.assertIn("over the limit of 1K", problem["message"])

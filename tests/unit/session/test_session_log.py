@@ -175,7 +175,7 @@ class SessionLogTests(SynchronousTestCase):
             self.clock.advance(0.31)
             act(reason)
             more, one = self.told()
-            self.assertEqual(more, f"25 more {reason.value} were not logged one by one")
+            self.assertEqual(more, f"{reason.value}: 25 more, not logged one by one")
             self.assertIn(f": {reason.value}", one)
 
     def test_eachKind(self) -> None:
@@ -290,8 +290,8 @@ class SessionLogTests(SynchronousTestCase):
         self.assertEqual(
             self.told(),
             [
-                "3 more refused-full were not logged one by one",
-                "2 more idle were not logged one by one",
+                "refused-full: 3 more, not logged one by one",
+                "idle: 2 more, not logged one by one",
             ],
         )
         self.sessionLog.flush()

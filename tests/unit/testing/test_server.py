@@ -36,7 +36,7 @@ class EchoServerTests(SynchronousTestCase):
                 server.metrics()
         self.assertIsNotNone(server.process.poll())
         self.assertFalse(folder.exists())
-        self.assertIn("stopped, 0 sessions were open", server.log)
+        self.assertIn(": no session was open", server.log)
         server.stop()
 
     def test_unixWithMetrics(self) -> None:

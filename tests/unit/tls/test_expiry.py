@@ -128,7 +128,7 @@ class WatchTests(SynchronousTestCase):
         texts = self.told()
         self.assertEqual(len(texts), 2)
         for text in texts:
-            self.assertIn("has expired 1h ago", text)
+            self.assertIn("expired 1h ago", text)
         self.advance(DAY)
         for event in self.events:
             self.assertEqual(event["event"], "certificate-expired")

@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 from zope.interface import implementer
 
+from twisted_echo.logs.values import Counted
 from twisted_echo.scheduling.waiters import Waiters
 
 __all__ = ["MOST_PENDING", "LogSender", "relay"]
@@ -114,9 +115,9 @@ class LogSender:
             with self._lock:
                 dropped, self.dropped = self.dropped, 0
             _log.warn(
-                "{dropped} events were not logged, for they came too fast",
+                "{dropped} dropped, because they came faster than they can be logged",
                 event="events-dropped",
-                dropped=dropped,
+                dropped=Counted(dropped, "event was", "events were"),
             )
         if not self._queue:
             self._untilSent.notify(None)

@@ -59,9 +59,7 @@ class ParentChannel(Channel):
         try:
             relay(self._process.number, event)
         except Exception:
-            _log.failure(
-                "cannot log what a worker has logged", event="worker-log-failed"
-            )
+            _log.failure("cannot log an event of a worker", event="worker-log-failed")
         return {}
 
     @SetState.responder
@@ -70,7 +68,7 @@ class ParentChannel(Channel):
             self._process.stateReported(WorkerState(state))
         except Exception:
             _log.failure(
-                "cannot deal with a worker's state", event="worker-state-failed"
+                "cannot handle the state of a worker", event="worker-state-failed"
             )
         return {}
 

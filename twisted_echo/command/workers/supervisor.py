@@ -209,7 +209,7 @@ class Supervisor(StatefulService):
         why = "no worker can start; the log says why"
         self._lifecycle.recordFailure(Failure(NoWorkers(why)))
         self._log.critical(
-            "no worker can start, after {tries} tries each",
+            "no worker can start: each has failed {tries} times",
             event="workers-failed",
             tries=self._progress.tries,
         )
@@ -303,7 +303,8 @@ class Supervisor(StatefulService):
         self._bound = []
         with self._lifecycle.changing(Step.STOP):
             self._log.info(
-                "stopped, all {workers} workers; served {served}; refused {refused}",
+                "stopped all {workers} workers; since the start: served {served},"
+                " refused {refused}",
                 event="workers-stopped",
                 workers=self._workers,
                 served=Tally(self.status.settled.ended),

@@ -118,7 +118,8 @@ class UnservedBacklogs:
             service.startService()
         except Exception:
             _log.failure(
-                "cannot serve what is left in the backlogs", event="backlogs-failed"
+                "cannot serve the connections that are left in the backlogs",
+                event="backlogs-failed",
             )
         service.stopService()
         # Connections on systemd's sockets are left to the next process.

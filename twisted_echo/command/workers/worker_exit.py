@@ -42,7 +42,7 @@ class WorkerExit(dict[str, int | str | None]):
 
     def __str__(self) -> str:
         if self.isBySignal:
-            return f"by {self['signal']}"
+            return f"signal {self['signal']}"
         if self["status"] is None:
-            return "there was no process to be had"
-        return f"with status {self['status']}" if self["status"] else "by itself"
+            return "no process could be made"
+        return f"status {self['status']}"

@@ -258,7 +258,7 @@ class WorkerMonitor:
             self._follow(slot, worker, exit)
         elif not exit.isOrderly:
             _log.warn(
-                "worker {worker} has not ended in order: {exit}",
+                "worker {worker} has not ended in order ({exit})",
                 event="worker-failed",
                 worker=worker.number,
                 exit=exit,
@@ -274,7 +274,7 @@ class WorkerMonitor:
     def _replace(self, slot: _Slot) -> None:
         self.restarts[slot.number]["drained"] += 1
         _log.info(
-            "worker {worker} drains, another one takes its place",
+            "worker {worker} drains; its successor starts",
             event="worker-replaced",
             worker=slot.number,
         )
@@ -289,7 +289,7 @@ class WorkerMonitor:
         _log.warn(
             "worker {worker} "
             + ("has ended" if worker.hasListened else "could not start")
-            + ": {exit}; another one starts "
+            + " ({cause}, {exit}); its successor starts "
             + ("in {delay}" if delay else "at once"),
             event="worker-ended",
             worker=worker.number,
@@ -333,7 +333,8 @@ class WorkerMonitor:
 
     def _giveUp(self) -> None:
         _log.error(
-            "worker {workers} does not end, not even killed",
+            "not even SIGKILL has ended these workers, and the stop does not wait for"
+            " them: {workers}",
             event="worker-forgotten",
             workers=CommaSeparated(each.number for each in self.workers),
         )

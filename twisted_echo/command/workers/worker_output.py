@@ -33,7 +33,7 @@ class WorkerOutput:
         self._unfinished[stream] = rest
         for line in lines:
             _log.warn(
-                "[worker {worker}] {line}",
+                "[worker {worker}] printed to {stream}: {line}",
                 event="worker-printed",
                 worker=self._worker,
                 line=line.decode("utf-8", "backslashreplace"),

@@ -187,7 +187,7 @@ class WorkerProcess(ProcessProtocol):
         except OSError:
             # Not a descriptor is free. The worker ends, as its channel has.
             _log.failure(
-                "cannot talk to worker {worker}",
+                "cannot communicate with worker {worker}, and replaces it",
                 event="worker-channel-failed",
                 worker=self.number,
             )
@@ -202,7 +202,7 @@ class WorkerProcess(ProcessProtocol):
     def stateReported(self, state: WorkerState) -> None:
         if state is WorkerState.LISTENING and self.state.canBecome(state):
             _log.info(
-                "worker {worker} listens, as process {process}",
+                "worker {worker} listens (process {process})",
                 event="worker-listening",
                 worker=self.number,
                 process=self.pid,
@@ -286,7 +286,7 @@ class WorkerProcess(ProcessProtocol):
 
     def markUnresponsive(self) -> None:
         _log.warn(
-            "worker {worker} does not answer; others accept in its place",
+            "worker {worker} does not answer; the others accept from its sockets",
             event="worker-unresponsive",
             worker=self.number,
         )

@@ -184,4 +184,4 @@ def logFailedAnswer(log: FailureLog, failure: Failure) -> None:
 
 
 def _logFailedCancel(log: FailureLog) -> None:
-    log.logFailure("an answer cannot be cancelled", event="answer-cancel-failed")
+    log.logFailure("cannot cancel an answer", event="answer-cancel-failed")

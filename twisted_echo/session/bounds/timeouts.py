@@ -223,7 +223,7 @@ class Timeouts:
         Handle the exception of a subclass's hook, which concerns no other session.
         """
         if isinstance(holder, Session):
-            self._factory.sessionFailed(holder, "be looked after")
+            self._factory.sessionFailed(holder, "check its timeouts")
             with suppress(Exception):
                 Session.abort(holder, EndReason.ERROR)
         else:

@@ -55,7 +55,7 @@ class ReportsEnd(ClosesInOrder):
             delivered = self.lineCount - self.undeliveredLines()
             return delivered if delivered > 0 else 0
         except Exception:
-            self.hookFailed("tell what it has delivered")
+            self.hookFailed("count its delivered lines")
             return self.lineCount
 
     def callAtEnd(self, function: Callable[[], None]) -> None:
@@ -84,7 +84,7 @@ class ReportsEnd(ClosesInOrder):
             try:
                 self._reason = self._classify(reason)
             except Exception:
-                self.reportFailure("tell why it ended")
+                self.reportFailure("find out why it ended")
         self._enter(LOST)
 
     def _classify(self, reason: Failure) -> EndReason:

@@ -84,7 +84,10 @@ class SenderTests(SynchronousTestCase):
         self.assertLess(sum(map(len, self.sent)), MOST_PENDING)
         self.assertEqual(
             [formatEvent(each) for each in told],
-            [f"{dropped} events were not logged, for they came too fast"],
+            [
+                f"{dropped} events were dropped, because they came faster than they can"
+                " be logged"
+            ],
         )
         self.assertEqual(self.sender.dropped, 0)
 

@@ -460,8 +460,10 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(
             said,
             [
-                "worker 0 has ended: by SIGKILL; another one starts at once",
-                "worker 0 could not start: by SIGKILL; another one starts in 100ms",
+                "worker 0 has ended (killed, signal SIGKILL); its successor starts"
+                " at once",
+                "worker 0 could not start (start-failed, signal SIGKILL); its successor"
+                " starts in 100ms",
             ],
         )
 
@@ -501,7 +503,7 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(len(self.reactor.processes), 4)
         self.assertEqual(
             said,
-            [f"worker {n} has not ended in order: by SIGKILL" for n in (1, 0)],
+            [f"worker {n} has not ended in order (signal SIGKILL)" for n in (1, 0)],
         )
 
     def test_printed(self) -> None:
@@ -526,10 +528,10 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(
             lines,
             [
-                "[worker 0] one",
-                "[worker 0] two",
-                f"[worker 0] {'x' * 10_000}",
-                "[worker 0] \\xff",
+                "[worker 0] printed to stderr: one",
+                "[worker 0] printed to stderr: two",
+                f"[worker 0] printed to stdout: {'x' * 10_000}",
+                "[worker 0] printed to stderr: \\xff",
             ],
         )
 

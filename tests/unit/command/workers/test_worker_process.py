@@ -102,13 +102,13 @@ class ExitTests(SynchronousTestCase):
         The fields and the words of every end.
         """
         for reason, fields, text, isOrderly in (
-            (None, (None, None), "there was no process to be had", False),
-            (ProcessDone(None), (0, None), "by itself", True),
-            (ProcessTerminated(exitCode=3), (3, None), "with status 3", False),
+            (None, (None, None), "no process could be made", False),
+            (ProcessDone(None), (0, None), "status 0", True),
+            (ProcessTerminated(exitCode=3), (3, None), "status 3", False),
             (
                 ProcessTerminated(signal=signal.SIGKILL),
                 (None, "SIGKILL"),
-                "by SIGKILL",
+                "signal SIGKILL",
                 False,
             ),
         ):
