@@ -226,7 +226,7 @@ class HangUpTests(SynchronousTestCase):
         """
         log = self.assert_stops("--workers=2")
         self.assertIn("the terminal is gone; the service stops", log)
-        self.assertIn("stopped all 2 workers; since the start: served 1", log)
+        self.assertIn("stopped all 2 workers: served 1", log)
         self.assertNotIn("Traceback", log)
 
     def test_certificates(self) -> None:

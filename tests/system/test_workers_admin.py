@@ -157,7 +157,7 @@ class AdminTests(WorkersTestCase):
             rf"second stop signal: {len(rest) - 1} sessions? (is|are) cut off"
         )
         server.wait_for(
-            rf"stopped all 2 workers; .* served .*aborted-in-drain {len(rest) - 1}\b"
+            rf"stopped all 2 workers: served .*aborted-in-drain {len(rest) - 1}\b"
         )
 
     @slow

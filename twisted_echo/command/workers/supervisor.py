@@ -303,8 +303,7 @@ class Supervisor(StatefulService):
         self._bound = []
         with self._lifecycle.changing(Step.STOP):
             self._log.info(
-                "stopped all {workers} workers; since the start: served {served},"
-                " refused {refused}",
+                "stopped all {workers} workers: served {served}, refused {refused}",
                 event="workers-stopped",
                 workers=self._workers,
                 served=Tally(self.status.settled.ended),
