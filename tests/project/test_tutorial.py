@@ -92,12 +92,12 @@ class Reader:
         """
         Do what one block says.
         """
-        if block.name:
+        if block.language == "console":
+            for each in typed(self.here(block.source)):
+                self.type(each, block.place)
+        else:
+            assert block.name, f"{block.place}: it has no name, and is no terminal"
             (self.folder / block.name).write_text(self.here(block.source))
-            return
-        assert block.language == "console", f"{block.place}: no file and no terminal"
-        for each in typed(self.here(block.source)):
-            self.type(each, block.place)
 
     def type(self, each: Typed, place: str) -> None:
         command = each.text.removeprefix("sudo ")
@@ -109,12 +109,19 @@ class Reader:
         elif "twistd -n" in command:
             assert self.server is None, f"{place}: the terminal is taken"
             self._seen = 0
-            self.server = Command(
-                self.test, shlex.split(command), folder=self.folder, env=environment()
-            )
+            self.server = self.start(command, self.folder, {})
             self.wait_for(each.shown)
         elif not (self.install(command) or self.systemctl(command, each.shown)):
             self.run(command, each.shown, place)
+
+    def start(self, command: str, folder: Path, given: dict[str, str]) -> Command:
+        """
+        Start what goes on until it is stopped.
+        """
+        words = shlex.split(command)
+        while "=" in words[0]:
+            name, _, given[name] = words.pop(0).partition("=")
+        return Command(self.test, words, folder=folder, env=given)
 
     # In a terminal
 
@@ -211,11 +218,7 @@ class Reader:
             for each in unit.all_of("Environment")
         )
         (command,) = unit.all_of("ExecStart")
-        arguments = shlex.split(command)
-        assert os.access(arguments[0], os.X_OK)
-        self.service = Command(
-            self.test, arguments, folder=new_folder(self.test), env=given
-        )
+        self.service = self.start(command, new_folder(self.test), given)
         self.service.wait_for("listening on .*\n(?:.*\n)*.*admin pages on ")
 
     def disable(self) -> None:
@@ -290,7 +293,7 @@ class TutorialTests(SynchronousTestCase):
                 )
                 self.assertEqual(done.returncode, 0, f"{block.place}: {done.stdout}")
                 checked += 1
-        self.assertEqual(checked, 4)
+        self.assertEqual(checked, 5)
 
 
 class ConsoleTests(SynchronousTestCase):
