@@ -27,8 +27,9 @@ def bytesText(size: float) -> str:
     """
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
-            digits = 0 if unit == "bytes" or size >= 100 else 1
-            return f"{size:.{digits}f} {unit}"
+            if unit == "bytes":
+                return f"{size:.0f} {'byte' if size == 1 else unit}"
+            return f"{size:.{0 if size >= 100 else 1}f} {unit}"
         size /= 1024
     return f"{size:,.1f} TiB"
 

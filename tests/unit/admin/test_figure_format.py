@@ -21,6 +21,7 @@ class FormatTests(SynchronousTestCase):
     def test_bytes(self) -> None:
         for size, text in (
             (0, "0 bytes"),
+            (1, "1 byte"),
             (1023, "1023 bytes"),
             (1024, "1.0 KiB"),
             (200 << 10, "200 KiB"),

@@ -180,7 +180,11 @@ class PageTests(AdminTestCase):
                 "trusted-types": "'none'",
             },
         )
-        for tag, given in Page(answer.text).tags:
+        tags = Page(answer.text).tags
+        # Without one, browsers ask for /favicon.ico.
+        (icon,) = [given["href"] for _, given in tags if given.get("rel") == "icon"]
+        self.assertTrue(str(icon).startswith("data:image/svg+xml,"))
+        for tag, given in tags:
             self.assertNotIn("style", given, tag)
             self.assertEqual([each for each in given if each.startswith("on")], [])
             for name in "src", "href":
