@@ -35,7 +35,7 @@ __all__ = ["EchoConfig", "EchoFactory", "EchoProtocol", "EchoService", "Framing"
 
 class Framing(Enum):
     """
-    What is echoed as a whole.
+    What the service echoes as a whole: lines, frames or chunks.
     """
 
     LINE = "line"
@@ -54,7 +54,7 @@ class Framing(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EchoConfig:
     """
-    Everything about an echo service that can be chosen, validated.
+    The settings of an echo service, validated.
 
     @ivar listen: Twisted endpoint strings. The default can be reached from this
         machine alone: an echo service that anybody reaches reflects traffic.
@@ -137,7 +137,7 @@ def _checked(config: EchoConfig | None) -> EchoConfig:
 
 class EchoProtocol(RefusesOverlong, FastLineReceiver):
     """
-    Sends every line back as it came, and at end-of-file what is left.
+    Sends every line back as it came, and at end-of-file an unfinished line.
     """
 
     delimiter = b"\n"
@@ -213,8 +213,8 @@ _PROTOCOLS: dict[Framing, type[Session]] = {
 
 class EchoFactory(SessionFactory[Session]):
     """
-    Makes sessions as a configuration says: L{EchoProtocol}s, where the framing is by
-    lines.
+    Makes the sessions of an echo service: L{EchoProtocol}s where the framing is by
+    lines, else protocols of its framing.
     """
 
     protocol: type[Session] = EchoProtocol

@@ -24,7 +24,7 @@ __all__ = ["IllegalTransition", "Lifecycle", "State", "StatefulService", "Step"]
 
 class State(Enum):
     """
-    What a service is doing::
+    The state of a service::
 
         IDLE
           | start

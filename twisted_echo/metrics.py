@@ -265,7 +265,7 @@ class WorkerObservation:
 @dataclass(frozen=True, slots=True)
 class Observation:
     """
-    What an exporter shows of a service at one moment.
+    The state of a service at one moment, for an exporter.
 
     @ivar total: the sum of all processes.
     @ivar workers: each worker, by its number; empty if there is only one process.

@@ -111,8 +111,8 @@ class SessionService(StatefulService):
 
     def snapshot(self) -> Snapshot:
         """
-        The numbers of this moment. It takes less than a microsecond for each open
-        session.
+        Return the numbers of this moment. It takes less than a microsecond for each
+        open session.
         """
         lateness = self._monitor.lateness.copy() if self._isMeasuring else None
         return replace(
@@ -124,7 +124,7 @@ class SessionService(StatefulService):
     @property
     def longestStop(self) -> float:
         """
-        Seconds that a stop takes at the most: L{longestStop}.
+        Seconds that a stop takes at most, as L{longestStop} computes it.
         """
         return longestStop(self.grace, self.factory.abortAfter)
 

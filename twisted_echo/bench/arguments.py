@@ -125,7 +125,7 @@ seconds = number(float, 0.05, 86_400, " of seconds")
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """
-    Add the options of every command that speaks TLS to a server not its own.
+    Add the options of the commands that speak TLS to any server.
     """
     add = parser.add_argument
     add("--ca", metavar="FILE", help="trust the authorities in this PEM file")
@@ -134,7 +134,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 def add_shared(parser: argparse.ArgumentParser) -> None:
     """
-    What every command that puts load on a server has.
+    Add the options of the commands that put load on a server.
     """
     parser.add_argument(
         "-p",
@@ -157,7 +157,7 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
 
 def prepare_output(file: str | None) -> None:
     """
-    See to it that C{--json FILE} can be written: better now than after half an hour.
+    Check that C{--json FILE} can be written: better now than after half an hour.
 
     @raise BadRequest: if it cannot.
     """

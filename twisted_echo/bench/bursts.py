@@ -58,7 +58,7 @@ would see it.
 @dataclass(frozen=True)
 class Order:
     """
-    What to do to which server; the words are those of a
+    What load to put on which server, in the words of a
     L{case<twisted_echo.bench.cases.Case>}.
     """
 

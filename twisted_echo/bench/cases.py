@@ -43,7 +43,7 @@ class Case(NamedTuple):
     @property
     def unit(self) -> str:
         """
-        What the processor time is taken of.
+        What the processor time is divided by: a line or a connection.
         """
         return "connection" if self.churn else "line"
 
@@ -100,8 +100,8 @@ _LINE_BY_LINE = (
 
 def servers_of(case: Case) -> tuple[str, ...]:
     """
-    The names of the servers that a case is for, the first of which is ours: what
-    ratios are of.
+    The names of the servers that a case is for. Ours is the first, and ratios are those
+    of its figures.
     """
     return _LINE_BY_LINE if case.name == BY_LINE else _WIDE
 

@@ -1,5 +1,5 @@
 """
-Processes of our own: started on the processors that they are meant for, and ended.
+Child processes, each started on the processor that it is meant for, and ended.
 
 What must hold: a child ends with the C{with} block that it was started for, and,
 on Linux, with this process, even if that is killed.
@@ -151,7 +151,7 @@ class Child:
     @property
     def last_words(self) -> str:
         """
-        What it has printed last, for a person.
+        The last lines that it has printed, for an error message.
         """
         lines = self.log.strip().splitlines() or ["it printed nothing"]
         return " | ".join(lines[-3:])
@@ -166,7 +166,7 @@ class Child:
 
     def end(self) -> None:
         """
-        See to it that it has ended.
+        End it, and wait until it has ended.
         """
         process = self._process
         try:

@@ -80,7 +80,7 @@ class Latencies:
 
     def add(self, other: "Latencies") -> None:
         """
-        Count what the other has counted, too.
+        Add the counts of another histogram.
         """
         self._histogram.add(other._histogram)
 

@@ -21,7 +21,7 @@ Clock = Callable[[], int]
 
 class Observer(Protocol):
     """
-    Hears from connections.
+    Is told what connections have done.
     """
 
     def settled(self) -> None:
@@ -34,7 +34,7 @@ class Observer(Protocol):
 
 class Connection(asyncio.Protocol):
     """
-    What the two loops have in common.
+    The common part of closed and open loops.
 
     @ivar is_settled: its work is done.
     @ivar closed: set when the connection is gone.
@@ -181,7 +181,7 @@ class OpenLoop(Connection):
 
     def release(self, lines: int) -> None:
         """
-        So many more lines are due.
+        Make a number of lines due.
         """
         self._overdue += min(lines, self._left - self._overdue)
         self._send()

@@ -60,7 +60,7 @@ class FastLineListEcho(FastLineEcho):
 
 class AnsweringLineEcho(AnsweringLineReceiver):
     """
-    Its answer is there at once. The session turns C{TCP_NODELAY} on.
+    Answers each line at once. The session turns C{TCP_NODELAY} on.
     """
 
     delimiter = b"\n"
@@ -105,7 +105,7 @@ def run_twisted(protocol: type[Protocol], certificate: str, *, eager: bool) -> N
 
 class RawEcho(asyncio.Protocol):
     """
-    Knows nothing of lines.
+    Sends back what it receives, and knows nothing of lines.
     """
 
     transport: asyncio.Transport

@@ -1,5 +1,5 @@
 """
-What a person sees: a progress bar on standard error, tables on standard output.
+The output for people: a progress bar on standard error, tables on standard output.
 """
 
 import contextlib

@@ -1,5 +1,6 @@
 """
-C{split}: what splitting costs, I/O left out, beside Twisted's own receivers.
+C{split}: measure what splitting alone costs, without I/O, beside Twisted's own
+receivers.
 """
 
 import argparse

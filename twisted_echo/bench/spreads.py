@@ -1,5 +1,5 @@
 """
-Medians, and how sure they are.
+Medians, and their confidence intervals.
 
 Pure.
 """

@@ -43,7 +43,7 @@ processor whole, and the storm would get nothing of it.
 @dataclass(frozen=True)
 class Phase:
     """
-    What the session has seen in one time.
+    The latencies that the session has seen in one phase.
 
     @ivar lines: those sent in it.
     @ivar connections: how many the storm made in it.
@@ -140,7 +140,7 @@ class OpenSession:
 
     def turn(self) -> Recorder:
         """
-        A new time begins.
+        Begin a new phase.
 
         @return: of the lines that are sent from now on.
         """
@@ -149,7 +149,7 @@ class OpenSession:
 
     def phase(self, name: str, lines: Recorder, later: Recorder) -> Phase:
         """
-        Wait until all lines of a time are back.
+        Wait until all lines of a phase are back.
 
         @param later: of the time that began when this one ended.
         @raise BrokenServer: if one does not come back as it was sent.

@@ -161,7 +161,7 @@ def _headline(comparison: Comparison) -> str:
 
 def versions(comparison: Comparison) -> str:
     """
-    Of Python and of the libraries that were measured.
+    The versions of Python and of the libraries that were measured.
     """
     made = comparison.made
     libraries = [

@@ -61,7 +61,7 @@ def acceptor(listening: socket) -> Callable[[], tuple[socket, Any]]:
 
 class AcceptingMixin(OwnLogContext, _Base):
     """
-    The accepting half of a port: goes before a subclass of C{tcp.Port}.
+    The accepting half of a port. Put it before a subclass of C{tcp.Port}.
 
     @ivar refuse: called with the socket of a connection for which its factory makes no
         protocol; closes it.

@@ -25,7 +25,7 @@ _QUEUED, _GATHERING = Sending.QUEUED, Sending.GATHERING
 
 class _Reactor(Protocol):
     """
-    What a connection asks of its reactor.
+    The methods of a reactor that a connection uses.
     """
 
     def closedWhileReading(self, connection: "EndingMixin") -> None: ...
@@ -33,7 +33,7 @@ class _Reactor(Protocol):
 
 class EndingMixin(EagerMixin):
     """
-    The end in order: goes before a subclass of C{tcp.Connection}.
+    The orderly end of a connection. Put it before a subclass of C{tcp.Connection}.
     """
 
     def canEnd(self) -> bool:

@@ -125,7 +125,7 @@ class EagerEPollReactor(EagerReactorMixin, EPollReactor):
 
     def runUntilCurrent(self) -> None:
         """
-        Look whether anything is due, in one call; in most turns nothing is.
+        Run what is due. In most turns nothing is, which takes one call to find out.
         """
         timed = self._pendingTimedCalls
         if (

@@ -1,6 +1,6 @@
 """
-What the eager reactors have in common: they make eager transports, read from them with
-a log context that costs little, and send for them once in a turn.
+The common part of the eager reactors: they make eager transports, read from them with a
+log context that costs little, and send for them once in a turn.
 """
 
 import _socket
@@ -104,8 +104,8 @@ def _readReady(
 
 def _probe() -> socket:
     """
-    Make a socket as the standard library does, also while a program, or what tests it,
-    has put another class into C{socket.socket}.
+    Make a socket as the standard library does, even if a program or its tests have
+    replaced C{socket.socket}.
 
     @raise ImportError: if that class has nothing to do with the standard library's.
     """
@@ -131,7 +131,7 @@ def _inheritedDoRead(connection: EagerTCPMixin) -> object:
 
 def _prepared() -> bool:
     """
-    Tell the compiled part what it is used for.
+    Give the compiled part the classes and functions that it works with.
 
     @return: whether it is used.
     @raise ImportError: if it must be used, and refuses.
@@ -174,7 +174,7 @@ readReady = speedups.readReady if _prepared() else _readReady
 
 class EagerReactorMixin(WriteQueueMixin):
     """
-    Goes before a subclass of C{PosixReactorBase}.
+    Makes an eager reactor of a subclass of C{PosixReactorBase}. Put it before that.
 
     @ivar _removed: what was removed since the poll whose events are being dispatched,
         by its descriptor. An event for that is its own, whatever has the number now.

@@ -38,7 +38,7 @@ else:
 
 class Sending(Enum):
     """
-    What happens to the bytes that are written to a connection::
+    The states of the bytes that are written to a connection::
 
         INHERITED --connected--> QUEUED --doRead has data--> GATHERING
                                   ^  ^                         |  |
@@ -77,7 +77,7 @@ def _isReset(problem: OSError) -> bool:
 
 class _Reactor(Protocol):
     """
-    What a connection asks of its reactor.
+    The methods of a reactor that a connection uses.
     """
 
     def watchForWriting(self, connection: "WritingMixin") -> None: ...
@@ -85,7 +85,7 @@ class _Reactor(Protocol):
 
 class WritingMixin(OwnLogContext, _Base):
     """
-    What is written to a connection, up to the C{send}.
+    Collects the bytes that are written to a connection, and sends them.
 
     @ivar bytesSent: how many bytes the kernel has taken so far.
     """
@@ -256,7 +256,7 @@ class WritingMixin(OwnLogContext, _Base):
 @implementer(ITLSTransport)
 class EagerMixin(WritingMixin):
     """
-    The sending half: goes before a subclass of C{tcp.Connection}.
+    The sending half of a transport. Put it before a subclass of C{tcp.Connection}.
     """
 
     def _beginSending(self) -> None:

@@ -1,5 +1,5 @@
 """
-An accepted connection: its beginning and its end, in few calls.
+Begin and end an accepted connection in few calls.
 
 Twisted's transports begin and end by chains of calls, one for each base class, and make
 strings that are hardly ever read. Here each chain is one method.
@@ -49,7 +49,8 @@ else:
 
 class ServedMixin(_Base):
     """
-    The beginning and the end: goes before a subclass of C{tcp.Server}.
+    The beginning and the end of an accepted connection. Put it before a subclass of
+    C{tcp.Server}.
 
     @ivar _kind: the class of the protocol that the connection began with.
     @ivar _portNumber: the port's number then.
@@ -94,7 +95,7 @@ class ServedMixin(_Base):
 
     def _hasPlainPrefix(self, protocol: IProtocol) -> bool:
         """
-        Whether what is logged of a protocol is named after its class.
+        Whether the log names a protocol after its class.
         """
         return (
             isinstance(protocol, Protocol)

@@ -1,5 +1,5 @@
 """
-What one line touches of a connection, in one piece of memory.
+The attributes of a connection that each line uses, in one piece of memory.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ class Slots:
 
     def _fillSlots(self, state: object, behind: Any) -> None:
         """
-        Set what Twisted's classes have defaults for, which the slots hide.
+        Set the attributes whose defaults, in Twisted's classes, the slots hide.
 
         @param behind: the class of Twisted's. A program may have set two of the
             defaults there for all connections, or in a subclass, which hides the slot.
@@ -54,8 +54,8 @@ _SEND_LIMIT: Any = Slots.__dict__["SEND_LIMIT"]
 
 def codeOf(kind: type[Slots]) -> list[object]:
     """
-    List what the compiled part takes for granted of a class: that nothing hides a slot,
-    and the methods for which it stands.
+    List what the compiled part relies on in a class: the slots, which nothing may hide,
+    and the methods that it replaces.
     """
     names = (*Slots.__slots__, "_dataReceived", "sendNow")
     reads = [vars(each).get("doRead") for each in kind.__mro__]

@@ -1,5 +1,5 @@
 """
-The TCP transports of the eager reactors, and what makes them.
+The TCP transports of the eager reactors, and their ports and connectors.
 """
 
 import sys
@@ -124,7 +124,7 @@ class EagerServer(Slots, ServedMixin, EagerTCPMixin, tcp.Server):
 
 class EagerClient(Slots, EagerTCPMixin, tcp.Client):
     """
-    A TCP connection that was made from here.
+    An outgoing TCP connection.
     """
 
     def __init__(self, *args: Any) -> None:

@@ -1,5 +1,5 @@
 """
-The UNIX transports of the eager reactors, and what makes them.
+The UNIX transports of the eager reactors, and their ports and connectors.
 """
 
 import os
@@ -70,7 +70,7 @@ class EagerUNIXServer(Slots, ServedMixin, EagerUNIXMixin, unix.Server):
 
 class EagerUNIXClient(Slots, EagerUNIXMixin, unix.Client):
     """
-    A UNIX connection that was made from here.
+    An outgoing UNIX connection.
     """
 
     def __init__(self, *args: Any) -> None:

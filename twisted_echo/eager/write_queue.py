@@ -40,7 +40,7 @@ else:
 
 class WriteQueueMixin(_Base):
     """
-    The write queue of a reactor; goes before a subclass of C{PosixReactorBase}.
+    The write queue of a reactor. Put it before a subclass of C{PosixReactorBase}.
 
     @cvar failures: the exceptions by which a protocol ends its connection. Others leave
         the loop, as the inherited reactor has it.

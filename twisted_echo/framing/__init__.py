@@ -1,5 +1,5 @@
 """
-From bytes to lines and frames.
+Splitters and receivers that turn bytes into lines and frames.
 
 The splitters (L{lines<twisted_echo.framing.lines>} and
 L{length_prefixed<twisted_echo.framing.length_prefixed>}) are pure: bytes in, lines or

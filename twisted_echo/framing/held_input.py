@@ -1,5 +1,5 @@
 """
-Questions to a protocol about the input that it holds.
+Base class of protocols that say how much input they hold.
 
 A L{Session<twisted_echo.session.session.Session>} and this package's receivers both
 inherit from L{HeldInput}. In C{class Upper(Session, FastLineReceiver)} the receiver's
@@ -20,7 +20,7 @@ require(__name__)
 
 class HeldInput:
     """
-    The answers of a protocol that cannot tell what it holds.
+    Defaults for a protocol that does not know how much input it holds.
 
     A protocol that keeps input in a buffer of its own overrides them.
     """
@@ -38,7 +38,7 @@ class HeldInput:
 
     def heldInput(self) -> tuple[int, int | None] | None:
         """
-        Tell what is held of the peer's bytes.
+        Return how many of the peer's bytes are held.
 
         @return: how many bytes wait, and where in the stream a line (or frame) begins
             that the peer has not finished, or None if there is no such line. None

@@ -27,7 +27,7 @@ How many of them to unpack at once.
 
 class Prefix(NamedTuple):
     """
-    How the length of a frame is written before it.
+    The format of the length that stands before a frame.
 
     @ivar struct: packs and unpacks it.
     @ivar size: its bytes.
@@ -42,7 +42,7 @@ class Prefix(NamedTuple):
 @lru_cache(maxsize=256)
 def prefix_of(format: str | bytes, size: int) -> Prefix:
     """
-    Make a prefix of the way in which C{struct} describes it.
+    Make a prefix from a format of C{struct}.
 
     A length below 0, as a signed one can be, is read as the unsigned one of the same
     bits.
@@ -211,7 +211,7 @@ class FrameSplitter(Splitter):
 @lru_cache(maxsize=256)
 def frame_splitter(format: str | bytes, size: int, limit: float) -> FrameSplitter:
     """
-    Find the splitter of these settings, which all receivers share that have them.
+    Return the splitter for these settings. Receivers with the same settings share it.
 
     @param format: of the length, as C{struct} describes it.
     @param size: how many bytes that has.

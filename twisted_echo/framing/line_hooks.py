@@ -15,7 +15,7 @@ __all__ = ["LineHooks"]
 
 class LineHooks(BufferedReceiver[LineSplitter]):
     """
-    The hooks and settings of both receivers.
+    The hooks and settings of both line receivers.
 
     A subclass that overrides C{blockReceived} counts in C{lineCount} itself, if
     somebody wants to know.

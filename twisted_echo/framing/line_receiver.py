@@ -1,5 +1,5 @@
 """
-Fast line receivers.
+Line receivers that can also deliver many lines at once.
 
 L{FastLineReceiver} and L{FastLineOnlyReceiver} are drop-ins for the classes of
 C{twisted.protocols.basic} that they extend: the same names, defaults and
@@ -61,12 +61,12 @@ def _isInherited(hook: object, function: object) -> bool:
 
 class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
     """
-    C{LineReceiver} of C{twisted.protocols.basic}, with blocks.
+    A faster C{LineReceiver}, with the names and the semantics of Twisted's, that can
+    also deliver many lines at once.
 
-    A pause, a switch of the mode, C{clearLineBuffer},
-    C{transport.loseConnection} or a truthy return takes effect after the line
-    in which it happens, as it does in the original. If a subclass
-    overrides a coarser hook, it takes effect after all that this hook was given.
+    A pause, a switch of the mode, C{clearLineBuffer}, C{transport.loseConnection} or a
+    truthy return takes effect after the line in which it happens, as in the original.
+    In a coarser hook it takes effect after all that this hook was given.
 
     One thing differs. The whole lines of a chunk are found at once, so a
     C{delimiter} or C{MAX_LENGTH} that C{lineReceived} assigns does not apply to lines
@@ -88,6 +88,9 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
         def rawDataReceived(self, data: bytes) -> object: ...
 
     def makeConnection(self, transport: ITransport) -> None:
+        """
+        Note the settings. An override must call C{super().makeConnection(transport)}.
+        """
         # What every chunk asks for becomes the instance's own, which is faster to
         # load than the class's.
         self.paused, self.line_mode = self.paused, self.line_mode
@@ -268,15 +271,15 @@ class FastLineReceiver(LineHooks, MessageReceiver[LineSplitter], LineReceiver):
 
 class FastLineOnlyReceiver(LineHooks, LineOnlyReceiver):
     """
-    C{LineOnlyReceiver} of C{twisted.protocols.basic}, with blocks.
+    A faster C{LineOnlyReceiver}, with the names and the semantics of Twisted's, that
+    can also deliver many lines at once.
 
-    As in the original there is no pause and no raw mode, what C{lineReceived}
-    returns means nothing, once the transport is closing the rest of a chunk is
-    dropped, and C{lineLengthExceeded} gets the overlong line alone. A C{delimiter}
-    or C{MAX_LENGTH} that C{lineReceived} assigns takes effect with the next chunk.
-    Unlike in the original, a line of exactly C{MAX_LENGTH} bytes whose
-    delimiter is split between two chunks is a legal line (the same fault of
-    C{LineReceiver} was twisted issue 6556).
+    As in the original there is no pause and no raw mode, and what C{lineReceived}
+    returns means nothing. Once the transport closes, the rest of a chunk is dropped.
+    C{lineLengthExceeded} gets the overlong line alone. A C{delimiter} or C{MAX_LENGTH}
+    that C{lineReceived} assigns takes effect with the next chunk. Unlike in the
+    original, a line of exactly C{MAX_LENGTH} bytes whose delimiter is split between two
+    chunks is legal (C{LineReceiver} had the same fault, twisted issue 6556).
     """
 
     def dataReceived(self, data: bytes) -> Any:

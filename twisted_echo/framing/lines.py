@@ -158,7 +158,7 @@ def _line_splitter(delimiter: bytes, limit: float) -> LineSplitter:
 
 def line_splitter(delimiter: bytes, limit: float) -> LineSplitter:
     """
-    Find the splitter of these settings, which all receivers share that have them.
+    Return the splitter for these settings. Receivers with the same settings share it.
     """
     if type(delimiter) is not bytes:
         delimiter = bytes(memoryview(delimiter))

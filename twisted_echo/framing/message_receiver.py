@@ -79,6 +79,10 @@ class BufferedReceiver(PlainHooks, HeldInput, Generic[_S]):
     _foundBy: _S
 
     def makeConnection(self, transport: ITransport) -> None:
+        """
+        Begin with nothing held. An override must call
+        C{super().makeConnection(transport)}.
+        """
         # What chunks set is set now, here and in subclasses. If it came with the first
         # chunk, after many other connections were made, no two instances would share
         # the keys of their dictionaries, which makes every load dearer.
@@ -121,8 +125,8 @@ class BufferedReceiver(PlainHooks, HeldInput, Generic[_S]):
 
 class MessageReceiver(BufferedReceiver[_S], _PauseableMixin):
     """
-    A receiver that can be paused, also in the middle of a chunk. Put it before
-    Twisted's own.
+    Base class of receivers that can be paused, also in the middle of a chunk. Put it
+    before Twisted's own.
 
     A subclass overrides L{_splitter}, L{_deliverRest} and L{_handleOverlong}, and has
     hooks of which the first is C{blockReceived}.

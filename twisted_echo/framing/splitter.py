@@ -1,5 +1,5 @@
 """
-Framing: where the messages end in a stream of bytes.
+Base class of splitters, which find where messages end in a stream of bytes.
 
 A message is a line, a frame, or whatever else has an end. For a new framing, subclass
 L{Splitter}: L{Splitter.first} and L{Splitter.join} are enough, and the other methods
@@ -108,7 +108,7 @@ class Splitter:
 
 class ReceiveBuffer(bytearray):
     """
-    Bytes that wait for the rest of their message, or until somebody wants them.
+    A buffer of bytes that wait for the rest of their message, or to be taken.
 
     Append with C{+=}, which is amortized over the bytes. What a splitter has searched
     once in vain is not searched again.

@@ -1,5 +1,5 @@
 """
-Fast receivers of length-prefixed frames, and of strings in any other framing.
+Receivers of length-prefixed frames, and of strings in any other framing.
 
 L{FastInt8StringReceiver}, L{FastInt16StringReceiver} and L{FastInt32StringReceiver}
 are drop-ins for the classes of C{twisted.protocols.basic} that they extend, C{recvd}
@@ -82,8 +82,8 @@ class StringReceiver(MessageReceiver[_S]):
 
     def lengthLimitExceeded(self, length: int) -> object:
         """
-        Override this to do something else than to close the connection when a string is
-        longer than C{MAX_LENGTH}.
+        Called when a string is longer than C{MAX_LENGTH}. The default closes the
+        connection.
         """
         return self.transport.loseConnection()
 
@@ -119,8 +119,8 @@ class StringReceiver(MessageReceiver[_S]):
 
     def _splitsBlocks(self) -> bool:
         """
-        Tell whether C{blockReceived} is that of here, so that strings can be split as
-        they are found, instead of going over them twice.
+        Whether C{blockReceived} is not overridden. Then strings are split as they are
+        found, instead of going over them twice.
         """
         return getattr(self.blockReceived, "__func__", None) is _splitBlock
 
@@ -199,8 +199,9 @@ _splitBlock = StringReceiver.blockReceived
 
 class FastIntNStringReceiver(StringReceiver[FrameSplitter], IntNStringReceiver):
     """
-    C{IntNStringReceiver} of C{twisted.protocols.basic}, with blocks, for any
-    C{structFormat} of one integer, with its C{prefixLength}.
+    A faster C{IntNStringReceiver}, with the names and the semantics of Twisted's, that
+    can also deliver many frames at once. C{structFormat}, of one integer, and
+    C{prefixLength} say what stands before a frame.
 
     Assigning C{recvd} takes effect after the string in which it happens, as it does in
     the original, and C{transport.loseConnection} does not keep the rest of a chunk from
@@ -228,8 +229,8 @@ class FastIntNStringReceiver(StringReceiver[FrameSplitter], IntNStringReceiver):
     @property
     def recvd(self) -> bytes:
         """
-        Everything that has been received and not been delivered. Assign to have frames
-        looked for in something else.
+        Everything that has been received and not been delivered. Assign bytes to
+        replace it.
         """
         held = b"" if self._held is None else bytes(self._held)
         left = self._left()
@@ -262,17 +263,19 @@ class FastIntNStringReceiver(StringReceiver[FrameSplitter], IntNStringReceiver):
 
 class FastInt8StringReceiver(FastIntNStringReceiver, Int8StringReceiver):
     """
-    For frames with a prefix of one byte.
+    Receives frames with their length before them in one byte.
     """
 
 
 class FastInt16StringReceiver(FastIntNStringReceiver, Int16StringReceiver):
     """
-    For frames with a prefix of two bytes, the first the more significant.
+    Receives frames with their length before them in two bytes, the more significant
+    first.
     """
 
 
 class FastInt32StringReceiver(FastIntNStringReceiver, Int32StringReceiver):
     """
-    For frames with a prefix of four bytes, the first the most significant.
+    Receives frames with their length before them in four bytes, the most significant
+    first.
     """

@@ -49,7 +49,7 @@ def unreadBytes(transport: ITransport | None) -> int:
 
 class HasFileno(Protocol):
     """
-    Something that has a descriptor, such as a transport, a port or a socket.
+    An object with a descriptor, such as a transport, a port or a socket.
     """
 
     def fileno(self) -> int: ...

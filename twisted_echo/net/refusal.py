@@ -67,7 +67,7 @@ def _endInOrder(handle: socket.socket) -> None:
 
 def _refuse(accepted: socket.socket) -> None:
     """
-    End a connection in order for which no transport was made.
+    End a connection that has no transport in order.
     """
     accepted.setblocking(False)
     _endInOrder(accepted)

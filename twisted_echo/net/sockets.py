@@ -70,7 +70,7 @@ class KeepAlive:
 
 def socketOptions(keepAlive: KeepAlive | None) -> SocketOptions:
     """
-    The options of a TCP socket that is new, each as the arguments of C{setsockopt}.
+    The options of a new TCP socket, each as the arguments of C{setsockopt}.
 
     @param keepAlive: None for none.
     """

@@ -53,7 +53,7 @@ def tcpState(transport: ITransport) -> TCPState | None:
 
 def outputProgress(transport: ITransport) -> object:
     """
-    Something that changes when the peer takes some of the pending output.
+    A value that changes when the peer takes some of the pending output.
     """
     state = tcpState(transport)
     if state is not None:

@@ -1,5 +1,5 @@
 """
-Questions to Twisted's transports, which differ in what they can answer.
+Ask any transport of Twisted's about its connection, whatever it can tell.
 
 C{ITransport} promises little. Whether a connection has a socket, can be aborted or
 half-closed, and how much it still has to send: some transports tell, others do not.
@@ -334,7 +334,7 @@ def pendingOutput(transport: ITransport | None) -> int:
 
 def outputPosition(transport: ITransport | None) -> object:
     """
-    Something that changes when the kernel takes some of the output.
+    A value that changes when the kernel takes some of the output.
     """
     bottom = bottomTransport(transport)
     return id(getattr(bottom, "dataBuffer", None)), getattr(bottom, "offset", 0)

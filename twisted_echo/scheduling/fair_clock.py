@@ -1,5 +1,5 @@
 """
-A clock for the deadlines of peers: it stands still while this process stalls.
+A clock for deadlines, which stands still while this process stalls.
 
 A process that is stopped, starved or computing cannot read what its peers have sent,
 so their deadlines must not run meanwhile. While a call is pending, the reactor calls
@@ -177,7 +177,7 @@ class FairCall:
 
     def _left(self) -> float:
         """
-        The least number of seconds until it is due.
+        Seconds until it is due, at the least.
         """
         left = self._due - self._clock.seconds()
         if self._latest is not None:

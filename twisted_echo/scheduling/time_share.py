@@ -26,7 +26,7 @@ exactly would cost a timed call in each turn.)
 
 class TimeShare:
     """
-    One kind of work, and its share of the reactor's turns.
+    Limits how much of each turn of the reactor one kind of work takes.
     """
 
     def __init__(self, seconds: Callable[[], float] = perf_counter) -> None:
@@ -59,7 +59,7 @@ class TimeShare:
 
     def later(self, reactor: IReactorTime, work: Callable[[], object]) -> None:
         """
-        Do a piece of work when it is its turn.
+        Do a piece of work in a later turn, in the order of the calls.
 
         @param reactor: the reactor whose turns are shared.
         """

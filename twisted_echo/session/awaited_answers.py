@@ -41,14 +41,14 @@ class AwaitsAnswers(ReadsArrived):
 
     def answersBegin(self) -> None:
         """
-        The same without a Deferred: the session is not closed before as many
-        calls of L{answersDone}.
+        Announce an answer that is still to come, as L{answerLater} does, without a
+        Deferred. The session is not closed before as many calls of L{answersDone}.
         """
         self._answersInFlight += 1
 
     def answersDone(self) -> None:
         """
-        What one L{answersBegin} announced has been written.
+        Say that the answer which one L{answersBegin} announced has been written.
         """
         if self._answersInFlight:
             self._answersInFlight -= 1

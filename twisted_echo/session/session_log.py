@@ -38,7 +38,7 @@ _BRACKETS = ("", " ({detail})")
 
 class LogSessions(Enum):
     """
-    The sessions whose end is logged.
+    Which sessions have their end logged.
     """
 
     NONE = "none"

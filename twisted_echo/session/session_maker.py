@@ -131,7 +131,7 @@ class SessionMaker(Factory[_S]):
         cls, protocol: Callable[..., _S], *args: Any, **kwargs: Any
     ) -> "SessionMaker[_S]":
         """
-        Make a factory of sessions of one kind.
+        Make a factory whose sessions are of one class.
 
         @param protocol: a class of L{Session}, or something that makes one.
         @raise TypeError: if it is a class of another kind, or needs arguments.

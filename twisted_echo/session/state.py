@@ -207,7 +207,7 @@ class StatefulSession:
     @property
     def began(self) -> float:
         """
-        When it began, by the factory's clock, in seconds.
+        When the session began, in seconds by the factory's clock.
         """
         return self._began
 
@@ -223,7 +223,7 @@ class StatefulSession:
     @property
     def isGone(self) -> bool:
         """
-        Whether its transport has lost the connection: nothing can be asked of it.
+        Whether the transport has lost the connection.
         """
         return self._sessionState >= LOST or isGone(self._connection)
 
@@ -245,7 +245,7 @@ class StatefulSession:
     @property
     def isPaused(self) -> bool:
         """
-        Whether it is not read from, as its peer does not read.
+        Whether the session is not read from, because its peer does not read.
         """
         return bool(self._pausedFor & BY_TRANSPORT)
 
@@ -259,14 +259,14 @@ class StatefulSession:
     @property
     def isAnswering(self) -> bool:
         """
-        Whether answers are still to come, by the calls of C{answerLater}.
+        Whether answers that C{answerLater} announced are still to come.
         """
         return self._answersInFlight > 0
 
     @property
     def isClosing(self) -> bool:
         """
-        Whether C{close} was called: it will be over by its own deadline.
+        Whether C{close} was called: the session ends at its deadline at the latest.
         """
         return self._isClosing
 
@@ -281,7 +281,7 @@ class StatefulSession:
     @property
     def isAborted(self) -> bool:
         """
-        Whether C{abort} was called: it will be over in a moment.
+        Whether C{abort} was called: the session ends in a moment.
         """
         return self._abortReason is not None
 

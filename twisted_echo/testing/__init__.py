@@ -1,6 +1,6 @@
 """
-What test authors need: a real echo server, any service without a dirty reactor, faults,
-leaks.
+Helpers for tests: a real echo server, any service without a dirty reactor, a network
+that fails, and a check for leaks.
 
   - L{EchoServer}: C{twistd echo} in a process of its own.
   - L{FaultProxy}: what networks do to connections.

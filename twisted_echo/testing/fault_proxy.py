@@ -33,7 +33,7 @@ Seconds between two looks at a side that has sent its end-of-file: whether it is
 
 class _Cut(Exception):
     """
-    Both sides are to be reset.
+    Raised to reset both sides of a connection.
     """
 
 
@@ -136,8 +136,8 @@ class Flow:
 
 class FaultProxy:
     """
-    Listens, on loopback or on a UNIX socket as its target does, and passes on what
-    comes to it.
+    A proxy that does what networks do. It listens on loopback, or on a UNIX socket if
+    its target does, and passes on what it receives.
 
     @ivar to_server: the L{Flow} from clients to the target.
     @ivar to_client: the L{Flow} back.
@@ -183,13 +183,13 @@ class FaultProxy:
     @property
     def connections(self) -> int:
         """
-        How many there are.
+        How many connections there are.
         """
         return len(self._links)
 
     def connect(self) -> socket.socket:
         """
-        A client's connection through this proxy, the caller's to close.
+        Connect a client through this proxy. The caller closes the connection.
 
         @raise OSError: if it is reset before it is there, as with a L{Flow.cut_after}
             of 0.

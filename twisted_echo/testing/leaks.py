@@ -1,5 +1,5 @@
 """
-What a service has left behind, by name.
+Find what a service has left behind, and name it.
 
 A socket counts as the service's if its own end is where the service listens. A delayed
 call, or a descriptor in the reactor, counts if it belongs to the service's factory, to
@@ -28,8 +28,8 @@ __all__ = ["Footprint", "assertNothingLeft", "leftBehind"]
 
 class Footprint:
     """
-    What is open before a service starts, to be compared with what is open after it has
-    stopped.
+    Notes what is open before a service starts, to compare it with what is open after
+    the service has stopped.
     """
 
     def __init__(self, reactor: IReactorTime, *, exclusive: bool = False) -> None:
@@ -61,7 +61,7 @@ def assertNothingLeft(service: SessionService, before: Footprint | None = None) 
 
 def leftBehind(service: SessionService, before: Footprint | None = None) -> list[str]:
     """
-    Name what L{assertNothingLeft} looks for.
+    List what a stopped service has left behind, as L{assertNothingLeft} would name it.
     """
     factory = service.factory
     left = list(factory.faults)

@@ -1,5 +1,5 @@
 """
-A throw-away certificate of this machine's loopback address.
+Make a throw-away certificate for 127.0.0.1.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,8 +12,7 @@ __all__ = ["MissingExtra", "key_and_certificate", "make_certificate"]
 
 class MissingExtra(RuntimeError):
     """
-    What was asked for needs what is not installed: an extra of this package, or another
-    package.
+    Something that was asked for needs an extra or a package that is not installed.
     """
 
     def __init__(self, missing: str, install: str) -> None:

@@ -170,13 +170,13 @@ class EchoServer:
     @property
     def log(self) -> str:
         """
-        What it has logged so far.
+        What the server has logged so far.
         """
         return self._log if self._command is None else self._command.stdout
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """
-        Wait until its log has a regular expression.
+        Wait until the log of the server matches a regular expression.
 
         @raise AssertionError: if it does not within half a minute.
         """
@@ -185,8 +185,8 @@ class EchoServer:
 
     def connect(self) -> socket.socket:
         """
-        A client's connection, the caller's to close; with TLS, if it has a
-        certificate.
+        Connect a client, with TLS if the server has a certificate. The caller closes
+        the connection.
         """
         connected = dial(self.address)
         if self.certificate is None:
@@ -200,7 +200,7 @@ class EchoServer:
 
     def metrics(self) -> dict[str, float]:
         """
-        What it exports to Prometheus, by name and labels, such as
+        What the server exports to Prometheus, by name and labels, such as
         C{twisted_echo_sessions_ended_total{reason="idle"}}.
 
         @raise ValueError: if it was made without C{metrics}.
@@ -227,7 +227,7 @@ class EchoServer:
 
     def stop(self) -> None:
         """
-        Stop it by SIGTERM, and see that all is well. A second call does nothing.
+        Stop the server by SIGTERM, and check it. A second call does nothing.
 
         @raise AssertionError: if it had more descriptors open than its sessions need,
             did not end by that signal in time, logged an error, lost count of its
@@ -251,7 +251,7 @@ class EchoServer:
 
     def kill(self) -> None:
         """
-        End it at once, and look at nothing. A second call does nothing.
+        End the server at once, without any check. A second call does nothing.
         """
         command, self._command = self._command, None
         if command is not None:

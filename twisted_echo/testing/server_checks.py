@@ -1,6 +1,6 @@
 """
-What is checked of an echo server when it is stopped: its descriptors, its log, its
-count of sessions.
+Checks of an echo server that is stopped: its descriptors, its log and its count of
+sessions.
 
 What must hold: a check names what is wrong, and never fails because a client comes or
 goes while it looks.
@@ -86,7 +86,7 @@ def _askStatus(command: Command) -> tuple[int, int] | None:
 
 def complaints(log: str, stderr: str) -> list[str]:
     """
-    Name what the log of a server that has stopped complains of, or lacks.
+    List the errors in the log of a server that has stopped, and what the log lacks.
     """
     wrong = [f"{each!r} in its log" for each in _COMPLAINTS if each in log]
     if stderr:

@@ -1,5 +1,5 @@
 """
-Any L{SessionService} in a test that runs a reactor: trial, or pytest with
+Run any L{SessionService} in a test that has a reactor, such as a test of trial or
 pytest-twisted.
 
 What must hold: when the test has ended the service has stopped, and left nothing that
@@ -56,8 +56,8 @@ async def running(service: _Service) -> AsyncIterator[_Service]:
 
 def startForTest(test: _Test, service: _Service) -> "Deferred[_Service]":
     """
-    The same for tests that return Deferreds: the service stops as a clean-up of
-    C{test}.
+    Start a service that listens, as L{running} does, in a test that returns a Deferred.
+    It is stopped and checked as a clean-up of C{test}.
 
     @return: fires with the service when it listens, or fails if it cannot.
     """

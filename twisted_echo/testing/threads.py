@@ -1,5 +1,5 @@
 """
-Any L{SessionService} in a thread, for tests that have no reactor.
+Run any L{SessionService} in a thread, for tests that have no reactor.
 
 What must hold: the thread runs a reactor of its own. Twisted's global one is neither
 installed nor run, so that tests which need it, as trial's do, can run in the same
@@ -113,7 +113,7 @@ class ServiceThread:
 
     def connect(self) -> socket.socket:
         """
-        A client's connection, the caller's to close.
+        Connect a client. The caller closes the connection.
         """
         return dial(self.address)
 

@@ -1,5 +1,5 @@
 """
-The certificates that one server serves with.
+The registry of the certificates that a server uses.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ class CertificateRegistry:
 
     def add(self, certificates: Certificates) -> None:
         """
-        They are in use from now on. A second call does nothing.
+        Register certificates that are in use from now on. A second call does nothing.
         """
         if certificates not in self._certificates:
             self._certificates.add(certificates)
@@ -34,7 +34,7 @@ class CertificateRegistry:
 
     def watch(self, watcher: Callable[[], object]) -> None:
         """
-        Call a function whenever there are more, until L{unwatch}.
+        Call a function whenever certificates are added, until L{unwatch}.
         """
         self._watcher = watcher
 

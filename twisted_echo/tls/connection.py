@@ -1,5 +1,5 @@
 """
-One connection's TLS: its handshake, its input and its end.
+TLS for one connection: the handshake, the input and the end.
 
 What must hold:
 
@@ -24,7 +24,8 @@ __all__ = ["TLSConnection"]
 
 class TLSConnection(TLSOutput):
     """
-    The protocol of a transport.
+    The protocol that speaks TLS on a transport, and the transport of the protocol
+    behind it.
 
     A subclass calls L{_startTLS} when it is connected, and says what
     L{_handshakeDone} and L{_handshakeFailed} do.

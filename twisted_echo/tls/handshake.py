@@ -29,7 +29,7 @@ __all__ = ["HandshakeFactory", "ServerHandshake", "refusalOf"]
 
 class HandshakeFactory(TypingProtocol):
     """
-    What a handshake asks of the factory of the sessions.
+    The methods of the sessions' factory that a handshake uses.
 
     @ivar handshakeTurns: how handshakes share the time with the sessions.
     """
@@ -123,7 +123,7 @@ class ServerHandshake(TLSConnection):
 
 def refusalOf(tls: SSLObject, requiresProtocol: bool) -> tuple[TLSFailure, str] | None:
     """
-    Tell why a handshake is to be refused that OpenSSL takes for finished.
+    Return why a handshake must be refused although OpenSSL has finished it.
 
     @return: what it is counted as, and a text for the log; None if nothing is wrong.
     """

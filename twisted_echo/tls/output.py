@@ -1,5 +1,5 @@
 """
-The protocol's side of a connection with TLS: what it may ask of its transport.
+The transport that a protocol behind TLS has: its methods and its producer.
 
 What must hold:
 
@@ -29,7 +29,7 @@ __all__ = ["ProducerState", "TLSOutput"]
 
 class ProducerState(Enum):
     """
-    What has become of the protocol's producer::
+    The state of the protocol's producer::
 
         NONE <--> HELD --> REGISTERED --> NONE
         NONE ------------> REGISTERED

@@ -1,5 +1,6 @@
 """
-Keys, certificates and what else TLS takes from PEM files; on the standard library.
+Read keys, certificates and other parts of TLS from PEM files, with the standard library
+alone.
 
 What must hold:
 

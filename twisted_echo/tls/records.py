@@ -1,6 +1,6 @@
 """
-The way of the bytes through TLS, by the standard library: an C{ssl.SSLObject} between
-two C{ssl.MemoryBIO}s.
+Encrypt and decrypt the bytes of one connection, with the standard library: an
+C{ssl.SSLObject} between two C{ssl.MemoryBIO}s.
 
 What has been received goes into the one BIO, and what the protocol is to get comes out
 of the object. What the protocol writes goes into the object, and what comes out of the
@@ -54,14 +54,14 @@ class RecordsOwner(Protocol):
 
     def readRest(self, plain: bytes) -> None:
         """
-        Read on: there is more in the BIO, or close_notify was read.
+        Read the rest of the BIO, or handle a close_notify that was read.
 
         @param plain: what was read before.
         """
 
     def readFailed(self, error: SSLError) -> None:
         """
-        Handle that nothing can be read: there is less than a record, or an error.
+        Handle a read that gave nothing, because of less than a record, or of an error.
         """
 
     def connectionFailed(self, error: SSLError) -> None:
@@ -72,7 +72,7 @@ class RecordsOwner(Protocol):
 
 class Output(Protocol):
     """
-    Where encrypted bytes are written.
+    The transport that encrypted bytes are written to.
     """
 
     def write(self, data: bytes) -> object: ...
@@ -80,7 +80,7 @@ class Output(Protocol):
 
 class Input(Protocol):
     """
-    What is given the decrypted bytes.
+    The protocol that gets the decrypted bytes.
     """
 
     def dataReceived(self, data: bytes) -> object: ...
@@ -88,7 +88,8 @@ class Input(Protocol):
 
 class _Nobody:
     """
-    Stands for the protocol before the handshake is done, and for both at the end.
+    Placeholder for the protocol until the handshake is done, and for protocol and owner
+    at the end.
     """
 
     def receive(self, data: bytes) -> None: ...

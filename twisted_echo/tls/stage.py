@@ -9,7 +9,7 @@ __all__ = ["Stage", "Staged"]
 
 class Stage(IntEnum):
     """
-    How far a connection has got. It never goes back, and may skip stages::
+    The stage of a connection. It never goes back, and may skip stages::
 
         HELLO -> HANDSHAKE -> OPEN -> CLOSING -> FINISHED -> OVER
     """
@@ -30,7 +30,7 @@ class Stage(IntEnum):
 
 class Staged:
     """
-    What belongs to a connection, and knows its stage.
+    A part of a connection, which knows the stage of the connection.
 
     @ivar stage: only L{enter} changes it.
     """

@@ -1,5 +1,5 @@
 """
-What a certificate says, read from its DER; pure, imports nothing from Twisted.
+Read the contents of a certificate from its DER; pure, imports nothing from Twisted.
 
 What must hold:
 

@@ -63,7 +63,7 @@ class _NoFactory:
 
 class QueueState(Enum):
     """
-    What a queue has to do::
+    The state of a queue::
 
         EMPTY <--> ANSWERING <--> FULL
           |            |            |
@@ -82,7 +82,7 @@ class QueueState(Enum):
 
 class AnswerQueue:
     """
-    The pending answers of one session, whatever its framing.
+    The pending answers of one session, in the order of its questions.
 
     @ivar state: what the queue has to do.
     """
@@ -176,8 +176,8 @@ class AnswerQueue:
 
     def forgetQuestions(self) -> bool:
         """
-        Answer none of the questions that wait. Answers in flight are cancelled in the
-        next turn: one of them may be what calls this.
+        Drop the questions that wait. Answers in flight are cancelled in the next turn,
+        because one of them may be the caller.
 
         @return: whether there was one beside that.
         """

@@ -96,7 +96,7 @@ class AnsweringSession(RefusesOverlong):
 
     def questionReceived(self, question: bytes) -> bool | None:
         """
-        Take a question. This is a receiver's hook.
+        Answer a question. A receiver calls this for each message.
 
         @return: True if nothing more will be answered.
         """
@@ -162,7 +162,8 @@ class AnsweringSession(RefusesOverlong):
 
 class AnsweringLineReceiver(AnsweringSession, FastLineReceiver):
     """
-    Answers lines with lines::
+    A session that answers lines with lines, at once or later, in the order of the
+    lines::
 
         class Lookup(AnsweringLineReceiver):
             answerTimeout = 5.0
@@ -181,6 +182,6 @@ class AnsweringLineReceiver(AnsweringSession, FastLineReceiver):
 
     def sendAnswers(self, answers: list[bytes]) -> None:
         """
-        Send several that are ready by one write.
+        Send several answers that are ready by one write.
         """
         self.sendLines(answers)

@@ -19,7 +19,7 @@ __all__ = ["Deadlines", "Limits", "WhenFull", "peerKey"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
     """
-    Seconds that a peer may take.
+    How many seconds a peer may take before its session is ended.
 
     A deadline never strikes early. It strikes at most a quarter of the shortest of them
     late, counted as at least 0.1 s and at most 4 s.
@@ -62,7 +62,7 @@ class Deadlines:
 
 class WhenFull(Enum):
     """
-    What becomes of a connection that comes when there are enough.
+    What happens to a new connection when there are as many as C{Limits.sessions}.
     """
 
     WAIT = "wait"
@@ -74,7 +74,7 @@ class WhenFull(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """
-    How much there may be at once.
+    How many sessions, and how many bytes, there may be at once.
 
     @ivar sessions: connections, whether sessions yet or not.
     @ivar sessionsPerPeer: sessions of one address: an IPv4 address, a /64 network of

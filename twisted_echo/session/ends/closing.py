@@ -228,7 +228,7 @@ class ClosesInOrder(AwaitsAnswers):
 
     def abort(self, reason: EndReason = EndReason.ABORTED, detail: str = "") -> None:
         """
-        Cut the connection off, with a reset; what was not sent is lost.
+        Cut the connection off, with a reset. Output that was not sent is lost.
 
         @param reason: the reason that C{end} and C{whenEnded} give, unless the session
             was closed for an offence of the peer before, which says more.

@@ -1,5 +1,5 @@
 """
-Why sessions end, and what is left of one that has.
+Why sessions end, and the record of a session that has ended.
 """
 
 from enum import Enum
@@ -114,7 +114,7 @@ class Detail(str):
 
 class SessionEnd(NamedTuple):
     """
-    What is left of a session that has ended.
+    The record of a session that has ended: why, and what it has carried.
 
     @ivar reason: why it ended.
     @ivar detail: more about the end, such as how long the line was; a L{Detail} where
