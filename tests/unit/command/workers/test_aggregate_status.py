@@ -43,7 +43,7 @@ class ObservationTests(SynchronousTestCase):
         process: of a successor, if there is one, whose numbers are those of both; also
         a worker that has no process.
         """
-        own, parent = os.getpid(), 1
+        own, parent = os.getpid(), os.getppid()
         workers: Any = [
             FakeWorker(1, parent, WorkerState.DRAINING),
             FakeWorker(0, parent, WorkerState.DRAINING),
