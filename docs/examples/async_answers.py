@@ -3,10 +3,12 @@ Answers that take time, in the order of the questions.
 
     twistd -ny async_answers.py
 
-At most sixteen of a client's questions are worked on at once. Then it is not read from
-until there are fewer. An answer that takes over five seconds is cancelled, and an error
-goes out in its place. At a stop, and at the client's end-of-file, answers in flight are
-waited for. When the client has gone, they are cancelled.
+    printf '0.5\\n0\\nlong\\n' | nc -N 127.0.0.1 7008
+
+At most sixteen questions of a client are in progress at once. Then the client is not
+read from until there are fewer. An answer that takes over five seconds is cancelled,
+and an error goes out in its place. A stop, and the client's end-of-file, wait for the
+answers in progress. If the client has gone, they are cancelled.
 """
 
 from twisted.application.service import Application
@@ -20,7 +22,7 @@ from twisted_echo import AnsweringLineReceiver, SessionFactory, SessionService
 
 def lookUp(seconds: float) -> Deferred[None]:
     """
-    What takes time: a database, another service.
+    Do what takes time, such as a query to a database.
     """
     from twisted.internet import reactor
 

@@ -1,16 +1,15 @@
 """
-A line server behind HAProxy, which announces the clients' addresses.
+A line server behind HAProxy that knows the clients' addresses.
 
     twistd -ny behind_haproxy.py
     haproxy -db -f behind_haproxy.cfg
 
     printf '\\n' | nc -N 127.0.0.1 7000
 
-`haproxy:` before an endpoint expects the PROXY header (version 1 or 2) that
-`send-proxy` sends; `peer` is then the client, not HAProxy. A host that can reach the
-port can claim any address, so let no other host than HAProxy's reach it.
-`docs/deploy/haproxy.cfg` is a configuration for production: many servers, health
-checks, rolling restarts.
+HAProxy sends a PROXY header (`send-proxy`), version 1 or 2. `haproxy:` before an
+endpoint reads it, and `peer` is then the client, not HAProxy. A host that can reach the
+port can claim any address, so let only HAProxy reach it. For production there is
+`docs/deploy/haproxy.cfg`: many servers, health checks, rolling restarts.
 """
 
 from twisted.application.service import Application

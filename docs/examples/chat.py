@@ -1,11 +1,13 @@
 """
-A chat: what one says, all others hear.
+A chat: each client gets what all others say.
 
     twistd -ny chat.py
 
-What comes from others is no answer to this peer's own lines, so backpressure does not
-bound it: for a peer that does not read, everything that is said would wait. `say`
-checks that, and aborts such a peer at `MOST_WAITING` bytes. The others notice nothing.
+    nc 127.0.0.1 7008      # in two terminals
+
+The lines of others are not answers to the client's own lines, so backpressure does not
+bound them. If a client does not read, they would wait without limit. `say` therefore
+aborts a client for which `MOST_WAITING` bytes wait. The others notice nothing.
 """
 
 from twisted.application.service import Application

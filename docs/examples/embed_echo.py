@@ -1,10 +1,12 @@
 """
-Echo in an application of your own, beside other services.
+The echo service in an application of your own, beside other services.
 
     twistd -ny embed_echo.py
 
-`EchoService` is a service as any other: it starts and stops with its parent, which
-waits until every session has ended. Its numbers are there to be looked at, here once a
+    printf 'hello\\n' | nc -N 127.0.0.1 7008
+
+`EchoService` is a service of Twisted's: it starts and stops with its parent. The parent
+waits until every session has ended. The program logs the numbers of the service once a
 minute, without any exporter.
 """
 

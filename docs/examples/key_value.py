@@ -1,12 +1,12 @@
 """
-A key-value server of lines: GET key, SET key value, DEL key.
+A key-value server with one answer for each line: GET key, SET key value, DEL key.
 
     twistd -ny key_value.py
 
     printf 'SET a 1\\r\\nGET a\\r\\n' | nc -N 127.0.0.1 7008
 
-What a client may do is limited: the length of a line, the number of keys, and of
-sessions; one that is silent for a minute is closed.
+It limits the length of a line, the number of keys and the number of sessions. A client
+that is silent for a minute is closed.
 """
 
 from twisted.application.service import Application

@@ -1,11 +1,11 @@
 """
-A protocol that is not ours: Twisted's SMTP server, as sessions.
+Sessions for a protocol of Twisted's: its SMTP server.
 
     twistd -ny smtp.py
 
-`Session` goes before any protocol of Twisted's. Nothing in SMTP changes: its
-connections are counted, limited and recorded, a client that does not read is not read
-from, and at a stop each gets what was answered, then end-of-file, and is waited for.
+`Session` goes before any protocol of Twisted's, and SMTP itself does not change. Its
+connections are counted, limited and recorded. A client that does not read is not read
+from. At a stop each client gets its answers, and then end-of-file.
 """
 
 from email.message import Message

@@ -10,9 +10,9 @@ An SMTP-like server whose clients begin TLS by STARTTLS.
         -connect localhost:2525
 
 The answer to STARTTLS is written before `startTLS` is called, so it goes out in the
-clear. What is written afterwards waits for the handshake. Whatever a client, or an
-attacker on the way, has put behind the command is dropped. What the session has learned
-in the clear is to be forgotten, too.
+clear. What is written afterwards waits for the handshake. What a client, or an attacker
+in between, has put behind the command is dropped. The session also forgets what it has
+learned in the clear.
 """
 
 import ssl

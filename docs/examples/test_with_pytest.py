@@ -1,12 +1,12 @@
 """
-Tests by pytest, of a server of your own and of a client of anything.
+Tests of a server of your own, and of a client of any kind, with pytest.
 
     pytest test_with_pytest.py
 
-The fixtures are there as soon as twisted-echo is installed. `echo_service_thread` runs
-a protocol in a thread, with a reactor of its own. `echo_server` is a real `twistd echo`
-in a process of its own. `echo_fault_proxy` stands before either. At the end all are
-stopped, and what they have left behind fails the test.
+The fixtures come with twisted-echo. `echo_service_thread` runs a protocol in a thread,
+with a reactor of its own. `echo_server` is a real `twistd echo` in a process of its
+own. `echo_fault_proxy` stands before either. At the end all of them are stopped, and
+the test fails if they have left anything behind.
 """
 
 import pytest

@@ -1,11 +1,11 @@
 """
-Tests by pytest with pytest-twisted, of a server of your own.
+Tests of a server of your own with pytest-twisted, in coroutines.
 
     pytest test_with_pytest_twisted.py
 
-pytest-twisted runs one reactor for all tests of the process. `running` makes the
-service listen on a port of the kernel's choice. When its block is left the service
-stops, and what is left of it fails the test.
+pytest-twisted runs one reactor for all tests of the process. `running` starts the
+service, on a port that the kernel chooses. When its block is left, the service stops,
+and the test fails if it has left anything behind.
 """
 
 # mypy: disable-error-code="no-untyped-call,no-any-return"

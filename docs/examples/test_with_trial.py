@@ -1,11 +1,11 @@
 """
-Tests by trial, of a server of your own.
+Tests of a server of your own with trial.
 
     trial ./test_with_trial.py
 
-The service listens on a port of the kernel's choice. When the block is left it stops,
-and when it has, nothing is left of it: no session, no port, no delayed call; what is
-left is named, and fails the test. `startForTest` is for tests that return Deferreds.
+`running` starts the service, on a port that the kernel chooses. When its block is left,
+the service stops. The test fails if a session, a port or a delayed call is left, and
+names it. `startForTest` does the same for tests that return Deferreds.
 """
 
 # mypy: disable-error-code="no-any-return"

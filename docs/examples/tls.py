@@ -8,9 +8,9 @@ A line server behind TLS.
 
     openssl s_client -quiet -CAfile cert.pem -connect localhost:7008
 
-A session begins when the handshake is done, and nothing in it knows of TLS. A client
-that ends its own direction (`close_notify`) still gets its answers, as one without TLS
-does.
+A session begins when the handshake is done, and its code does not change for TLS. A
+client that ends its own direction (`close_notify`) still gets its answers, as it does
+without TLS.
 """
 
 from twisted.application.service import Application

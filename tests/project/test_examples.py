@@ -2,6 +2,8 @@
 C{docs/examples}: each is run as it says, by a real C{twistd}, by pytest or by trial.
 """
 
+import ast
+import re
 import shutil
 import smtplib
 import socket
@@ -260,6 +262,38 @@ class ExampleTests(ExampleTestCase):
         self.assertTrue(read_to_end(client).endswith(b"\r\n"))
         client.close()
         self.assertEqual(server.wait(), -15)
+
+
+@skipIf(shutil.which("nc") is None, "nc is missing")
+class TriedTests(ExampleTestCase):
+    """
+    The command that tries an example, next to the one that runs it, gets an answer.
+    """
+
+    def tried(self, name: str) -> bytes:
+        server = self.serve(name)
+        source = (EXAMPLES / name).read_text()
+        head = ast.get_docstring(ast.parse(source)) or ""
+        (command,) = re.findall(
+            r"^ +(printf .+ \| nc -N 127\.0\.0\.1) 7008$", head, re.M
+        )
+        tried = subprocess.run(
+            ["bash", "-c", f"{command} {server.ports[0]}"],
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        self.stop(server)
+        return tried.stdout
+
+    def test_commands(self) -> None:
+        answers = {
+            "async_answers.py": b"slept 0.5 s\nslept 0 s\nERROR not a number\n",
+            "embed_echo.py": b"hello\n",
+            "key_value.py": b"OK\r\nVALUE 1\r\n",
+        }
+        for name, answer in answers.items():
+            self.assertEqual(self.tried(name), answer, name)
 
 
 class ExamplesOfTestsTests(SynchronousTestCase):

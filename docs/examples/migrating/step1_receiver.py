@@ -3,8 +3,8 @@ Step 1: another base class, and nothing else.
 
     twistd -ny step1_receiver.py
 
-Same hooks, same semantics; but the lines of a chunk are split at once, and the cost of
-a chunk grows with its bytes only, however it was cut.
+The hooks and their semantics stay. The lines of a chunk are split at once, so the cost
+of a chunk grows only with its bytes, however it was cut.
 """
 
 # mypy: disable-error-code="union-attr"

@@ -3,9 +3,10 @@ Step 2: sessions, and a service that stops in order.
 
     twistd -ny step2_sessions.py
 
-At SIGTERM each client gets the answers to all that was read from it, whole, then
-end-of-file; also one that sends end-of-file itself. One that does not read is not
-read from; how many there are, and how long one may be silent, is limited.
+At SIGTERM each client gets whole answers to all that was read from it, and then
+end-of-file. So does a client that sends end-of-file itself. A client that does not read
+is not read from. The number of clients, and the time that one may be silent, are
+limited.
 """
 
 import re

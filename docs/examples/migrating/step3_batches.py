@@ -3,8 +3,9 @@ Step 3: one answer for all lines of a chunk, under the eager reactor.
 
     twistd --reactor=eager -ny step3_batches.py
 
-The hook gets every line that has come, as a list, and answers by one write. The
-eager reactor sends an answer at once, instead of after its next look at all sockets.
+The hook gets all lines that have arrived, as a list, and answers with one write. The
+eager reactor sends an answer at once. Twisted's reactors first look at all sockets
+again.
 """
 
 import re
