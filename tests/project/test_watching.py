@@ -204,7 +204,8 @@ class AlarmTests(SynchronousTestCase):
             self.assertRegex(name, "^Echo[A-Z]")
             self.assertIn(alarm["labels"]["severity"], ("warning", "critical"), name)
             self.assertEqual(set(alarm["annotations"]), {"summary", "description"})
-            self.assertIn("{{ $labels.instance }}", alarm["annotations"]["summary"])
+            where = "job" if "absent" in alarm["expr"] else "instance"
+            self.assertIn(f"{{{{ $labels.{where} }}}}", alarm["annotations"]["summary"])
             description = alarm["annotations"]["description"]
             self.assertRegex(description, r"(?s)^[A-Z].{60,}\.$", name)
             # The house's limit of words.
