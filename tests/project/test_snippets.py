@@ -8,6 +8,7 @@ The folder has a certificate and its key, C{cert.pem} and C{key.pem}. The blocks
 tutorial belong together: C{test_tutorial.py} runs them.
 """
 
+import ast
 import json
 import re
 import shutil
@@ -19,15 +20,15 @@ from unittest import skipIf
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import make_certificate
-from tests.support.pages import PAGES, Block, blocks_of
+from tests.support.pages import PAGES, Block, blocks_of, indented_blocks
 from tests.support.processes import environment, new_folder
 from tests.support.python_process import PYTEST, TRIAL, need_pytest_twisted, run_to_end
 
 # Their blocks belong together, and have tests of their own.
 TOGETHER = ("README.md", "docs/tutorial.md")
 
-# How many blocks show Python that is no program: a function of Twisted's, patched.
-EXCERPTS = {"docs/for-twisted.md": 1}
+# How many blocks show Python that is no program: functions of Twisted, patched.
+EXCERPTS = {"docs/for-twisted.md": 2}
 
 RUN_THEM = """
 import json, sys
@@ -35,6 +36,7 @@ for place, source in json.load(sys.stdin):
     exec(compile(source, place, "exec"), {"__name__": "a_page"})
 """
 
+DOES = (ast.Assign, ast.Call, ast.ClassDef, ast.FunctionDef, ast.Import, ast.ImportFrom)
 TEST = re.compile(r"^ *(?:async )?def test_", re.M)
 
 
@@ -129,6 +131,27 @@ class SnippetTests(SynchronousTestCase):
             each.place.partition(":")[0] for each in others if looks.search(each.source)
         )
         self.assertEqual(found, EXCERPTS)
+
+    def test_indented(self) -> None:
+        """
+        No block is Python that is not fenced.
+        """
+        self.assertTrue(is_python("x = 1"))
+        blocks = [(page, block) for page in PAGES for block in indented_blocks(page)]
+        self.assertGreater(len(blocks), 50)
+        self.assertEqual([each for each in blocks if is_python(each[1])], [])
+
+
+def is_python(text: str) -> bool:
+    """
+    Whether a text is Python that does something: most words of commands are no Python,
+    and a word by itself does nothing.
+    """
+    try:
+        parsed = ast.parse(text)
+    except SyntaxError:
+        return False
+    return any(isinstance(node, DOES) for node in ast.walk(parsed))
 
 
 def count_of(blocks: list[Block]) -> int:

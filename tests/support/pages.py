@@ -8,6 +8,7 @@ behind it.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import dedent
 
 from tests.support.paths import PROJECT
 
@@ -22,7 +23,8 @@ The text of each page, by its path.
 """
 
 _FENCED = re.compile(
-    r"(?:`(?P<name>[\w.-]+)`:\n\n)?^```(?P<language>\S*)\n(?P<source>.*?)^```$",
+    r"(?:`(?P<name>[\w.-]+)`:\n\n)?"
+    r"^(?P<indent> *)```(?P<language>\S*)\n(?P<source>.*?)^(?P=indent)```$",
     re.M | re.S,
 )
 
@@ -50,8 +52,16 @@ def blocks_of(page: str) -> Iterator[Block]:
     text = PAGES[page]
     for found in _FENCED.finditer(text):
         line = text.count("\n", 0, found.start("language")) + 1
-        name = found["name"] or ""
-        yield Block(f"{page}:{line}", found["language"], name, found["source"])
+        source = dedent(found["source"])
+        yield Block(f"{page}:{line}", found["language"], found["name"] or "", source)
+
+
+def indented_blocks(page: str) -> list[str]:
+    """
+    The blocks of a page that are indented, and the paragraphs of lists, which are, too.
+    """
+    text = _FENCED.sub("", PAGES[page])
+    return [dedent(block) for block in re.findall(r"(?:^ {4}.*\n)+", text, re.M)]
 
 
 def prose(text: str) -> str:
