@@ -124,8 +124,8 @@ class QuickStartTests(SynchronousTestCase):
         _, port = server.address
         client = self.lines[3].replace("127.0.0.1 7007", f"127.0.0.1 {port}")
         self.assertNotEqual(client, self.lines[3])
-        printed = finished(self, ["sh", "-c", client]).stdout
-        self.assertEqual(printed, "hello\n")
+        sent = finished(self, ["/bin/sh", "-c", client])
+        self.assertEqual((sent.stdout, sent.stderr), ("hello\n", ""))
 
     def test_help(self) -> None:
         name, *options = self.lines[4].removeprefix(".venv/bin/").split()
