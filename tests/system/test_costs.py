@@ -1,18 +1,21 @@
 """
-The commands that count what a line and a connection cost run, and tell one from the
-other.
+The commands that measure what a line, a connection and a scrape cost: they run, and
+print the rows that the pages have.
 """
 
 import io
+import re
 import shutil
 from contextlib import redirect_stdout
-from unittest import SkipTest
+from unittest import SkipTest, skipIf
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import connection_memory, line_cost
+from tests.support import connection_memory, line_cost, sizing
+from tests.support.balancer import HAPROXY
 from tests.support.compiled import need_compiled
 from tests.support.marks import slow
+from tests.support.pages import PAGES
 
 
 @slow
@@ -52,3 +55,38 @@ class ConnectionMemoryTests(SynchronousTestCase):
         self.assertEqual(cost.counted, 60_000 / 1024)
         self.assertGreater(cost.memory, 30)
         self.assertLess(cost.memory, 120)
+
+
+@slow
+class SizingTests(SynchronousTestCase):
+    def printed(self, *arguments: str) -> str:
+        output = io.StringIO()
+        with redirect_stdout(output):
+            sizing.main(arguments)
+        return output.getvalue()
+
+    @skipIf(HAPROXY is None, "haproxy is missing")
+    def test_tables(self) -> None:
+        """
+        Each row that it prints is one of the page's, with as many columns.
+        """
+        printed = self.printed(
+            *("--rounds", "1", "--seconds", "0.1", "--idle", "20", "lines", "idle")
+        )
+        rows = re.findall(r"^\| ([^|]+) \|(?=.*\d)(.*)\|$", printed, re.M)
+        self.assertEqual(len(rows), 7, printed)
+        for name, cells in rows:
+            row = rf"^\| {re.escape(name)} \|(.*)\|$"
+            (of_page,) = re.findall(row, PAGES["docs/operations.md"], re.M)
+            self.assertEqual(of_page.count("|"), cells.count("|"), name)
+
+    def test_scrapes(self) -> None:
+        """
+        What C{--admin} costs is a ratio, and what a scrape costs is a time.
+        """
+        printed = self.printed("--pairs", "1", "--scrapes", "1", "admin", "scrape")
+        self.assertRegex(
+            printed,
+            r"\A--admin, scraped once a second: \d\.\d+ of .*, 1 pairs\n"
+            r"a scrape: \d+\.\d\d ms, and -?\d+\.\d\d µs for each session\n\Z",
+        )
