@@ -13,7 +13,6 @@ import os
 import select
 import shutil
 import time
-from collections import deque
 from typing import Any
 
 from tests.support.processes import DEADLINE, Command, Test, new_folder
@@ -56,7 +55,7 @@ class Browser:
         self.messages: list[str] = []
         self.failures: list[str] = []
         self._data = b""
-        self._events: deque[dict[str, Any]] = deque()
+        self._loads = 0
         self._number = 0
         self._session: str | None = None
         folder = new_folder(test)
@@ -131,7 +130,7 @@ class Browser:
                 if response["status"] != 200 and response["url"].startswith("http"):
                     self.failures.append(response["url"])
             case "Page.loadEventFired":
-                self._events.append(event)
+                self._loads += 1
 
     # The page
 
@@ -139,10 +138,17 @@ class Browser:
         """
         Open a page, and wait until it is loaded.
         """
-        self._events.clear()
+        self._loads = 0
         self.call("Page.navigate", url=url)
-        while not self._events:
+        self.wait_for_load()
+
+    def wait_for_load(self) -> None:
+        """
+        Wait until a page is loaded once more than was waited for before.
+        """
+        while not self._loads:
             self._handle(self._receive())
+        self._loads -= 1
 
     def evaluate(self, expression: str) -> Any:
         """

@@ -271,6 +271,48 @@ class StatusPageTests(WorkersTestCase):
         ]
         self.assert_quiet()
 
+    def test_otherSoftware(self) -> None:
+        """
+        A page of other software than that which answers loads itself anew.
+        """
+        self.serve()
+        self.browser.open(self.url)
+        self.browser.evaluate("document.documentElement.dataset.revision = 'older'")
+        self.browser.wait_for_load()
+        self.wait_for_lines(0)
+        revision = self.browser.evaluate("document.documentElement.dataset.revision")
+        self.assertRegex(revision, "^[0-9a-f]{16}$")
+        self.assert_quiet()
+
+    def test_rates(self) -> None:
+        """
+        A rate is what was counted between two looks, by the seconds between them; what
+        is not counted has none.
+        """
+        self.serve()
+        self.browser.open(self.url)
+        seconds, counted, expected = 2.5, 10, 4
+        found = self.browser.evaluate(
+            "(() => {"
+            " const total = (n) => ({ sessions: n, lines_received: n,"
+            "   received_bytes: 3 * n, sent_bytes: null });"
+            f" last = {{ time: 100, total: total({counted}) }};"
+            f" return point({{ time: 100 - {seconds}, total: total(0) }});"
+            "})()"
+        )
+        self.assertEqual(
+            found,
+            {
+                "time": 100,
+                "sessions": counted,
+                "lines": expected,
+                "received": 3 * expected,
+                "sent": None,
+            },
+        )
+        for size, text in ((1, "1 byte"), (1536, "1.5 KiB"), (200 << 20, "200 MiB")):
+            self.assertEqual(self.browser.evaluate(f"bytes({size})"), text)
+
     def test_withoutScript(self) -> None:
         """
         Without JavaScript the figures are there, and nothing that would have to move.

@@ -149,6 +149,9 @@ def latenessText(lateness: Histogram | None) -> str:
 
 def _healthy(seen: Observation, now: float) -> Answer:
     state = State(seen.state)
+    if state is State.DRAINING:
+        left = f"{_STATES[state]} {countText(seen.total.sessions)} are left."
+        return Answer(Level.BAD, "No", left)
     if state is not State.LISTENING:
         return Answer(Level.BAD, "No", _STATES[state])
     problems = " ".join(_problems(seen, now))
@@ -186,13 +189,15 @@ def _full(seen: Observation) -> Answer:
     elif usage.share >= _NEARLY_FULL:
         level, word = Level.ATTENTION, "Nearly"
     owner = f" of {usage.owner}" if usage.owner else ""
-    return Answer(
-        level,
-        word,
+    text = (
         f"The nearest limit, {usage.name}{owner}, is used to"
         f" {percentText(usage.share)}: {usage.text(usage.used)} of"
-        f" {usage.text(usage.limit)}.",
+        f" {usage.text(usage.limit)}."
     )
+    refused = seen.total.refused.get(EndReason.REFUSED_FULL.value, 0)
+    if refused:
+        text += f" Connections refused because it was full: {countText(refused)}."
+    return Answer(level, word, text)
 
 
 def _slow(total: Snapshot, waiting: Sequence[Mapping[str, Any]]) -> Answer:

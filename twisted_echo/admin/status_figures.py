@@ -114,11 +114,7 @@ def statusFigures(
             name: _values(worker.snapshot or Snapshot())
             for name, worker in seen.workers.items()
         },
-        processors={
-            name: process.processorSeconds
-            for name, process in _eachProcess(seen)
-            if process is not None
-        },
+        processors=_processors(seen),
         faults=faults(seen),
         fullest=None if usage is None else _share(usage.share),
         texts=_texts(seen, answers, now),
@@ -147,6 +143,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Histogram):
         return {"bounds": value.bounds, "counts": value.counts, "sum": value.sum}
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def _processors(seen: Observation) -> dict[str, float]:
+    processes = {
+        "parent" if seen.workers else "this process": seen.process,
+        **{f"worker {number}": each.process for number, each in seen.workers.items()},
+    }
+    return {
+        name: process.processorSeconds
+        for name, process in processes.items()
+        if process is not None
+    }
 
 
 def _texts(
@@ -252,34 +260,44 @@ def _lateness(lateness: Histogram | None) -> Iterator[Row]:
         yield Row(key=name, cells=[name, _share(n / count), countText(n)])
 
 
-def _eachProcess(seen: Observation) -> Iterator[tuple[str, ProcessFigures | None]]:
-    yield "parent" if seen.workers else "this process", seen.process
-    for name, worker in seen.workers.items():
-        yield f"worker {name}", worker.process
-
-
 def _processes(seen: Observation) -> Iterator[Row]:
-    limits = workerUsages(seen)
-    for name, process in _eachProcess(seen):
-        worker = seen.workers.get(name.removeprefix("worker "))
-        state, sessions, restarts = seen.state, seen.total.sessions, ""
-        usage = fullest(seen)
-        if worker is not None:
-            state, restarts = worker.state, _restarts(worker)
-            sessions = 0 if worker.snapshot is None else worker.snapshot.sessions
-            usage = nearest(limits[name.removeprefix("worker ")])
-        isParent = bool(seen.workers) and worker is None
-        yield Row(
-            key=name,
-            cells=[
-                Detailed(text=name, detail=state),
-                "" if isParent else countText(sessions),
-                "" if isParent or usage is None else percentText(usage.share),
-                restarts,
-                "" if process is None else bytesText(process.residentBytes),
-                "" if process is None else durationText(process.processorSeconds),
-            ],
+    if not seen.workers:
+        yield _process(
+            "this process", seen.state, seen.process, seen.total, fullest(seen)
         )
+        return
+    yield _process("parent", seen.state, seen.process)
+    limits = workerUsages(seen)
+    for number, worker in seen.workers.items():
+        yield _process(
+            f"worker {number}",
+            worker.state,
+            worker.process,
+            worker.snapshot,
+            nearest(limits[number]),
+            _restarts(worker),
+        )
+
+
+def _process(
+    name: str,
+    state: str,
+    process: ProcessFigures | None,
+    snapshot: Snapshot | None = None,
+    usage: Usage | None = None,
+    restarts: str = "",
+) -> Row:
+    return Row(
+        key=name,
+        cells=[
+            Detailed(text=name, detail=state),
+            "" if snapshot is None else countText(snapshot.sessions),
+            "" if usage is None else percentText(usage.share),
+            restarts,
+            "" if process is None else bytesText(process.residentBytes),
+            "" if process is None else durationText(process.processorSeconds),
+        ],
+    )
 
 
 def _restarts(worker: WorkerObservation) -> str:

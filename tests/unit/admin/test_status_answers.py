@@ -47,6 +47,13 @@ class HealthyTests(AnswerTestCase):
             texts.add(found.text)
         self.assertEqual(len(texts), len(State))
 
+    def test_draining(self) -> None:
+        """
+        A stop says how many it waits for.
+        """
+        found = self.answer("healthy", Snapshot(sessions=1234), state="draining")
+        self.assertIn("its sessions end. 1,234 are left.", found.text)
+
     def test_faults(self) -> None:
         """
         What has gone wrong since the start is told of, and is no reason to worry now.
@@ -120,6 +127,15 @@ class FullTests(AnswerTestCase):
         usage = fullest(observed(one + other, workers=workers))
         assert usage is not None
         self.assertEqual(usage.share, 0.9)
+
+    def test_refused(self) -> None:
+        """
+        That it was full before is told, too.
+        """
+        total = Snapshot(sessions=1, maxSessions=10, refused={"refused-full": 7})
+        found = self.answer("full", total)
+        self.assertTrue(found.text.endswith("refused because it was full: 7."))
+        self.assertEqual(found.word, "No")
 
     def test_noLimit(self) -> None:
         found = self.answer("full", Snapshot(sessions=5, maxSessions=0))

@@ -219,7 +219,7 @@ class TableTests(SynchronousTestCase):
             {
                 "parent": ["parent", "", "", "", "47.7 MiB", "1.2s"],
                 "worker 0": ["worker 0", "6", "1 %", "2 exited", "47.7 MiB", "2.2s"],
-                "worker 1": ["worker 1", "0", "", "2 exited", "", ""],
+                "worker 1": ["worker 1", "", "", "2 exited", "", ""],
             },
         )
         states = [row["cells"][0]["detail"] for row in found["tables"]["processes"]]
