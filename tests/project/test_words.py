@@ -187,6 +187,20 @@ def strings() -> Iterator[tuple[str, str]]:
                         yield place, paragraph
 
 
+def other_texts() -> Iterator[tuple[str, str]]:
+    """
+    The paragraphs of the status page and of the files that operators copy, comments
+    included, each behind the name of the file.
+    """
+    for path in [
+        *sorted((PROJECT / "twisted_echo").rglob("*.html")),
+        *sorted((PROJECT / "docs" / "deploy").iterdir()),
+    ]:
+        text = re.sub(r"<[^>]*>|^ *(?:#|//|\*) ?", " ", path.read_text(), flags=re.M)
+        for paragraph in paragraphs(text):
+            yield str(path.relative_to(PROJECT)), paragraph
+
+
 class PhraseTests(SynchronousTestCase):
     def test_examples(self) -> None:
         """
@@ -210,6 +224,12 @@ class PhraseTests(SynchronousTestCase):
     def test_strings(self) -> None:
         found = [f"{place}: {hit}" for place, text in strings() for hit in hits(text)]
         self.assertEqual(found, [], "\n".join(found))
+
+    def test_otherTexts(self) -> None:
+        texts = list(other_texts())
+        found = [f"{file}: {hit}" for file, text in texts for hit in hits(text)]
+        self.assertEqual(found, [], "\n".join(found))
+        self.assertTrue(any("Is it full?" in text for _, text in texts))
 
 
 class SentenceTests(SynchronousTestCase):
