@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest import SkipTest
 
 from twisted_echo.testing import self_signed
+from twisted_echo.validation.extras import MissingPackage
 
 __all__ = ["make_certificate"]
 
@@ -17,5 +18,5 @@ def make_certificate(folder: Path) -> None:
     """
     try:
         self_signed.make_certificate(folder)
-    except self_signed.MissingExtra as missing:
+    except MissingPackage as missing:
         raise SkipTest(str(missing)) from None

@@ -42,6 +42,7 @@ from twisted_echo.net.sockets import KeepAlive
 from twisted_echo.session.bounds.limits import Deadlines, Limits, WhenFull
 from twisted_echo.session.session_log import LogSessions
 from twisted_echo.tap import Options, makeService
+from twisted_echo.validation.extras import install_extra
 from twisted_echo.validation.units import format_duration, format_size
 
 
@@ -441,13 +442,10 @@ class AdminTests(SynchronousTestCase):
         """
         Without the extra it says which one that is.
         """
-        without = {
-            "twisted_echo.admin.pages": None,
-            "twisted_echo.command.admin_port": None,
-        }
-        with patch.dict(sys.modules, without):
+        with patch.dict(sys.modules, {"twisted_echo.command.admin_port": None}):
             error = self.assertRaises(UsageError, parsed, "--admin=0")
-        self.assertIn("--admin needs the extra 'metrics'", str(error))
+        self.assertIn("--admin needs the extra 'metrics': ", str(error))
+        self.assertIn(install_extra("metrics"), str(error))
 
 
 class MakeServiceTests(SynchronousTestCase):

@@ -15,11 +15,16 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_echo.admin.pages import AdminServer
 from twisted_echo.admin.status_view import ServiceView
 from twisted_echo.lifecycle import State
 from twisted_echo.net.addresses import readable
 from twisted_echo.service import SessionService
+from twisted_echo.validation.extras import MissingPackage, install_extra
+
+try:
+    from twisted_echo.admin.pages import AdminServer
+except ModuleNotFoundError as error:
+    raise MissingPackage(str(error.name), install_extra("metrics")) from None
 
 __all__ = ["AdminService"]
 

@@ -21,6 +21,7 @@ from twisted_echo.bench import (
     wait_command,
 )
 from twisted_echo.bench.errors import BenchError
+from twisted_echo.validation.extras import install_extra
 
 PROGRAM = "python -m twisted_echo.bench"
 COMMANDS: dict[str, tuple[ModuleType, str]] = {
@@ -40,8 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description=f"Benchmarks of servers. COMMAND is one of: {names}.",
-        epilog="COMMAND --help tells more. All but split and tables need"
-        " pip install 'twisted-echo[bench]'.",
+        epilog="COMMAND --help tells more. All but split and tables need the extra"
+        f" 'bench': {install_extra('bench')}",
     )
     commands = parser.add_subparsers(metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():

@@ -20,7 +20,8 @@ from twisted_echo.bench.metering import warn_if_disturbed
 from twisted_echo.bench.screen import print_markdown, print_table, progress_bar
 from twisted_echo.bench.servers import OURS, PER_LINE, PURE, SERVERS, Server
 from twisted_echo.bench.tables import case_tables
-from twisted_echo.testing.self_signed import MissingExtra, make_certificate
+from twisted_echo.testing.self_signed import make_certificate
+from twisted_echo.validation.extras import MissingPackage
 
 ROUNDS, SECONDS = 12, 0.5
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.25
@@ -152,7 +153,7 @@ def throw_away_certificate(wanted: bool) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             make_certificate(Path(folder))
-        except MissingExtra as error:
+        except MissingPackage as error:
             raise BadRequest(f"--tls: {error}") from None
         yield folder
 

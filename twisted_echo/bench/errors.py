@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Sequence
 from types import ModuleType
 
-EXTRA = "pip install 'twisted-echo[bench]'"
+from twisted_echo.validation.extras import install_extra
 
 
 class BenchError(Exception):
@@ -48,7 +48,6 @@ def need(command: str, modules: Sequence[str]) -> list[ModuleType]:
             found.append(importlib.import_module(name))
         except ImportError:
             raise BadRequest(
-                f"{command} needs {name.partition('.')[0]}, which is not installed:"
-                f" {EXTRA}"
+                f"{command} needs {name.partition('.')[0]}: {install_extra('bench')}"
             ) from None
     return found

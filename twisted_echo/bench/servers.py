@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from twisted.internet.endpoints import quoteStringArgument
 
 from twisted_echo.bench.children import Child
-from twisted_echo.bench.errors import EXTRA
 from twisted_echo.bench.plan import Target
 from twisted_echo.compiled.choice import VARIABLE, implementation
+from twisted_echo.validation.extras import install_extra, install_packages
 
 OURS = "echo"
 PURE = "echo-pure"
@@ -29,9 +29,9 @@ COMPILED = implementation() == "compiled"
 
 PURE_PYTHON = "pure Python"
 
-BRINGS = {"OpenSSL": "pip install 'twisted[tls]'"}
+BRINGS = {"OpenSSL": "twisted[tls]"}
 """
-What brings a module that may be missing, if not the extra.
+The package that brings a module which may be missing, if not the extra.
 """
 
 
@@ -68,7 +68,11 @@ class Server:
             return f"{self.name} has no TLS"
         for module in (*self.needs, tls and self.tls_needs):
             if module and importlib.util.find_spec(module) is None:
-                return f"{self.name} needs {module}: {BRINGS.get(module, EXTRA)}"
+                package = BRINGS.get(module)
+                command = (
+                    install_packages(package) if package else install_extra("bench")
+                )
+                return f"{self.name} needs {module}: {command}"
         return ""
 
     def start(self, processors: Collection[int], certificate: str = "") -> Child:

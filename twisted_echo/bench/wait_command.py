@@ -17,7 +17,8 @@ from twisted_echo.bench.screen import print_markdown, print_table, progress_bar
 from twisted_echo.bench.turns import present
 from twisted_echo.bench.wait_runs import WaitEffort, compare_waits
 from twisted_echo.bench.waits import TIMES, USUAL, Longest, WaitRow, Waits
-from twisted_echo.testing.self_signed import MissingExtra, make_certificate
+from twisted_echo.testing.self_signed import make_certificate
+from twisted_echo.validation.extras import MissingPackage
 
 PAIRS = "epoll:eager,asyncio:eager-asyncio"
 ROUNDS = 5
@@ -114,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
         if any(each.transport == "tls" for each in wanted):
             try:
                 make_certificate(Path(folder))
-            except MissingExtra as error:
+            except MissingPackage as error:
                 raise BadRequest(f"tls: {error}") from None
         effort = WaitEffort(
             settings.seconds, options.megabytes * 10**6, settings.processors, folder

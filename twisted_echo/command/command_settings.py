@@ -20,6 +20,7 @@ from twisted_echo.endpoints.strings import (
 )
 from twisted_echo.session.bounds.limits import Deadlines, Limits
 from twisted_echo.validation.checks import InvalidSetting
+from twisted_echo.validation.extras import MissingPackage, install_extra
 
 if TYPE_CHECKING:
     # It needs the extra.
@@ -168,8 +169,9 @@ def _adminPort(
     """
     try:
         from twisted_echo.command.admin_port import adminPort
-    except ImportError as error:
-        raise UsageError(f"{name} needs the extra 'metrics' ({error})") from None
+    except ModuleNotFoundError as error:
+        missing = MissingPackage(str(error.name), install_extra("metrics"))
+        raise UsageError(f"{name} needs the extra 'metrics': {missing}") from None
     try:
         return adminPort(reactor, text, listening)
     except ValueError as error:

@@ -7,19 +7,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MissingExtra", "key_and_certificate", "make_certificate"]
+from twisted_echo.validation.extras import MissingPackage, install_packages
 
-
-class MissingExtra(RuntimeError):
-    """
-    Something that was asked for needs an extra or a package that is not installed.
-    """
-
-    def __init__(self, missing: str, install: str) -> None:
-        """
-        @param install: what to give to pip.
-        """
-        super().__init__(f"{missing} is not installed: pip install {install}")
+__all__ = ["key_and_certificate", "make_certificate"]
 
 
 def key_and_certificate() -> tuple[Any, Any]:
@@ -27,7 +17,7 @@ def key_and_certificate() -> tuple[Any, Any]:
     Make a key and a certificate of 127.0.0.1 that it signs itself, of C{cryptography}'s
     kinds.
 
-    @raise MissingExtra: without C{cryptography}.
+    @raise MissingPackage: without C{cryptography}.
     """
     try:
         from cryptography import x509
@@ -35,7 +25,8 @@ def key_and_certificate() -> tuple[Any, Any]:
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.x509.oid import NameOID
     except ImportError:
-        raise MissingExtra("the package 'cryptography'", "cryptography") from None
+        command = install_packages("cryptography")
+        raise MissingPackage("cryptography", command) from None
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "echo")])
@@ -63,7 +54,7 @@ def make_certificate(folder: Path) -> None:
     Put a key and a certificate of 127.0.0.1 into C{key.pem} and C{cert.pem}. Clients
     take the latter for their authority.
 
-    @raise MissingExtra: without C{cryptography}.
+    @raise MissingPackage: without C{cryptography}.
     """
     key, certificate = key_and_certificate()
     from cryptography.hazmat.primitives import serialization

@@ -29,8 +29,9 @@ from twisted_echo.testing.command_process import (
     echo_command,
     ports_in,
 )
-from twisted_echo.testing.self_signed import MissingExtra, make_certificate
+from twisted_echo.testing.self_signed import make_certificate
 from twisted_echo.testing.server_checks import complaints, leakedDescriptors, waitFor
+from twisted_echo.validation.extras import MissingPackage, install_extra
 
 __all__ = ["EchoServer"]
 
@@ -71,13 +72,13 @@ class EchoServer:
             kernel's choice.
         @param tls: whether to speak TLS, with a certificate made for the occasion.
         @param metrics: whether L{metrics} will be asked for.
-        @raise MissingExtra: if that needs an extra which is not installed.
+        @raise MissingPackage: if that needs a package which is not installed.
         @raise AssertionError: if it does not start; with what it has printed.
         """
         if unix and tls:
             raise ValueError("either unix or tls can be true, got both")
         if metrics and find_spec("prometheus_client") is None:
-            raise MissingExtra("the extra 'metrics'", "'twisted-echo[metrics]'")
+            raise MissingPackage("prometheus-client", install_extra("metrics"))
         self.folder = Path(tempfile.mkdtemp(prefix="echo-"))
         self._command: Command | None = None
         self._log = ""

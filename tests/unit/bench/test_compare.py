@@ -360,9 +360,9 @@ class CommandTests(LinuxCase):
         self.assertEqual(status, 0)
         self.assertIn("| rloop, raw | not measured |", output)
         self.assertIn(
-            "not measured: rloop, raw: rloop-raw needs no_such_module: pip", problems
+            "not measured: rloop, raw: rloop-raw needs no_such_module: ", problems
         )
-        with self.assertRaisesRegex(BadRequest, "rloop-raw needs no_such_module: pip"):
+        with self.assertRaisesRegex(BadRequest, "rloop-raw needs no_such_module: "):
             compare_command.what_to_measure([TINY], [absent], tls=False)
         asked = compare_command.what_to_measure([TINY], [SERVERS[OURS]], tls=False)
         self.assertEqual(asked, ([(TINY, SERVERS[OURS])], {}))
@@ -390,15 +390,15 @@ class CommandTests(LinuxCase):
         """
         What is missing for a throw-away certificate is said.
         """
-        from twisted_echo.testing.self_signed import MissingExtra
+        from twisted_echo.validation.extras import MissingPackage
 
         def missing(folder: Path) -> None:
-            raise MissingExtra("this", "that")
+            raise MissingPackage("this", "pip install that")
 
         self.patch(compare_command, "make_certificate", missing)
         status, _, problems = bench("compare", "--cases", "many", "--tls")
         self.assertEqual(status, 2)
-        self.assertIn("--tls: this is not installed: pip install that", problems)
+        self.assertIn("--tls: this is not installed; to install it: pip", problems)
 
     def test_interrupted(self) -> None:
         """

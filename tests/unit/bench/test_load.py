@@ -31,6 +31,7 @@ from twisted_echo.bench import load_processes as processes
 from twisted_echo.bench import load_worker as worker
 from twisted_echo.bench.plan import Plan, Target
 from twisted_echo.bench.result import Result
+from twisted_echo.validation.extras import install_extra
 
 
 class RealServerTests(LoadCase):
@@ -318,8 +319,8 @@ class ArgumentTests(LoadCase):
             "sys.exit(main(sys.argv[1:]))\n"
         )
         for arguments, status, says in (
-            (("load", "127.0.0.1:7"), 2, "load needs hdrh, .*: pip install"),
-            (("compare",), 2, r"pip install 'twisted-echo\[bench\]'"),
+            (("load", "127.0.0.1:7"), 2, "load needs hdrh: .* pip install"),
+            (("compare",), 2, re.escape(install_extra("bench"))),
             (("plot", "a.json", "-o", "a.png"), 2, "plot needs matplotlib"),
             (("split", "--rounds", "1"), 0, "^$"),
         ):
@@ -409,7 +410,7 @@ class CommandTests(LoadCase):
     def test_missing(self) -> None:
         with self.assertRaisesRegex(
             errors.BadRequest,
-            r"load needs no_such_module, .*: pip install 'twisted-echo\[bench\]'",
+            re.escape(f"load needs no_such_module: {install_extra('bench')}"),
         ):
             errors.need("load", ["rich", "no_such_module.part"])
 

@@ -31,6 +31,7 @@ from twisted_echo.bench.programs.program_load import LoadOrder, ProgramLoad, car
 from twisted_echo.bench.programs.program_reactors import REACTORS
 from twisted_echo.bench.spreads import median_interval
 from twisted_echo.bench.turns import Pair
+from twisted_echo.validation.extras import install_packages
 
 PAIR = Pair("epoll", "eager")
 
@@ -395,7 +396,7 @@ class CommandTests(LinuxCase):
         missing = Kind("x", "X", "an x", "x:x", ("no_such_module",), "no-such")
         self.patch(programs_command, "KINDS", {"x": missing})
         quiet = ("--rounds", "1", "--reactors", "epoll:eager")
-        says = "x needs no_such_module: pip install no-such"
+        says = f"x needs no_such_module: {install_packages('no-such')}"
         status, output, problems = bench("programs", *quiet)
         self.assertEqual((status, output), (0, ""))
         self.assertEqual(problems, f"left out: {says}\n")

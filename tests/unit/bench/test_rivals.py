@@ -27,6 +27,7 @@ from twisted_echo.bench.servers import (
     listen_string,
 )
 from twisted_echo.compiled.choice import VARIABLE
+from twisted_echo.validation.extras import install_extra, install_packages
 
 
 class TCPStringTransport(StringTransport):
@@ -83,11 +84,12 @@ class ServerTests(LinuxCase):
         absent = Server("some", "a server", tls_needs="OpenSSL")
         self.assertEqual(absent.obstacle(tls=False), "")
         self.assertEqual(
-            absent.obstacle(tls=True), "some needs OpenSSL: pip install 'twisted[tls]'"
+            absent.obstacle(tls=True),
+            f"some needs OpenSSL: {install_packages('twisted[tls]')}",
         )
         self.assertEqual(
             SERVERS["rloop-raw"].obstacle(tls=False),
-            "rloop-raw needs rloop: pip install 'twisted-echo[bench]'",
+            f"rloop-raw needs rloop: {install_extra('bench')}",
         )
 
     def test_paths(self) -> None:

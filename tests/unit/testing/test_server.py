@@ -2,6 +2,7 @@
 L{twisted_echo.testing.server}: a real server in a process of its own.
 """
 
+import re
 import sys
 from unittest import mock
 
@@ -11,7 +12,11 @@ from twisted_echo.testing import (
     EchoServer,
     server_checks,
 )
-from twisted_echo.testing.self_signed import MissingExtra
+from twisted_echo.validation.extras import (
+    MissingPackage,
+    install_extra,
+    install_packages,
+)
 
 
 class EchoServerTests(SynchronousTestCase):
@@ -77,13 +82,13 @@ class EchoServerTests(SynchronousTestCase):
         They are told what to install.
         """
         for how, module, install in (
-            ("metrics", "prometheus_client", r"'twisted-echo\[metrics\]'"),
-            ("tls", "cryptography", "cryptography"),
+            ("metrics", "prometheus_client", install_extra("metrics")),
+            ("tls", "cryptography", install_packages("cryptography")),
         ):
             with (
                 mock.patch.dict(sys.modules, {module: None}),
                 mock.patch("twisted_echo.testing.server.find_spec", lambda name: None),
-                self.assertRaisesRegex(MissingExtra, f"pip install {install}$"),
+                self.assertRaisesRegex(MissingPackage, f"{re.escape(install)}$"),
             ):
                 EchoServer(**{how: True})
 

@@ -8,6 +8,8 @@ import importlib.util
 import json
 from dataclasses import asdict, dataclass
 
+from twisted_echo.validation.extras import install_packages
+
 __all__ = ["NEIGHBORS", "STOP", "Neighbor", "PeerOrder"]
 
 NOBODY = "nobody"
@@ -39,10 +41,8 @@ class Neighbor:
         missing = [each for each in self.needs if not importlib.util.find_spec(each)]
         if not missing:
             return ""
-        return (
-            f"{self.name} needs {', '.join(missing)}: pip install 'twisted[tls]'"
-            " cryptography"
-        )
+        command = install_packages("twisted[tls]", "cryptography")
+        return f"{self.name} needs {', '.join(missing)}: {command}"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from twisted_echo.bench.programs.kind import Program
+from twisted_echo.validation.extras import install_packages
 
 _PACKAGE = "twisted_echo.bench.programs"
 
@@ -18,7 +19,7 @@ class Kind:
     @ivar operation: what is counted, for people.
     @ivar place: the module, and the program's name in it.
     @ivar needs: modules without which it cannot run.
-    @ivar install: what brings them.
+    @ivar install: the package that brings them.
     @ivar most: operations of a run, at most.
     @ivar bare: whether a bare protocol of asyncio's is measured beside it.
     """
@@ -40,7 +41,8 @@ class Kind:
         missing = [each for each in self.needs if not importlib.util.find_spec(each)]
         if not missing:
             return ""
-        return f"{self.name} needs {', '.join(missing)}: pip install {self.install}"
+        command = install_packages(self.install)
+        return f"{self.name} needs {', '.join(missing)}: {command}"
 
     def program(self) -> Program:
         module, _, name = self.place.partition(":")
@@ -95,7 +97,7 @@ KINDS = {
             *("conch", "SSH (conch)", "words echoed in a channel"),
             "conch_program:program",
             needs=("bcrypt", "cryptography"),
-            install="'twisted[conch]'",
+            install="twisted[conch]",
         ),
     )
 }

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted_echo.bench.errors import EXTRA
+from twisted_echo.validation.extras import install_extra
 
 __all__ = ["REACTORS", "ReactorKind"]
 
@@ -39,7 +39,7 @@ class ReactorKind:
         Why it cannot be used, and what to do; empty, if it can.
         """
         if self.needs and importlib.util.find_spec(self.needs) is None:
-            return f"{self.name} needs {self.needs}: {EXTRA}"
+            return f"{self.name} needs {self.needs}: {install_extra('bench')}"
         return ""
 
     def install(self) -> None:
