@@ -101,3 +101,19 @@ class PageTests(SynchronousTestCase):
         screen = "\n".join(README.splitlines()[:45])
         self.assertIn("\n    twistd -n echo\n", screen)
         self.assertIn("```python\n", screen)
+
+    def test_programs(self) -> None:
+        """
+        It names the programs without which a test is skipped. (C{gcc} will do for
+        C{cc}.)
+        """
+        sources = [path.read_text() for path in (PROJECT / "tests").rglob("*.py")]
+        needed = {
+            name
+            for source in sources
+            for name in re.findall(r'\bwhich\("([\w-]+)"', source)
+        }
+        self.assertGreater(len(needed), 8)
+        (list_,) = re.findall(r"A test is skipped if .*? names(.*?)\[", README, re.S)
+        named = re.findall(r"`([\w-]+)`", list_)
+        self.assertEqual(needed - {"gcc"} - set(named), set())
