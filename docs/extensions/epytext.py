@@ -9,7 +9,12 @@ looked for by pydoctor itself, which reads every docstring of the package.
 import re
 import textwrap
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
+
+from twisted_echo import Answer
 
 # Braces within it are in pairs.
 MARKUP = re.compile(r"([A-Z])\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -79,6 +84,11 @@ def _process(app: Sphinx, what: str, name: str, obj: object, opts: object, doc) 
     doc[:] = rewrite("\n".join(doc)).splitlines()
 
 
+# What autodoc writes of an interface, which is not a type.
+INTERFACE = re.compile(r"<InterfaceClass (?:\w+\.)*(\w+)>")
+ANSWER = stringify_annotation(Answer, "smart")
+
+
 def _shorten(
     app: Sphinx,
     what: str,
@@ -89,18 +99,27 @@ def _shorten(
     returns: str | None,
 ) -> tuple[str | None, str | None]:
     """
-    Write names for what autodoc shows by its C{repr}: interfaces, which are not types,
+    Write names for what autodoc shows in full: interfaces, the union of all answers,
     and the defaults of dataclasses that a function makes.
     """
-    interface = re.compile(r"<InterfaceClass (?:\w+\.)*(\w+)>")
     return (
-        signature and interface.sub(r"\1", signature).replace("<factory>", "..."),
-        returns and interface.sub(r"\1", returns),
+        signature and INTERFACE.sub(r"\1", signature).replace("<factory>", "..."),
+        returns and INTERFACE.sub(r"\1", returns).replace(ANSWER, "Answer"),
     )
+
+
+def _shorten_properties(app: Sphinx, doctree: nodes.document) -> None:
+    """
+    Likewise for the types of properties, for which autodoc calls nothing.
+    """
+    for signature in doctree.findall(addnodes.desc_signature):
+        for text in list(signature.findall(nodes.Text)):
+            text.parent.replace(text, nodes.Text(INTERFACE.sub(r"\1", text)))
 
 
 def setup(app: Sphinx) -> dict[str, object]:
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", _process)
     app.connect("autodoc-process-signature", _shorten)
+    app.connect("doctree-read", _shorten_properties)
     return {"parallel_read_safe": True}

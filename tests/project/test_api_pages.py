@@ -112,9 +112,10 @@ class NameTests(SynchronousTestCase):
 
     def test_exported(self) -> None:
         """
-        Everything that the package exports is described. (C{Answer} is a union, which
-        C{AnsweringSession} describes.)
+        Everything that the package exports is described. (C{Answer} is a union, and
+        the page itself describes it.)
         """
+        self.assertIn(".. py:data:: Answer\n\n   What", PAGES["answers.md"])
         self.assert_described(twisted_echo)
 
     def test_testing(self) -> None:
