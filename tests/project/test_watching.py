@@ -226,6 +226,15 @@ class AlarmTests(SynchronousTestCase):
                 if word != "--ulimit":
                     self.assertIn(f"`{word}`", page, alarm["alert"])
 
+    def test_documented(self) -> None:
+        """
+        The page has a row for each alarm, with its severity, in the order of the file.
+        """
+        page = (DOCS / "deployment.md").read_text()
+        rows = re.findall(r"^\| `(Echo\w+)` \| (\w+) \| .{20,} \|$", page, re.M)
+        severities = [(each["alert"], each["labels"]["severity"]) for each in ALARMS]
+        self.assertEqual(rows, severities)
+
     def test_eachIsTested(self) -> None:
         """
         For each alarm, the tests have a moment at which it fires, and one at which it
