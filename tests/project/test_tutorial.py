@@ -44,7 +44,6 @@ class Unit:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self._lines = re.findall(r"^(\w+)=(.*)$", path.read_text(), re.M)
 
     def all_of(self, name: str) -> list[str]:
@@ -84,9 +83,9 @@ class Reader:
         """
         A text of the page with this test's ports and folders.
         """
-        for old, new in self._replaced.items():
-            text = text.replace(old, new)
-        return text
+        # At once: what was put in may contain what is replaced.
+        replaced = "|".join(map(re.escape, self._replaced))
+        return re.sub(replaced, lambda found: self._replaced[found[0]], text)
 
     def follow(self, block: Block) -> None:
         """
@@ -149,6 +148,7 @@ class Reader:
         self.server.process.send_signal(signal.SIGINT)
         self.wait_for(shown)
         self.server.wait()
+        self.test.assertEqual(self.server.stderr, "", place)
         self.server = None
 
     # Of the machine
@@ -165,7 +165,7 @@ class Reader:
                 if os.path.exists(f"{sys.prefix}/{name}"):
                     (made / name).symlink_to(f"{sys.prefix}/{name}")
             return True
-        if "pip" in command:
+        if "pip install" in command:
             self.test.assertRegex(command, PIP)
             if not self.installs:
                 return True
@@ -200,10 +200,11 @@ class Reader:
         return self.service is not None and self.service.process.poll() is None
 
     def verify(self, path: Path) -> None:
-        done = run_to_end(
-            ["systemd-analyze", "verify", str(path)], self.root, environment()
-        )
-        self.test.assertEqual((done.returncode, done.stdout), (0, ""))
+        check = ["systemd-analyze", "verify", "--man=no", str(path)]
+        done = run_to_end(check, self.root, environment())
+        # Units of the machine may have problems, too.
+        told = [line for line in done.stdout.splitlines() if path.name in line]
+        self.test.assertEqual(told, [])
 
     def enable(self, unit: Unit) -> None:
         """
