@@ -15,7 +15,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import StringIO
 from pathlib import Path
 from urllib.request import urlopen
@@ -35,6 +35,8 @@ HAPROXY = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin"
 
 CONFIGURATION = DOCS / "deploy" / "haproxy.cfg"
 
+STATS_SOCKET = "stats.sock"
+
 NAMES = ("echo1", "echo2", "echo3")
 
 
@@ -53,7 +55,72 @@ def held_port(test: Test) -> int:
     return port
 
 
-class Balancer:
+class HAProxy:
+    """
+    HAProxy that runs, and tells how the servers of its backend are.
+
+    @ivar process: its process.
+    """
+
+    def __init__(
+        self,
+        test: Test,
+        configuration: Path,
+        *,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """
+        @param configuration: it has a backend C{echoes}, and the socket
+            L{STATS_SOCKET} in the folder.
+        """
+        assert HAPROXY is not None
+        self._socket = folder / STATS_SOCKET
+        self.process = Command(
+            test, [HAPROXY, "-db", "-f", str(configuration)], folder=folder, env=env
+        )
+        connect_when_listening(test, self._socket).close()
+
+    def ask(self, command: str) -> str:
+        """
+        Give a command to the stats socket.
+        """
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(DEADLINE)
+            client.connect(str(self._socket))
+            client.sendall(command.encode() + b"\n")
+            return b"".join(iter(lambda: client.recv(1 << 16), b"")).decode().strip()
+
+    def figures(self, name: str) -> dict[str, str]:
+        """
+        What HAProxy says of a service.
+        """
+        rows = list(csv.DictReader(StringIO(self.ask("show stat"))))
+        for row in rows:
+            if (row["# pxname"], row["svname"]) == ("echoes", name):
+                return row
+        raise AssertionError(f"{name} is not among {rows}")
+
+    def wait(self, true: Callable[[], object]) -> None:
+        """
+        Wait for what can only be asked for.
+        """
+        deadline = time.monotonic() + DEADLINE
+        while not true():
+            if self.process.process.poll() is not None:
+                raise self.process.report("has ended")
+            if time.monotonic() > deadline:
+                raise self.process.report("it did not come true")
+            time.sleep(0.01)
+
+    def wait_for_state(self, name: str, state: str) -> None:
+        """
+        Wait until HAProxy says so of a service. (C{UP 1/2} is another state.)
+        """
+        self.wait(lambda: self.figures(name)["status"] == state)
+
+
+class Balancer(HAProxy):
     """
     HAProxy, and three services that can be stopped and started again.
 
@@ -62,7 +129,6 @@ class Balancer:
     """
 
     def __init__(self, test: Test, *, notice: float) -> None:
-        assert HAPROXY is not None
         self._test = test
         self.notice = notice
         self.folder = new_folder(test)
@@ -70,14 +136,7 @@ class Balancer:
         self.ports = {name: held_port(test) for name in NAMES}
         self.adminPorts = {name: held_port(test) for name in NAMES}
         self.services = {name: self.start(name) for name in NAMES}
-        self._socket = str(self.folder / "stats.sock")
-        self.process = Command(
-            test,
-            [HAPROXY, "-db", "-f", str(CONFIGURATION)],
-            folder=self.folder,
-            env=self.environment,
-        )
-        connect_when_listening(test, Path(self._socket)).close()
+        super().__init__(test, CONFIGURATION, folder=self.folder, env=self.environment)
         for name in NAMES:
             self.wait_for_state(name, "UP")
 
@@ -92,7 +151,7 @@ class Balancer:
             addresses[f"ECHO_{number}_ADMIN"] = str(self.adminPorts[name])
         return {
             **addresses,
-            "ECHO_STATS": str(self.folder / "stats.sock"),
+            "ECHO_STATS": str(self.folder / STATS_SOCKET),
             "ECHO_LOG": "stdout",
             "ECHO_USER": pwd.getpwuid(os.getuid()).pw_name,
             "ECHO_GROUP": grp.getgrgid(os.getgid()).gr_name,
@@ -112,26 +171,6 @@ class Balancer:
             listen=[f"haproxy:tcp:{self.ports[name]}:interface=127.0.0.1"],
         )
 
-    def ask(self, command: str) -> str:
-        """
-        Give a command to the stats socket.
-        """
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(DEADLINE)
-            client.connect(self._socket)
-            client.sendall(command.encode() + b"\n")
-            return b"".join(iter(lambda: client.recv(1 << 16), b"")).decode().strip()
-
-    def figures(self, name: str) -> dict[str, str]:
-        """
-        What HAProxy says of a service.
-        """
-        rows = list(csv.DictReader(StringIO(self.ask("show stat"))))
-        for row in rows:
-            if (row["# pxname"], row["svname"]) == ("echoes", name):
-                return row
-        raise AssertionError(f"{name} is not among {rows}")
-
     def servers_of(self, talk: Talk) -> list[str]:
         """
         Who served a connection that has ended, by HAProxy's log; more than one, if
@@ -150,21 +189,3 @@ class Balancer:
             sessions = json.load(answer)["sessions"]
         hosts = [session["peer"].rpartition(":") for session in sessions]
         return [(host, int(port)) for host, _, port in hosts]
-
-    def wait(self, true: Callable[[], object]) -> None:
-        """
-        Wait for what can only be asked for.
-        """
-        deadline = time.monotonic() + DEADLINE
-        while not true():
-            if self.process.process.poll() is not None:
-                raise self.process.report("has ended")
-            if time.monotonic() > deadline:
-                raise self.process.report("it did not come true")
-            time.sleep(0.01)
-
-    def wait_for_state(self, name: str, state: str) -> None:
-        """
-        Wait until HAProxy says so of a service. (C{UP 1/2} is another state.)
-        """
-        self.wait(lambda: self.figures(name)["status"] == state)

@@ -15,10 +15,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.containers import Container
 from tests.support.paths import DOCS, PROJECT
 from tests.support.processes import Test, environment, new_folder
 
@@ -26,8 +27,8 @@ __all__ = ["CANNOT_BUILD", "Image"]
 
 CONTAINERFILE = DOCS / "deploy" / "Containerfile"
 
-_PROGRAMS = {name: shutil.which(name) or "" for name in ("buildah", "bwrap", "setpriv")}
-_MISSING = [name for name, path in _PROGRAMS.items() if not path]
+_PROGRAMS = ("buildah", "bwrap", "setpriv")
+_MISSING = [name for name in _PROGRAMS if shutil.which(name) is None]
 
 CANNOT_BUILD = (
     f"{' and '.join(_MISSING)} missing: no image can be built"
@@ -179,35 +180,31 @@ class Image:
             raise AssertionError(f"buildah {arguments[0]}: {told.stdout}{told.stderr}")
         return told.stdout
 
-    def command(
-        self,
-        variables: Mapping[str, str],
-        arguments: Sequence[str] = (),
-        *,
-        information: int,
-    ) -> list[str]:
+    def run(self, test: Test, variables: Mapping[str, str]) -> Container:
         """
-        The command line of a container: its root is read-only, its user is that of the
-        image, has no privileges and gets none, and its process is number 1. It has the
-        network of this machine.
+        Run a container: its root is read-only, its user is that of the image, has no
+        privileges and gets none. It has the network of this machine.
 
-        @param information: a descriptor for the number that its process has outside.
+        @param variables: its environment, beside that of the image.
         """
         user, group = self.config["User"].split(":")
-        told = dict(each.split("=", 1) for each in self.config["Env"])
-        return [
-            *(_PROGRAMS["bwrap"], "--info-fd", str(information)),
-            *("--unshare-pid", "--as-pid-1", "--unshare-ipc", "--unshare-uts"),
-            *("--ro-bind", str(self.root), "/"),
-            *_flat(["--ro-bind", str(each), str(each)] for each in _system()),
-            *("--proc", "/proc", "--dev", "/dev", "--chdir", self.config["WorkingDir"]),
-            "--clearenv",
-            *_flat(["--setenv", *each] for each in {**told, **variables}.items()),
-            *("setpriv", "--reuid", user, "--regid", group, "--clear-groups"),
-            *("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"),
-            *self.config["Entrypoint"],
-            *arguments,
-        ]
+        mounts = ["--ro-bind", str(self.root), "/"]
+        for each in _system():
+            mounts += ["--ro-bind", str(each), str(each)]
+        return Container.run(
+            test,
+            [*mounts, "--dev", "/dev", "--chdir", self.config["WorkingDir"]],
+            [
+                *("setpriv", "--reuid", user, "--regid", group, "--clear-groups"),
+                *("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"),
+                *self.config["Entrypoint"],
+            ],
+            folder=self.root,
+            variables={
+                **dict(each.split("=", 1) for each in self.config["Env"]),
+                **variables,
+            },
+        )
 
     def files(self, folder: str = "") -> dict[str, tuple[int, ...]]:
         """
@@ -221,7 +218,3 @@ class Image:
                 *(status.st_size, status.st_mtime_ns),
             )
         return found
-
-
-def _flat(parts: Iterable[Iterable[str]]) -> list[str]:
-    return [word for part in parts for word in part]
