@@ -1,0 +1,170 @@
+"""
+What the pages promise in numbers, with the numbers that the code has.
+"""
+
+from twisted.internet import tcp
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.pages import PAGES
+from tests.support.paths import PROJECT
+from twisted_echo import metrics, stop
+from twisted_echo.admin import http_server, pages, status_answers
+from twisted_echo.command import file_limit, status_report
+from twisted_echo.command.workers import (
+    hang_detector,
+    kill_timers,
+    unserved_backlogs,
+    worker_monitor,
+)
+from twisted_echo.eager import accepting
+from twisted_echo.endpoints import listener, tls_layer
+from twisted_echo.framing import message_receiver
+from twisted_echo.logs import rate_limit
+from twisted_echo.net import addresses
+from twisted_echo.scheduling import fair_clock, lateness, time_share
+from twisted_echo.session import statistics
+from twisted_echo.session.bounds import buffered_memory
+from twisted_echo.session.bounds.limits import Deadlines
+from twisted_echo.tls import counts, expiry, records, x509
+
+
+def said(number: float) -> str:
+    """
+    A number as the pages write it: some as words.
+    """
+    words = {1: "one", 2: "two", 5: "five", 10: "ten", 20: "twenty"}
+    return words.get(int(number), f"{number:g}")
+
+
+def part(share: int) -> str:
+    return {8: "an eighth", 10: "a tenth", 16: "a sixteenth"}[share]
+
+
+def bounds(values: tuple[float, ...]) -> str:
+    """
+    Those of a histogram.
+    """
+    return ", ".join(f"{each:g}" for each in values)
+
+
+ADMIN = http_server._MAX_CONNECTIONS
+DAYS = expiry.WARNS_BEFORE / 86400
+FORGIVEN = f"{fair_clock.MOST_FORGIVEN:g}"
+GIVES_UP = f"{stop.GIVE_UP_AFTER:g}"
+HELD = f"{message_receiver.WORTH_COUNTING >> 10} KiB"
+HUNG = f"{hang_detector.HUNG_AFTER:g}"
+MILLISECOND = {0.001: "one millisecond"}
+OF_FILES = part(http_server._SHARE_OF_FILES)
+PER_MINUTE = said(rate_limit._PER_MINUTE)
+READ = f"{tcp.Server.bufferSize >> 10} KiB"
+RESERVE = (
+    f"{file_limit._RESERVED_FILES}, or half of {{}} if that is less, but at least"
+    f" {file_limit._FEWEST_RESERVED}"
+)
+SECOND = {1.0: "a second"}
+SWEEPS = (
+    Deadlines(idle=0.001).sweep,
+    Deadlines(idle=0, line=0, write=0, handshake=0).sweep,
+)
+
+PROMISES = {
+    "operations": (
+        f"less a reserve ({RESERVE.format('the limit')}); at most"
+        f" {file_limit._MOST_SESSIONS}.",
+        f"except for {part(round(1 / fair_clock.HEARTBEAT))} of a second of each stall",
+        f"they may compute for {time_share.SHARE * 1000:g} ms",
+        f"hangs is killed after {said(kill_timers.STOP_NOW_WITHIN)} seconds",
+        f"get that time back, up to {FORGIVEN} seconds in all",
+        f"the log says every {said(status_report._REPORT_EVERY)} seconds how many",
+        f"at most `limit` of them ({pages._ROWS}; up to {statistics.MOST_ROWS})",
+        f"in ASCII, and {x509.LONGEST} characters at most",
+        f"at most {ADMIN} connections, or {OF_FILES} of the limit",
+        f"From {100 * status_answers._NEARLY_FULL:g} % on it is nearly full",
+        f"have waited for over {SECOND[status_answers._SLOW]}:",
+        f"has up to {said(status_answers.MOST_WAITING)} sessions",
+        f"it did not answer for {HUNG} seconds, and was killed",
+        f"calls come late that are due {({0.5: 'twice'})[lateness._TICK]} a second",
+        f"has listened and lived {said(worker_monitor.LIVED)} seconds, else after"
+        f" {worker_monitor.FIRST_DELAY:g} seconds,",
+        f"each further time, up to {worker_monitor.LONGEST_DELAY:g} seconds",
+        "a question once a second. If a worker has not answered for"
+        f" {hang_detector._UNRESPONSIVE_TICKS} seconds,",
+        f"After {HUNG} seconds without an answer",
+        f"A worker has {({60.0: 'a minute'})[hang_detector.STARTS_WITHIN]} to start",
+        f"certificate of the server's expires within {DAYS:g} days",
+        f"From {DAYS:g} days before a certificate expires",
+        f"beyond {PER_MINUTE} a minute for each reason",
+        f"`session_duration_seconds`: {bounds(metrics.DURATION_BOUNDS)} -",
+        f"`tls_handshake_duration_seconds`: {bounds(counts.HANDSHAKE_BOUNDS)} -",
+        f"`reactor_lateness_seconds`: {bounds(metrics.LATENESS_BOUNDS)} ",
+    ),
+    "security": (
+        f"when it is exceeded by {part(buffered_memory._SHARE)},",
+        f"less than {HELD} of input for each session",
+        "two sweeps of the deadlines ({:g} to {:g} seconds apart)".format(*SWEEPS),
+        f"the size of a record ({records.RECORD >> 10} KiB) each way",
+        f"a reserve of descriptors: {RESERVE.format('''the process's limit''')}.",
+        f"The admin port takes at most {OF_FILES} of the limit",
+        f"with a pause of {SECOND[listener._PAUSE]} in between",
+        f"`--drain` + `--abort-after` + {GIVES_UP} seconds, or up to {FORGIVEN} ",
+        f"of offence is logged {PER_MINUTE} times a minute",
+        f"cut to {addresses._LONGEST} characters at most",
+        f"subject of a client's certificate, to {x509.LONGEST};",
+        f"a name of more than {x509.LONGEST} characters is cut",
+        f"at most {ADMIN} connections, each with one answer and"
+        f" {said(http_server._TIMEOUT)} seconds",
+    ),
+    "stopping": (
+        f"has {said(tls_layer._LAST_FLIGHT)} second to finish its handshake",
+        f"does, within {SECOND[unserved_backlogs._ANSWERED_WITHIN]}",
+        f"`--drain` + `--abort-after` + {GIVES_UP} seconds later",
+        f"the stop takes up to {FORGIVEN} seconds more",
+    ),
+    "deployment": (
+        "longer than `--notice` + `--drain` + `--abort-after` +"
+        f" {stop.longestStop(0, 0):g} seconds",
+    ),
+    "embedding": (
+        f"those of other hooks: {PER_MINUTE} a minute",
+        f"has grown by {HELD} or more",
+    ),
+    "eager-reactor": (
+        f"one read, of {READ} (`bufferSize`)",
+        f"two sends, of {tcp.Server.SEND_LIMIT >> 10} KiB each (`SEND_LIMIT`)",
+        f"A port accepts for {MILLISECOND[accepting.SHARE]} (",
+    ),
+    "how-it-works": (
+        f"recv, up to {READ}",
+        f"reads once, at most {READ}, so that",
+        f"accepts for {MILLISECOND[accepting.SHARE]} of a turn",
+        f"leaves {HELD} or more unfinished",
+    ),
+}
+"""
+What pages of C{docs/} say, by the page.
+"""
+
+SCRIPT = {"PERIOD": 2000, "SPAN": 300, "RECENT": 100}
+"""
+What the page of operations says of the status page: every two seconds, five minutes,
+the last hundred ends.
+"""
+
+
+class PromisesTests(SynchronousTestCase):
+    def test_said(self) -> None:
+        """
+        Every sentence is on its page, with the number of the code.
+        """
+        for page, sentences in PROMISES.items():
+            text = " ".join(PAGES[f"docs/{page}.md"].split())
+            for each in sentences:
+                self.assertIn(each, text, page)
+
+    def test_statusPage(self) -> None:
+        """
+        Likewise the numbers of the script.
+        """
+        page = PROJECT / "twisted_echo" / "admin" / "status_page.html"
+        for name, number in SCRIPT.items():
+            self.assertIn(f"const {name} = {number};", page.read_text())
