@@ -3,6 +3,7 @@ The README is a promise: what it prints works as it is printed.
 """
 
 import re
+import shutil
 import socket
 import sys
 from importlib.util import find_spec
@@ -11,10 +12,11 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.marks import slow
-from tests.support.paths import PROJECT
+from tests.support.paths import DOCS, PROJECT
 from tests.support.processes import Server, finished, new_folder, script
 
 README = (PROJECT / "README.md").read_text()
+QUICK_START = (DOCS / "quick-start.md").read_text()
 
 
 def programs() -> tuple[str, str, str]:
@@ -91,6 +93,44 @@ class ExampleTests(SynchronousTestCase):
         names = sorted(path.name for path in self.folder.glob("*.py"))
         printed = self.run_python("-m", "mypy", "--strict", *names)
         self.assertIn("no issues found in 3 source files", printed)
+
+
+class QuickStartTests(SynchronousTestCase):
+    """
+    The five lines of C{docs/quick-start.md}. (CI's step C{wheel} installs as they do.)
+    """
+
+    def setUp(self) -> None:
+        self.lines = re.findall(r"^    (\S.*)$", QUICK_START, re.MULTILINE)[:5]
+
+    def test_install(self) -> None:
+        """
+        They install as the README does.
+        """
+        for line in self.lines[:2]:
+            self.assertIn(line.removeprefix(".venv/bin/"), README)
+
+    def test_run(self) -> None:
+        """
+        The server starts, and answers the line that is sent to it.
+        """
+        if shutil.which("nc") is None:
+            raise SkipTest("nc is missing")
+        name, *options = self.lines[2].removeprefix(".venv/bin/").split()
+        listen = "--listen", "tcp:0:interface=127.0.0.1"
+        command = [script(name), "--pidfile=", *options, *listen]
+        server = Server(self, command, folder=new_folder(self))
+        server.wait_for(r"listening on .*, by .*\n")
+        _, port = server.address
+        client = self.lines[3].replace("127.0.0.1 7007", f"127.0.0.1 {port}")
+        self.assertNotEqual(client, self.lines[3])
+        sent = finished(self, ["/bin/sh", "-c", client])
+        self.assertEqual((sent.stdout, sent.stderr), ("hello\n", ""))
+
+    def test_help(self) -> None:
+        name, *options = self.lines[4].removeprefix(".venv/bin/").split()
+        printed = finished(self, [script(name), *options]).stdout
+        self.assertIn("--listen=", printed)
 
 
 class PageTests(SynchronousTestCase):
