@@ -310,8 +310,45 @@ class StatusPageTests(WorkersTestCase):
                 "sent": None,
             },
         )
+        # The lateness may be measured only since the page was opened, or never.
+        for then, now, late in (
+            ([1, 2], [4, 2], [3, 0]),
+            (None, [4, 2], [4, 2]),
+            (None, None, []),
+        ):
+            counts = [
+                "null" if each is None else f"{{ counts: {each} }}"
+                for each in (then, now)
+            ]
+            self.browser.evaluate(
+                "[first, last] = "
+                f"[{', '.join(counts)}].map((each) =>"
+                " ({ total: { reactor_lateness_seconds: each } }))"
+            )
+            self.assertEqual(self.browser.evaluate("lateCounts()"), late)
         for size, text in ((1, "1 byte"), (1536, "1.5 KiB"), (200 << 20, "200 MiB")):
             self.assertEqual(self.browser.evaluate(f"bytes({size})"), text)
+
+    def test_cells(self) -> None:
+        """
+        A row of a table may take the place of another kind of row.
+        """
+        self.serve()
+        self.browser.open(self.url)
+        share, text = '{ share: 0.5, text: "50 %" }', '"5d left"'
+        detail = '{ text: "one", detail: "two" }'
+        for cell, expected in (
+            (share, "50 %"),
+            (text, "5d left"),
+            (share, "50 %"),
+            (detail, "onetwo"),
+            (text, "5d left"),
+        ):
+            found = self.browser.evaluate(
+                f'table("limits", [{{ key: "x", cells: ["x", {cell}] }}]),'
+                " document.querySelector('[data-key=x]').cells[1].textContent"
+            )
+            self.assertEqual(found, expected)
 
     def test_withoutScript(self) -> None:
         """

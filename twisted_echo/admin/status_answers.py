@@ -156,7 +156,7 @@ def _healthy(seen: Observation, now: float) -> Answer:
         return Answer(Level.BAD, "No", _STATES[state])
     problems = " ".join(_problems(seen, now))
     if problems:
-        return Answer(Level.ATTENTION, "Partly", problems)
+        return Answer(Level.ATTENTION, "Partly", f"{_STATES[state]} {problems}")
     found = ", ".join(
         f"{what}: {countText(n)}" for what, n in faults(seen).items() if n
     )
