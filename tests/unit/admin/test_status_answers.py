@@ -94,7 +94,8 @@ class HealthyTests(AnswerTestCase):
             (
                 Level.ATTENTION,
                 "Partly",
-                "It accepts connections. Worker 1 is gone. The certificate in old.pem has expired."
+                "It accepts connections. Worker 1 is gone."
+                " The certificate in old.pem has expired."
                 " The certificate in soon.pem expires in 2d.",
             ),
         )
