@@ -29,6 +29,7 @@ FOREIGN = {
     "curl": "--retry --retry-connrefused",
     "mypy": "--strict",
     "ruff format": "--check",
+    "pydoctor": "--html-output",
     "tests.support.leak_proof": "--one-by-one",
 }
 
