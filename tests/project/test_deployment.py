@@ -1,6 +1,6 @@
 """
 docs/deploy/kubernetes.yaml and docs/deploy/Containerfile: they are valid, they fit each
-other, the command and the figures of docs/operations.md, and docs/deployment.md tells
+other, the command and the figures of docs/sizing.md, and docs/deployment.md tells
 what is in them.
 """
 
@@ -31,7 +31,7 @@ The oldest Kubernetes, by the first line of the manifest.
 MIB = 1 << 20
 
 CONTAINERFILE = (DOCS / "deploy" / "Containerfile").read_text()
-OPERATIONS = (DOCS / "operations.md").read_text()
+SIZING = (DOCS / "sizing.md").read_text()
 PAGE = (DOCS / "deployment.md").read_text()
 
 
@@ -55,9 +55,9 @@ def size(text: str) -> int:
 
 def figure(pattern: str) -> float:
     """
-    A figure of docs/operations.md.
+    A figure of docs/sizing.md.
     """
-    (text,) = re.findall(pattern, OPERATIONS)
+    (text,) = re.findall(pattern, SIZING)
     return float(text)
 
 
@@ -221,7 +221,7 @@ class ManifestTests(SynchronousTestCase):
 
 class ResourcesTests(SynchronousTestCase):
     """
-    What a pod may take follows from the figures of docs/operations.md.
+    What a pod may take follows from the figures of docs/sizing.md.
     """
 
     def setUp(self) -> None:
@@ -256,7 +256,7 @@ class ResourcesTests(SynchronousTestCase):
         """
         Half a processor is what to plan with, and nothing stops a process at it.
         """
-        self.assertIn("Plan with half of it: at 50 % of a processor", OPERATIONS)
+        self.assertIn("Plan with half of it: at 50 % of a processor", SIZING)
         self.assertEqual(self.resources["requests"]["cpu"], "500m")
         self.assertNotIn("cpu", self.resources["limits"])
 

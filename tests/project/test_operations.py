@@ -1,5 +1,5 @@
 """
-docs/operations.md names what there is, and nothing else.
+docs/operations.md and docs/monitoring.md name what there is, and nothing else.
 """
 
 import re
@@ -16,14 +16,16 @@ from twisted_echo.command.signal_handlers import (
     STOP_SIGNALS,
 )
 
-OPERATIONS = (PROJECT / "docs" / "operations.md").read_text()
+PAGES = "".join(
+    (PROJECT / "docs" / page).read_text() for page in ("operations.md", "monitoring.md")
+)
 
 
 def section(title: str) -> str:
     """
     What is below a heading, up to the next one of its kind.
     """
-    (text,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", OPERATIONS, re.M | re.S)
+    (text,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGES, re.M | re.S)
     return str(text)
 
 

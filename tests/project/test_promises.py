@@ -76,6 +76,16 @@ PROMISES = {
         f"hangs is killed after {said(kill_timers.STOP_NOW_WITHIN)} seconds",
         f"get that time back, up to {FORGIVEN} seconds in all",
         f"the log says every {said(status_report._REPORT_EVERY)} seconds how many",
+        f"has listened and lived {said(worker_monitor.LIVED)} seconds, else after"
+        f" {worker_monitor.FIRST_DELAY:g} seconds,",
+        f"each further time, up to {worker_monitor.LONGEST_DELAY:g} seconds",
+        "a question once a second. If a worker has not answered for"
+        f" {hang_detector._UNRESPONSIVE_TICKS} seconds,",
+        f"After {HUNG} seconds without an answer",
+        f"A worker has {({60.0: 'a minute'})[hang_detector.STARTS_WITHIN]} to start",
+        f"From {DAYS:g} days before a certificate expires",
+    ),
+    "monitoring": (
         f"at most `limit` of them ({pages._ROWS}; up to {statistics.MOST_ROWS})",
         f"in ASCII, and {x509.LONGEST} characters at most",
         f"at most {ADMIN} connections, or {OF_FILES} of the limit",
@@ -84,15 +94,7 @@ PROMISES = {
         f"has up to {said(status_answers.MOST_WAITING)} sessions",
         f"it did not answer for {HUNG} seconds, and was killed",
         f"calls come late that are due {({0.5: 'twice'})[lateness._TICK]} a second",
-        f"has listened and lived {said(worker_monitor.LIVED)} seconds, else after"
-        f" {worker_monitor.FIRST_DELAY:g} seconds,",
-        f"each further time, up to {worker_monitor.LONGEST_DELAY:g} seconds",
-        "a question once a second. If a worker has not answered for"
-        f" {hang_detector._UNRESPONSIVE_TICKS} seconds,",
-        f"After {HUNG} seconds without an answer",
-        f"A worker has {({60.0: 'a minute'})[hang_detector.STARTS_WITHIN]} to start",
         f"certificate of the server's expires within {DAYS:g} days",
-        f"From {DAYS:g} days before a certificate expires",
         f"beyond {PER_MINUTE} a minute for each reason",
         f"`session_duration_seconds`: {bounds(metrics.DURATION_BOUNDS)} -",
         f"`tls_handshake_duration_seconds`: {bounds(counts.HANDSHAKE_BOUNDS)} -",
@@ -146,7 +148,7 @@ What pages of C{docs/} say, by the page.
 
 SCRIPT = {"PERIOD": 2000, "SPAN": 300, "RECENT": 100}
 """
-What the page of operations says of the status page: every two seconds, five minutes,
+What the page on monitoring says of the status page: every two seconds, five minutes,
 the last hundred ends.
 """
 

@@ -1,5 +1,5 @@
 """
-The sums in C{docs/operations.md}, "Sizing", are those of its tables.
+The sums in C{docs/sizing.md} are those of its tables.
 """
 
 import re
@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.pages import PAGES
 
-TEXT = PAGES["docs/operations.md"].partition("\n## Sizing\n")[2]
+TEXT = PAGES["docs/sizing.md"]
 FLOWING = " ".join(TEXT.split()).replace("\N{MULTIPLICATION SIGN}", "x")
 CLOSE = 0.08
 """

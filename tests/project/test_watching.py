@@ -217,6 +217,7 @@ class AlarmTests(SynchronousTestCase):
         What a description refers to is there: other alarms, events of the log, options.
         """
         page = (DOCS / "operations.md").read_text()
+        page += (DOCS / "monitoring.md").read_text()
         names = {alarm["alert"] for alarm in ALARMS}
         for alarm in ALARMS:
             text = alarm["annotations"]["description"]

@@ -1,6 +1,6 @@
 """
 What a line, a connection and a scrape cost the service, with HAProxy in front and
-without: the tables of "Sizing" in C{docs/operations.md}, and what C{--admin} costs::
+without: the tables of C{docs/sizing.md}, and what C{--admin} costs::
 
     python -m tests.support.sizing
     python -m tests.support.sizing --rounds 1 --seconds 0.5 lines
@@ -293,7 +293,7 @@ PARTS = {
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="sizing", description="Measure the tables of docs/operations.md."
+        prog="sizing", description="Measure the tables of docs/sizing.md."
     )
     parser.add_argument("--rounds", type=int, default=5, help="of each load (5)")
     parser.add_argument("--seconds", type=float, default=5, help="of each load (5)")

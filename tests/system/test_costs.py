@@ -77,7 +77,7 @@ class SizingTests(SynchronousTestCase):
         self.assertEqual(len(rows), 7, printed)
         for name, cells in rows:
             row = rf"^\| {re.escape(name)} \|(.*)\|$"
-            (of_page,) = re.findall(row, PAGES["docs/operations.md"], re.M)
+            (of_page,) = re.findall(row, PAGES["docs/sizing.md"], re.M)
             self.assertEqual(of_page.count("|"), cells.count("|"), name)
 
     def test_scrapes(self) -> None:

@@ -1,6 +1,6 @@
 """
 L{twisted_echo.admin.prometheus}: what is exported, by Prometheus' own parsers, against
-what C{docs/operations.md} says.
+what C{docs/monitoring.md} says.
 """
 
 import re
@@ -39,7 +39,7 @@ from twisted_echo.metrics import (
 from twisted_echo.session.ends.end_reason import REFUSALS, EndReason
 from twisted_echo.tls.counts import HANDSHAKE_BOUNDS, VERSIONS, TLSFailure
 
-OPERATIONS = DOCS / "operations.md"
+MONITORING = DOCS / "monitoring.md"
 
 
 def observation(total: Snapshot, **workers: Snapshot | None) -> Observation:
@@ -381,11 +381,11 @@ class ConventionTests(SynchronousTestCase):
 
 class DocumentedTests(SynchronousTestCase):
     """
-    The table in C{docs/operations.md} is what is exported.
+    The table in C{docs/monitoring.md} is what is exported.
     """
 
     def section(self) -> str:
-        text = OPERATIONS.read_text()
+        text = MONITORING.read_text()
         _, _, after = text.partition("\n## Metrics\n")
         section, _, _ = after.partition("\n## ")
         return section
