@@ -107,6 +107,7 @@ PHRASES = (
     ),
     Phrase(r"\bfor want of\b", "'because ... is missing'", "for want of descriptors"),
     Phrase(r"\bcomes? to terms\b", "'agrees'", "must come to terms with the peer"),
+    Phrase(r"\b(?:strikes?|struck)\b", "'expires'", "A deadline never strikes early."),
     Phrase(r"\bdearer\b", "'costs more'", "That is three times dearer."),
 )
 

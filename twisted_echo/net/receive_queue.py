@@ -1,7 +1,7 @@
 """
 Input that has arrived for a connection and has not been read yet.
 
-The kernel receives while the process is busy or stopped. Before a deadline strikes or a
+The kernel receives while the process is busy or stopped. Before a deadline expires or a
 connection is closed, L{readArrived} reads what the kernel holds. It does not wait for
 the reactor's next poll: timed calls run before that, and on some reactors so do the
 calls that they schedule.

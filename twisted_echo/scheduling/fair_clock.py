@@ -12,7 +12,7 @@ What must hold:
     due: L{FairClock.seconds} already leaves out a stall before its late heartbeat;
   - while no call is pending there is no heartbeat, and nothing is left in the reactor.
 
-A real clock that is set forward looks like a stall, so no deadline strikes.
+A real clock that is set forward looks like a stall, so no deadline expires.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 Time for tests that have a C{Clock} instead of a reactor.
 
 What must hold: every timed call runs at its time, as in a process that is never late. A
-jump of the clock looks like a stall of the process, so no deadline strikes because of
+jump of the clock looks like a stall of the process, so no deadline expires because of
 it.
 """
 

@@ -21,7 +21,7 @@ class Deadlines:
     """
     How many seconds a peer may take before its session is ended.
 
-    A deadline never strikes early. It strikes at most a quarter of the shortest of them
+    A deadline never expires early. It expires at most a quarter of the shortest of them
     late, counted as at least 0.1 s and at most 4 s.
 
     @ivar idle: nothing is sent, either way, and no answer is still to come

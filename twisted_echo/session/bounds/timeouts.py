@@ -4,9 +4,9 @@ The deadlines of all sessions, kept by one sweep.
 Nothing is done for a message, and a session has no timer. Every now and then a sweep
 looks at what each session has received, holds and has still to send, and compares it
 with what it saw before (L{twisted_echo.session.bounds.timeout_checks}). So a deadline
-strikes at most two sweeps late, and never early.
+expires at most two sweeps late, and never early.
 
-What must hold: no deadline strikes before all that had arrived from the peer by then
+What must hold: no deadline expires before all that had arrived from the peer by then
 was read, and time that this process did not have is not counted
 (L{twisted_echo.scheduling.fair_clock}).
 """
