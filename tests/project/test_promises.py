@@ -61,6 +61,7 @@ RESERVE = (
     f"{file_limit._RESERVED_FILES}, or half of {{}} if that is less, but at least"
     f" {file_limit._FEWEST_RESERVED}"
 )
+FREE = RESERVE.replace(",", " descriptors free,", 1)
 SECOND = {1.0: "a second"}
 SWEEPS = (
     Deadlines(idle=0.001).sweep,
@@ -69,8 +70,8 @@ SWEEPS = (
 
 PROMISES = {
     "operations": (
-        f"less a reserve ({RESERVE.format('the limit')}); at most"
-        f" {file_limit._MOST_SESSIONS}.",
+        f"but at most {file_limit._MOST_SESSIONS}. The reserve is"
+        f" {RESERVE.format('the limit')}.",
         f"except for {part(round(1 / fair_clock.HEARTBEAT))} of a second of each stall",
         f"they may compute for {time_share.SHARE * 1000:g} ms",
         f"hangs is killed after {said(kill_timers.STOP_NOW_WITHIN)} seconds",
@@ -103,22 +104,24 @@ PROMISES = {
     "security": (
         f"when it is exceeded by {part(buffered_memory._SHARE)},",
         f"less than {HELD} of input for each session",
-        "two sweeps of the deadlines ({:g} to {:g} seconds apart)".format(*SWEEPS),
+        "two sweeps of the deadlines, which are {:g} to {:g} seconds apart".format(
+            *SWEEPS
+        ),
         f"the size of a record ({records.RECORD >> 10} KiB) each way",
-        f"a reserve of descriptors: {RESERVE.format('''the process's limit''')}.",
+        f"always leave {FREE.format('''the process's limit''')}.",
         f"The admin port takes at most {OF_FILES} of the limit",
         f"with a pause of {SECOND[listener._PAUSE]} in between",
         f"`--drain` + `--abort-after` + {GIVES_UP} seconds, or up to {FORGIVEN} ",
         f"of offence is logged {PER_MINUTE} times a minute",
-        f"cut to {addresses._LONGEST} characters at most",
-        f"subject of a client's certificate, to {x509.LONGEST};",
-        f"a name of more than {x509.LONGEST} characters is cut",
-        f"at most {ADMIN} connections, each with one answer and"
+        f"cut to {addresses._LONGEST} characters. The subject of a client's"
+        f" certificate is cut to {x509.LONGEST}.",
+        f"cut a name after {x509.LONGEST} characters",
+        f"at most {ADMIN} connections. Each has one answer, and"
         f" {said(http_server._TIMEOUT)} seconds",
     ),
     "stopping": (
         f"has {said(tls_layer._LAST_FLIGHT)} second to finish its handshake",
-        f"does, within {SECOND[unserved_backlogs._ANSWERED_WITHIN]}",
+        f"does it within {SECOND[unserved_backlogs._ANSWERED_WITHIN]}",
         f"`--drain` + `--abort-after` + {GIVES_UP} seconds later",
         f"the stop takes up to {FORGIVEN} seconds more",
     ),
