@@ -217,7 +217,7 @@ class CompilerTests(BuildingTestCase):
 
     def test_otherValue(self) -> None:
         self.assertIn(
-            "TWISTED_ECHO_COMPILED is 'maybe', it must be yes, no, or unset",
+            "TWISTED_ECHO_COMPILED must be yes, no or unset, got 'maybe'",
             self.failure("maybe"),
         )
 

@@ -263,8 +263,8 @@ class EndpointTests(CommandTestCase):
                 self.assertNotEqual(refused.process.returncode, 0)
                 told = refused.stdout + refused.stderr
                 self.assertIn(
-                    f"--listen '{listen}': what systemd has handed down is a socket of"
-                    " UNIX, not of INET",
+                    f"--listen '{listen}': the socket that systemd has passed is a"
+                    " socket of UNIX, not of INET",
                     told,
                 )
                 self.assertNotIn("Traceback", told)

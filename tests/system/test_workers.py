@@ -355,8 +355,8 @@ class RefusalTests(WorkersTestCase):
             self.assertEqual(tried.process.returncode, 1, tried.report("ended"))
             self.assertRegex(
                 tried.stderr,
-                r"\Aecho: cannot start: \S+/key\.pem cannot be read by the user"
-                r" that workers run as, number 65534\n\Z",
+                r"\Aecho: cannot start: the user of the workers, number 65534, cannot"
+                r" read \S+/key\.pem\n\Z",
             )
             self.assertNotIn("critical", tried.stdout)
             self.assertEqual(marked(service.mark), {})

@@ -195,8 +195,8 @@ class OptionsTests(SynchronousTestCase):
             ("--listen=haproxy:tls:/x", "'haproxy:tls:/x'", "cannot read /x: No"),
             ("--listen=stdio:", "'stdio:'", "use tcp: or unix:"),
             ("--listen=systemd:name=echo", "'systemd:name=echo'", "domain"),
-            ("--listen=systemd:domain=INET:name=no", "handed down", "name"),
-            ("--listen=systemd:domain=INET:index=9", "handed down", "index"),
+            ("--listen=systemd:domain=INET:name=no", "has passed no", "name"),
+            ("--listen=systemd:domain=INET:index=9", "has passed no", "index"),
         ):
             error = self.assertRaises(UsageError, parsed, argument)
             self.assertIn(given, str(error), argument)
@@ -419,13 +419,13 @@ class AdminTests(SynchronousTestCase):
             (["--admin=stdio:"], "use tcp: or unix:"),
             (
                 ["--admin=SYSTEMD:INET:0"],
-                "--admin 'SYSTEMD:INET:0': systemd has handed",
+                "--admin 'SYSTEMD:INET:0': systemd has passed",
             ),
             (["--admin=haproxy:tcp:99999"], "a port must be from 0 to 65535"),
             (["--admin=unix:"], "unix: needs its address; such as 9100"),
             (["--admin=unix:/x:mode=y"], "--admin 'unix:/x:mode=y' is not an endpoint"),
             (["--admin=tcp:9100:foo=1"], "tcp: has no 'foo', only port, interface"),
-            (["--admin=tcp:1:2:3:4"], "tcp: takes 3 options without a name at most"),
+            (["--admin=tcp:1:2:3:4"], "tcp: takes at most 3 options without a name"),
             (["--admin=tcp:9100\\"], "--admin 'tcp:9100"),
             (["--admin=nix:9100"], "--admin 'nix:9100' is not an endpoint"),
             (["--admin=nine"], "--admin 'nine' is not an endpoint"),

@@ -128,7 +128,9 @@ class ServiceView:
         Return some of its sessions, as L{StatusSource.sessionsPage} says.
         """
         if not _CURSOR.fullmatch(after):
-            raise ValueError(f"after must be what next was, a number, got {after!r}")
+            raise ValueError(
+                f"after must be a number, the 'next' of another answer, got {after!r}"
+            )
         last, limit = int(after or 0), min(limit, MOST_ROWS)
         factory = self._service.factory
         rows = sessionRows(factory, last, limit)

@@ -129,7 +129,7 @@ class Plan:
             )
         if self.churn and (self.rate is not None or self.batch > 1):
             raise BadRequest(
-                "--churn: a connection has one line, sent when it is made; so --rate"
+                "--churn: a connection sends one line, when it is made; so --rate"
                 " and a --depth above 1 do not go with it"
             )
         in_flight = sum(self.sizes) * self.connections * self.batch / len(self.sizes)

@@ -137,8 +137,8 @@ def _listening(
         raise UsageError(f"{named('listen')} {error}") from None
     if proxyFrom and not any(each.isProxied for each in listening):
         raise UsageError(
-            f"{named('proxy-from')} says who may send a PROXY header, which only"
-            " --listen haproxy:... expects"
+            f"{named('proxy-from')} names the networks that may send a PROXY header, so"
+            " it needs a --listen haproxy:..."
         )
     return listening
 

@@ -74,7 +74,7 @@ OPTIONS = (
         "f",
         Framing.LINE,
         "What is sent back as a whole: 'line'; 'int8', 'int16' or 'int32', a frame"
-        " with its length in as many bits before it; or 'raw', whatever has come.",
+        " after its length in so many bits; or 'raw', whatever arrives.",
         "framing",
     ),
     Option(
@@ -98,8 +98,8 @@ OPTIONS = (
         "drain",
         None,
         "0s",
-        "How long, at a stop, clients may finish by themselves before their"
-        " connections are closed.",
+        "How long, at a stop, clients may finish and leave, before the service closes"
+        " their connections.",
         parse_duration,
         "drain",
     ),
@@ -107,8 +107,8 @@ OPTIONS = (
         "abort-after",
         None,
         "5s",
-        "How long a closed connection waits for its client to read the rest and to"
-        " close too, before it is cut off.",
+        "How long the service waits, after it has closed a connection, for the client"
+        " to read the rest and to close too. Then it cuts the client off.",
         parse_duration,
         "abortAfter",
     ),
@@ -116,8 +116,8 @@ OPTIONS = (
         "keepalive",
         "k",
         "1m,10s,6",
-        "When to ask a silent client whether it is still there: after IDLE, every"
-        " INTERVAL, COUNT times; or 'off'.",
+        "When the kernel probes a silent client: after IDLE, then every INTERVAL. It"
+        " gives the client up after COUNT probes without an answer. Or 'off'.",
         keepAlive,
         "keepAlive",
     ),
@@ -125,8 +125,8 @@ OPTIONS = (
         "idle-timeout",
         None,
         "5m",
-        "How long nothing may be sent either way, before the session is closed. 0"
-        " for this and the other timeouts: none.",
+        "How long a session may be silent in both directions, before it is closed. 0,"
+        " here and for the other timeouts: no limit.",
         parse_duration,
         "idle",
     ),
@@ -143,8 +143,8 @@ OPTIONS = (
         "write-timeout",
         None,
         "1m",
-        "How long a client may take nothing of what waits for it, before it is cut"
-        " off.",
+        "How long a client may read nothing of the output that waits for it, before"
+        " it is cut off.",
         parse_duration,
         "write",
     ),
@@ -170,8 +170,9 @@ OPTIONS = (
         "max-sessions-per-peer",
         None,
         "0",
-        "How many of them by one address (an IPv6 network of 64 bits, the path of a"
-        " UNIX socket if its client has one); 0 for no limit. One more is refused.",
+        "How many sessions one peer may have at once: an IPv4 address, an IPv6 network"
+        " of 64 bits, or the path of a UNIX socket. 0 for no limit. One more is"
+        " refused.",
         wholeNumber,
         "sessionsPerPeer",
     ),
@@ -179,17 +180,17 @@ OPTIONS = (
         "when-full",
         None,
         WhenFull.WAIT,
-        "What becomes of one more than --max-sessions: 'wait' in the backlog,"
-        " or 'refuse'.",
+        "What happens to a connection over --max-sessions: 'wait' leaves it in the"
+        " backlog, 'refuse' closes it.",
         "whenFull",
     ),
     Option(
         "max-buffered",
         None,
         "256M",
-        "How much may be held for all sessions together; over it, the session that"
-        " has been paused longest is cut off, then the one that holds most. 0 for"
-        " no limit.",
+        "How many bytes may be buffered for all sessions together. Over it, the"
+        " session that has been paused longest is cut off, then the one with the"
+        " most bytes. 0 for no limit.",
         parse_size,
         "buffered",
     ),
@@ -206,22 +207,23 @@ OPTIONS = (
         "notice",
         None,
         "0s",
-        "How long, at a stop, connections are still accepted when /readyz no longer"
-        " reports ready, so that a balancer sends no new ones.",
+        "How long, at a stop, connections are still accepted while /readyz already"
+        " reports 503, so that a balancer has time to send no new ones.",
         parse_duration,
     ),
     Option(
         "workers",
         None,
         "1",
-        "How many processes serve. Limits are of each.",
+        "How many processes serve. Each has all of the limits for itself.",
         workers,
     ),
     _choice(
         "log-sessions",
         None,
         LogSessions.PROBLEMS,
-        "Whose end, or refusal, is logged: 'none', 'problems' or 'all'.",
+        "Which sessions are logged when they end: 'none'; 'problems', such as errors"
+        " and timeouts, and connections that are refused; or 'all'.",
         "logSessions",
     ),
     Option(

@@ -95,7 +95,7 @@ def _choose(source: Path) -> ModuleType | None:
     @raise ImportError: if the compiled part must be used and cannot be.
     """
     if _wanted not in ("", "yes", "no"):
-        raise ValueError(f"{VARIABLE} is {_wanted!r}, it must be yes, no, or unset")
+        raise ValueError(f"{VARIABLE} must be yes, no or unset, got {_wanted!r}")
     if _wanted == "no":
         do_without(f"{VARIABLE}=no")
         return None

@@ -34,8 +34,7 @@ class LayerFactory(WrappingFactory[Any]):
             factory = factory.wrappedFactory
         if not isinstance(factory, SessionFactory):
             raise TypeError(
-                "a layer goes before the sessions of a SessionFactory,"
-                f" got {wrappedFactory!r}"
+                f"a layer must wrap a SessionFactory, got {wrappedFactory!r}"
             )
         self.sessionFactory: SessionFactory[Any] = factory
 

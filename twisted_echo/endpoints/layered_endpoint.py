@@ -34,7 +34,7 @@ class LayeredEndpoint:
         @raise TypeError: if an argument is of another kind.
         """
         if not IStreamServerEndpoint.providedBy(endpoint):
-            raise TypeError(f"endpoint must be one for servers, got {endpoint!r}")
+            raise TypeError(f"endpoint must be a server endpoint, got {endpoint!r}")
         self._endpoint = endpoint
         self._wrap = callback("wrap", wrap)
 

@@ -250,5 +250,5 @@ def _explained(failure: Failure) -> Failure:
     Twisted's error for a second listening on an adopted socket, with a text.
     """
     if isinstance(failure.value, AlreadyListened):
-        return Failure(AlreadyListened("an adopted socket can be listened on once"))
+        return Failure(AlreadyListened("an adopted socket can be used only once"))
     return failure

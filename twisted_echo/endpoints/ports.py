@@ -47,7 +47,7 @@ def endpointsOf(
             made.append(each)
         else:
             raise TypeError(
-                "where to listen must be an endpoint for servers, or the string of one"
+                "what to listen on must be a server endpoint, or the string of one,"
                 f" such as 'tcp:7008', got {each!r}"
             )
     checkDistinctSockets(listening)

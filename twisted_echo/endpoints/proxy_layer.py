@@ -35,7 +35,7 @@ def checkNetworks(networks: Networks) -> tuple[IPv4Network | IPv6Network, ...]:
     for each in [networks] if isinstance(networks, str) else networks:
         if not isinstance(each, (IPv4Network, IPv6Network)):
             raise TypeError(
-                "who may send a PROXY header must be networks, such as"
+                "the senders of PROXY headers must be networks, such as"
                 f" [ip_network('10.0.0.0/8')], got {each!r}"
             )
     return tuple(networks)

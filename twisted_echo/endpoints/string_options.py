@@ -80,7 +80,7 @@ def readString(description: str) -> EndpointString:
     positional, named = endpoints._parse(description)
     _checkGivenOnce(description)
     if not positional:
-        raise ValueError("no type of endpoint, such as tcp")
+        raise ValueError("it names no kind of endpoint, such as tcp")
     # In any case, as Twisted has it for endpoints of plugins.
     kind = positional.pop(0).lower()
     isProxied = kind == "haproxy"
@@ -103,23 +103,23 @@ def _named(
         raise Unusable(_REFUSED[kind])
     if kind not in _PARSERS:
         raise ValueError(
-            f"{kind!r} is none of the kinds that can be listened on by a string:"
-            f" {', '.join(_PARSERS)}, and haproxy before one of them"
+            f"there is no kind {kind!r}, only {', '.join(_PARSERS)}, and haproxy before"
+            " one of them"
         )
     parameters = _positional(kind)
     names = [each.name for each in parameters]
     allowed = optionNames(kind)
     if len(positional) > len(names):
         raise ValueError(
-            f"{kind}: takes {len(names)} options without a name at most,"
-            f" {positional[-1]!r} is too much{_COLON}"
+            f"{kind}: takes at most {len(names)} options without a name, so"
+            f" {positional[-1]!r} is one too many{_COLON}"
         )
     options = dict(zip(names, positional, strict=False))
     for name in named:
         if name not in allowed:
             raise ValueError(f"{kind}: has no {name!r}, only {', '.join(allowed)}")
         if name in options:
-            raise ValueError(f"{kind}: has its {name} twice{_COLON}")
+            raise ValueError(f"{kind}: its {name} is given twice{_COLON}")
     options |= named
     for each in parameters:
         if each.default is Parameter.empty and not options.get(each.name):
@@ -154,7 +154,7 @@ def _checkGivenOnce(description: str) -> None:
     ]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"it has its {name} twice{_COLON}")
+            raise ValueError(f"its {name} is given twice{_COLON}")
 
 
 def _checkNumbers(options: Mapping[str, str]) -> None:

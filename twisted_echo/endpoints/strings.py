@@ -211,12 +211,12 @@ class _EndpointMaker:
             endpoint = serverFromString(self.reactor, string)
         except LookupError as error:
             raise Unusable(
-                "systemd has handed down no socket of this index or name"
+                "systemd has passed no socket of this index or name"
             ) from error
         try:
             checkListening(endpoint.fileno, endpoint.addressFamily)
         except ValueError as error:
-            raise Unusable(f"what systemd has handed down {error}") from None
+            raise Unusable(f"the socket that systemd has passed {error}") from None
         parsed = ParsedEndpoint(endpoint, string)
         parsed.descriptor = endpoint.fileno
         return parsed

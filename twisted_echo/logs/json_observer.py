@@ -85,7 +85,7 @@ def checkLogging(parent: Mapping[str, Any] | None) -> None:
         return
     given = f"--logger={_NAME} writes to standard output"
     if not (parent.get("nodaemon") or parent.get("debug")):
-        raise ValueError(f"{given}, which a daemon has not; add --nodaemon")
+        raise ValueError(f"{given}, which a daemon does not have; add --nodaemon")
     if parent.get("logfile") not in (None, "-"):
         raise ValueError(
             f"{given}, and --logfile={parent['logfile']} would stay empty; leave it"

@@ -90,8 +90,8 @@ class ServiceThread:
             )
         elif isinstance(what, type) or not callable(what):
             raise TypeError(
-                "a Session, or a function that makes a service for a reactor, is what"
-                f" can be served, got {what!r}"
+                "what is served must be a Session, or a function that makes a service"
+                f" for a reactor, got {what!r}"
             )
         else:
             make = what

@@ -58,7 +58,7 @@ class Elements:
         if size & 0x80:
             digits = size & 0x7F
             if not 1 <= digits <= 4 or at + digits > end:
-                raise BadDER("the length of an element is not that of DER")
+                raise BadDER("the length of an element is not encoded as DER requires")
             size, at = int.from_bytes(data[at : at + digits], "big"), at + digits
         if size > end - at:
             raise BadDER("it ends within an element")
@@ -68,7 +68,7 @@ class Elements:
     def _next(self, tag: int) -> tuple[int, int]:
         if self._at >= self._end or self._data[self._at] != tag:
             found = "nothing" if self.tag is None else f"{self.tag:#04x}"
-            raise BadDER(f"{tag:#04x} must be where {found} is")
+            raise BadDER(f"expected the tag {tag:#04x}, found {found}")
         return self._advance()
 
     def take(self, tag: int) -> bytes:
@@ -90,7 +90,7 @@ class Elements:
         """
         begin = self._at
         if begin == self._end:
-            raise BadDER("nothing is where something must be")
+            raise BadDER("an element is missing")
         start, end = self._advance()
         return self._data[begin:end], self._data[start:end]
 
@@ -99,7 +99,7 @@ class Elements:
         Check that no element follows.
         """
         if self._at < self._end:
-            raise BadDER(f"{self.tag:#04x} is where nothing must be")
+            raise BadDER(f"expected nothing more, found {self.tag:#04x}")
 
 
 def only(parts: Elements, tag: int) -> Elements:
@@ -121,7 +121,7 @@ def oid(content: bytes) -> str:
     arcs, arc = [], 0
     for byte in content:
         if byte == 0x80 and not arc:
-            raise BadDER("an object identifier has a second form")
+            raise BadDER("an object identifier is not in its shortest form")
         arc = arc << 7 | byte & 0x7F
         if not byte & 0x80:
             arcs.append(arc)

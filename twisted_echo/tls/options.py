@@ -143,8 +143,8 @@ class _CommonSettings:
         except (ssl.SSLError, ValueError):
             raise InvalidSetting(
                 "ciphers",
-                "must be some of OpenSSL's for TLS 1.2, with a comma between"
-                f" two, such as ECDHE+AESGCM,ECDHE+CHACHA20, got {ciphers!r}",
+                "must be OpenSSL's names of ciphers of TLS 1.2, separated by commas,"
+                f" such as ECDHE+AESGCM,ECDHE+CHACHA20, got {ciphers!r}",
             ) from None
         try:
             if curve is not None:
@@ -152,7 +152,7 @@ class _CommonSettings:
         except (ssl.SSLError, ValueError):
             raise InvalidSetting(
                 "curve",
-                "must be one of OpenSSL's, such as X25519, prime256v1 or"
+                "must be OpenSSL's name of a curve, such as X25519, prime256v1 or"
                 f" secp384r1, got {curve!r}",
             ) from None
         return context
@@ -249,9 +249,7 @@ def _common_settings(options: Mapping[str, str]) -> _CommonSettings:
         )
     minimum, maximum = _versions(options)
     if "ciphers" in options and minimum == _V1_3:
-        raise InvalidSetting(
-            "ciphers", "are those of TLS 1.2, which minVersion excludes"
-        )
+        raise InvalidSetting("ciphers", "is for TLS 1.2, which minVersion excludes")
     return _CommonSettings(
         options,
         _choice(options, "clientCert", _VERIFY, default),
@@ -287,8 +285,8 @@ def _versions(options: Mapping[str, str]) -> tuple[ssl.TLSVersion, ssl.TLSVersio
         if "minVersion" in options or "maxVersion" in options:
             raise InvalidSetting(
                 "sslmethod",
-                "is for the versions, as minVersion and maxVersion are; give"
-                " only one of them",
+                "sets the versions, as minVersion and maxVersion do; give one or the"
+                " other",
             )
         return _V1_2, _METHODS[method]
     minimum = _choice(options, "minVersion", _VERSIONS, _V1_2)
@@ -311,7 +309,7 @@ def _protocols(options: Mapping[str, str]) -> list[str]:
         if not re.fullmatch("[!-~]{1,255}", each):
             raise InvalidSetting(
                 "protocols",
-                "must be the ALPN names of some, with a comma between two,"
-                f" such as h2,http/1.1, got {options['protocols']!r}",
+                "must be ALPN names, separated by commas, such as h2,http/1.1, got"
+                f" {options['protocols']!r}",
             )
     return protocols

@@ -189,8 +189,8 @@ def load_pair(context: ssl.SSLContext, chain: Chain, key: Key) -> None:
             context.load_cert_chain(certificates, private, _refuse_pass_phrase)
         except _EncryptedError:
             raise BadFile(
-                f"cannot use {key.file}: the key is encrypted; it must be readable as"
-                " it is"
+                f"cannot use {key.file}: the key is encrypted; give one without a pass"
+                " phrase"
             ) from None
         except ssl.SSLError as error:
             if error.reason in _MISMATCHES:

@@ -132,14 +132,14 @@ def pem_to_der(content: bytes) -> list[bytes]:
     """
     blocks = [found[2] for found in _PEM.finditer(content)]
     if len(blocks) < len(_BEGIN.findall(content)):
-        raise BadCertificate("what follows a BEGIN CERTIFICATE is no base64 and END")
+        raise BadCertificate("a BEGIN CERTIFICATE is not followed by base64 and END")
     if not blocks:
-        raise BadCertificate("no BEGIN CERTIFICATE is in it")
+        raise BadCertificate("it has no BEGIN CERTIFICATE")
     try:
         # (Behind a TRUSTED one is what OpenSSL trusts it for.)
         return [Elements(a2b_base64(each)).skip()[0] for each in blocks]
     except ValueError:
-        raise BadCertificate("a certificate in it is no base64 of DER") from None
+        raise BadCertificate("a certificate in it is not DER in base64") from None
 
 
 def shortened(name: str) -> str:
@@ -157,14 +157,14 @@ def _time(parts: Elements) -> int:
     content = parts.take(_UTC_TIME if is_short else _GENERALIZED_TIME)
     found = (_UTC_FORM if is_short else _GENERALIZED_FORM).fullmatch(content)
     if found is None:
-        raise BadCertificate("a time is not of the form that certificates have")
+        raise BadCertificate("a time does not have the form of X.509")
     year, month, day, hour, minute, second = map(int, found.groups())
     if is_short:
         year += 1900 if year >= 50 else 2000
     try:
         moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as error:
-        raise BadCertificate(f"a time is none: {error}") from None
+        raise BadCertificate(f"a time is not possible: {error}") from None
     return int(moment.timestamp())
 
 

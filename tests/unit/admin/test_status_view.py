@@ -135,6 +135,7 @@ class PageTests(ViewTestCase):
         for after in ("x", "-1", "1_0", " 1", "+1", "1.0", "\u0663", "9" * 5000, "\n"):
             error = self.assertRaises(ValueError, self.view.sessionsPage, after, 1)
             self.assertEqual(
-                str(error), f"after must be what next was, a number, got {after!r}"
+                str(error),
+                f"after must be a number, the 'next' of another answer, got {after!r}",
             )
         self.assertEqual(self.page("9" * 18), self.page())

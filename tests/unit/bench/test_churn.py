@@ -169,4 +169,4 @@ class ChurnTests(LoadCase):
     def test_arguments(self) -> None:
         for more in (("--depth", "2"), ("--rate", "5")):
             said = self.refused("127.0.0.1:7", "--churn", *more)
-            self.assertIn("--churn: a connection has one line", said)
+            self.assertIn("--churn: a connection sends one line", said)

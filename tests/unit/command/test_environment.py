@@ -188,7 +188,7 @@ class EnvironmentOptionsTests(SynchronousTestCase):
             ((), {"MAX_LENGTH": "0"}, "TWISTED_ECHO_MAX_LENGTH must be"),
             ((), {"LISTEN": "nix:1"}, "TWISTED_ECHO_LISTEN 'nix:1'"),
             ((), {"NOTICE": "1s"}, "TWISTED_ECHO_NOTICE needs --admin"),
-            ((), {"PROXY_FROM": "::1"}, "TWISTED_ECHO_PROXY_FROM says"),
+            ((), {"PROXY_FROM": "::1"}, "TWISTED_ECHO_PROXY_FROM names"),
             ((), {"ADMIN": "nine"}, "TWISTED_ECHO_ADMIN 'nine' is not an endpoint"),
             ((), {"ADMIN": "70000"}, "TWISTED_ECHO_ADMIN '70000'"),
             (("--listen=tls:.:0",), {"WORKERS": "2"}, "--listen 'tls:.:0'"),

@@ -177,7 +177,7 @@ class LoadTests(ChoiceTestCase):
         )
 
     def test_otherValue(self) -> None:
-        message = "TWISTED_ECHO_COMPILED is 'false', it must be yes, no, or unset"
+        message = "TWISTED_ECHO_COMPILED must be yes, no or unset, got 'false'"
         self.assertEqual(self.run_with("false"), (1, f"ValueError: {message}"))
 
     def test_missing(self) -> None:

@@ -208,7 +208,7 @@ class SSLTests(ListenTestCase):
         for words, why in (
             ("FOLDER/none", "cannot read FOLDER/none: No such file"),
             ("FOLDER/empty", "cannot use FOLDER/empty: no certificate with its"),
-            ("FOLDER:0:curve=x", "curve must be one of OpenSSL's, such as X25519"),
+            ("FOLDER:0:curve=x", "curve must be OpenSSL's name of a curve, such"),
         ):
             for kind in ("tls", "haproxy:tls"):
                 self.assert_wrong(f"{kind}:{words}", why)
@@ -235,26 +235,26 @@ class SSLTests(ListenTestCase):
             ("ssl:", "needs its port"),
             (f"ssl:{files}", "needs its port"),
             (f"ssl:http:{files}", "a port must be from 0 to 65535, got http"),
-            ("tcp6:0:interface=::1", r"interface twice (a colon within a value is"),
+            ("tcp6:0:interface=::1", r"interface is given twice (a colon within"),
             (
                 f"ssl:0:{files}:backlog=many",
                 "a backlog must be from 0 to 2147483647, got",
             ),
             (f"tls:{self.folder}:0:ciphers=AES:RSA", r"got RSA (a colon within a"),
-            (f"ssl:0:{files}:ciphers=AES:RSA", r"its privateKey twice (a colon within"),
+            (f"ssl:0:{files}:ciphers=AES:RSA", "its privateKey is given twice (a"),
             (f"ssl:0:{pair}:ciphers=AES:RSA", "got 'RSA' (a colon within a value is"),
             (f"ssl:0:{pair}:minVersion=1.2:ciphers=AES:RSA", "got 'RSA' (a colon"),
-            (f"ssl:0:{files}:minVersion=1.3:minVersion=1.2", "its minVersion twice"),
-            (f"ssl:0:{files}:caFile=x:caFile=y", "its caFile twice (a colon within"),
+            (f"ssl:0:{files}:minVersion=1.3:minVersion=1.2", "minVersion is given"),
+            (f"ssl:0:{files}:caFile=x:caFile=y", "its caFile is given twice (a"),
             (f"ssl:0:{files}:nonsense=1", "no 'nonsense', only port, privateKey"),
             (f"ssl:0:{files}:nonsense=1", "minVersion, maxVersion, ciphers, curve"),
             (f"ssl:0:{files}:path=/x", "no 'path', only port, privateKey"),
             ("tls", "tls: needs its path"),
             (f"tls:{self.folder}:0:privateKey=x", "no 'privateKey', only path, port"),
             (f"tls:{self.folder}:https", "a port must be from 0 to 65535, got https"),
-            (f"ssl:0:{files}:port=1", "port twice"),
+            (f"ssl:0:{files}:port=1", "port is given twice"),
             (f"ssl:0:{files}:sslmethod=nonsense", "'nonsense'"),
-            ("ssl:0" + ":x" * 8 + ":over", "'over' is too much"),
+            ("ssl:0" + ":x" * 8 + ":over", "'over' is one too many"),
         ):
             for prefix in "", "haproxy:":
                 with self.assertRaises(Exception) as raised:
@@ -441,8 +441,8 @@ class FolderTests(ListenTestCase):
 class ProxiedTests(ListenTestCase):
     def test_errors(self) -> None:
         for description, expected in (
-            ("haproxy", "'' is none of the kinds"),
-            ("haproxy:", "'' is none of the kinds"),
+            ("haproxy", "there is no kind ''"),
+            ("haproxy:", "there is no kind ''"),
             ("haproxy:nix:1", "'nix'"),
             ("HaProxy:HAPROXY:tcp:0", "haproxy: can be given once"),
             ("haproxy:tcp:echoes", "got echoes"),
@@ -528,7 +528,7 @@ class OtherTests(ListenTestCase):
         """
         for description, expected in (
             ("stdio:", "no port"),
-            ("onion:80", "'onion' is none of the kinds"),
+            ("onion:80", "there is no kind 'onion'"),
         ):
             for prefix in "", "haproxy:", "HAPROXY:":
                 with self.assertRaisesRegex(ValueError, expected):
@@ -649,9 +649,7 @@ class SystemdTests(ListenTestCase):
         for handed in ((), (self.socket(socket.AF_INET),)):
             self.handDown(*handed)
             for which in ("index=1", "index=-1", "name=b"):
-                with self.assertRaisesRegex(
-                    ValueError, "handed down no socket of this"
-                ):
+                with self.assertRaisesRegex(ValueError, "passed no socket of this"):
                     self.listening(f"systemd:domain=INET:{which}")
 
     def test_twice(self) -> None:
@@ -675,17 +673,17 @@ class SystemdTests(ListenTestCase):
 class WrongTests(ListenTestCase):
     def test_errors(self) -> None:
         for description, expected in (
-            ("", "'' is none of the kinds"),
+            ("", "there is no kind ''"),
             ("nix:1", "'nix'"),
-            ("port=7007", "no type of endpoint"),
+            ("port=7007", "it names no kind of endpoint"),
             ("tcp", "tcp: needs its port"),
             ("unix:", "unix: needs its address"),
             (
                 "tcp:0:a:b:c",
-                "tcp: takes 3 options without a name at most, 'c' is too much",
+                "tcp: takes at most 3 options without a name, so 'c' is one too many",
             ),
             ("tcp6:0:nonsense=1", "tcp6: has no 'nonsense', only port, backlog"),
-            ("tcp:0:port=1", "tcp: has its port twice"),
+            ("tcp:0:port=1", "tcp: its port is given twice"),
             ("tcp:65536", "a port must be from 0 to 65535, got 65536"),
             ("tcp6:-1", "a port must be from 0 to 65535, got -1"),
             (f"ssl:99999:{self.files}", "a port must be from 0 to 65535, got 99999"),

@@ -270,7 +270,7 @@ class ArgumentTests(SynchronousTestCase):
         with self.assertRaisesRegex(TypeError, "wrap must be a function, got None"):
             LayeredEndpoint(FakeEndpoint(), None)  # type: ignore[arg-type]
         for wrong in ("tcp:0", None, FakeEndpoint):
-            with self.assertRaisesRegex(TypeError, "must be one for servers, got"):
+            with self.assertRaisesRegex(TypeError, "must be a server endpoint, got"):
                 LayeredEndpoint(wrong, print)  # type: ignore[arg-type]
 
     def test_networks(self) -> None:

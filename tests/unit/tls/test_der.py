@@ -16,7 +16,7 @@ def test_parts() -> None:
     assert parts.take(0x02) == b"\x07"
     inner = parts.enter(0x30)
     assert inner.take(0x04) == b""
-    with pytest.raises(BadDER, match="0x05 is where nothing must be"):
+    with pytest.raises(BadDER, match="expected nothing more, found 0x05"):
         inner.end()
     assert inner.skip() == (b"\x05\x00", b"")
     assert inner.tag is None
@@ -24,17 +24,17 @@ def test_parts() -> None:
     # One with a tag of several bytes.
     assert parts.skip() == (b"\x1f\x81\x01\x02ab", b"ab")
     parts.end()
-    with pytest.raises(BadDER, match="nothing is where something must be"):
+    with pytest.raises(BadDER, match="an element is missing"):
         parts.skip()
 
 
 def test_other_tag() -> None:
     parts = Elements(b"\x02\x00")
     for take in parts.take, parts.enter:
-        with pytest.raises(BadDER, match="0x30 must be where 0x02 is"):
+        with pytest.raises(BadDER, match="expected the tag 0x30, found 0x02"):
             take(0x30)
     assert parts.take(0x02) == b""
-    with pytest.raises(BadDER, match="0x30 must be where nothing is"):
+    with pytest.raises(BadDER, match="expected the tag 0x30, found nothing"):
         parts.take(0x30)
 
 
@@ -64,7 +64,7 @@ def test_sizes(size: bytes) -> None:
 
 @pytest.mark.parametrize("size", [b"\x80", b"\x85\0\0\0\0\x01", b"\xff"])
 def test_other_sizes(size: bytes) -> None:
-    with pytest.raises(BadDER, match="not that of DER"):
+    with pytest.raises(BadDER, match="not encoded as DER requires"):
         Elements(b"\x04" + size + bytes(200)).take(0x04)
 
 

@@ -114,8 +114,8 @@ class VersionTests(TLSOptionsTestCase):
             ),
             (
                 {"sslmethod": "TLS_METHOD", "minVersion": "1.2"},
-                "sslmethod is for the versions, as minVersion and maxVersion are; give"
-                " only one of them",
+                "sslmethod sets the versions, as minVersion and maxVersion do; give one"
+                " or the other",
             ),
         ):
             self.refused(self.options(**options), InvalidSetting, why)
@@ -171,26 +171,26 @@ class CipherTests(TLSOptionsTestCase):
         for options, why in (
             (
                 {"ciphers": "nonsense"},
-                "ciphers must be some of OpenSSL's for TLS 1.2, with a comma between"
-                " two, such as ECDHE+AESGCM,ECDHE+CHACHA20, got 'nonsense'",
+                "ciphers must be OpenSSL's names of ciphers of TLS 1.2, separated by"
+                " commas, such as ECDHE+AESGCM,ECDHE+CHACHA20, got 'nonsense'",
             ),
             *(
                 # Those without encryption, or without a certificate.
                 (
                     {"ciphers": each},
-                    "ciphers must be some of OpenSSL's for TLS 1.2, with a comma"
-                    " between two, such as ECDHE+AESGCM,ECDHE+CHACHA20, got"
+                    "ciphers must be OpenSSL's names of ciphers of TLS 1.2, separated"
+                    " by commas, such as ECDHE+AESGCM,ECDHE+CHACHA20, got"
                     f" {each!r}",
                 )
                 for each in ("NULL", "aNULL", "NULL,aNULL")
             ),
             (
                 {"ciphers": "ECDHE", "minVersion": "1.3"},
-                "ciphers are those of TLS 1.2, which minVersion excludes",
+                "ciphers is for TLS 1.2, which minVersion excludes",
             ),
             (
                 {"curve": "nonsense"},
-                "curve must be one of OpenSSL's, such as X25519, prime256v1 or"
+                "curve must be OpenSSL's name of a curve, such as X25519, prime256v1 or"
                 " secp384r1, got 'nonsense'",
             ),
         ):
@@ -229,8 +229,8 @@ class ProtocolTests(TLSOptionsTestCase):
             self.refused(
                 self.options(protocols=each),
                 InvalidSetting,
-                "protocols must be the ALPN names of some, with a comma between two,"
-                f" such as h2,http/1.1, got {each!r}",
+                "protocols must be ALPN names, separated by commas, such as"
+                f" h2,http/1.1, got {each!r}",
             )
         for options, why in (
             (

@@ -244,7 +244,7 @@ class BrokenTests(TLSOptionsTestCase):
                 ("junk", f"use junk: it holds no {what}"),
             )
         ]
-        locked = "the key is encrypted; it must be readable as it is"
+        locked = "the key is encrypted; give one without a pass phrase"
         cut_off = "a BEGIN in it has no END; it may be cut off"
         not_its = "it is not the certificate of the key in"
         cases += [

@@ -215,7 +215,9 @@ class _Cursor(NamedTuple):
         """
         numbers = (text or "0:0:0").split(":")
         if len(numbers) != 3 or not all(each.isdecimal() for each in numbers):
-            raise ValueError(f"after must be what a page gives as next, got {text!r}")
+            raise ValueError(
+                f"after must be the 'next' of another answer, got {text!r}"
+            )
         return cls(*map(int, numbers))
 
     def __str__(self) -> str:

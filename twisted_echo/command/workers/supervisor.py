@@ -139,7 +139,7 @@ class Supervisor(StatefulService):
         """
         self._lifecycle.require(Step.START)
         if self._hasAdopted:
-            raise AlreadyListened("an adopted socket can be listened on once")
+            raise AlreadyListened("an adopted socket can be used only once")
         self._bound = bind(
             [each.plainDescription for each in self._listening], self._workers
         )

@@ -36,8 +36,8 @@ def checkAccess(files: Iterable[str]) -> None:
     ):
         if paths:
             raise NoWorkers(
-                f"{', '.join(paths)} cannot be {use} by the user that workers run"
-                f" as, number {os.geteuid()}"
+                f"the user of the workers, number {os.geteuid()}, cannot {use}"
+                f" {', '.join(paths)}"
             )
 
 

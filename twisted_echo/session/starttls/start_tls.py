@@ -70,15 +70,15 @@ class StartsTLS:
             raise RuntimeError("TLS has begun already")
         if self.factory is None:
             raise RuntimeError(
-                "TLS begins only in the sessions of a SessionFactory, which has the"
-                " deadline of the handshake"
+                "TLS needs a session of a SessionFactory, whose deadlines bound the"
+                " handshake"
             )
         if receiverOf(transport) is not self or isinstance(
             bottomTransport(transport), BaseClient
         ):
             raise TypeError(
-                "TLS begins on a connection that a server has accepted and whose"
-                f" transport gives its input to the session, got {transport!r}"
+                "TLS needs a connection that a server has accepted, and whose transport"
+                f" gives its input to the session, got {transport!r}"
             )
         # (Of a mere context nothing is known that could be told, as of its end.)
         counts = self.factory.useTLS(taken if taken is certificates else None)
