@@ -51,7 +51,7 @@ def reload(listening: Iterable[ParsedEndpoint]) -> None:
 
 def reloadSilently(listening: Iterable[ParsedEndpoint]) -> None:
     """
-    The same, where another process logs how it went.
+    Do the same without logging: another process logs how it went.
     """
     for each in listening:
         with suppress(Exception):

@@ -39,7 +39,7 @@ _log = Logger()
 
 class CommandService(Service):
     """
-    Serves, as the command's user asked for.
+    Serves with the options that the command was given.
 
     @ivar served: the echo service.
     """
@@ -109,7 +109,7 @@ class CommandService(Service):
 
     def startService(self) -> None:
         """
-        Serve.
+        Start to serve.
 
         @raise CannotStart: as C{privilegedStartService}, and for what this user has no
             right to.
@@ -143,7 +143,7 @@ class CommandService(Service):
 
     def _giveUp(self, what: str, why: str) -> NoReturn:
         """
-        Leave nothing of a start that has failed.
+        Undo a start that has failed, and end the command.
         """
         if self._admin is not None:
             self._admin.close()
@@ -178,7 +178,7 @@ class CommandService(Service):
 
     def observe(self) -> "Deferred[Observation]":
         """
-        Its numbers.
+        Observe the numbers of the service.
         """
 
         def completed(observation: Observation) -> Observation:
@@ -192,13 +192,13 @@ class CommandService(Service):
 
     def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
-        Some of its sessions.
+        List some of the open sessions.
         """
         return self.served.sessionsPage(after, limit)
 
     def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
         """
-        Those of its sessions that wait.
+        List the sessions that wait.
         """
         return self.served.waitingSessions(limit)
 
@@ -265,7 +265,7 @@ class CommandService(Service):
 
 def _raiseFailure(opening: "Deferred[None]") -> None:
     """
-    Raise what has failed already.
+    Raise the failure of a Deferred that has failed already.
     """
     failures: list[Failure] = []
     opening.addErrback(failures.append)

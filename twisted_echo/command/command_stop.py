@@ -78,7 +78,7 @@ class CommandStop:
     @property
     def hasBegun(self) -> bool:
         """
-        Whether the service is not ready any more.
+        Whether the stop has begun, and the service is no longer ready.
         """
         return self.state not in (StopState.NOT_BEGUN, StopState.STOP_NOW_REQUESTED)
 

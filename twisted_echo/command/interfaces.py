@@ -1,5 +1,5 @@
 """
-What the parts of the command need of each other.
+The interfaces between the parts of the command.
 
 Each protocol is what one user of the echo service needs of it; L{Served} is all of
 them.
@@ -72,7 +72,7 @@ class Described(Protocol):
     @property
     def limits(self) -> Limits:
         """
-        How much there may be at once, in each process.
+        The limits of each process.
         """
 
 
@@ -92,17 +92,17 @@ class Observable(Protocol):
 
     def observe(self) -> "Deferred[Observation]":
         """
-        Its numbers.
+        Observe the numbers of the service.
         """
 
     def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
-        Some of its sessions.
+        List some of the open sessions.
         """
 
     def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
         """
-        Those of its sessions that wait.
+        List the sessions that wait.
         """
 
 
@@ -146,7 +146,7 @@ class Stoppable(Protocol):
 
     def observe(self) -> "Deferred[Observation]":
         """
-        Its numbers.
+        Observe the numbers of the service.
         """
 
 

@@ -61,14 +61,14 @@ class LocalService(EchoService):
     @property
     def workerCount(self) -> int:
         """
-        One: this process.
+        One, which is this process.
         """
         return 1
 
     @property
     def limits(self) -> Limits:
         """
-        How much there may be at once.
+        The limits of the service.
         """
         return self.factory.limits
 
@@ -82,19 +82,19 @@ class LocalService(EchoService):
 
     def observe(self) -> "Deferred[Observation]":
         """
-        Its numbers.
+        Observe the numbers of the service.
         """
         return self._view.observe()
 
     def sessionsPage(self, after: str, limit: int) -> "Deferred[SessionsPage]":
         """
-        Some of its sessions.
+        List some of the open sessions.
         """
         return self._view.sessionsPage(after, limit)
 
     def waitingSessions(self, limit: int) -> "Deferred[list[dict[str, Any]]]":
         """
-        Those of its sessions that wait.
+        List the sessions that wait.
         """
         return self._view.waitingSessions(limit)
 

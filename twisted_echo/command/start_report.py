@@ -1,5 +1,5 @@
 """
-The line of the log that says what has started, and with which limits.
+Log where the service listens, with which limits, and its versions.
 """
 
 from twisted.internet.interfaces import IAddress

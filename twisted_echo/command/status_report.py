@@ -34,7 +34,7 @@ class ReportedService(Protocol):
 
     def observe(self) -> "Deferred[Observation]":
         """
-        Its numbers.
+        Observe the numbers of the service.
         """
 
     @property
@@ -119,7 +119,7 @@ class StatusReports:
 
 def logCannotReport(failure: Failure) -> None:
     """
-    Log that the status could not be had.
+    Log that the status is not available.
     """
     _log.failure("cannot get the status of the service", failure, event="status-failed")
 

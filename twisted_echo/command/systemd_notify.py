@@ -74,8 +74,8 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """
-        It serves, for the first time or after L{reloading}. From now on the watchdog
-        is kept quiet, as long as the reactor turns.
+        Report that the service serves, first or after L{reloading}. From now on the
+        watchdog is kept quiet, as long as the reactor turns.
         """
         self._send(READY=1, STATUS=status)
         if self._socket is not None and self._interval and not self._alive.running:
@@ -83,19 +83,19 @@ class Notifier:
 
     def status(self, status: str) -> None:
         """
-        Say in a line what it does, for C{systemctl status}.
+        Report in a line what the service does, for C{systemctl status}.
         """
         self._send(STATUS=status)
 
     def reloading(self) -> None:
         """
-        It loads its configuration again; L{ready} says when it has.
+        Report that the service loads its configuration again; L{ready} ends that.
         """
         self._send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
 
     def stopping(self, within: float, status: str) -> None:
         """
-        It stops.
+        Report that the service stops.
 
         @param within: seconds that this may take, and that the manager should wait
             if it would kill sooner (C{TimeoutStopSec=}).
@@ -104,7 +104,7 @@ class Notifier:
 
     def close(self) -> None:
         """
-        Say nothing more.
+        Send nothing more.
         """
         if self._alive.running:
             self._alive.stop()

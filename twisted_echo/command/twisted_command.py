@@ -1,5 +1,5 @@
 """
-The command of Twisted's that runs the options: C{twistd}, C{twist}, or none.
+Find which command of Twisted runs the options: C{twistd}, C{twist}, or none.
 """
 
 import sys

@@ -41,7 +41,7 @@ class LayerFactory(WrappingFactory[Any]):
     @property
     def socketOptions(self) -> SocketOptions:
         """
-        The settings that the sessions want.
+        The socket options that the sessions want.
         """
         return self.sessionFactory.socketOptions
 

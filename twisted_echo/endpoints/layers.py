@@ -49,7 +49,7 @@ The reasons for which a connection is aborted even while it ends in order.
 
 class LayerState(Enum):
     """
-    What a layer is doing::
+    The state of a layer::
 
         NEGOTIATING -+---------> READY
                      |            ^ |
@@ -189,7 +189,7 @@ class Layer(BufferingLayer, ProtocolWrapper):
     @property
     def _canFail(self) -> bool:
         """
-        Whether no end has begun.
+        Whether the layer may fail: no end has begun.
         """
         return self._state is LayerState.NEGOTIATING and self._failure is None
 
@@ -233,8 +233,8 @@ class Layer(BufferingLayer, ProtocolWrapper):
 
     def _timeToFinish(self) -> float:
         """
-        The seconds that a peer whose handshake was answered may take to finish it. This
-        layer answers no peer.
+        Return how many seconds a peer may take to finish a handshake that was answered.
+        This layer answers no peer.
         """
         return 0
 
@@ -276,7 +276,7 @@ class Layer(BufferingLayer, ProtocolWrapper):
 
     def readConnectionLost(self) -> None:
         """
-        The peer has sent its end-of-file.
+        Handle the end-of-file of the peer.
         """
         if self._isNegotiating:
             if self._failure is None:
@@ -291,7 +291,7 @@ class Layer(BufferingLayer, ProtocolWrapper):
 
     def writeConnectionLost(self) -> None:
         """
-        The end-of-file to the peer is sent.
+        Wait for the peer: the end-of-file to it is sent.
         """
         half = IHalfCloseableProtocol(self.wrappedProtocol, None)
         if half is not None:

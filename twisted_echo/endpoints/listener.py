@@ -124,7 +124,7 @@ class Listener:
     @property
     def hasFailed(self) -> bool:
         """
-        Whether it neither listens nor tries to.
+        Whether the endpoint neither listens nor tries to.
         """
         return self.port is None and self._opening is None
 
@@ -204,7 +204,7 @@ class Listener:
 
     def release(self, why: Hold) -> None:
         """
-        Give up a reason to L{hold} connections.
+        Remove a reason to L{hold} connections.
         """
         self._holds.discard(why)
         self._pauseOrResume()

@@ -126,7 +126,7 @@ class Listeners:
 
     def resume(self) -> "Deferred[None]":
         """
-        Accept again.
+        Accept again, after L{suspend}.
 
         @return: fires when all ports accept. If one cannot listen again, the
             others stay suspended, and it fails.
@@ -147,7 +147,7 @@ class Listeners:
 
     def shut(self) -> bool:
         """
-        Accept nothing more for now. Connections wait in the backlog.
+        Stop accepting, until L{reopen}. Connections wait in the backlog.
 
         @return: whether every port can be paused. One on which another service listens,
             with the same factory, cannot.
@@ -180,7 +180,7 @@ class Listeners:
 
     def close(self) -> "list[Deferred[None]]":
         """
-        L{Listener.close} them all.
+        Close all listeners: L{Listener.close}.
 
         @return: for each endpoint a Deferred that fires when its port is closed.
         """
@@ -188,7 +188,7 @@ class Listeners:
 
     def closeNow(self) -> None:
         """
-        L{Listener.closeNow} for them all.
+        Close all listeners at once: L{Listener.closeNow}.
         """
         for listener in self._listeners:
             listener.closeNow()

@@ -49,14 +49,14 @@ None: that of the connection itself.
 
 class BadHeader(ValueError):
     """
-    This is no header, whatever may follow. The message can be logged as it is.
+    The bytes are not a header, whatever follows. The message is safe to log.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
     """
-    What a header says.
+    The contents of a header.
 
     @ivar source: who connected to the proxy.
     @ivar destination: what it connected to.

@@ -56,7 +56,7 @@ def _addressOf(announced: Address) -> IAddress | None:
 
 class _ProxyLayer(Layer):
     """
-    Reads the header, and has the addresses that it announces.
+    Reads the header, and takes the addresses of the client from it.
     """
 
     failureReason = EndReason.BAD_PROXY_HEADER

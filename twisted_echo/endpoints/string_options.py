@@ -51,14 +51,14 @@ _COLON = r" (a colon within a value is written \:)"
 
 class Unusable(ValueError):
     """
-    An endpoint string is correct, but this package cannot listen on it.
+    This package cannot listen on an endpoint string, though it is correct.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointString:
     """
-    What an endpoint string says.
+    The contents of an endpoint string.
 
     @ivar kind: such as C{tcp}.
     @ivar options: the options that are given, by their names.

@@ -79,8 +79,8 @@ class AllSessions(LogsFailures):
 
     def endSent(self, connection: object) -> None:
         """
-        It is being sent its end-of-file. Called by a session, or by what was to become
-        one.
+        Record that a peer is being sent its end-of-file. Called by a session, or by a
+        handshake.
         """
         self.admission.endSent(connection)
 
@@ -88,7 +88,7 @@ class AllSessions(LogsFailures):
 
     def whenEnded(self) -> "Sequence[Deferred[SessionEnd]]":
         """
-        One Deferred, of the caller's own, for the end of every open session.
+        Return one Deferred, of the caller's own, for the end of every open session.
         """
         return [Session.whenEnded(session) for session in self.sessions]
 
@@ -136,8 +136,8 @@ class AllSessions(LogsFailures):
 
     def abortSessions(self, reason: EndReason = EndReason.ABORTED) -> None:
         """
-        The time of every session is over: L{expire<Session.expire>} it, and cut off
-        what was to become one.
+        End every session, because their time is over: L{expire<Session.expire>} them,
+        and cut off the handshakes.
         """
         for handshake in list(self.handshakes):
             # (The end of one may be that of another.)

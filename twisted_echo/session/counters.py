@@ -1,5 +1,5 @@
 """
-What a factory has counted of its sessions and connections.
+Counters of a factory's sessions and connections.
 """
 
 from collections import Counter
@@ -48,7 +48,7 @@ class Counters:
 
     def sessionEnded(self, end: SessionEnd) -> None:
         """
-        A session has ended.
+        Count a session that has ended.
         """
         reason, received, seconds, _, sent, lines = end
         self.ended[reason] += 1

@@ -152,8 +152,8 @@ class SessionFactory(HasClock, AllSessions, SessionMaker[_S]):
     @property
     def limits(self) -> Limits:
         """
-        How much there may be; can be replaced while sessions are open, which ends
-        only sessions that hold too much.
+        The limits of sessions and bytes; can be replaced while sessions are open, which
+        ends only sessions that hold too much.
         """
         return self.admission.limits
 

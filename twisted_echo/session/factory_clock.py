@@ -1,5 +1,5 @@
 """
-The clock of a factory, and that of its deadlines.
+The clock of a factory, and the clock of its deadlines.
 
 What must hold: neither is replaced, for what waits by the one would not be met by the
 other. Each is made when it is asked for first: no reactor is installed before.
@@ -22,7 +22,7 @@ class HasClock:
 
     def setClock(self, clock: IReactorTime | None) -> None:
         """
-        Set it, once, before it is asked for.
+        Set the clock, once, before it is used.
 
         @param clock: None for the reactor.
         @raise TypeError: if it is of another kind.

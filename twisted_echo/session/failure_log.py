@@ -1,5 +1,5 @@
 """
-What goes wrong in the code of sessions: exceptions, and faults.
+Log what goes wrong in the code of sessions: exceptions, and faults.
 
 What must hold: an exception is logged a few times a minute at most, a fault once.
 """
@@ -16,7 +16,7 @@ __all__ = ["LogsFailures", "nameOf"]
 
 def nameOf(session: Session) -> str:
     """
-    What the log calls a session whose code may be wrong.
+    Name a session for the log. Its code may be wrong.
     """
     # (Its own `repr` may be a subclass's, and raise.)
     return f"session {session.serial} ({type(session).__qualname__})"
@@ -56,8 +56,8 @@ class LogsFailures:
 
     def sessionFailed(self, session: Session, what: str) -> None:
         """
-        Likewise, if a session's code has raised it. Called by the session and by what
-        watches it.
+        Log an exception that a session's code has raised. Called by the session and by
+        what watches it.
 
         @param what: what it could not do.
         """
@@ -70,13 +70,13 @@ class LogsFailures:
 
     def handshakeFailed(self) -> None:
         """
-        Likewise, if a handshake cannot be ended.
+        Log that a handshake cannot be ended.
         """
         self.logFailure("cannot end a handshake", event="handshake-end-failed")
 
     def recordFault(self, fault: str) -> None:
         """
-        A session has found that its code is wrong: log that, once.
+        Log, once, that the code of a session is wrong.
         """
         if fault not in self.faults:
             self.faults[fault] = None

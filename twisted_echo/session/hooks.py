@@ -52,7 +52,7 @@ def watch(
 
 def _unwatch(cls: type, name: str) -> None:
     """
-    Put an override back, if its wrapper was made for a class that this one replaces:
+    Restore an override whose wrapper was made for a class that this one replaces:
     of its namespace attrs and dataclasses make a new class, with C{__slots__}.
     """
     wrapper = vars(cls)[name]
@@ -69,7 +69,7 @@ def _unwatch(cls: type, name: str) -> None:
 
 def _ofClass(cls: type, hook: Any) -> Any:
     """
-    The same function, whose C{super()} is that of a class.
+    Copy a function, so that its C{super()} is that of a class.
     """
     cells = dict(zip(hook.__code__.co_freevars, hook.__closure__ or (), strict=True))
     if "__class__" not in cells or cells["__class__"].cell_contents in cls.__mro__:

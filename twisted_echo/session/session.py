@@ -295,7 +295,7 @@ class Session(ReportsEnd, StartsTLS, PlainHooks, HeldInput, Protocol):
 
     def endIfGone(self) -> None:
         """
-        End it if its transport is gone, and has not reported that. Called by the sweep
+        End the session if its transport is gone without a report. Called by the sweep
         of the timeouts, and at a stop.
         """
         if self._sessionState >= LOST or not self.isGone:

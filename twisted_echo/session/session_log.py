@@ -178,7 +178,7 @@ class SessionLog:
 
     def plainDropped(self, peer: IAddress | None, clock: IReactorTime) -> None:
         """
-        Log that input was dropped which came in the clear behind the command that began
+        Log that plaintext was dropped which came behind the command that began
         TLS.
         """
         if self.sessions is not LogSessions.NONE and self._rate.allows(

@@ -29,7 +29,7 @@ shown certificates.
 
 def snapshotOf(factory: SessionFactory[Any]) -> Snapshot:
     """
-    The numbers of a factory's sessions, open ones included. It takes less than a
+    Return the numbers of a factory's sessions, open ones included. It takes less than a
     microsecond for each open session.
     """
     counters = factory.counters

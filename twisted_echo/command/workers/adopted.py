@@ -47,8 +47,8 @@ class _TCPPort(AdoptedPort, AcceptingMixin, tcp.Port):
 
 class _UNIXPort(AdoptedPort, AcceptingMixin, unix.Port):
     """
-    The same of a UNIX socket. Twisted's own changes the mode of the file and the
-    backlog, and removes the file at the end.
+    A UNIX port of Twisted's on a socket that listens already. Twisted's own changes the
+    mode of the file and the backlog, and removes the file at the end.
     """
 
     _shouldShutdown = False

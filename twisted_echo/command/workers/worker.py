@@ -134,7 +134,7 @@ class WorkerService(LocalService):
 
 class _State(Enum):
     """
-    What the worker is doing::
+    The state of the worker::
 
         STARTING ---> SERVING ---> DRAINING ---> FINISHING ---> STOPPED
            |                                         ^
@@ -169,7 +169,7 @@ class Worker(Channel):
 
     def start(self, channel: socket.socket, sockets: Sequence[socket.socket]) -> None:
         """
-        Be ready to serve what comes in by some sockets.
+        Prepare to serve the connections of some sockets.
         """
         self.open(self._reactor, channel)
         try:
@@ -299,7 +299,7 @@ class Worker(Channel):
 
 def main() -> None:
     """
-    Be the worker that standard input and the inherited descriptors say.
+    Run the worker that standard input and the inherited descriptors describe.
     """
     settings: WorkerSettings = pickle.load(sys.stdin.buffer)
     import_module(settings.reactor).install()

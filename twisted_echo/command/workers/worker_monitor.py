@@ -1,5 +1,5 @@
 """
-Worker processes that are replaced when they end.
+Start worker processes, and replace them when they end.
 
 What must hold: a worker that ends, or drains on its own account, is followed by
 another, at once if it has listened and lived for five seconds, else after a delay that
@@ -60,17 +60,17 @@ class WorkerObserver(Protocol):
 
     def workerChanged(self, worker: WorkerProcess) -> None:
         """
-        A worker has another state.
+        Report that a worker has another state.
         """
 
     def workerAccepts(self) -> None:
         """
-        A worker accepts from the partitions that it was assigned.
+        Report that a worker accepts from its partitions.
         """
 
     def workerGone(self, worker: WorkerProcess) -> None:
         """
-        A worker has ended, and everything that it sent has been received.
+        Report that a worker has ended, and that all that it sent was received.
         """
 
 
@@ -110,7 +110,7 @@ class _Slot:
 
 class _MonitorState(Enum):
     """
-    What the monitor does::
+    The state of the monitor::
 
         STOPPED ---> RUNNING ---> STOPPING ---> STOPPED
     """

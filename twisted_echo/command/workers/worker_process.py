@@ -62,17 +62,17 @@ class ProcessOwner(Protocol):
 
     def processChanged(self, worker: "WorkerProcess") -> None:
         """
-        The process has another state.
+        Report that the process has another state.
         """
 
     def processAccepts(self) -> None:
         """
-        The process accepts from the partitions that it was assigned.
+        Report that the process accepts from its partitions.
         """
 
     def processGone(self, worker: "WorkerProcess") -> None:
         """
-        The process has ended, and everything that it sent has been received.
+        Report that the process has ended, and that all that it sent was received.
         """
 
 
@@ -115,14 +115,14 @@ class WorkerProcess(ProcessProtocol):
     @property
     def name(self) -> str:
         """
-        Its number, as text.
+        The number of the worker, as text.
         """
         return str(self.number)
 
     @property
     def pid(self) -> int:
         """
-        The number of its process.
+        The process ID.
         """
         return self.transport.pid or 0
 
@@ -157,7 +157,7 @@ class WorkerProcess(ProcessProtocol):
 
     def signal(self, name: str) -> None:
         """
-        Send it a signal, if it is there.
+        Send the process a signal, if it runs.
         """
         try:
             self.transport.signalProcess(name)
@@ -168,7 +168,7 @@ class WorkerProcess(ProcessProtocol):
     @property
     def exitCause(self) -> str:
         """
-        The cause of its end, in a word.
+        The cause of the end, in a word.
         """
         if not self.hasListened:
             return "start-failed"
@@ -213,7 +213,7 @@ class WorkerProcess(ProcessProtocol):
 
     def acceptFrom(self, partitions: list[int]) -> None:
         """
-        Make it accept from these partitions, and no others.
+        Make the worker accept from these partitions, and no others.
         """
         if partitions == self._assigned:
             return
@@ -231,7 +231,7 @@ class WorkerProcess(ProcessProtocol):
 
     def drain(self) -> None:
         """
-        Make it stop as part of a stop of the whole service.
+        Make the worker stop as part of a stop of the whole service.
         """
         if self.state.canBecome(WorkerState.ENDING):
             self.state = WorkerState.ENDING

@@ -87,13 +87,13 @@ class StartProgress:
 
     def workerListens(self, number: int) -> None:
         """
-        A worker listens.
+        Record that a worker listens.
         """
         self._listened.add(number)
 
     def workerFailed(self, number: int) -> None:
         """
-        A worker has ended without having listened.
+        Record that a worker has ended without having listened.
         """
         self._failures[number] += 1
 

@@ -60,7 +60,7 @@ class WorkersStop:
 
     async def run(self) -> None:
         """
-        Stop.
+        Stop the workers.
         """
         # 1. The kernel begins no more connections.
         for each in self._bound:
@@ -87,6 +87,6 @@ class WorkersStop:
 
     def workersChanged(self) -> None:
         """
-        Look again which backlogs are served.
+        Find again which backlogs are served.
         """
         self._backlogs.workersChanged()

@@ -1,5 +1,5 @@
 """
-What happens with an answer that has failed.
+Handle an answer that has failed.
 
 What must hold: every failure is logged once, unless the failure handler answers for it
 or it is only late; and none keeps the session alive by its frames.
@@ -38,7 +38,7 @@ def keepFailure(question: bytes, failure: Failure) -> Failure:
 
 def asFailure(result: object) -> Failure:
     """
-    The failure of an answer: its own, or that it is of an illegal type.
+    Return the failure of an answer: its own, or that it has an illegal type.
     """
     if isinstance(result, Failure):
         return result

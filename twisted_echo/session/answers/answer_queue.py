@@ -140,7 +140,7 @@ class AnswerQueue:
     @property
     def isOver(self) -> bool:
         """
-        Whether nothing more is answered.
+        Whether the queue answers nothing more.
         """
         return self.state is QueueState.OVER
 

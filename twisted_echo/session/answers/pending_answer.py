@@ -47,7 +47,7 @@ class FailureLog(Protocol):
 
 class PendingState(Enum):
     """
-    What has become of a pending answer::
+    The state of a pending answer::
 
         IN_FLIGHT ---> READY, LATE ---> (sent)
             |               |
@@ -88,14 +88,14 @@ class PendingAnswer:
     @property
     def isInFlight(self) -> bool:
         """
-        Whether the answer is not known yet.
+        Whether the answer is still being made.
         """
         return self.state is PendingState.IN_FLIGHT
 
     @property
     def hasFailed(self) -> bool:
         """
-        Whether its result is something that cannot be sent.
+        Whether the answer has a result that cannot be sent.
         """
         return not (self.result is None or isinstance(self.result, bytes))
 
@@ -103,7 +103,7 @@ class PendingAnswer:
         self, result: object, onReady: Callable[[object], None] | None = None
     ) -> None:
         """
-        Take what the question is answered with.
+        Take the answer.
 
         @param result: an L{Answer}, or anything else, which is a failure.
         @param onReady: called with what a Deferred or a coroutine gives. None discards
@@ -128,14 +128,14 @@ class PendingAnswer:
 
     def drop(self) -> None:
         """
-        Give it up. L{cancel} may follow.
+        Give the answer up. L{cancel} may follow.
         """
         self.state, self.result = PendingState.DROPPED, None
         self._onReady = None
 
     def cancel(self) -> None:
         """
-        Cancel its Deferred, if that has not fired.
+        Cancel the Deferred of the answer, if that has not fired.
         """
         deferred, self._deferred = self._deferred, None
         if deferred is not None:

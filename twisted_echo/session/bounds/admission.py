@@ -28,7 +28,7 @@ class Gate(Protocol):
 
     def shut(self) -> bool:
         """
-        Accept nothing more for now.
+        Stop accepting, until L{reopen}.
 
         @return: whether that is possible for every port that the factory has.
         """
@@ -41,7 +41,7 @@ class Gate(Protocol):
 
 class HasPeer(Protocol):
     """
-    What is asked of a session.
+    What the admission asks of a session.
     """
 
     @property
@@ -83,7 +83,7 @@ _YES, _NO, _IN_PART = _Accepting
 
 class Admission:
     """
-    Decides for one factory.
+    Decides which connections of one factory are admitted.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Admission:
 
     def setLimits(self, limits: Limits) -> None:
         """
-        Replace them. L{countChanged} is to be called.
+        Replace the limits. The caller then calls L{countChanged}.
         """
         before, self._limits = self._limits, limits
         if not limits.sessionsPerPeer:
@@ -139,13 +139,13 @@ class Admission:
     @property
     def hasGate(self) -> bool:
         """
-        Whether it is known by which ports connections come in.
+        Whether L{setGate} has named the ports by which connections come in.
         """
         return self._gate is not None
 
     def setGate(self, gate: Gate) -> None:
         """
-        Let connections wait at C{gate} from now on.
+        Name the ports, where connections wait from now on.
         """
         self._gate = gate
 
@@ -205,7 +205,7 @@ class Admission:
 
     def objection(self, address: IAddress | None) -> EndReason | None:
         """
-        Why a connection may not become a session; None if it may.
+        Return why a connection may not become a session; None if it may.
 
         @param address: whose it is; None if that is not known yet.
         """
@@ -224,7 +224,8 @@ class Admission:
 
     def endSent(self, connection: object) -> None:
         """
-        It is being sent its end-of-file: at a stop, another may take its place.
+        Record that a peer is being sent its end-of-file: at a stop, another connection
+        may take its place.
         """
         if self._stage is not _OPEN:
             self._leaving.add(connection)
@@ -234,7 +235,7 @@ class Admission:
 
     def sessionCame(self, session: HasPeer) -> None:
         """
-        A session has come, and is among the sessions already.
+        Count a session that has come, and is among the sessions already.
         """
         limits = self._limits
         if limits.sessionsPerPeer:
@@ -267,8 +268,8 @@ class Admission:
 
     def gone(self, connection: object) -> None:
         """
-        A connection has gone. L{countChanged} is to be called, unless another takes
-        its place.
+        Stop counting a connection. The caller then calls L{countChanged}, unless
+        another connection takes its place.
         """
         self._leaving.discard(connection)
         if self._counted:

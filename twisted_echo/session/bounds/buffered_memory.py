@@ -56,7 +56,7 @@ def heldBytes(holder: Holder) -> int:
 
 class BoundedFactory(Protocol):
     """
-    What is asked of a factory.
+    What the count asks of a factory.
     """
 
     @property
@@ -71,7 +71,7 @@ class BoundedFactory(Protocol):
 
 class BufferedMemory:
     """
-    The sum of the bytes that are held, and the share of each session.
+    Counts the bytes that are held, in all and for each session.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class BufferedMemory:
 
     def largest(self, most: int) -> list[Session]:
         """
-        The sessions that held most when they were counted last.
+        Return the sessions that held most when they were counted last.
 
         @param most: how many at most.
         """

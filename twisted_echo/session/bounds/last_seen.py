@@ -1,5 +1,5 @@
 """
-What the sweep of the timeouts has seen of a session.
+The values of a session that the last sweep of the timeouts has seen.
 """
 
 __all__ = ["LastSeen"]

@@ -1,5 +1,5 @@
 """
-Find out which deadline a session has missed.
+Find which deadline a session has missed.
 
 A sweep compares a session with what the sweep before saw of it. It asks the kernel
 (C{tcp_info}) before it calls a session idle or stuck, because the kernel knows of bytes
@@ -64,7 +64,7 @@ class WatchedSession(Protocol):
 
 class TimeoutChecks:
     """
-    The checks of one sweep after the other.
+    Compares the sessions in each sweep with the sweep before.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class TimeoutChecks:
         pausedSince: float | None,
     ) -> EndReason | None:
         """
-        Compare a session with what was seen of it before.
+        Return the deadline that a session has missed, by what the last sweep saw of it.
 
         @param pausedSince: when its input was paused, as its peer does not read.
         @return: what to end it for; None if it has missed no deadline.

@@ -81,7 +81,7 @@ class Timeouts:
 
     def start(self) -> None:
         """
-        Sweep from now on, as there is a session or a handshake.
+        Start sweeping: there is a session or a handshake.
         """
         if self._timer is None:
             self._schedule(self._factory.deadlines.sweep)
@@ -158,7 +158,7 @@ class Timeouts:
 
     def sessionResumed(self, session: Session) -> None:
         """
-        Record that its input goes on.
+        Record that the input of a session goes on.
         """
         self._paused.pop(session, None)
 

@@ -100,7 +100,7 @@ class ClosesInOrder(AwaitsAnswers):
 
     def writeConnectionLost(self) -> None:
         """
-        The peer has been sent its end-of-file; its own is waited for.
+        Wait for the peer's end-of-file: it has been sent the session's.
         """
 
     # The close
@@ -250,7 +250,7 @@ class ClosesInOrder(AwaitsAnswers):
 
     def deadlinePassed(self, reason: EndReason) -> None:
         """
-        Its own deadline has passed: L{expire} it. Called by the factory's one timer.
+        L{Expire<expire>} the session. Called by the factory's timer, at its deadline.
         """
         try:
             self.expire(reason)
@@ -279,7 +279,7 @@ class ClosesInOrder(AwaitsAnswers):
 
     def _isLeaving(self) -> bool:
         """
-        Whether nothing more is waited for from the peer.
+        Whether the session waits for nothing more from the peer.
         """
         bottom = bottomTransport(self._connection)
         return (

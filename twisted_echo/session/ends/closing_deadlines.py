@@ -26,7 +26,7 @@ __all__ = ["ClosingDeadlines", "Expiring", "HasFairClock"]
 
 class Expiring(Protocol):
     """
-    What has a closing deadline: a session.
+    A session, which has a closing deadline.
     """
 
     def deadlinePassed(self, reason: EndReason) -> None: ...
@@ -39,7 +39,7 @@ _Table: TypeAlias = dict[Expiring, _Deadline]
 
 class HasFairClock(Protocol):
     """
-    Whose clock the deadlines are kept by: the factory.
+    The factory, whose clock the deadlines use.
     """
 
     @property
@@ -99,7 +99,7 @@ class ClosingDeadlines:
 
     def _next(self) -> tuple[float, Expiring, EndReason] | None:
         """
-        The next deadline, whose it is, and the reason for the abort.
+        Return the next deadline, its session, and the reason for the abort.
         """
         following = None
         for table in self._tables.values():

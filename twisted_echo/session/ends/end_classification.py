@@ -94,7 +94,7 @@ def endReason(
     isDisconnecting: bool,
 ) -> EndReason:
     """
-    Tell why a session has ended.
+    Find why a session has ended.
 
     @param abortReason: what it was aborted for; None if it was not.
     @param closeReason: what it was closed for; None if it was not.

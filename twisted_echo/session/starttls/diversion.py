@@ -1,5 +1,5 @@
 """
-Methods that are replaced on one object for a while.
+Replace methods of one object for a while.
 
 This is the one place where that is done. Twisted makes its transports and calls its
 receivers' hooks itself, and neither has a seam for TLS that begins in the middle.
@@ -33,7 +33,7 @@ def restore(
     target: object, methods: Methods, before: Mapping[str, object] = _NOTHING
 ) -> None:
     """
-    Give an object back what it had, as far as nothing else has taken its place since.
+    Restore the methods of an object, but not where others have replaced them since.
 
     @param methods: what L{divert} was given.
     @param before: what L{divert} returned.

@@ -12,7 +12,7 @@ __all__ = ["DivertedOutput"]
 
 class DivertedOutput:
     """
-    The output of a transport, of which everybody but TLS is diverted.
+    Diverts the output of a transport: only TLS writes to it.
 
     @ivar write: the transport's own method.
     @ivar unregisterProducer: likewise.
