@@ -42,6 +42,40 @@ TESTS = {
 }
 
 
+class SizeTests(SynchronousTestCase):
+    """
+    What the page says of the size of the patches.
+    """
+
+    def added(self, patch: str) -> tuple[int, int]:
+        """
+        The lines that a patch adds, without tests and news; and its tests.
+        """
+        lines, tests = 0, 0
+        for part in (FOLDER / patch).read_text().split("\n+++ ")[1:]:
+            name, _, changes = part.partition("\n")
+            if "/test" in name:
+                tests += len(re.findall(r"^\+ +def test_", changes, re.M))
+            elif "/newsfragments/" not in name:
+                lines += len(re.findall(r"^\+", changes, re.M))
+        return lines, tests
+
+    def test_sizes(self) -> None:
+        page = (DOCS / "for-twisted.md").read_text()
+        for patch, tests in (
+            ("5303-one-send-a-turn.patch", 18),
+            ("2534-log-context-on-demand.patch", 8),
+        ):
+            lines, found = self.added(patch)
+            self.assertRegex(page, rf"{patch}>` \| \[.*\) \| {lines} \|")
+            self.assertEqual(found, tests)
+        self.assertIn(
+            "`twisted.internet.test.test_writequeue`, 17 tests for each", page
+        )
+        self.assertIn("and one for reactors without a queue", page)
+        self.assertIn("`twisted.test.test_log`, eight tests", page)
+
+
 class PatchesTests(SynchronousTestCase):
     """
     The patches, on copies of the installed Twisted.

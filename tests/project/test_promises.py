@@ -1,12 +1,15 @@
 """
-What the pages promise in numbers, with the numbers that the code has.
+What the pages promise in numbers, with the numbers that the code has; and that a page
+names what shows its claims.
 """
+
+import re
 
 from twisted.internet import tcp
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.pages import PAGES
-from tests.support.paths import PROJECT
+from tests.support.paths import DOCS, PROJECT
 from twisted_echo import metrics, stop
 from twisted_echo.admin import http_server, pages, status_answers
 from twisted_echo.command import file_limit, status_report
@@ -155,6 +158,20 @@ What the page on monitoring says of the status page: every two seconds, five min
 the last hundred ends.
 """
 
+ONE_SECTION = "docs/sizing.md"
+"""
+All sections of this page are about the figures of the first, and one has the command.
+"""
+WITHOUT_TESTS = {"index", "quick-start", "glossary", "changelog"}
+"""
+Pages of C{docs/} that promise nothing that another one does not.
+"""
+MEASURED = re.compile(r"µs|instructions|\d % more")
+SHOWN = re.compile(r"python (?:-m|docs/)|\]\([./]*tests/|<!-- compare: ")
+"""
+A command, a test, or the marks of a comparison, which C{tables} writes.
+"""
+
 
 class PromisesTests(SynchronousTestCase):
     def test_said(self) -> None:
@@ -173,3 +190,58 @@ class PromisesTests(SynchronousTestCase):
         page = PROJECT / "twisted_echo" / "admin" / "status_page.html"
         for name, number in SCRIPT.items():
             self.assertIn(f"const {name} = {number};", page.read_text())
+
+    def test_haproxy(self) -> None:
+        """
+        Likewise those of the configuration that is shipped.
+        """
+        configuration = (DOCS / "deploy" / "haproxy.cfg").read_text()
+
+        def value(name: str) -> float:
+            lines = [each.partition("#")[0] for each in configuration.splitlines()]
+            (found,) = re.findall(rf"\b{name} (\d+)(m?)", "\n".join(lines))
+            return float(found[0]) / (1000 if found[1] else 1)
+
+        fall = value("fall")
+        noticed = value("inter") + (fall - 1) * value("fastinter")
+        silent = noticed + fall * value("timeout check")
+        for sentence in (
+            f"`fastinter` = {noticed:g} s.",
+            f"`timeout check`: {silent:g} s.",
+            f"by the checks alone after {noticed:g} s",
+            f"is out after {silent:g} s",
+            f"goes to the next service after {value('timeout connect'):g} s",
+            f"`maxconn {value('maxconn'):.0f}` keeps",
+            f"waits for a place for {value('timeout queue'):g} s at most",
+        ):
+            self.assertIn(sentence, " ".join(PAGES["docs/deployment.md"].split()))
+
+
+class SourcesTests(SynchronousTestCase):
+    """
+    What shows a claim stands beside it.
+    """
+
+    def test_figures(self) -> None:
+        """
+        A section with measured figures names the command that measures them, or a test.
+        """
+        sections = []
+        for page, text in PAGES.items():
+            parts = re.split("^(?=## )", text, flags=re.M)
+            for part in [text] if page == ONE_SECTION else parts:
+                if MEASURED.search(part) and page != "docs/changelog.md":
+                    title = part.partition("\n")[0]
+                    sections.append((page, title, SHOWN.search(part) is not None))
+        self.assertGreater(len(sections), 7)
+        self.assertEqual([each for each in sections if not each[-1]], [])
+
+    def test_tests(self) -> None:
+        """
+        A page names the tests of what it says.
+        """
+        silent = set()
+        for path in sorted(DOCS.glob("*.md")):
+            if not re.search(r"\]\(\.\./tests/\w", path.read_text()):
+                silent.add(path.stem)
+        self.assertEqual(silent, WITHOUT_TESTS)
