@@ -29,7 +29,7 @@ class _Test(Protocol):
 @asynccontextmanager
 async def running(service: _Service) -> AsyncIterator[_Service]:
     """
-    Start a service that listens, and stop it when the block is left. Then nothing may
+    Start a service, and stop it when the block is left. Then nothing may
     be left of it (L{assertNothingLeft})::
 
         async def test_upper(self):
