@@ -53,18 +53,21 @@ _PIP = Path(sysconfig.get_path("purelib"), "pip")
 
 def _pip_settings() -> dict[str, str]:
     """
-    What pip is told here, by its files and by the environment, which comes last.
+    What pip is told here, by its files and by the environment, which wins.
     """
     told = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"],
+        # Quiet, it would say nothing at all.
+        env=environment({"PIP_QUIET": "0"}),
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     # Such as  global.timeout='60'  or  :env:.timeout='60'.
+    lines = sorted(told.splitlines(), key=lambda line: line.startswith(":env:"))
     return {
         name.rpartition(".")[2]: ast.literal_eval(value)
-        for name, _, value in (line.partition("=") for line in told.splitlines())
+        for name, _, value in (line.partition("=") for line in lines)
     }
 
 
