@@ -8,10 +8,12 @@ import re
 from twisted.internet import tcp
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support import connection_memory, line_cost
 from tests.support.pages import PAGES
 from tests.support.paths import DOCS, PROJECT
-from twisted_echo import metrics, stop
+from twisted_echo import EchoConfig, metrics, stop
 from twisted_echo.admin import http_server, pages, status_answers
+from twisted_echo.bench.programs.kinds import KINDS
 from twisted_echo.command import file_limit, status_report
 from twisted_echo.command.workers import (
     hang_detector,
@@ -215,6 +217,56 @@ class PromisesTests(SynchronousTestCase):
             f"waits for a place for {value('timeout queue'):g} s at most",
         ):
             self.assertIn(sentence, " ".join(PAGES["docs/deployment.md"].split()))
+
+
+class RowsTests(SynchronousTestCase):
+    """
+    The tables of figures have the rows that their commands print.
+    """
+
+    def names(self, page: str, head: str) -> list[str]:
+        """
+        The first cells of a table that begins like this.
+        """
+        _, _, table = PAGES[f"docs/{page}.md"].partition(f"\n| {head} |")
+        rows = table.partition("\n\n")[0].splitlines()[2:]
+        return [each.split(" | ")[0].removeprefix("| ") for each in rows]
+
+    def test_memory(self) -> None:
+        """
+        What one connection costs.
+        """
+        names = self.names("security", "connection")
+        plain = [re.sub(r" \(for `.*`\)", "", each) for each in names]
+        self.assertEqual(plain, [each.name for each in connection_memory.KINDS])
+
+    def test_unread(self) -> None:
+        """
+        How many clients that do not read the default of C{--max-buffered} is for.
+        """
+        text = PAGES["docs/security.md"]
+        (held,) = re.findall(
+            r"^\| a client that does not read \| .* \| (\d+) KiB \|$", text, re.M
+        )
+        clients = EchoConfig().limits.buffered / (int(held) << 10)
+        self.assertEqual(round(clients, -3), 2000)
+        self.assertIn("[two thousand clients]", PAGES["docs/operations.md"])
+
+    def test_instructions(self) -> None:
+        """
+        What a line costs.
+        """
+        names = self.names("eager-reactor", "connections")
+        plain = ",".join(each.replace(",", "") for each in names)
+        self.assertEqual(plain, line_cost.CONNECTIONS)
+
+    def test_gains(self) -> None:
+        """
+        What each kind of program gains.
+        """
+        named = self.names("eager-gains", "kind: an operation | epoll | eager | ratio")
+        kinds = [f"{each.label}: {each.operation}" for each in KINDS.values()]
+        self.assertEqual(named, kinds)
 
 
 class SourcesTests(SynchronousTestCase):

@@ -73,8 +73,10 @@ class LifeTests(LoopTestCase):
         super().setUp()
         use_python(self)
 
-    def serve(self, endpoint: str, **settings: Any) -> tuple[Loop, EchoService]:
-        loop = self.eager()
+    def serve(
+        self, endpoint: str, loop: Loop | None = None, **settings: Any
+    ) -> tuple[Loop, EchoService]:
+        loop = loop or self.eager()
         config = EchoConfig(listen=[endpoint], **settings)
         service = EchoService(config, reactor=loop.reactor)
         loop.serve(service)
@@ -149,6 +151,19 @@ class LifeTests(LoopTestCase):
         Nothing is set that is inherited, and the end sends nothing.
         """
         self.assertLife(self.life("tcp:0:interface=127.0.0.1"))
+
+    def test_stock(self) -> None:
+        """
+        For a line Twisted's own reactor also tells epoll to watch for room, and to stop
+        watching. (Between the two it polls once more.)
+        """
+        stock = Loop(self, self.reactors.stock)
+        loop, service = self.serve("tcp:0:interface=127.0.0.1", stock)
+        peer = self.client(service)
+        self.until(loop, lambda: service.factory.sessions)
+        peer.sendall(b"hello\n")
+        line = self.until(loop, partial(self.answered, peer))
+        self.assertEqual(line, {"socket.recv": 1, "epoll.modify": 2, "socket.send": 1})
 
     def test_unix(self) -> None:
         """
