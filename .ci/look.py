@@ -33,14 +33,16 @@ async function open(page, width) {
 }
 function* look(page, width) {
   const found = (selector) => page.querySelectorAll(selector);
-  const wide = page.documentElement.scrollWidth;
   if (!page.querySelector("article h1")) yield "there is no heading";
-  if (wide > width) yield `the page is ${wide} pixels wide`;
+  // On a telephone the content would scroll, and not the page.
+  for (const part of found("html, .content"))
+    if (part.scrollWidth > part.clientWidth)
+      yield `the page is wider by ${part.scrollWidth - part.clientWidth} pixels`;
   for (const code of found("code.name, td:first-child code"))
     if (code.getClientRects().length > 1) yield `broken: ${code.textContent}`;
   for (const table of found(".table-wrapper"))
     if (width == LAPTOP && table.scrollWidth > table.clientWidth)
-      yield `columns are cut off: ${table.textContent.trim().slice(0, 60)}`;
+      yield `columns are cut off: ${table.querySelector("tr").innerText}`;
   for (const picture of page.images)
     if (!picture.naturalWidth) yield `no picture: ${picture.src}`;
   for (const name of found("dl.py > dt.sig"))

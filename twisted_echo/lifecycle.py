@@ -125,6 +125,8 @@ class Lifecycle:
 
     def require(self, step: Step) -> None:
         """
+        Check that a step is legal in the present state.
+
         @raise IllegalTransition: if C{step} is not legal now.
         """
         if self._state not in _STEPS[step][0]:

@@ -39,6 +39,8 @@ __all__ = ["Endpoint", "SessionService"]
 
 def _checkFactory(factory: object) -> None:
     """
+    Check that a factory can serve a L{SessionService}.
+
     @raise TypeError: if it is no L{SessionFactory}, with what would be one; or if its
         class has not made it wholly.
     """

@@ -196,3 +196,19 @@ class ModuleTests(SynchronousTestCase):
             if len(told.split("\n\n")[0].split()) < 3:
                 silent.append(str(path.relative_to(PROJECT)))
         self.assertEqual(silent, [])
+
+    def test_descriptions(self) -> None:
+        """
+        What is described begins with what it is, and not with an argument or a result.
+        (The arguments of a class stand with what makes its instances.)
+        """
+        makers = ("__init__", "__new__", "__post_init__")
+        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        headless = [
+            f"{path.relative_to(PROJECT)}: {node.name}"
+            for path in sorted(PACKAGE.rglob("*.py"))
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, kinds) and node.name not in makers
+            if (ast.get_docstring(node) or "").startswith("@")
+        ]
+        self.assertEqual(headless, [])

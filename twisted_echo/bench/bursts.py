@@ -74,6 +74,8 @@ class Order:
 
 class Burst(NamedTuple):
     """
+    The result of one burst of load.
+
     @ivar lines: how many came back: all that were sent.
     @ivar latency_us: percentiles, by name, if lines were due at a rate; else empty.
     """
@@ -110,6 +112,8 @@ class LoadClient:
 
     def next_lines(self, count: int) -> bytes:
         """
+        Take the next lines of the connection.
+
         @return: the bytes to send now.
         """
         return self._exchange.send(count, time.monotonic_ns())
@@ -199,6 +203,8 @@ class VolleyLoad:
 
     def _volley(self, clients: Sequence[LoadClient], count: int) -> int:
         """
+        Send lines on all connections, and then read all answers.
+
         @return: how many lines there were.
         """
         # Made before, so that they go out as fast as they can.

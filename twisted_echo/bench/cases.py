@@ -25,6 +25,8 @@ MOST_CONNECTIONS = 20_000
 
 class Case(NamedTuple):
     """
+    One kind of load that C{compare} puts on servers.
+
     @ivar size: bytes of a line, delimiter included.
     @ivar depth: lines in flight per connection.
     @ivar rate: lines a second of all connections together, due whatever the server

@@ -144,6 +144,8 @@ class Churn:
 
     async def _visit(self, visit: Visit) -> None:
         """
+        Connect, send one line, and wait until the server has closed.
+
         @raise BrokenServer: if it cannot connect, or is not served to its end.
         """
         timeout = self._plan.timeout

@@ -51,6 +51,8 @@ load take to begin.
 @dataclass(frozen=True)
 class Settings:
     """
+    How a comparison measures.
+
     @ivar seconds: of a burst.
     @ivar processors: those of the server, and those of the load; none for any.
     @ivar certificate: the folder of C{key.pem} and C{cert.pem}, for cases over TLS.
@@ -143,6 +145,8 @@ class Subject:
 
     def measure(self, number: int, seconds: float) -> Run:
         """
+        Load the server for some seconds, and return what it used.
+
         @raise BrokenServer: if the server breaks a line or a connection.
         """
         meter = Meter()

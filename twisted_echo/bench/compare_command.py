@@ -94,6 +94,8 @@ def what_to_measure(
     cases: Sequence[Case], asked: Sequence[Server] | None, *, tls: bool
 ) -> tuple[list[tuple[Case, Server]], dict[str, str]]:
     """
+    Choose the servers that can be measured.
+
     @return: each server under each case, and why some are left out, if nothing else
         was asked for.
     @raise BadRequest: if one that was asked for cannot run, or none can.
@@ -145,6 +147,8 @@ def new_comparison(
 @contextlib.contextmanager
 def throw_away_certificate(wanted: bool) -> Iterator[str]:
     """
+    Make a certificate for the time of the comparison, if one is needed.
+
     @return: the folder that it is in; empty, if none is wanted.
     """
     if not wanted:

@@ -56,6 +56,8 @@ class Failed(NamedTuple):
 @dataclass
 class Comparison:
     """
+    The result of C{compare}.
+
     @ivar made: when, with what, how: facts for people.
     @ivar labels: the servers' names for people, by name, in order.
     @ivar missing: why a server could not be measured at all, by name.
@@ -126,6 +128,8 @@ class Comparison:
     @classmethod
     def from_json(cls, text: str) -> "Comparison":
         """
+        Read what L{to_json} has written.
+
         @raise BadRequest: if C{compare} did not write this.
         """
         wrong = "is not what compare --json writes"
@@ -143,6 +147,8 @@ class Comparison:
 
     def _check(self) -> None:
         """
+        Check a result that was read from a file.
+
         @raise ValueError: naming what is not of its kind.
         """
         for name in ("made", "labels", "missing"):

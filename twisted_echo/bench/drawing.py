@@ -93,6 +93,8 @@ DARK = Theme(
 
 class Point(NamedTuple):
     """
+    One point of a picture, or the reason why it is missing.
+
     @ivar value: None, if there is none.
     @ivar note: what is written beside it.
     """

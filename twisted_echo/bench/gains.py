@@ -57,6 +57,8 @@ class Gain(NamedTuple):
 @dataclass
 class Gains:
     """
+    The result of C{programs}.
+
     @ivar made: when, with what, how: facts for people.
     @ivar pairs: the reactors that are compared.
     """

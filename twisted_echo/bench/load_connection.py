@@ -172,6 +172,8 @@ class OpenLoop(Connection):
 
     def start(self, first_due: int, step: int) -> None:
         """
+        Begin to send lines that are due at a fixed rate.
+
         @param first_due: when the first line is due, each of the others C{step}
             nanoseconds after the one before.
         """

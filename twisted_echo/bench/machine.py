@@ -18,6 +18,8 @@ number by which the kernel knows that clock: C{~pid << 3 | kind}.
 
 def check(command: str) -> None:
     """
+    Check that this is a machine with Linux.
+
     @raise BadRequest: where nothing here works.
     """
     if not Path("/proc/self/stat").exists():

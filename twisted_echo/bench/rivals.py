@@ -159,6 +159,8 @@ async def serve(
     create: Callable[..., Awaitable[asyncio.Server]] = create_server,
 ) -> None:
     """
+    Serve a protocol of asyncio until the process ends.
+
     @param protocol: C{None} for streams.
     """
     loop = asyncio.get_running_loop()

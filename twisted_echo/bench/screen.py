@@ -18,6 +18,8 @@ Takes the share that is done, from 0 to 1, and a few words on it.
 @contextlib.contextmanager
 def progress_bar(what: str, wanted: bool | None) -> Iterator[Show]:
     """
+    Show a progress bar while the block runs.
+
     @param wanted: C{None} for: on a terminal only.
     """
     if wanted is None:

@@ -38,6 +38,8 @@ The package that brings a module which may be missing, if not the extra.
 @dataclass(frozen=True)
 class Server:
     """
+    One server that C{compare} measures.
+
     @ivar label: for people.
     @ivar needs: the modules without which it cannot run.
     @ivar tls_needs: the one without which it cannot speak TLS; None: it does not.
@@ -77,6 +79,8 @@ class Server:
 
     def start(self, processors: Collection[int], certificate: str = "") -> Child:
         """
+        Start the server in a process of its own.
+
         @param certificate: the folder of C{key.pem} and C{cert.pem}; empty: no TLS.
         """
         return Child(

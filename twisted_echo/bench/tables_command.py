@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_comparison(file: str) -> Comparison:
     """
+    Read the result of C{compare} from a file.
+
     @raise BadRequest: if it cannot be read, or is not a comparison with runs.
     """
     try:

@@ -44,6 +44,8 @@ Seconds that a producer produces before SIGTERM.
 @dataclass(frozen=True)
 class WaitEffort:
     """
+    How much one run of C{wait} does.
+
     @ivar seconds: how long the neighbor is busy.
     @ivar most: bytes that its peer reads, at most.
     @ivar processors: those of the server, and those of the peer; none for any.
@@ -88,6 +90,8 @@ class _Meeting:
 
     def longest_wait(self, effort: WaitEffort) -> tuple[float, int, int]:
         """
+        Measure the longest wait of the session while the neighbor is busy.
+
         @return: the longest wait in milliseconds, the echoes, the bytes that were read.
         """
         with OpenSession(address(self.server)) as session:
@@ -103,6 +107,8 @@ class _Meeting:
 
     def time_of_stop(self) -> float:
         """
+        Measure how long the process takes to end by SIGTERM.
+
         @return: milliseconds from SIGTERM to the end of the process.
         """
         handle = os.pidfd_open(self.server.pid)

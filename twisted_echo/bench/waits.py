@@ -70,6 +70,8 @@ class WaitRow(NamedTuple):
 @dataclass
 class Waits:
     """
+    The result of C{wait}.
+
     @ivar made: when, with what, how: facts for people.
     """
 

@@ -11,6 +11,8 @@ from twisted_echo.bench.plan import Target
 
 def tls_context(target: Target) -> ssl.SSLContext | None:
     """
+    Make the TLS context with which the load connects.
+
     @raise BadRequest: if the file of authorities cannot be used.
     """
     if not target.tls:
@@ -60,6 +62,8 @@ async def connect(
     timeout: float,
 ) -> None:
     """
+    Connect a protocol to a target.
+
     @raise BrokenServer: if there is no connection within C{timeout} seconds.
     """
     loop = asyncio.get_running_loop()

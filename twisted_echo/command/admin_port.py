@@ -141,6 +141,8 @@ def _checked(
     listening: Sequence[ParsedEndpoint],
 ) -> ParsedEndpoint:
     """
+    Parse the endpoint string of the admin port, and check it.
+
     @param described: the endpoint string that was made of the user's C{text}.
     @raise _ExplainedError: if it is not an endpoint string, or names a socket that
         another endpoint uses.

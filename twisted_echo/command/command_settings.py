@@ -93,6 +93,8 @@ def commandSettings(
 
 def _echoConfig(options: Mapping[str, Any], measure: bool) -> EchoConfig:
     """
+    Make the settings of the echo service from the options.
+
     @raise InvalidSetting: if a value is not legal.
     """
     return EchoConfig(

@@ -106,6 +106,8 @@ A line up to its LF. (A zone of an IPv6 address means nothing on another machine
 
 def _parse_line(data: bytes) -> ProxyHeader | None:
     """
+    Parse a header of version 1; return None while it is not whole.
+
     @param data: not more bytes than a line may have.
     """
     line, newline, _ = data.partition(b"\n")
@@ -140,6 +142,8 @@ def _port(word: bytes) -> int:
 
 def _parse_binary(data: bytes) -> ProxyHeader | None:
     """
+    Parse a header of version 2; return None while it is not whole.
+
     @param data: begins as the signature does.
     """
     if len(data) < _FIXED:

@@ -143,6 +143,8 @@ class EchoServer:
     @property
     def host(self) -> str:
         """
+        The host of the port where the server listens.
+
         @raise ValueError: if it listens on a UNIX socket.
         """
         return self._tcp()[0]
@@ -150,6 +152,8 @@ class EchoServer:
     @property
     def port(self) -> int:
         """
+        The port where the server listens.
+
         @raise ValueError: if it listens on a UNIX socket.
         """
         return self._tcp()[1]
@@ -162,6 +166,8 @@ class EchoServer:
     @property
     def path(self) -> str:
         """
+        The path of the UNIX socket where the server listens.
+
         @raise ValueError: if it listens on a port.
         """
         if not isinstance(self.address, str):

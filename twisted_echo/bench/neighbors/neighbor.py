@@ -19,6 +19,8 @@ STOP = "stop"
 @dataclass(frozen=True)
 class Neighbor:
     """
+    One kind of busy connection that C{wait} measures a session beside.
+
     @ivar label: for people.
     @ivar server: what serves it, a name in L{neighbor_servers}; empty if there is none.
     @ivar transport: C{tcp}, C{tls} or C{unix}.

@@ -24,6 +24,8 @@ Bytes of a wrong reply that the error shows.
 
 class DialogueStep(NamedTuple):
     """
+    One step of a dialogue: what the client sends, and the reply that it expects.
+
     @ivar send: empty, if the server is to speak first.
     @ivar reply: all that is to come back, or a pattern that matches all of it.
     """

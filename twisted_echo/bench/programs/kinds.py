@@ -15,6 +15,8 @@ _PACKAGE = "twisted_echo.bench.programs"
 @dataclass(frozen=True)
 class Kind:
     """
+    One kind of program that C{programs} measures.
+
     @ivar label: for people.
     @ivar operation: what is counted, for people.
     @ivar place: the module, and the program's name in it.

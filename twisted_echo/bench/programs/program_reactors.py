@@ -21,6 +21,8 @@ def _uvloop() -> Any:
 @dataclass(frozen=True)
 class ReactorKind:
     """
+    One reactor that programs run on.
+
     @ivar module: the one whose C{install} installs it; empty for a bare protocol.
     @ivar loop: what makes the event loop that C{install} takes.
     @ivar rival: of a bare protocol, its name among the servers of C{compare}.

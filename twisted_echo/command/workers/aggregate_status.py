@@ -211,6 +211,8 @@ class _Cursor(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "_Cursor":
         """
+        Read a cursor from its text.
+
         @raise ValueError: if the text is not a cursor's.
         """
         numbers = (text or "0:0:0").split(":")

@@ -129,6 +129,8 @@ class UnservedBacklogs:
 
     def _make(self, owned: Container[int] | None) -> _Service:
         """
+        Make a service for the backlogs that no worker serves.
+
         @param owned: the partitions whose backlogs workers serve; None if no worker
             serves any, nor the backlogs that all workers share.
         """
