@@ -217,6 +217,13 @@ class PromisesTests(SynchronousTestCase):
             f"waits for a place for {value('timeout queue'):g} s at most",
         ):
             self.assertIn(sentence, " ".join(PAGES["docs/deployment.md"].split()))
+        # Deadlines are late by two sweeps at most.
+        deadlines, late = EchoConfig().deadlines, 2 * SWEEPS[1]
+        idle = deadlines.idle + late + EchoConfig().abortAfter
+        self.assertIn(f"make {idle:g} s. HAProxy's", configuration)
+        for side in ("client", "server"):
+            self.assertGreater(value(f"timeout {side}"), idle)
+            self.assertGreater(value(f"timeout {side}-fin"), deadlines.write + late)
 
 
 class RowsTests(SynchronousTestCase):
@@ -287,6 +294,21 @@ class SourcesTests(SynchronousTestCase):
                     sections.append((page, title, SHOWN.search(part) is not None))
         self.assertGreater(len(sections), 7)
         self.assertEqual([each for each in sections if not each[-1]], [])
+
+    def test_commands(self) -> None:
+        """
+        Each command of this project that a page names is there.
+        """
+        named = {
+            each
+            for text in PAGES.values()
+            for each in re.findall(r"python -m ((?:tests|twisted_echo)[.\w]*\w)", text)
+        }
+        self.assertGreater(len(named), 6)
+        for each in named:
+            path = PROJECT.joinpath(*each.split("."))
+            path = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+            self.assertIn('__name__ == "__main__"', path.read_text(), each)
 
     def test_tests(self) -> None:
         """
