@@ -1,6 +1,7 @@
 """
 What a line, a connection and a scrape cost the service, with HAProxy in front and
-without: the tables of C{docs/sizing.md}, and what C{--admin} costs::
+without: the tables of C{docs/sizing.md}, what C{--admin} costs, and how long TLS
+clients that come at once hold up an open session::
 
     python -m tests.support.sizing
     python -m tests.support.sizing --rounds 1 --seconds 0.5 lines
@@ -27,6 +28,7 @@ from tests.support.balancer import Balancer
 from tests.support.processes import Server, wait_until
 from twisted_echo.bench.spreads import median_interval
 from twisted_echo.testing.command_process import Command, Vitals
+from twisted_echo.testing.server import EchoServer
 
 __all__ = ["main"]
 
@@ -283,11 +285,32 @@ def measure_scrape(options: argparse.Namespace) -> None:
     )
 
 
+def measure_storm(options: argparse.Namespace) -> None:
+    """
+    What an open session of a TLS server sees beside connections that come at once.
+    """
+    with EchoServer(tls=True) as server, Cleanups() as cleanups:
+        assert server._command is not None
+        cleanups.enter_context(pinned(server._command))
+        target = f"tls:127.0.0.1:{server.port}"
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "twisted_echo.bench", "storm", target),
+                *("--insecure", f"--connections={options.storm}"),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    print(done.stdout, end="")
+
+
 PARTS = {
     "lines": measure_lines,
     "idle": measure_idle,
     "admin": measure_admin,
     "scrape": measure_scrape,
+    "storm": measure_storm,
 }
 
 
@@ -300,6 +323,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--idle", type=int, default=4000, help="connections (4000)")
     parser.add_argument("--pairs", type=int, default=20, help="of runs, admin (20)")
     parser.add_argument("--scrapes", type=int, default=1000, help="to time (1000)")
+    parser.add_argument("--storm", type=int, default=500, help="connections (500)")
     parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default")
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):

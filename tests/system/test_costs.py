@@ -80,6 +80,14 @@ class SizingTests(SynchronousTestCase):
             (of_page,) = re.findall(row, PAGES["docs/sizing.md"], re.M)
             self.assertEqual(of_page.count("|"), cells.count("|"), name)
 
+    def test_storm(self) -> None:
+        """
+        A storm beside an open session over TLS has the rows of C{storm}.
+        """
+        printed = self.printed("--storm", "2", "storm")
+        for row in ("none", "all at once", "one after the other"):
+            self.assertRegex(printed, rf"\n {row} .*\d (?:µs|ms|s)\n")
+
     def test_scrapes(self) -> None:
         """
         What C{--admin} costs is a ratio, and what a scrape costs is a time.
