@@ -6,15 +6,20 @@ what is in them.
 
 import re
 import subprocess
-from copy import deepcopy
 from importlib.metadata import version
 from typing import Any
 from unittest import skipIf
 
-import kubernetes_validate
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.manifest import CONTAINER, POD, PORTS, RESOURCES, VARIABLES
+from tests.support.manifest import (
+    CONTAINER,
+    OLDEST,
+    POD,
+    PORTS,
+    RESOURCES,
+    VARIABLES,
+)
 from tests.support.paths import DOCS
 from tests.support.processes import DEADLINE, new_folder
 from tests.support.watching import PROMTOOL, RULES
@@ -22,11 +27,6 @@ from twisted_echo.command.environment import fromEnvironment, variableOf
 from twisted_echo.command.option_table import OPTIONS
 from twisted_echo.stop import longestStop
 from twisted_echo.tap import Options
-
-OLDEST = "1.27"
-"""
-The oldest Kubernetes, by the first line of the manifest.
-"""
 
 MIB = 1 << 20
 
@@ -59,37 +59,6 @@ def figure(pattern: str) -> float:
     """
     (text,) = re.findall(pattern, SIZING)
     return float(text)
-
-
-class SchemaTests(SynchronousTestCase):
-    """
-    What Kubernetes itself says of the manifest, by its schemas.
-    """
-
-    def validate(self, resource: Any) -> None:
-        for each in (OLDEST, kubernetes_validate.latest_version()):
-            kubernetes_validate.validate(resource, each, strict=True)
-
-    def test_valid(self) -> None:
-        """
-        Every resource is valid, for the oldest version and for the newest.
-        """
-        self.assertEqual(
-            set(RESOURCES),
-            {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"},
-        )
-        for each in RESOURCES.values():
-            self.validate(each)
-
-    def test_refused(self) -> None:
-        """
-        A field that does not exist would be found.
-        """
-        for each in RESOURCES.values():
-            wrong = deepcopy(each)
-            wrong["spec"]["unknown"] = True
-            with self.assertRaises(kubernetes_validate.ValidationError):
-                self.validate(wrong)
 
 
 class ManifestTests(SynchronousTestCase):

@@ -11,6 +11,11 @@ from tests.support.paths import DOCS
 
 MANIFEST = DOCS / "deploy" / "kubernetes.yaml"
 
+OLDEST = "1.27"
+"""
+The oldest Kubernetes, by the first line of the manifest.
+"""
+
 RESOURCES: Mapping[str, Any] = {
     each["kind"]: each for each in yaml.safe_load_all(MANIFEST.read_text())
 }
