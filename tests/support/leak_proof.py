@@ -61,6 +61,7 @@ from tests.support.processes import (
     wait_until,
 )
 from twisted_echo.session.factory import DEFAULT_ABORT_AFTER
+from twisted_echo.testing.command_process import Books
 
 SLACK = 16 * 1024
 """
@@ -361,7 +362,7 @@ def _stop(scope: _Scope, server: Server, live: int) -> None:
         client.close()
     if server.wait() != -signal.SIGTERM:
         raise server.report("did not end by SIGTERM")
-    if f": {live} sessions were open" not in server.stdout:
+    if Books.of(server.stdout).sessions != live:
         raise server.report(f"not {live} sessions at the stop")
 
 

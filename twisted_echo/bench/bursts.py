@@ -133,8 +133,8 @@ class LoadClient:
         data = self.socket.recv(self._most)
         if not data:
             raise BrokenServer(
-                "the server closed the connection;"
-                f" {self._exchange.outstanding} lines were in flight"
+                f"closed by the server; {self._exchange.outstanding} lines were in"
+                " flight"
             )
         self._exchange.receive(data, time.monotonic_ns())
 

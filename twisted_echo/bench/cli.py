@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "wait": (wait_command, "measure how long a busy connection makes others wait"),
     "plot": (plot, "draw what compare has measured"),
     "tables": (tables_command, "write the tables of what compare has measured"),
-    "split": (split, "what splitting lines costs, I/O left out"),
+    "split": (split, "measure what splitting lines costs, without I/O"),
 }
 
 

@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"how long each burst of lines lasts ({SECONDS:g})",
     )
     add("--tls", action="store_true", help="measure over TLS")
-    add("--no-pin", action="store_true", help="let all run on any processor")
+    add("--no-pin", action="store_true", help="pin nothing to a processor")
     add("--markdown", action="store_true", help="print the tables as Markdown")
     add("--json", metavar="FILE", help="write all runs to FILE, for plot and tables")
     arguments.add_progress(parser)

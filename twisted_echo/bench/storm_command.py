@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.target,
         metavar="TARGET",
         help="where the open session is: HOST:PORT, tcp:HOST:PORT, tls:HOST:PORT or"
-        " unix:PATH (the same)",
+        " unix:PATH (where the connections go)",
     )
     add(
         "-c",

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"what its peer reads, at most ({MEGABYTES})",
     )
-    add("--no-pin", action="store_true", help="let all run on any processor")
+    add("--no-pin", action="store_true", help="pin nothing to a processor")
     add("--markdown", action="store_true", help="print the tables as Markdown")
     add("--json", metavar="FILE", help="write all runs to FILE")
     arguments.add_progress(parser)

@@ -7,12 +7,15 @@ import json
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_echo
+from tests.support.marks import slow
 from tests.support.paths import PROJECT
 from tests.support.processes import DEADLINE, environment, new_folder
 from twisted_echo.validation import extras
@@ -179,6 +182,24 @@ class InstalledTests(SynchronousTestCase):
         )
         done = self.run_python("-c", code)
         self.assertIn("'THE-CHECKOUT-OF-twisted-echo[metrics]'", done.stdout)
+
+    @slow
+    def test_pipTakesIt(self) -> None:
+        """
+        pip finds this package, and its extra, by the command.
+        """
+        if find_spec("hatchling") is None:
+            raise SkipTest("hatchling is not installed")
+        self.installed(url=PROJECT.as_uri(), dir_info={})
+        options = "--dry-run --ignore-installed --no-deps --no-index --quiet"
+        done = self.run_python(
+            *("-m", "pip", "install", *options.split(), "--no-build-isolation"),
+            *("--report", "-", *self.told("metrics")),
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        (found,) = json.loads(done.stdout)["install"]
+        self.assertEqual(found["metadata"]["name"], "twisted-echo")
+        self.assertEqual(found["requested_extras"], ["metrics"])
 
     def test_messages(self) -> None:
         """
