@@ -22,7 +22,7 @@ from tests.support.marks import slow
 from tests.support.processes import DEADLINE, environment, new_folder
 from twisted_echo.command.generated_files import generatedFiles
 
-PAGE = "twisted_echo/admin/status_page.html"
+PAGE = "twisted_echo/admin/status_page/page.html"
 PLUGIN = "twisted/plugins/twisted_echo_plugin.py"
 
 

@@ -12,7 +12,8 @@ from tests.support import connection_memory, line_cost
 from tests.support.pages import PAGES
 from tests.support.paths import DOCS, PROJECT
 from twisted_echo import EchoConfig, metrics, stop
-from twisted_echo.admin import http_server, pages, status_answers
+from twisted_echo.admin import http_server, pages
+from twisted_echo.admin.status_page import answers
 from twisted_echo.bench.programs.kinds import KINDS
 from twisted_echo.command import file_limit, status_report
 from twisted_echo.command.workers import (
@@ -95,9 +96,9 @@ PROMISES = {
         f"at most `limit` of them ({pages._ROWS}; up to {statistics.MOST_ROWS})",
         f"in ASCII, and {x509.LONGEST} characters at most",
         f"at most {ADMIN} connections, or {OF_FILES} of the limit",
-        f"From {100 * status_answers._NEARLY_FULL:g} % on it is nearly full",
-        f"have waited for over {SECOND[status_answers._SLOW]}:",
-        f"has up to {said(status_answers.MOST_WAITING)} sessions",
+        f"From {100 * answers._NEARLY_FULL:g} % on it is nearly full",
+        f"have waited for over {SECOND[answers._SLOW]}:",
+        f"has up to {said(answers.MOST_WAITING)} sessions",
         f"it did not answer for {HUNG} seconds, and was killed",
         f"calls come late that are due {({0.5: 'twice'})[lateness._TICK]} a second",
         f"certificate of the server's expires within {DAYS:g} days",
@@ -189,7 +190,7 @@ class PromisesTests(SynchronousTestCase):
         """
         Likewise the numbers of the script.
         """
-        page = PROJECT / "twisted_echo" / "admin" / "status_page.html"
+        page = PROJECT / "twisted_echo" / "admin" / "status_page" / "page.html"
         for name, number in SCRIPT.items():
             self.assertIn(f"const {name} = {number};", page.read_text())
 

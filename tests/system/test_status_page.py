@@ -22,7 +22,7 @@ from tests.support.processes import (
     wait_until,
 )
 from tests.support.workers_case import WorkersTestCase
-from twisted_echo.admin.status_answers import Level
+from twisted_echo.admin.status_page.answers import Level
 
 # What the page shows, by the tables and the keys of their rows: each cell's text,
 # numbers without their commas.

@@ -30,10 +30,10 @@ from twisted.internet.interfaces import (
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from twisted_echo.admin.base_page import DeferredPage, Page, answerText
 from twisted_echo.admin.http_server import BoundedSite
-from twisted_echo.admin.page import DeferredPage, Page, answerText
 from twisted_echo.admin.prometheus import SnapshotCollector
-from twisted_echo.admin.status_page import StatusJSON, StatusPage
+from twisted_echo.admin.status_page.page import StatusJSON, StatusPage
 from twisted_echo.admin.status_view import SessionsPage, StatusSource
 from twisted_echo.metrics import Observation
 from twisted_echo.net.listening import closePort

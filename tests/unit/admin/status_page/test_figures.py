@@ -1,5 +1,5 @@
 """
-L{twisted_echo.admin.status_figures}: what the status page says.
+L{twisted_echo.admin.status_page.figures}: what the status page says.
 """
 
 import json
@@ -8,9 +8,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.snapshots import figures, full, observed, seen_worker
-from twisted_echo.admin.end_meanings import MEANINGS
 from twisted_echo.admin.prometheus import METRICS
-from twisted_echo.admin.status_figures import statusFigures
+from twisted_echo.admin.status_page.end_meanings import MEANINGS
+from twisted_echo.admin.status_page.figures import statusFigures
 from twisted_echo.metrics import Snapshot
 from twisted_echo.session.ends.end_reason import EndReason
 

@@ -1,5 +1,5 @@
 """
-L{twisted_echo.admin.limit_usage}: how near the limits are.
+L{twisted_echo.admin.status_page.limit_usage}: how near the limits are.
 """
 
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.snapshots import figures, observed, seen_worker
-from twisted_echo.admin.limit_usage import nearest, usages, workerUsages
+from twisted_echo.admin.status_page.limit_usage import nearest, usages, workerUsages
 from twisted_echo.metrics import Snapshot
 
 FULL = Snapshot(

@@ -22,9 +22,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
-from twisted_echo.admin.page import DeferredPage
-from twisted_echo.admin.status_answers import MOST_WAITING
-from twisted_echo.admin.status_figures import (
+from twisted_echo.admin.base_page import DeferredPage
+from twisted_echo.admin.status_page.answers import MOST_WAITING
+from twisted_echo.admin.status_page.figures import (
     Detailed,
     Row,
     Share,
@@ -43,7 +43,9 @@ Where a figure belongs in the file: its kind, and its name.
 
 @cache
 def _file() -> str:
-    return files("twisted_echo.admin").joinpath("status_page.html").read_text("utf-8")
+    return (
+        files("twisted_echo.admin.status_page").joinpath("page.html").read_text("utf-8")
+    )
 
 
 @cache

@@ -10,17 +10,27 @@ C{/metrics}, by the same table.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, final
 
-from twisted_echo.admin.end_meanings import MEANINGS
-from twisted_echo.admin.figure_format import (
+from twisted_echo.admin.prometheus import METRICS
+from twisted_echo.admin.status_page.answers import (
+    Answer,
+    faults,
+    fullest,
+    statusAnswers,
+)
+from twisted_echo.admin.status_page.end_meanings import MEANINGS
+from twisted_echo.admin.status_page.figure_format import (
     bytesText,
     countText,
     durationText,
     momentText,
     percentText,
 )
-from twisted_echo.admin.limit_usage import Usage, nearest, usages, workerUsages
-from twisted_echo.admin.prometheus import METRICS
-from twisted_echo.admin.status_answers import Answer, faults, fullest, statusAnswers
+from twisted_echo.admin.status_page.limit_usage import (
+    Usage,
+    nearest,
+    usages,
+    workerUsages,
+)
 from twisted_echo.metrics import Histogram, Observation, Snapshot, WorkerObservation
 from twisted_echo.process_figures import ProcessFigures
 from twisted_echo.session.ends.end_reason import EndReason

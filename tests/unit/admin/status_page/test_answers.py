@@ -1,5 +1,5 @@
 """
-L{twisted_echo.admin.status_answers}: what an operator asks first.
+L{twisted_echo.admin.status_page.answers}: what an operator asks first.
 """
 
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.snapshots import filled, observed, seen_worker
-from twisted_echo.admin.status_answers import (
+from twisted_echo.admin.status_page.answers import (
     Answer,
     Level,
     faults,

@@ -1,10 +1,10 @@
 """
-L{twisted_echo.admin.figure_format}: numbers for people.
+L{twisted_echo.admin.status_page.figure_format}: numbers for people.
 """
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_echo.admin.figure_format import (
+from twisted_echo.admin.status_page.figure_format import (
     bytesText,
     countText,
     durationText,

@@ -5,7 +5,7 @@ How near a service is to its limits.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from twisted_echo.admin.figure_format import bytesText, countText
+from twisted_echo.admin.status_page.figure_format import bytesText, countText
 from twisted_echo.metrics import Observation, Snapshot
 from twisted_echo.process_figures import ProcessFigures
 

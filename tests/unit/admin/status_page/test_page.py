@@ -1,5 +1,5 @@
 """
-L{twisted_echo.admin.status_page}, over real HTTP.
+L{twisted_echo.admin.status_page.page}, over real HTTP.
 """
 
 import base64
@@ -16,7 +16,7 @@ from tests.support.admin import AdminTestCase, SlowView, succeeded
 from tests.support.clients import until
 from tests.support.counting_transports import DONE, Counting
 from tests.support.snapshots import full, observed, seen_worker
-from twisted_echo.admin.status_answers import MOST_WAITING
+from twisted_echo.admin.status_page.answers import MOST_WAITING
 
 
 class Page(HTMLParser):

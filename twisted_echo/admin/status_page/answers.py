@@ -10,13 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from twisted_echo.admin.figure_format import (
+from twisted_echo.admin.status_page.figure_format import (
     bytesText,
     countText,
     durationText,
     percentText,
 )
-from twisted_echo.admin.limit_usage import Usage, nearest, usages, workerUsages
+from twisted_echo.admin.status_page.limit_usage import (
+    Usage,
+    nearest,
+    usages,
+    workerUsages,
+)
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Histogram, Observation, Snapshot
 from twisted_echo.session.ends.end_reason import EXPECTED_ENDS, EndReason
