@@ -15,15 +15,18 @@ from twisted.python.usage import CompleteList, Completer, Completions, UsageErro
 from twisted.python.usage import Options as UsageOptions
 
 from twisted_echo.command.command_service import CommandService
-from twisted_echo.command.command_settings import CommandSettings, commandSettings
 from twisted_echo.command.daemon_report import DaemonReport
-from twisted_echo.command.environment import fromEnvironment, variableOf
 from twisted_echo.command.file_limit import fittingSessions, raiseFileLimit
-from twisted_echo.command.help import PURPOSE, groupedUsage, placeholder
 from twisted_echo.command.interfaces import Served
 from twisted_echo.command.local_service import LocalService
-from twisted_echo.command.option import Option
-from twisted_echo.command.option_table import LISTEN, OPTIONS, PROXY_FROM
+from twisted_echo.command.options.command_settings import (
+    CommandSettings,
+    commandSettings,
+)
+from twisted_echo.command.options.environment import fromEnvironment, variableOf
+from twisted_echo.command.options.help import PURPOSE, groupedUsage, placeholder
+from twisted_echo.command.options.option import Option
+from twisted_echo.command.options.option_table import LISTEN, OPTIONS, PROXY_FROM
 from twisted_echo.command.start_errors import endQuietly, failProcess, tellUser
 from twisted_echo.command.systemd_notify import Notifier
 from twisted_echo.command.twisted_command import (

@@ -23,8 +23,8 @@ from tests.support.manifest import (
 from tests.support.paths import DOCS
 from tests.support.processes import DEADLINE, new_folder
 from tests.support.watching import PROMTOOL, RULES
-from twisted_echo.command.environment import fromEnvironment, variableOf
-from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.command.options.environment import fromEnvironment, variableOf
+from twisted_echo.command.options.option_table import OPTIONS
 from twisted_echo.stop import longestStop
 from twisted_echo.tap import Options
 

@@ -14,7 +14,7 @@ import twisted_echo
 from tests.support.pages import PAGES, prose
 from tests.support.paths import PROJECT
 from twisted_echo.bench.cli import build_parser
-from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.command.options.option_table import OPTIONS
 
 PACKAGE = Path(twisted_echo.__file__).parent
 PLUGIN = PROJECT / "twisted" / "plugins" / "twisted_echo_plugin.py"

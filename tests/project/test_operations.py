@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.events import log_calls
 from tests.support.paths import PROJECT
-from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.command.options.option_table import OPTIONS
 from twisted_echo.command.signal_handlers import (
     RELOAD_SIGNAL,
     STATUS_SIGNAL,

@@ -20,7 +20,7 @@ from tests.support.building import COMPILED, BuildingTestCase
 from tests.support.certificates import make_certificate
 from tests.support.marks import slow
 from tests.support.processes import DEADLINE, environment, new_folder
-from twisted_echo.command.generated_files import generatedFiles
+from twisted_echo.command.options.generated_files import generatedFiles
 
 PAGE = "twisted_echo/admin/status_page/page.html"
 PLUGIN = "twisted/plugins/twisted_echo_plugin.py"

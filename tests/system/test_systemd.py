@@ -37,8 +37,8 @@ from tests.support.processes import (
     wait_until,
 )
 from twisted_echo.command import systemd_notify as notify
-from twisted_echo.command.environment import fromEnvironment, variableOf
-from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.command.options.environment import fromEnvironment, variableOf
+from twisted_echo.command.options.option_table import OPTIONS
 from twisted_echo.command.systemd_notify import Notifier
 from twisted_echo.echo import EchoConfig
 

@@ -31,10 +31,10 @@ from zope.interface.verify import verifyObject
 
 from tests.support.clients import until
 from tests.support.tlsclient import TLSTestCase
-from twisted_echo.command import option_parsers as words
 from twisted_echo.command.command_service import CommandService
 from twisted_echo.command.file_limit import mostSessions
-from twisted_echo.command.help import GROUPS
+from twisted_echo.command.options import option_parsers as words
+from twisted_echo.command.options.help import GROUPS
 from twisted_echo.command.start_errors import CannotStart
 from twisted_echo.echo import EchoConfig, EchoService
 from twisted_echo.endpoints.strings import ParsedEndpoint

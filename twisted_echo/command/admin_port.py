@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
 from twisted_echo.admin.pages import AdminServer
 from twisted_echo.admin.status_view import StatusSource
-from twisted_echo.command import option_parsers
 from twisted_echo.command.certificate_reload import certificatesOf, reload
+from twisted_echo.command.options import option_parsers
 from twisted_echo.endpoints.layered_endpoint import LayeredEndpoint
 from twisted_echo.endpoints.strings import (
     BadEndpoint,

@@ -1,19 +1,19 @@
 """
-Tests of L{twisted_echo.command.generated_files}.
+Tests of L{twisted_echo.command.options.generated_files}.
 """
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.paths import PROJECT
 from tests.support.processes import new_folder
-from twisted_echo.command.generated_files import main
+from twisted_echo.command.options.generated_files import main
 
 
 class GeneratedFilesTests(SynchronousTestCase):
     def test_current(self) -> None:
         """
         What is in the project is what would be made now. If not: C{python -m
-        twisted_echo.command.generated_files share}.
+        twisted_echo.command.options.generated_files share}.
         """
         folder = new_folder(self)
         main([str(folder)])

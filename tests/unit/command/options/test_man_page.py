@@ -1,5 +1,5 @@
 """
-Tests of L{twisted_echo.command.man_page}.
+Tests of L{twisted_echo.command.options.man_page}.
 """
 
 import re
@@ -10,10 +10,16 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.processes import DEADLINE, environment, new_folder
-from twisted_echo.command.environment import variableOf
-from twisted_echo.command.generated_files import main
-from twisted_echo.command.man_page import ALIASES, NAME, SIGNALS, VARIABLES, manPage
-from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.command.options.environment import variableOf
+from twisted_echo.command.options.generated_files import main
+from twisted_echo.command.options.man_page import (
+    ALIASES,
+    NAME,
+    SIGNALS,
+    VARIABLES,
+    manPage,
+)
+from twisted_echo.command.options.option_table import OPTIONS
 from twisted_echo.command.signal_handlers import (
     RELOAD_SIGNAL,
     STATUS_SIGNAL,

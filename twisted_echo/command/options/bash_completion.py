@@ -8,10 +8,10 @@ does it without this file.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from twisted_echo.command.help import GROUPS
-from twisted_echo.command.option import Option
-from twisted_echo.command.option_parsers import endpoint
-from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.command.options.help import GROUPS
+from twisted_echo.command.options.option import Option
+from twisted_echo.command.options.option_parsers import endpoint
+from twisted_echo.command.options.option_table import OPTIONS
 from twisted_echo.endpoints.string_options import KINDS, optionNames
 from twisted_echo.tls.options import PATH_OPTIONS
 
@@ -71,7 +71,7 @@ that completes its value; empty, if it takes none.
 """
 
 _SCRIPT = r"""# Completion for bash of "twistd echo" and "twist echo". Made by python -m
-# twisted_echo.command.generated_files of the table of options. Do not change it here.
+# twisted_echo.command.options.generated_files of the table of options. Do not edit it.
 
 # Complete the words of a command line before the cursor. $current is the last of them;
 # readline replaces only the end of it, and keeps $kept.

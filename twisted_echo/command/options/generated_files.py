@@ -2,15 +2,15 @@
 Write the files that are made of the table of options, into the folder C{share} of a
 checkout::
 
-    python -m twisted_echo.command.generated_files share
+    python -m twisted_echo.command.options.generated_files share
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from twisted_echo.command.bash_completion import bashCompletion
-from twisted_echo.command.man_page import ALIASES, NAME, manPage
+from twisted_echo.command.options.bash_completion import bashCompletion
+from twisted_echo.command.options.man_page import ALIASES, NAME, manPage
 
 __all__ = ["generatedFiles", "main"]
 

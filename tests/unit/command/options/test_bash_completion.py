@@ -1,5 +1,5 @@
 """
-Tests of L{twisted_echo.command.bash_completion}, in a real bash.
+Tests of L{twisted_echo.command.options.bash_completion}, in a real bash.
 """
 
 import os
@@ -19,8 +19,8 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.processes import DEADLINE, environment, new_folder
-from twisted_echo.command.bash_completion import COMMANDS, REACTORS
-from twisted_echo.command.generated_files import main
+from twisted_echo.command.options.bash_completion import COMMANDS, REACTORS
+from twisted_echo.command.options.generated_files import main
 from twisted_echo.tap import Options
 
 # Prints what bash would be told: how to deal with it, and what to offer.

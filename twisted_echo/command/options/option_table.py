@@ -1,6 +1,6 @@
 """
 The options that take a value: what each is for, and how its value is parsed.
-L{twisted_echo.command.help} has the order in which a person reads them.
+L{twisted_echo.command.options.help} has the order in which a person reads them.
 """
 
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from enum import Enum
 
 from twisted.python.usage import UsageError
 
-from twisted_echo.command.option import Option
-from twisted_echo.command.option_parsers import (
+from twisted_echo.command.options.option import Option
+from twisted_echo.command.options.option_parsers import (
     AUTO,
     OFF,
     delimiter,

@@ -9,7 +9,7 @@ twisted-echo.
 
 from collections.abc import Iterable, Mapping
 
-from twisted_echo.command.option import Option
+from twisted_echo.command.options.option import Option
 
 __all__ = ["fromEnvironment", "variableOf"]
 

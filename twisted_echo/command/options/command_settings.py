@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.usage import UsageError
 
-from twisted_echo.command import option_parsers
-from twisted_echo.command.option_table import usageError
+from twisted_echo.command.options import option_parsers
+from twisted_echo.command.options.option_table import usageError
 from twisted_echo.echo import EchoConfig
 from twisted_echo.endpoints.strings import (
     ParsedEndpoint,

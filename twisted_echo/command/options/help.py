@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from twisted.python.usage import Options
 
-from twisted_echo.command.environment import variableOf
-from twisted_echo.command.option import Option
-from twisted_echo.command.option_parsers import (
+from twisted_echo.command.options.environment import variableOf
+from twisted_echo.command.options.option import Option
+from twisted_echo.command.options.option_parsers import (
     delimiter,
     endpoint,
     keepAlive,
@@ -20,7 +20,7 @@ from twisted_echo.command.option_parsers import (
     wholeNumber,
     workers,
 )
-from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.command.options.option_table import OPTIONS
 from twisted_echo.validation.units import parse_duration, parse_size
 
 __all__ = ["GROUPS", "PURPOSE", "UNITS", "groupedUsage", "placeholder"]

@@ -8,9 +8,9 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from twisted_echo.command.environment import variableOf
-from twisted_echo.command.help import GROUPS, PURPOSE, UNITS, placeholder
-from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.command.options.environment import variableOf
+from twisted_echo.command.options.help import GROUPS, PURPOSE, UNITS, placeholder
+from twisted_echo.command.options.option_table import OPTIONS
 
 __all__ = ["ALIASES", "NAME", "SIGNALS", "VARIABLES", "manPage"]
 
@@ -109,8 +109,8 @@ def manPage() -> str:
     Write the page.
     """
     lines = [
-        '.\\" Made by python -m twisted_echo.command.generated_files of the table of',
-        '.\\" options. Do not change it here.',
+        '.\\" Made by python -m twisted_echo.command.options.generated_files of the',
+        '.\\" table of options. Do not change it here.',
         f'.TH {NAME.upper()} 1 {_DATE} twisted\\-echo "User Commands"',
         # Endpoints are long words: leave the right margin ragged, and break none.
         ".ad l",

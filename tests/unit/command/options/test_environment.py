@@ -1,5 +1,5 @@
 """
-Tests of L{twisted_echo.command.environment}, and of the options that it is for.
+Tests of L{twisted_echo.command.options.environment}, and of the options that it is for.
 """
 
 import io
@@ -15,9 +15,9 @@ from twisted.logger import capturedLogs
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_echo.command.environment import fromEnvironment, variableOf
-from twisted_echo.command.help import GROUPS
-from twisted_echo.command.option_table import OPTIONS
+from twisted_echo.command.options.environment import fromEnvironment, variableOf
+from twisted_echo.command.options.help import GROUPS
+from twisted_echo.command.options.option_table import OPTIONS
 from twisted_echo.compiled.choice import VARIABLE
 from twisted_echo.echo import EchoConfig
 from twisted_echo.session.bounds.limits import Limits
