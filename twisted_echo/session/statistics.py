@@ -122,7 +122,7 @@ def waitingRows(factory: SessionFactory[Any], limit: int) -> list[dict[str, Any]
         waitsFor, since = _wait(session, pausedSince)
         waited = row["idle"] if since is None else round(fair - since, 3)
         rows.append({**row, "waitsFor": waitsFor, "waited": waited})
-    return sorted(rows, key=lambda row: row["waited"], reverse=True)
+    return sorted(rows, key=lambda row: row["waited"], reverse=True)[:limit]
 
 
 def _wait(session: Session, pausedSince: float | None) -> tuple[str, float | None]:
@@ -137,7 +137,10 @@ def _wait(session: Session, pausedSince: float | None) -> tuple[str, float | Non
         return "client", None if seen is None or seen.output is None else seen.moved
     if session.isAnswering:
         return "answer", None
-    return "input", None if seen is None or seen.line is None else seen.lineSince
+    held = session.heldInput()
+    # (One that began after the last sweep is another line than it has seen.)
+    isSeen = seen is not None and held is not None and seen.line == held[1]
+    return "input", seen.lineSince if isSeen and seen.line is not None else None
 
 
 def _row(session: Session, now: float, fair: float) -> dict[str, Any]:

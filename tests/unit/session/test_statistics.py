@@ -310,8 +310,26 @@ class WaitingTests(MadeTestCase):
         elapse(self.clock, 2 * self.factory.deadlines.sweep)
         self.assertEqual({row[3] for row in self.waiting(2)}, {30, 40})
         self.made(FullTransport()).dataReceived(b"x" * 20 + b"\n")
-        self.assertEqual({row[0] for row in self.waiting(1)}, {5})
+        self.assertEqual({row[0] for row in self.waiting(1)}, {4})
         self.assertEqual(len(self.waiting(10)), 5)
+
+    def test_slowBesideLarge(self) -> None:
+        """
+        One that waits long is found, however much is held for others; and a line that
+        began after the last sweep has not waited since that sweep.
+        """
+        self.made().dataReceived(b"slow")
+        sweep = self.factory.deadlines.sweep
+        elapse(self.clock, 5 * sweep)
+        busy = [self.made() for _ in range(3)]
+        for each in busy:
+            each.dataReceived(b"x" * 50)
+        elapse(self.clock, sweep)
+        for each in busy:
+            each.dataReceived(b"\n" + b"x" * 50)
+        ((number, _, waited, _),) = self.waiting(1)
+        self.assertEqual(number, 1)
+        self.assertTrue(waited >= 5 * sweep, waited)
 
 
 class RowTests(MadeTestCase):

@@ -51,13 +51,13 @@ How many of the waiting sessions the page lists.
 _STATES = {
     State.IDLE: "It has not been started.",
     State.STARTING: "It starts: it does not accept from every address yet.",
-    State.LISTENING: "It accepts connections.",
+    State.LISTENING: "It listens for connections.",
     State.SUSPENDED: "It is suspended: new connections wait, and sessions go on.",
     State.DRAINING: "It stops: it is no longer ready, and its sessions end.",
     State.STOPPED: "It has stopped.",
 }
 _WAITS = {
-    "client": "has not read for {waited}",
+    "client": "has not caught up with its answers for {waited}",
     "answer": "has waited {waited} for an answer of the program",
     "input": "has not finished a message for {waited}",
 }
@@ -155,7 +155,9 @@ def latenessText(lateness: Histogram | None) -> str:
 def _healthy(seen: Observation, now: float) -> Answer:
     state = State(seen.state)
     if state is State.DRAINING:
-        left = f"{_STATES[state]} {countText(seen.total.sessions)} are left."
+        number = seen.total.sessions
+        verb = "session is" if number == 1 else "sessions are"
+        left = f"{_STATES[state]} {countText(number)} {verb} left."
         return Answer(Level.BAD, "No", left)
     if state is not State.LISTENING:
         return Answer(Level.BAD, "No", _STATES[state])
@@ -224,7 +226,11 @@ def _slow(total: Snapshot, waiting: Sequence[Mapping[str, Any]]) -> Answer:
 
 def _ends(total: Snapshot) -> Answer:
     count = sum(total.ended.values())
+    lost = total.opened - count - total.sessions
+    cutOff = f" {countText(lost)} ended with a worker that died." if lost > 0 else ""
     if not count:
+        if cutOff:
+            return Answer(Level.ATTENTION, "A worker died", cutOff.strip())
         return Answer(Level.GOOD, "None ended", "No session has ended since the start.")
     problems = sum(n for reason, n in total.ended.items() if _isProblem(reason))
     ordered = sorted(total.ended.items(), key=lambda each: -each[1])
@@ -235,5 +241,5 @@ def _ends(total: Snapshot) -> Answer:
     return Answer(
         Level.ATTENTION if isFaulty else Level.GOOD,
         f"{percentText(1 - problems / count)} as expected",
-        f"{countText(count)} have ended since the start: {reasons}.",
+        f"{countText(count)} have ended since the start: {reasons}.{cutOff}",
     )

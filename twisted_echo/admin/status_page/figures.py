@@ -172,9 +172,11 @@ def _texts(
 ) -> dict[str, str]:
     sessions = countText(seen.total.sessions)
     texts = {
-        "title": f"{seen.state}, {sessions} sessions: twisted-echo",
+        "title": f"{seen.state}, {sessions}"
+        f" session{'' if seen.total.sessions == 1 else 's'}: twisted-echo",
         "state": seen.state,
         "build": _build(seen, now),
+        "started": "" if seen.process is None else momentText(seen.process.startTime),
         "time": momentText(now),
     }
     for name, answer in answers.items():

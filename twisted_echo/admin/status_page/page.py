@@ -135,8 +135,10 @@ class _Status(DeferredPage):
         source = self._source
 
         async def found() -> StatusFigures:
+            # Both at once: each waits up to two seconds for a worker that hangs.
+            looked = maybeDeferred(source.observe)
             waiting = await maybeDeferred(source.waitingSessions, MOST_WAITING)
-            seen = await maybeDeferred(source.observe)
+            seen = await looked
             now = self._clock.seconds()
             figures = statusFigures(seen, waiting[:MOST_WAITING], now)
             figures["texts"]["revision"] = _revision()

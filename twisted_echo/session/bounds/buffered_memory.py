@@ -13,7 +13,7 @@ What must hold:
 """
 
 from collections.abc import Callable, Collection, Mapping
-from heapq import nlargest
+from heapq import nlargest, nsmallest
 from typing import Any, Protocol
 
 from twisted_echo.net.transport_queries import (
@@ -136,6 +136,17 @@ class BufferedMemory:
         sessions = (each for each in held if isinstance(each, Session))
         return nlargest(most, sessions, key=held.__getitem__)
 
+    def longest(self, most: int) -> list[Session]:
+        """
+        The sessions that had waited longest when the deadlines looked last: for their
+        client to read, or for the rest of a line.
+
+        @param most: how many at most.
+        """
+        held = self._held
+        sessions = (each for each in held if isinstance(each, Session))
+        return nsmallest(most, sessions, key=lambda each: (_waitsSince(each), -held[each]))
+
     def check(self) -> None:
         """
         End sessions until no more than allowed is held, when all have been counted:
@@ -166,3 +177,10 @@ class BufferedMemory:
             discardOutput(session.transport)
         except Exception:
             self._failed(session)
+
+
+def _waitsSince(session: Session) -> float:
+    seen = session.lastSeen
+    if seen is not None and seen.line is not None:
+        return seen.lineSince
+    return float("inf") if seen is None or seen.output is None else seen.moved

@@ -13,7 +13,7 @@ was read, and time that this process did not have is not counted
 
 from collections.abc import Collection
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Protocol
 
 from twisted_echo.net.receive_queue import readArrived
@@ -149,9 +149,11 @@ class Timeouts:
             not.
         """
         found: dict[Session, float | None] = {}
-        for each in chain(self._paused, self._buffered.largest(most)):
-            if len(found) == most:
-                break
+        for each in chain(
+            islice(self._paused, most),
+            self._buffered.longest(most),
+            self._buffered.largest(most),
+        ):
             if isinstance(each, Session):
                 found[each] = self._paused.get(each)
         return found

@@ -52,7 +52,7 @@ class HealthyTests(AnswerTestCase):
         A stop says how many it waits for.
         """
         found = self.answer("healthy", Snapshot(sessions=1234), state="draining")
-        self.assertIn("its sessions end. 1,234 are left.", found.text)
+        self.assertIn("its sessions end. 1,234 sessions are left.", found.text)
 
     def test_faults(self) -> None:
         """
@@ -63,7 +63,7 @@ class HealthyTests(AnswerTestCase):
         found = self.answer("healthy", total, workers=workers)
         self.assertEqual(
             found.text,
-            "It accepts connections. Since the start: errors of the program: 1,200,"
+            "It listens for connections. Since the start: errors of the program: 1,200,"
             " connections that could not be accepted: 2, restarts of workers: 2.",
         )
         self.assertIs(found.level, Level.GOOD)
@@ -94,7 +94,7 @@ class HealthyTests(AnswerTestCase):
             (
                 Level.ATTENTION,
                 "Partly",
-                "It accepts connections. Worker 1 is gone."
+                "It listens for connections. Worker 1 is gone."
                 " The certificate in old.pem has expired."
                 " The certificate in soon.pem expires in 2d.",
             ),
@@ -150,7 +150,7 @@ class SlowTests(AnswerTestCase):
 
     def test_one(self) -> None:
         for waitsFor, text in (
-            ("client", "has not read for 7.5s"),
+            ("client", "has not caught up with its answers for 7.5s"),
             ("answer", "has waited 7.5s for an answer of the program"),
             ("input", "has not finished a message for 7.5s"),
         ):
