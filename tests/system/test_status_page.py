@@ -256,6 +256,7 @@ class StatusPageTests(WorkersTestCase):
             "document.getElementById('state').innerText.includes('does not answer')"
         )
         self.assertEqual(self.shown()["counts"]["lines_received"][1], "1")
+        self.assertEqual(self.text("healthy-word"), "No answer")
         self.assertIn("no answer", self.browser.evaluate("document.title"))
         # That, the browser itself says.
         for message in self.browser.messages:
@@ -266,6 +267,11 @@ class StatusPageTests(WorkersTestCase):
             "document.getElementById('state').innerText === 'listening'"
         )
         self.assertEqual(self.shown()["counts"]["lines_received"][1:], ["0", "0"])
+        self.assertEqual(self.text("healthy-word"), "Yes")
+        since = self.browser.evaluate(
+            "document.getElementById('healthy-since').innerText"
+        )
+        self.assertIn("Since the service was restarted at ", since)
         self.browser.messages[:] = [
             each for each in self.browser.messages if "ERR_CONNECTION" not in each
         ]

@@ -139,8 +139,9 @@ def _wait(session: Session, pausedSince: float | None) -> tuple[str, float | Non
         return "answer", None
     held = session.heldInput()
     # (One that began after the last sweep is another line than it has seen.)
-    isSeen = seen is not None and held is not None and seen.line == held[1]
-    return "input", seen.lineSince if isSeen and seen.line is not None else None
+    if seen is None or held is None or seen.line is None or seen.line != held[1]:
+        return "input", None
+    return "input", seen.lineSince
 
 
 def _row(session: Session, now: float, fair: float) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from twisted_echo.admin.status_page.limit_usage import (
 )
 from twisted_echo.lifecycle import State
 from twisted_echo.metrics import Histogram, Observation, Snapshot
-from twisted_echo.session.ends.end_reason import EXPECTED_ENDS, EndReason
+from twisted_echo.session.ends.end_reason import EndReason
 from twisted_echo.tls.expiry import WARNS_BEFORE
 
 __all__ = [
@@ -56,6 +56,18 @@ _STATES = {
     State.DRAINING: "It stops: it is no longer ready, and its sessions end.",
     State.STOPPED: "It has stopped.",
 }
+_IN_ORDER = {
+    each.value
+    for each in (
+        EndReason.PEER_CLOSED,
+        EndReason.HALF_CLOSED,
+        EndReason.LOCAL_CLOSED,
+        EndReason.STOPPED,
+    )
+}
+"""
+Ends at which nothing was cut off.
+"""
 _WAITS = {
     "client": "has not caught up with its answers for {waited}",
     "answer": "has waited {waited} for an answer of the program",
@@ -126,13 +138,6 @@ def fullest(seen: Observation) -> Usage | None:
     """
     ofWorkers = [each for own in workerUsages(seen).values() for each in own]
     return nearest([*usages(seen), *ofWorkers])
-
-
-def _isProblem(reason: str) -> bool:
-    """
-    Whether an end for this reason is a problem of the client's or the program's.
-    """
-    return EndReason(reason) not in EXPECTED_ENDS
 
 
 def latenessText(lateness: Histogram | None) -> str:
@@ -232,7 +237,7 @@ def _ends(total: Snapshot) -> Answer:
         if cutOff:
             return Answer(Level.ATTENTION, "A worker died", cutOff.strip())
         return Answer(Level.GOOD, "None ended", "No session has ended since the start.")
-    problems = sum(n for reason, n in total.ended.items() if _isProblem(reason))
+    inOrder = sum(n for reason, n in total.ended.items() if reason in _IN_ORDER)
     ordered = sorted(total.ended.items(), key=lambda each: -each[1])
     reasons = ", ".join(
         f"{reason} {percentText(n / count)}" for reason, n in ordered[:_TOP_REASONS]
@@ -240,6 +245,6 @@ def _ends(total: Snapshot) -> Answer:
     isFaulty = total.ended.get(EndReason.ERROR.value, 0) > 0
     return Answer(
         Level.ATTENTION if isFaulty else Level.GOOD,
-        f"{percentText(1 - problems / count)} as expected",
+        f"{percentText(inOrder / count)} in order",
         f"{countText(count)} have ended since the start: {reasons}.{cutOff}",
     )

@@ -17,8 +17,9 @@ from functools import cache
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
@@ -136,9 +137,16 @@ class _Status(DeferredPage):
 
         async def found() -> StatusFigures:
             # Both at once: each waits up to two seconds for a worker that hangs.
-            looked = maybeDeferred(source.observe)
-            waiting = await maybeDeferred(source.waitingSessions, MOST_WAITING)
-            seen = await looked
+            questions: list[Deferred[Any]] = [
+                maybeDeferred(source.observe),
+                maybeDeferred(source.waitingSessions, MOST_WAITING),
+            ]
+            answers: list[Any] = []
+            for succeeded, answer in await DeferredList(questions, consumeErrors=True):
+                if not succeeded:
+                    answer.raiseException()
+                answers.append(answer)
+            seen, waiting = answers
             now = self._clock.seconds()
             figures = statusFigures(seen, waiting[:MOST_WAITING], now)
             figures["texts"]["revision"] = _revision()

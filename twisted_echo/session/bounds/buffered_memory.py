@@ -145,7 +145,9 @@ class BufferedMemory:
         """
         held = self._held
         sessions = (each for each in held if isinstance(each, Session))
-        return nsmallest(most, sessions, key=lambda each: (_waitsSince(each), -held[each]))
+        return nsmallest(
+            most, sessions, key=lambda each: (_waitsSince(each), -held[each])
+        )
 
     def check(self) -> None:
         """

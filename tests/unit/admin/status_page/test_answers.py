@@ -189,16 +189,17 @@ class EndsTests(AnswerTestCase):
 
     def test_most(self) -> None:
         """
-        The most frequent reasons, and how many ends are no offence and no fault.
+        The most frequent reasons, and at how many ends nothing was cut off.
         """
-        ended = {"peer-closed": 940, "idle": 40, "half-closed": 15, "stopped": 5}
-        found = self.answer("ends", Snapshot(ended=ended))
+        ended = {"peer-closed": 940, "idle": 20, "half-closed": 15, "stopped": 5}
+        ended |= {"connection-lost": 10, "aborted": 5, "aborted-in-drain": 5}
+        found = self.answer("ends", Snapshot(opened=1000, ended=ended))
         self.assertEqual(
             found,
             (
                 Level.GOOD,
-                "96 % as expected",
-                "1,000 have ended since the start: peer-closed 94 %, idle 4 %,"
+                "96 % in order",
+                "1,000 have ended since the start: peer-closed 94 %, idle 2 %,"
                 " half-closed 2 %.",
             ),
         )
@@ -207,7 +208,19 @@ class EndsTests(AnswerTestCase):
         """
         The program's own faults want to be looked at.
         """
-        found = self.answer("ends", Snapshot(ended={"error": 1}))
+        found = self.answer("ends", Snapshot(opened=1, ended={"error": 1}))
+        self.assertEqual((found.level, found.word), (Level.ATTENTION, "0 % in order"))
+
+    def test_workerDied(self) -> None:
+        """
+        Sessions that a worker had open when it died have no reason, and are counted.
+        """
+        lost = Snapshot(opened=12, sessions=7)
+        found = self.answer("ends", lost)
         self.assertEqual(
-            (found.level, found.word), (Level.ATTENTION, "0 % as expected")
+            found,
+            (Level.ATTENTION, "A worker died", "5 ended with a worker that died."),
         )
+        found = self.answer("ends", lost + Snapshot(opened=2, ended={"idle": 2}))
+        self.assertEqual(found.word, "0 % in order")
+        self.assertIn(": idle 100 %. 5 ended with a worker that died.", found.text)

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.logger import capturedLogs
 
 from tests.support.admin import AdminTestCase, SlowView, succeeded
@@ -130,6 +130,27 @@ class PageTests(AdminTestCase):
         self.view.waitingSessions = waiting
         found = [key for key in (await self.page()).rows if key.startswith("waiting:")]
         self.assertEqual((len(found), asked), (MOST_WAITING, [MOST_WAITING]))
+
+    async def test_atOnce(self) -> None:
+        """
+        It does not wait for one figure before it asks for the other: a worker that
+        hangs delays it once.
+        """
+        await self.opened()
+        observe, seen, waiting = self.view.observe, Deferred(), Deferred()
+        asked = []
+
+        def sessions(limit: int) -> Any:
+            asked.append(limit)
+            return waiting
+
+        self.view.observe = lambda: seen
+        self.view.waitingSessions = sessions
+        page = Deferred.fromCoroutine(self.page())
+        await until(lambda: asked)
+        seen.callback(await maybeDeferred(observe))
+        waiting.callback([])
+        self.assertIn("healthy-word", (await page).texts)
 
     async def test_escaped(self) -> None:
         """
