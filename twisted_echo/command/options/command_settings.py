@@ -140,7 +140,7 @@ def _listening(
     if proxyFrom and not any(each.isProxied for each in listening):
         raise UsageError(
             f"{named('proxy-from')} names the networks that may send a PROXY header, so"
-            " it needs a --listen haproxy:..."
+            f" it needs {named('listen')} haproxy:..., got {' '.join(descriptions)}"
         )
     return listening
 
