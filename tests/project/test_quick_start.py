@@ -13,7 +13,7 @@ from tests.support.pages import PAGES
 from tests.support.processes import Server, finished, script
 
 FIRST = ("README.md", "docs/index.md", "docs/quick-start.md")
-COMMAND = re.compile(r"^    (?:\S*/bin/)?(twistd .*?)(?: +#.*)?$", re.M)
+COMMAND = re.compile(r"^    (?:.*/bin/)?(twistd .*?)(?: +#.*)?$", re.M)
 
 
 class QuickStartTests(SynchronousTestCase):

@@ -131,7 +131,11 @@ class BurstTests(LoadCase):
 
         for more in ({}, {"churn": True}):
             breaks(lambda number, line: line.lower(), "line 1 came back wrong", **more)
-            breaks(lambda number, line: None, "closed by the server; 1 lines", **more)
+            breaks(
+                lambda number, line: None,
+                "the server closed the connection; 1 lines",
+                **more,
+            )
             breaks(lambda number, line: b"", "nothing came back for 0.2 s", **more)
             breaks(lambda number, line: RESET, ".*(reset|Broken pipe)", **more)
         breaks(lambda number, line: line * 2, "(64 bytes )?more came back", churn=True)

@@ -470,6 +470,15 @@ class BeforeTheBeginningTests(EndsTestCase):
         One that is closed, or cut off, already is a session all the same: recorded,
         limited, and waited for at the stop.
         """
+
+        def look(service: Any, kind: str) -> bytes:
+            # Not `visit`: a line that arrives with the last bytes of a TLS handshake
+            # is read with them, and answered.
+            with contextlib.suppress(OSError, EOFError):
+                with self.come(service, kind) as client:
+                    return client.recv(100)
+            return b""
+
         for kind in KINDS:
             for act, reason in (
                 (Session.close, EndReason.LOCAL_CLOSED),
@@ -478,7 +487,7 @@ class BeforeTheBeginningTests(EndsTestCase):
                 for call in (True, False):
                     service = self.served(kind, self.early(act, call=call))
                     factory = service.factory
-                    self.assertEqual(await in_thread(self.visit, service, kind), b"")
+                    self.assertEqual(await in_thread(look, service, kind), b"")
                     await until(lambda: factory.ended or factory.refused)  # noqa: B023
                     self.assertEqual(factory.ended, {reason: 1}, kind)
                     self.assertEqual(factory.refused, {})
