@@ -38,7 +38,7 @@ function* look(page, width) {
   for (const part of found("html, .content"))
     if (part.scrollWidth > part.clientWidth)
       yield `the page is wider by ${part.scrollWidth - part.clientWidth} pixels`;
-  for (const code of found("code.name, td:first-child code"))
+  for (const code of found("code.name, code.names .pre, td:first-child code"))
     if (code.getClientRects().length > 1) yield `broken: ${code.textContent}`;
   for (const table of found(".table-wrapper"))
     if (width == LAPTOP && table.scrollWidth > table.clientWidth)

@@ -31,6 +31,7 @@ python_maximum_signature_line_length = 80
 nitpick_ignore_regex = [("py:.*", ".*")]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"{project} {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]

@@ -107,9 +107,11 @@ class Options(UsageOptions):
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
+            first = arguments[0]
+            guess = f"tcp:{first}" if first.isdecimal() else first
             raise UsageError(
                 f"echo takes options only, got {' '.join(arguments)!r};"
-                f" did you mean --listen {arguments[0]}?"
+                f" did you mean --listen {guess}?"
             )
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:

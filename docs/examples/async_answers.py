@@ -20,13 +20,11 @@ from twisted.python.failure import Failure
 from twisted_echo import AnsweringLineReceiver, SessionFactory, SessionService
 
 
-def lookUp(seconds: float) -> Deferred[None]:
+def lookUp(clock: IReactorTime, seconds: float) -> Deferred[None]:
     """
     Do what takes time, such as a query to a database.
     """
-    from twisted.internet import reactor
-
-    return deferLater(IReactorTime(reactor), seconds)
+    return deferLater(clock, seconds)
 
 
 class Sleeper(AnsweringLineReceiver):
@@ -36,7 +34,9 @@ class Sleeper(AnsweringLineReceiver):
 
     async def answer(self, line: bytes) -> bytes:
         seconds = float(line)
-        await lookUp(seconds)
+        # The reactor that runs this session; in a test that is not the global one.
+        assert self.factory is not None
+        await lookUp(self.factory.clock, seconds)
         return b"slept %g s" % seconds
 
     def answerFailed(self, line: bytes, failure: Failure) -> bytes | Failure:

@@ -8,7 +8,9 @@ that C{sphinx.ext.viewcode} makes of that module.
 
 import posixpath
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -50,6 +52,7 @@ def record(app: Sphinx, module: str, name: str) -> str:
         analyzer = ModuleAnalyzer.for_module(module)
         analyzer.find_tags()
         modules[module] = (analyzer.code, analyzer.tags, {}, module)
+    vars(app.env).setdefault("named_modules", {})[module] = modules[module]
     _, tags, used, _ = modules[module]
     if name not in tags:
         return ""
@@ -57,8 +60,21 @@ def record(app: Sphinx, module: str, name: str) -> str:
     return f"#{name}"
 
 
+def restore(app: Sphinx) -> Iterable[tuple[str, dict[str, Any], str]]:
+    """
+    Make pages of the modules of which no name is linked, too. viewcode forgets them
+    when the next page is read.
+    """
+    for module, entry in vars(app.env).get("named_modules", {}).items():
+        if not app.env._viewcode_modules.get(module):
+            app.env._viewcode_modules[module] = entry
+    return []
+
+
 def setup(app: Sphinx) -> dict[str, object]:
     app.setup_extension("sphinx.ext.viewcode")
     # After viewcode, which makes its record when it is called first.
     app.connect("doctree-read", link, priority=600)
+    # Before viewcode, which makes the pages.
+    app.connect("html-collect-pages", restore, priority=400)
     return {"parallel_read_safe": True}

@@ -19,9 +19,9 @@ def keep(app: Sphinx, doctree: nodes.document) -> None:
     Give the names of one page a class, which pages.css keeps on one line.
     """
     for literal in doctree.findall(nodes.literal):
-        text = literal.astext()
-        if len(text) <= LONGEST and " " not in text:
-            literal["classes"].append("name")
+        words = literal.astext().split(" ")
+        if max(map(len, words)) <= LONGEST:
+            literal["classes"].append("name" if len(words) == 1 else "names")
 
 
 def setup(app: Sphinx) -> dict[str, object]:

@@ -102,6 +102,8 @@ def _named(
     if kind in _REFUSED:
         raise Unusable(_REFUSED[kind])
     if kind not in _PARSERS:
+        if kind.isdecimal():
+            raise ValueError(f"a port needs its kind before it, as in tcp:{kind}")
         raise ValueError(
             f"there is no kind {kind!r}, only {', '.join(_PARSERS)}, and haproxy before"
             " one of them"

@@ -8,6 +8,7 @@ process; and when the thread ends, it has left nothing behind.
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread, get_ident
@@ -48,6 +49,16 @@ def _newReactor() -> PosixReactorBase:
 
         return SelectReactor()
     return EagerEPollReactor()
+
+
+def _onGlobalReactor() -> str:
+    """
+    Name what waits for a global reactor that does not run.
+    """
+    reactor: Any = sys.modules.get("twisted.internet.reactor")
+    if reactor is None or reactor.running:
+        return ""
+    return ", ".join(str(call) for call in reactor.getDelayedCalls())
 
 
 class ServiceThread:
@@ -167,6 +178,7 @@ class ServiceThread:
         if self._stopped:
             return
         self._stopped = True
+        stranded = _onGlobalReactor()
         try:
             self.call(
                 lambda: Deferred.fromCoroutine(stopAndCheck(self.service, self._before))
@@ -176,6 +188,12 @@ class ServiceThread:
             self._thread.join(DEADLINE)
             if self._thread.is_alive():
                 raise AssertionError("the thread of the service does not end")
+        if stranded:
+            raise AssertionError(
+                f"twisted.internet.reactor, which does not run here, has {stranded}:"
+                " what waits for it never ends. Use the factory's clock, as in"
+                " deferLater(self.factory.clock, seconds)"
+            )
         errors = self.flushLoggedErrors()
         if errors:
             raise AssertionError("logged in the service:\n" + "\n".join(errors))

@@ -133,7 +133,7 @@ class BurstTests(LoadCase):
             breaks(lambda number, line: line.lower(), "line 1 came back wrong", **more)
             breaks(
                 lambda number, line: None,
-                "the server closed the connection; 1 lines",
+                "closed by the server; 1 lines",
                 **more,
             )
             breaks(lambda number, line: b"", "nothing came back for 0.2 s", **more)

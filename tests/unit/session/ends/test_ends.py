@@ -474,10 +474,13 @@ class BeforeTheBeginningTests(EndsTestCase):
         def look(service: Any, kind: str) -> bytes:
             # Not `visit`: a line that arrives with the last bytes of a TLS handshake
             # is read with them, and answered.
-            with contextlib.suppress(OSError, EOFError):
-                with self.come(service, kind) as client:
-                    return client.recv(100)
-            return b""
+            got = b""
+            with (
+                contextlib.suppress(OSError, EOFError),
+                self.come(service, kind) as client,
+            ):
+                got = client.recv(100)
+            return got
 
         for kind in KINDS:
             for act, reason in (
