@@ -5,11 +5,12 @@ C{python .ci/look.py FOLDER}. The exit status is 1 if there is anything.
 Each page is opened in a frame as wide as a laptop's window and in one as wide as a
 telephone. Nothing may be wider than the frame. Tables scroll within themselves, but on
 a laptop all their columns are seen. No name is broken, every picture is there, and
-every class and method of the API is described.
+every class and method of the API is described. No link is dead.
 """
 
 import html
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import unquote, urlsplit
 
 LAPTOP, TELEPHONE = 1280, 390
 SECONDS = 300
@@ -123,8 +125,38 @@ def look_at(folder: Path) -> list[str]:
     return html.unescape(told[1]).splitlines()
 
 
+def dead_links(folder: Path) -> list[str]:
+    """
+    The links of the pages to files and headings that are not there.
+    """
+    anchors: dict[Path, set[str]] = {}
+    dead = []
+    for page in pages_in(folder):
+        path = folder / page[1:]
+        for link in re.findall(r'(?:href|src)="([^"]+)"', path.read_text()):
+            url = urlsplit(html.unescape(link))
+            if url.scheme or url.netloc:
+                continue
+            target = path
+            if url.path:
+                target = Path(os.path.normpath(path.parent / unquote(url.path)))
+            if target not in anchors:
+                text = target.read_text(errors="replace") if target.is_file() else ""
+                anchors[target] = set(re.findall(r'\bid="([^"]+)"', text))
+            known = anchors[target]
+            isThere = target.is_file() and (
+                target.suffix != ".html"
+                or not url.fragment
+                or unquote(url.fragment) in known
+            )
+            if not isThere:
+                dead.append(f"{page}: a dead link: {link}")
+    return dead
+
+
 if __name__ == "__main__":
-    problems = look_at(Path(sys.argv[1]))
+    built = Path(sys.argv[1])
+    problems = look_at(built) + dead_links(built)
     for problem in problems:
         print(problem)
     sys.exit(bool(problems))

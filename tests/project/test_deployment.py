@@ -225,7 +225,7 @@ class ResourcesTests(SynchronousTestCase):
         """
         Half a processor is what to plan with, and nothing stops a process at it.
         """
-        self.assertIn("Plan with half of it: at 50 % of a processor", SIZING)
+        self.assertIn("Plan for half of that load: at 50 % of a processor", SIZING)
         self.assertEqual(self.resources["requests"]["cpu"], "500m")
         self.assertNotIn("cpu", self.resources["limits"])
 

@@ -99,7 +99,7 @@ class SumsTests(SynchronousTestCase):
         )
         both = float(behind) + float(balanced)
         self.check(f"costs {behind} + {balanced} µs, so C x # lines", 1e6 / both)
-        self.said(f"then at memory, ({self.idle[0]} + {self.kernel}) KiB for each")
+        self.said(f"Then come memory, ({self.idle[0]} + {self.kernel}) KiB for each")
 
     def test_balancer(self) -> None:
         """

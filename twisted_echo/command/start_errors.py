@@ -28,7 +28,7 @@ _ADVICE = {
     errno.EADDRNOTAVAIL: "this machine has no such address; {option} on one it has",
     errno.ENOENT: "the folder must exist",
     errno.ENOTDIR: "the folder must be one",
-    errno.EACCES: "a port below 1024 needs root, which --uid sheds afterwards",
+    errno.EACCES: "a port below 1024 needs root; --uid gives it up afterwards",
 }
 _NO_ACCESS_TO_PATH = "the folder must be writable for this user"
 

@@ -34,13 +34,14 @@ class ReadableLimits(dict[str, object]):
     def __str__(self) -> str:
         limits = self._limits
         if limits.sessions:
-            full = "waits" if limits.whenFull is WhenFull.WAIT else "is refused"
-            sessions = f"{Counted(limits.sessions, 'session')} (one more {full})"
+            full = "wait" if limits.whenFull is WhenFull.WAIT else "are refused"
+            sessions = f"{Counted(limits.sessions, 'session')} (more {full})"
         else:
             sessions = "any number of sessions"
-        perPeer = limits.sessionsPerPeer or "any number"
+        each = limits.sessionsPerPeer
+        perPeer = f"{each} for each peer" if each else "no limit for each peer"
         buffered = Size(limits.buffered) if limits.buffered else "any number of"
-        return f"{sessions}, {perPeer} by one peer, {buffered} bytes buffered"
+        return f"{sessions}, {perPeer}, {buffered} bytes buffered"
 
 
 def logStarted(

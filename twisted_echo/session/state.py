@@ -214,7 +214,7 @@ class StatefulSession:
     @property
     def bytesSent(self) -> int | None:
         """
-        How many bytes have been sent; under TLS, as they were before. None if the
+        How many bytes have been sent; under TLS, before encryption. None if the
         transport does not count them: those of the eager reactors do, and so does
         the TLS of this package.
         """

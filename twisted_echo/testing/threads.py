@@ -51,14 +51,12 @@ def _newReactor() -> PosixReactorBase:
     return EagerEPollReactor()
 
 
-def _onGlobalReactor() -> str:
+def _stranded() -> list[object]:
     """
-    Name what waits for a global reactor that does not run.
+    The timed calls of the global reactor, if it is installed and does not run.
     """
     reactor: Any = sys.modules.get("twisted.internet.reactor")
-    if reactor is None or reactor.running:
-        return ""
-    return ", ".join(str(call) for call in reactor.getDelayedCalls())
+    return [] if reactor is None or reactor.running else reactor.getDelayedCalls()
 
 
 class ServiceThread:
@@ -106,6 +104,7 @@ class ServiceThread:
             )
         else:
             make = what
+        self._strandedBefore = _stranded()
         self._reactor = _newReactor()
         self._thread = Thread(
             target=self._run, args=(make, started), name="service", daemon=True
@@ -178,7 +177,7 @@ class ServiceThread:
         if self._stopped:
             return
         self._stopped = True
-        stranded = _onGlobalReactor()
+        stranded = [each for each in _stranded() if each not in self._strandedBefore]
         try:
             self.call(
                 lambda: Deferred.fromCoroutine(stopAndCheck(self.service, self._before))
@@ -190,8 +189,8 @@ class ServiceThread:
                 raise AssertionError("the thread of the service does not end")
         if stranded:
             raise AssertionError(
-                f"twisted.internet.reactor, which does not run here, has {stranded}:"
-                " what waits for it never ends. Use the factory's clock, as in"
+                "twisted.internet.reactor does not run here, so these calls never come:"
+                f" {', '.join(map(str, stranded))}. Use the factory's clock, as in"
                 " deferLater(self.factory.clock, seconds)"
             )
         errors = self.flushLoggedErrors()

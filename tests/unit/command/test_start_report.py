@@ -14,15 +14,14 @@ class ReadableLimitsTests(SynchronousTestCase):
             str(
                 ReadableLimits(Limits(sessions=3, sessionsPerPeer=2, buffered=1 << 28))
             ),
-            "3 sessions (one more waits), 2 by one peer, 256M bytes buffered",
+            "3 sessions (more wait), 2 for each peer, 256M bytes buffered",
         )
         self.assertEqual(
             str(ReadableLimits(Limits(sessions=1, whenFull=WhenFull.REFUSE))),
-            "1 session (one more is refused), any number by one peer, 256M bytes"
-            " buffered",
+            "1 session (more are refused), no limit for each peer, 256M bytes buffered",
         )
         self.assertEqual(
             str(ReadableLimits(Limits(buffered=0))),
-            "any number of sessions, any number by one peer, any number of bytes"
+            "any number of sessions, no limit for each peer, any number of bytes"
             " buffered",
         )

@@ -57,6 +57,30 @@ class ServiceThreadTests(SynchronousTestCase):
                 client.sendall(b"hello\n")
                 self.assertEqual(client.recv(100), b"HELLO\n")
 
+    def test_globalReactor(self) -> None:
+        """
+        A protocol that waits for the reactor which does not run is told of it. What
+        waited before is somebody else's.
+        """
+        from twisted.internet import reactor
+
+        class Late(Upper):
+            def lineReceived(self, line: bytes) -> None:
+                calls.append(reactor.callLater(60, self.sendLine, line))
+                self.sendLine(b"later")
+
+        calls = [reactor.callLater(60, int)]
+        server = ServiceThread(Late)
+        with server.connect() as client:
+            client.sendall(b"hello\n")
+            self.assertEqual(client.recv(100), b"later\n")
+        with self.assertRaisesRegex(AssertionError, "Use the factory's clock") as found:
+            server.stop()
+        self.assertNotIn("'int'", str(found.exception))
+        for each in calls:
+            each.cancel()
+        ServiceThread(Upper).stop()
+
     def test_wrongUse(self) -> None:
         """
         Whatever is wrong is raised where it was asked for, and leaves no thread.

@@ -69,7 +69,7 @@ class AnsweringSession(RefusesOverlong):
 
     def answer(self, question: bytes) -> Answer:
         """
-        Override this, also by C{async def}, to answer a question.
+        Override this to answer a question; it may be C{async def}.
 
         @param question: one message, without its framing.
         """

@@ -29,8 +29,10 @@ class Deadlines:
         session is closed.
     @ivar line: from the first byte of a line to its last; a byte now and then does
         not extend it. The lines before it are answered, the session is closed.
-    @ivar write: something waits for the peer, and it takes nothing. Cut off.
-    @ivar handshake: until a TLS handshake or a PROXY header is finished. Cut off.
+    @ivar write: something waits for the peer, and it takes nothing. The connection is
+        aborted.
+    @ivar handshake: until a TLS handshake or a PROXY header is finished. The
+        connection is aborted.
     """
 
     idle: float = 300.0
