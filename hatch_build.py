@@ -128,7 +128,7 @@ class CompiledPartHook(BuildHookInterface[Any]):
         """
         wanted = os.environ.get(VARIABLE, "")
         if wanted not in ("", "yes", "no"):
-            raise ValueError(f"{VARIABLE} is {wanted!r}, it must be yes, no, or unset")
+            raise ValueError(f"{VARIABLE} must be yes, no or unset, got {wanted!r}")
         self.folder = tempfile.TemporaryDirectory()
         try:
             if wanted == "no":
