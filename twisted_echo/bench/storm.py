@@ -147,15 +147,14 @@ class OpenSession:
         self._recorders.append(Recorder(time.monotonic_ns()))
         return self._recorders[-1]
 
-    def phase(self, name: str, lines: Recorder, later: Recorder) -> Phase:
+    def wait_for_line(self, lines: Recorder) -> None:
         """
-        Wait until all lines of a phase are back.
+        Wait until a line of a phase is back.
 
-        @param later: of the time that began when this one ended.
-        @raise BrokenServer: if one does not come back as it was sent.
+        @raise BrokenServer: if it does not come back as it was sent.
         """
         deadline = time.monotonic() + TIMEOUT
-        while not later.lines:
+        while not lines.lines:
             if self._failure:
                 raise self._failure
             if time.monotonic() > deadline:
@@ -164,6 +163,15 @@ class OpenSession:
                     f" {TIMEOUT:g} s"
                 )
             time.sleep(LOOK_EVERY)
+
+    def phase(self, name: str, lines: Recorder, later: Recorder) -> Phase:
+        """
+        Wait until all lines of a phase are back.
+
+        @param later: of the time that began when this one ended.
+        @raise BrokenServer: if one does not come back as it was sent.
+        """
+        self.wait_for_line(later)
         return Phase(
             name,
             (later.since - lines.since) / SECOND,

@@ -102,6 +102,8 @@ class _Meeting:
             else:
                 time.sleep(effort.seconds)
                 read = 0
+            # There may have been no time for one, if the machine is busy.
+            session.wait_for_line(lines)
             phase = session.phase("", lines, session.turn())
         return phase.latency_us["max"] / 1e3, phase.lines, read
 

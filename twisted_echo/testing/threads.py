@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread, get_ident
+from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -118,7 +119,19 @@ class ServiceThread:
     def __enter__(self) -> "ServiceThread":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        stranded = [each for each in _stranded() if each not in self._strandedBefore]
+        if error is not None and stranded:
+            error.add_note(
+                "twisted.internet.reactor does not run here, so these calls never come:"
+                f" {', '.join(map(str, stranded))}. Use the factory's clock, as in"
+                " deferLater(self.factory.clock, seconds)"
+            )
         self.stop()
 
     def connect(self) -> socket.socket:
@@ -177,7 +190,6 @@ class ServiceThread:
         if self._stopped:
             return
         self._stopped = True
-        stranded = [each for each in _stranded() if each not in self._strandedBefore]
         try:
             self.call(
                 lambda: Deferred.fromCoroutine(stopAndCheck(self.service, self._before))
@@ -187,12 +199,6 @@ class ServiceThread:
             self._thread.join(DEADLINE)
             if self._thread.is_alive():
                 raise AssertionError("the thread of the service does not end")
-        if stranded:
-            raise AssertionError(
-                "twisted.internet.reactor does not run here, so these calls never come:"
-                f" {', '.join(map(str, stranded))}. Use the factory's clock, as in"
-                " deferLater(self.factory.clock, seconds)"
-            )
         errors = self.flushLoggedErrors()
         if errors:
             raise AssertionError("logged in the service:\n" + "\n".join(errors))

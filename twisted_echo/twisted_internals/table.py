@@ -221,7 +221,7 @@ INTERNALS = (
         },
     ),
     Internals(
-        "command.option_parsers",
+        "command.options.option_parsers",
         "the same",
         {
             _ENDPOINTS: "_parse",

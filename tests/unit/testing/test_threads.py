@@ -59,7 +59,7 @@ class ServiceThreadTests(SynchronousTestCase):
 
     def test_globalReactor(self) -> None:
         """
-        A protocol that waits for the reactor which does not run is told of it. What
+        A test that fails is told of what waits for the reactor which does not run. What
         waited before is somebody else's.
         """
         from twisted.internet import reactor
@@ -70,16 +70,19 @@ class ServiceThreadTests(SynchronousTestCase):
                 self.sendLine(b"later")
 
         calls = [reactor.callLater(60, int)]
-        server = ServiceThread(Late)
-        with server.connect() as client:
+        with (
+            self.assertRaises(TimeoutError) as found,
+            ServiceThread(Late) as server,
+            server.connect() as client,
+        ):
             client.sendall(b"hello\n")
             self.assertEqual(client.recv(100), b"later\n")
-        with self.assertRaisesRegex(AssertionError, "Use the factory's clock") as found:
-            server.stop()
-        self.assertNotIn("'int'", str(found.exception))
+            raise TimeoutError
+        (note,) = found.exception.__notes__
+        self.assertIn("Use the factory's clock", note)
+        self.assertNotIn("'int'", note)
         for each in calls:
             each.cancel()
-        ServiceThread(Upper).stop()
 
     def test_wrongUse(self) -> None:
         """
