@@ -115,11 +115,12 @@ def statusFigures(
     @param now: seconds since 1970.
     """
     usage = fullest(seen)
+    total = _values(seen.total)
     answers = statusAnswers(seen, waiting, now)
     return StatusFigures(
         time=now,
         started=None if seen.process is None else seen.process.startTime,
-        total=_values(seen.total),
+        total=total,
         workers={
             name: _values(worker.snapshot or Snapshot())
             for name, worker in seen.workers.items()
@@ -140,7 +141,7 @@ def statusFigures(
             ),
             "lateness": _orNone(_lateness(seen.total.lateness), "It is not measured."),
             "processes": [*_processes(seen)],
-            "counts": [*_counts(seen.total)],
+            "counts": [*_counts(total)],
         },
     )
 
@@ -332,10 +333,9 @@ What is counted of the whole service, by the name of its metric.
 """
 
 
-def _counts(total: Snapshot) -> Iterator[Row]:
-    values = _values(total)
+def _counts(total: Mapping[str, Any]) -> Iterator[Row]:
     for name, text in _COUNTS:
-        value = values[name]
+        value = total[name]
         if value is not None:
             number = sum(value.values()) if isinstance(value, dict) else value
             yield Row(key=name, cells=[text, countText(number)])

@@ -138,8 +138,8 @@ class BufferedMemory:
 
     def longest(self, most: int) -> list[Session]:
         """
-        The sessions that had waited longest when the deadlines looked last: for their
-        client to read, or for the rest of a line.
+        Return the sessions that had waited longest at the last sweep of the deadlines:
+        for their client to read, or for the rest of a line.
 
         @param most: how many at most.
         """

@@ -141,10 +141,10 @@ class Timeouts:
 
     def waitingSessions(self, most: int) -> dict[Session, float | None]:
         """
-        The sessions for which most is held, in the order in which they would be cut off
-        for it: the ones that are paused longest, then the ones that hold most.
+        Return the sessions that wait: the ones that have been paused longest, the ones
+        that have waited longest, and the ones that hold most.
 
-        @param most: how many at most.
+        @param most: how many of each at most.
         @return: for each, since when it is paused, by the fair clock; None if it is
             not.
         """

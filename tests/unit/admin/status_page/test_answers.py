@@ -56,7 +56,7 @@ class HealthyTests(AnswerTestCase):
 
     def test_faults(self) -> None:
         """
-        What has gone wrong since the start is told of, and is no reason to worry now.
+        Faults since the start are counted, but do not make the answer worse.
         """
         total = Snapshot(ended={"error": 1200, "idle": 3}, acceptErrors=2)
         workers = {"0": seen_worker(total)}
